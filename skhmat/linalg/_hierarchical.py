@@ -1,0 +1,398 @@
+"""The compressed matrix as a SciPy linear operator."""
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from .._ext import evaluation as _core
+from ._entries import ArraySource, Entries
+from ._kernel_matrix import KernelMatrix
+from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
+
+# Right-hand sides that go through the four passes together: wide enough for GEMM, and so few that a
+# work array stays near this size.
+_MIN_CHUNK, _MAX_CHUNK = 64, 128
+_WORK_BYTES = 16 << 20
+# Work arrays up to this size, all together, are kept for the next product: new memory is slow.
+_MAX_KEPT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Everything a product needs, as flat arrays in tree order.
+
+    Attributes
+    ----------
+    permutation : (n,), tree order -> user's order
+    leaf_bounds : (n_leaves + 1,)
+    rank, skel_ptr, skeletons : bases by node in heap order, positions of the skeletons
+    order_ptr, order : for inner nodes the order of the children's skeletons, the node's own first
+    interp_ptr, interp : interpolation blocks (columns left out, rank)
+    far_ptr, far_node, far_offset, far_transposed, far : far pairs of nodes and their blocks
+    near_ptr, near_leaf, near_offset, near_transposed, near : near pairs of leaves and their blocks;
+        `near` is None where the blocks are computed anew for each product
+    """
+
+    permutation: np.ndarray
+    leaf_bounds: np.ndarray
+    rank: np.ndarray
+    skel_ptr: np.ndarray
+    skeletons: np.ndarray
+    order_ptr: np.ndarray
+    order: np.ndarray
+    interp_ptr: np.ndarray
+    interp: np.ndarray
+    far_ptr: np.ndarray
+    far_node: np.ndarray
+    far_offset: np.ndarray
+    far_transposed: np.ndarray
+    far: np.ndarray
+    near_ptr: np.ndarray
+    near_leaf: np.ndarray
+    near_offset: np.ndarray
+    near_transposed: np.ndarray
+    near: np.ndarray | None
+
+    @property
+    def depth(self):
+        """Level of the leaves."""
+        return (len(self.leaf_bounds) - 1).bit_length() - 1
+
+    @property
+    def nbytes(self):
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in vars(self).values() if array is not None)
+
+    def plan(self):
+        """Return the index arrays in the form the compiled core reads."""
+        return _core.Plan(
+            self.depth,
+            *(
+                getattr(self, name)
+                for name in (
+                    *("leaf_bounds", "rank", "skel_ptr", "order", "order_ptr", "interp_ptr"),
+                    *("far_ptr", "far_node", "far_offset", "far_transposed"),
+                    *("near_ptr", "near_leaf", "near_offset", "near_transposed"),
+                )
+            ),
+        )
+
+
+@dataclass
+class Report:
+    """What compression did: seconds by phase, entries read, and the measured error.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+    n_read : int
+        Entries of K that were read, repeated reads counted.
+    error : float
+        Measured relative error.
+    rtol : float
+        The promise.
+    parameters : dict
+        The parameters of `compress` as they were used.
+    reason_dense : str
+        Why the exact form is held, empty for a compressed matrix.
+    """
+
+    seconds: dict = field(default_factory=dict)
+    n_read: int = 0
+    error: float = 0.0
+    rtol: float = 0.0
+    parameters: dict = field(default_factory=dict)
+    reason_dense: str = ""
+
+
+class HierarchicalMatrix(LinearOperator):
+    """A symmetric positive definite matrix, compressed; made by `compress`.
+
+    With near pairs only on the diagonal the format is HSS, otherwise that of the fast multipole
+    method: exact near blocks, and nested interpolative bases with skeleton blocks for all far
+    pairs. Where compression would not pay, the exact matrix is held instead, see `is_dense`.
+
+    Attributes
+    ----------
+    shape : tuple (n, n)
+    dtype : dtype, float32 or float64
+    error_estimate_ : float
+        Relative error ||K~W - KW||_F / ||KW||_F measured with standard normal W on rows that
+        compression never read; 0.0 for the exact form.
+    ranks_ : ndarray of shape (n_nodes,)
+        Rank of each node in heap order (root first, children of i at 2 i + 1 and 2 i + 2); 0 where
+        a node needs no basis.
+    nbytes : int
+        Bytes held.
+    compression_ratio_ : float
+        Bytes of the dense matrix in this dtype divided by `nbytes`.
+    is_dense : bool
+        Whether the exact matrix is held.
+
+    See Also
+    --------
+    compress : Makes it.
+    KernelMatrix : The exact operator of points and a kernel.
+    """
+
+    def __init__(self, structure, entries, report, n_jobs=None, exact=None):
+        super().__init__(shape=entries.shape, dtype=entries.dtype)
+        self._structure = structure
+        self._entries = entries
+        self._exact = exact
+        self._n_jobs = n_jobs
+        self.report_ = report
+        self._plan = None if structure is None else structure.plan()
+        self._kept_work = []
+
+    def __getstate__(self):
+        # SciPy from 1.18 on, and Python from 3.11 on, have something of their own to say here.
+        inherited = getattr(super(), "__getstate__", None)
+        state = dict(self.__dict__ if inherited is None else inherited())
+        state["_plan"] = None
+        state["_kept_work"] = []
+        if self._structure is not None and self._structure.near is not None:
+            # The blocks are all here, so the matrix itself is not needed any more.
+            state["_entries"] = None
+        return state
+
+    def __setstate__(self, state):
+        inherited = getattr(super(), "__setstate__", self.__dict__.update)
+        inherited(state)
+        if self._structure is not None:
+            self._plan = self._structure.plan()
+
+    @property
+    def is_dense(self):
+        """Whether the exact matrix is held, because compression did not pay."""
+        return self._structure is None
+
+    @property
+    def error_estimate_(self):
+        """Measured relative error of the product."""
+        return self.report_.error
+
+    @property
+    def ranks_(self):
+        """Rank of each node in heap order."""
+        return np.zeros(1, dtype=np.intp) if self.is_dense else self._structure.rank.copy()
+
+    @property
+    def nbytes(self):
+        """Bytes held."""
+        if not self.is_dense:
+            return self._structure.nbytes
+        if isinstance(self._exact, KernelMatrix):
+            return self._exact.points.nbytes
+        return self.shape[0] ** 2 * self.dtype.itemsize
+
+    @property
+    def compression_ratio_(self):
+        """Bytes of the dense matrix divided by `nbytes`."""
+        return self.shape[0] ** 2 * self.dtype.itemsize / self.nbytes
+
+    def diagonal(self):
+        """Return the diagonal of the matrix, which is exact.
+
+        Returns
+        -------
+        diagonal : ndarray of shape (n,)
+        """
+        if self.is_dense:
+            return self._exact.diagonal()
+        s = self._structure
+        diagonal = np.empty(self.shape[0], dtype=self.dtype)
+        for leaf in range(len(s.leaf_bounds) - 1):
+            start, stop = s.leaf_bounds[leaf : leaf + 2]
+            if s.near is None:
+                rows = np.arange(start, stop)
+                block = self._entries.block(rows, rows)
+            else:
+                # A leaf is its own first partner among those not stored by another leaf.
+                p = s.near_ptr[leaf] + int(
+                    np.flatnonzero(s.near_leaf[s.near_ptr[leaf] : s.near_ptr[leaf + 1]] == leaf)[0]
+                )
+                size = stop - start
+                block = s.near[s.near_offset[p] : s.near_offset[p] + size**2].reshape(size, size)
+            diagonal[s.permutation[start:stop]] = block.diagonal()
+        return diagonal / self.dtype.type(self._scale)
+
+    def save(self, path):
+        """Save as one uncompressed .npz file; see `skhmat.linalg.load`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Used as it is, no suffix is added.
+        """
+        from ._io import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path, mmap_mode=None):
+        """Load what `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+        mmap_mode : {None, "r"}, default=None
+            With "r" the arrays stay in the file and are read when a product needs them.
+
+        Returns
+        -------
+        H : HierarchicalMatrix
+        """
+        from ._io import load
+
+        return load(path, mmap_mode)
+
+    def plot(self, ax=None):
+        """Draw the blocks with their ranks; needs matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            None makes a new figure.
+
+        Returns
+        -------
+        ax : matplotlib.axes.Axes
+        """
+        from ._plot import plot
+
+        return plot(self, ax)
+
+    def summary(self):
+        """Return several lines of text: form, error, memory, seconds and ranks."""
+        from ._summary import summary
+
+        return summary(self)
+
+    def copy(self):
+        """Return an independent copy."""
+        return copy.deepcopy(self)
+
+    def __repr__(self):
+        size = f"{self.shape[0]}x{self.shape[1]} HierarchicalMatrix of {self.dtype}"
+        if self.is_dense:
+            return f"<{size}: exact, {self.report_.reason_dense}>"
+        return (
+            f"<{size}: error {self.error_estimate_:.1e}, {self.nbytes / 1e6:.3g} MB, "
+            f"{self.compression_ratio_:.1f}x smaller than dense>"
+        )
+
+    @property
+    def _scale(self):
+        return self.report_.parameters.get("scale", 1.0)
+
+    def _adjoint(self):
+        return self
+
+    def _transpose(self):
+        return self
+
+    def _matvec(self, x):
+        return self._matmat(np.asarray(x).reshape(-1, 1)).ravel()
+
+    def _matmat(self, W):
+        W = np.asarray(W)
+        if W.dtype.kind == "c":
+            return self._matmat(W.real) + 1j * self._matmat(W.imag)
+        dtype = np.result_type(self.dtype, W.dtype)
+        if self.is_dense:
+            return _exact_product(self._exact, W).astype(dtype, copy=False)
+        out = self._product_at_scale(np.ascontiguousarray(W, dtype=self.dtype))
+        if self._scale != 1.0:
+            out /= self.dtype.type(self._scale)
+        return out.astype(dtype, copy=False)
+
+    def _product_at_scale(self, W):
+        """Return the product in the scale of the entries held, where nothing overflows."""
+        out = np.empty_like(W)
+        n_threads = effective_n_threads(self._n_jobs)
+        fitting = _WORK_BYTES // (len(W) * W.dtype.itemsize)
+        chunk = max(min(max(fitting, _MIN_CHUNK), _MAX_CHUNK, W.shape[1]), 1)
+        work = self._take_work(chunk)
+        with single_threaded_blas():
+            for start in range(0, W.shape[1], chunk):
+                self._product(W, start, min(chunk, W.shape[1] - start), out, work, n_threads)
+        if work.nbytes <= _MAX_KEPT_BYTES:
+            self._kept_work[:] = [work]
+        return out
+
+    def _take_work(self, width):
+        """Return work arrays that no other product uses, those of the last product if they fit."""
+        try:
+            work = self._kept_work.pop()
+        except IndexError:
+            work = None
+        if work is None or work.width < width:
+            work = _Work(self._structure, self.dtype, width)
+        return work
+
+    def _product(self, W, first, width, out, work, n_threads):
+        s, plan = self._structure, self._plan
+        arrays = work.arrays(width)
+        _core.multiply(
+            plan, s.interp, s.far, s.near, s.permutation, W, first, out, *arrays, n_threads
+        )
+        if s.near is None:
+            w, u = arrays[:2]
+            self._add_near_computed(w, u, n_threads)
+            _core.scatter_rows(u, s.permutation, first, out)
+
+    def _add_near_computed(self, w, u, n_threads):
+        """Add the near part with blocks computed anew, a leaf at a time."""
+        s = self._structure
+
+        def add(leaf):
+            rows = np.arange(s.leaf_bounds[leaf], s.leaf_bounds[leaf + 1])
+            for other in s.near_leaf[s.near_ptr[leaf] : s.near_ptr[leaf + 1]]:
+                cols = np.arange(s.leaf_bounds[other], s.leaf_bounds[other + 1])
+                u[rows[0] : rows[-1] + 1] += self._entries.block(rows, cols) @ w[cols]
+
+        run_tasks(add, range(len(s.leaf_bounds) - 1), n_threads if self._entries.thread_safe else 1)
+
+
+class _Work:
+    """Work arrays of a product, made once for all chunks of right-hand sides."""
+
+    def __init__(self, structure, dtype, width):
+        n, n_skeletons = len(structure.permutation), structure.skel_ptr[-1]
+        self.width = width
+        self._sizes = (n, n, n_skeletons, n_skeletons, n_skeletons)
+        self._buffers = [np.empty(max(size, 1) * width, dtype=dtype) for size in self._sizes]
+
+    @property
+    def nbytes(self):
+        """Bytes of all arrays."""
+        return sum(buffer.nbytes for buffer in self._buffers)
+
+    def arrays(self, width):
+        """Return w, u, charges, potentials and scratch for `width` right-hand sides."""
+        return [
+            buffer[: size * width].reshape(size, width)
+            for size, buffer in zip(self._sizes, self._buffers, strict=True)
+        ]
+
+
+def _exact_product(exact, W):
+    """Return K @ W from the exact matrix, a file in batches of rows."""
+    if not isinstance(exact, ArraySource):
+        return exact @ W
+    return exact.array @ W
+
+
+def exact_form(source, report, n_jobs):
+    """Return the operator that holds the exact matrix."""
+    exact = source
+    if not isinstance(source, (KernelMatrix, ArraySource)):
+        rows = np.arange(source.shape[0])
+        dense = np.empty(source.shape, dtype=source.dtype)
+        for start in range(0, len(rows), 256):
+            dense[start : start + 256] = source.block(rows[start : start + 256], rows)
+        exact = ArraySource(dense)
+    return HierarchicalMatrix(None, Entries(source), report, n_jobs, exact)

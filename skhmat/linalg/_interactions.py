@@ -1,0 +1,117 @@
+"""Interaction phase: which pairs of nodes are near, which are far, and at which level.
+
+The tree is balanced with all leaves on one level, so a pair of nodes always lies on one level too.
+A pair of leaves is near or far; a pair of nodes is near if any of its pairs of leaves is. Far pairs
+are taken at the coarsest level: a pair is listed where it is far and its parents are near. So every
+pair of leaves is covered exactly once, and with no near pairs but the diagonal what remains is the
+HSS format.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Near and far lists.
+
+    Attributes
+    ----------
+    near : tuple of (ptr, node) for each level
+        For every node of the level, by its number within the level, the nodes near to it, itself
+        too.
+    far : tuple of (ptr, node) for each level
+        The same for the far pairs that are listed at this level.
+    budget : float
+        Fraction of all pairs of leaves that are near, the diagonal left out.
+    """
+
+    near: tuple
+    far: tuple
+    budget: float
+
+    def near_of(self, level, j):
+        """Return the numbers within the level of the nodes near to node j."""
+        ptr, node = self.near[level]
+        return node[ptr[j] : ptr[j + 1]]
+
+    def is_active(self, level, j):
+        """Whether node j, or a node above it, has a far partner, so that it needs a basis."""
+        for _ in range(level + 1):
+            ptr, _node = self.far[level]
+            if ptr[j + 1] > ptr[j]:
+                return True
+            level, j = level - 1, j >> 1
+        return False
+
+
+def find_interactions(tree, neighbors, budget):
+    """Build the near and far lists from neighbour votes.
+
+    Parameters
+    ----------
+    tree : Tree
+    neighbors : ndarray of shape (n, k)
+        Neighbours of each point, both in tree order.
+    budget : float in [0, 1]
+        At most this fraction of all pairs of leaves is near; the pairs with the most votes are.
+
+    Returns
+    -------
+    Interactions
+    """
+    n_leaves = 1 << tree.depth
+    pairs = np.arange(n_leaves) * (n_leaves + 1)
+    n_off = 0
+    if budget > 0 and n_leaves > 1:
+        voted = _most_voted(tree, neighbors, int(budget * n_leaves**2) // 2)
+        n_off = 2 * len(voted)
+        row, col = np.divmod(voted, n_leaves)
+        pairs = np.concatenate([pairs, voted, col * n_leaves + row])
+    near_keys = _coarsen(np.unique(pairs), tree.depth)
+    far_keys = [np.empty(0, dtype=np.int64)]
+    for level in range(1, tree.depth + 1):
+        far_keys.append(np.setdiff1d(_children(near_keys[level - 1], level), near_keys[level]))
+    return Interactions(
+        near=tuple(_as_lists(keys, level) for level, keys in enumerate(near_keys)),
+        far=tuple(_as_lists(keys, level) for level, keys in enumerate(far_keys)),
+        budget=n_off / n_leaves**2,
+    )
+
+
+def _most_voted(tree, neighbors, n_pairs):
+    """Return the keys row * n_leaves + col, row < col, of the leaf pairs with the most votes."""
+    n_leaves = 1 << tree.depth
+    leaf = np.repeat(np.arange(n_leaves), np.diff(tree.leaf_bounds))
+    rows = np.repeat(leaf, neighbors.shape[1])
+    cols = leaf[neighbors.ravel()]
+    votes = sparse.coo_array((np.ones(len(rows)), (rows, cols)), shape=(n_leaves, n_leaves)).tocsr()
+    votes = sparse.triu(votes + votes.T, k=1).tocoo()
+    keys = votes.row.astype(np.int64) * n_leaves + votes.col
+    best = np.lexsort((keys, -votes.data))[:n_pairs]
+    return keys[best]
+
+
+def _coarsen(keys, depth):
+    """Return the sorted keys of the near pairs of every level, root first."""
+    levels = [keys]
+    for level in range(depth, 0, -1):
+        row, col = np.divmod(levels[0], 1 << level)
+        levels.insert(0, np.unique((row >> 1 << (level - 1)) + (col >> 1)))
+    return levels
+
+
+def _children(keys, level):
+    """Return the keys at `level` of the four pairs of children of each pair of the level above."""
+    row, col = np.divmod(keys, 1 << (level - 1))
+    row, col = 2 * row[:, None], 2 * col[:, None]
+    i, j = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    return ((row + i << level) + col + j).ravel()
+
+
+def _as_lists(keys, level):
+    row, col = np.divmod(np.sort(keys), 1 << level)
+    ptr = np.searchsorted(row, np.arange((1 << level) + 1)).astype(np.intp)
+    return ptr, col.astype(np.intp)

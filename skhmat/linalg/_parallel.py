@@ -1,0 +1,97 @@
+"""Threads: how many, and BLAS held at one inside our own parallel regions."""
+
+import math
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from numbers import Integral
+
+from joblib import effective_n_jobs as _joblib_n_jobs
+from threadpoolctl import ThreadpoolController
+
+from .._ext import openmp
+
+_limit_lock = threading.Lock()
+_limit_depth = 0
+_limit = None
+
+
+@cache
+def _blas_controller():
+    # Scanning the loaded libraries takes milliseconds, so it is done once. SciPy's BLAS, the one
+    # the compiled core calls, is loaded by then: importing the core loads it.
+    return ThreadpoolController()
+
+
+def _release_blas():
+    """Let any thread change the limits: since 3.8 threadpoolctl lets only the first that did."""
+    for library in _blas_controller().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+
+
+@contextmanager
+def single_threaded_blas():
+    """Hold BLAS at one thread; nested and concurrent uses restore the old number at the end."""
+    global _limit_depth, _limit
+    with _limit_lock:
+        if _limit_depth == 0:
+            _release_blas()
+            _limit = _blas_controller().limit(limits=1, user_api="blas")
+        _limit_depth += 1
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            _limit_depth -= 1
+            if _limit_depth == 0:
+                _release_blas()  # the thread that comes last need not be the one that came first
+                _limit.restore_original_limits()
+                _release_blas()
+                _limit = None
+
+
+def effective_n_threads(n_jobs=None):
+    """Return the number of threads `n_jobs` stands for.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None means what OpenMP would use (``OMP_NUM_THREADS``, or all cores); -1 all cores, -2 all
+        but one, as in joblib.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
+    if n_jobs is not None and not (integer and n_jobs != 0):
+        raise ValueError(f"n_jobs is {n_jobs!r}; allowed is None or an integer other than 0.")
+    if n_jobs is None:
+        return openmp.max_threads() if openmp.HAS_OPENMP else 1
+    if n_jobs < 0:
+        return max(1, (os.cpu_count() or 1) + 1 + n_jobs)
+    return _joblib_n_jobs(n_jobs)
+
+
+def run_tasks(function, tasks, n_threads):
+    """Call ``function(task)`` for each task on `n_threads` threads; the results come in order.
+
+    The functions release the GIL in their compiled parts; BLAS runs on one thread meanwhile.
+    """
+    with single_threaded_blas():
+        if n_threads == 1 or len(tasks) < 2:
+            return [function(task) for task in tasks]
+        with ThreadPoolExecutor(max_workers=n_threads) as pool:
+            return list(pool.map(function, tasks))
+
+
+def physical_memory():
+    """Return the bytes of memory of the machine, or infinity where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return math.inf

@@ -1,0 +1,412 @@
+"""Skeleton phase: nested interpolative bases, leaves to root.
+
+The columns of a leaf are its points, those of an inner node the skeletons of its children. A basis
+is found from sampled far rows: all that neighbour lists name, and uniform ones for the rest. It is
+then verified on rows it has not seen, the neighbours of the rows sampled last and fresh uniform
+ones; where these break the tolerance they join the sample and the node is redone, so that the
+sample grows outward from the node exactly as far as it has to.
+
+Errors are measured as they reach the product: far rows that stand for many carry their number as a
+weight, and a skeleton carries the size of the charges that will be collected in it. With these
+weights the Frobenius norm of the remainder is an estimate of the part of ||K~ - K||_F that the node
+causes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._ext import skeletons as _core
+from ._parallel import run_tasks
+
+# Columns factorized between two looks at the tolerance.
+_PANEL = 16
+# Squared remainder, relative to the block, below which the Gram matrix has too few digits.
+_GRAM_LIMIT = 1e-14
+# Most rows whose entries are held at a time.
+_BATCH = 2048
+# Uniform rows of a sample beyond two for each column, and neighbours at least.
+_MIN_ROWS = 256
+# Unseen rows that verify a basis: uniform ones, and neighbours of the sample at most.
+_N_UNIFORM_CHECK = 64
+_N_CLOSE_CHECK = 512
+_MAX_REDO = 12
+# A basis of more than this part of the columns compresses nothing and is not worth more rows.
+_FULL = 0.9
+# Points of near nodes whose neighbours are looked at.
+_MAX_INSIDE = 8192
+# A remainder on unseen rows up to this multiple of the tolerance is sampling noise.
+_SLACK = 2.0
+
+
+@dataclass(frozen=True)
+class Skeletons:
+    """Nested bases of all nodes, in heap order, as flat arrays.
+
+    Attributes
+    ----------
+    rank : ndarray of shape (n_nodes,)
+    skel_ptr : ndarray of shape (n_nodes + 1,)
+    positions : ndarray of shape (n_skeletons,)
+        Skeletons of all nodes as positions in tree order.
+    order_ptr : ndarray of shape (n_nodes + 1,)
+    order : ndarray
+        Columns of each node (points of a leaf, skeletons of the children), the node's own first.
+    interp_ptr : ndarray of shape (n_nodes + 1,)
+    interp : ndarray
+        For each node the (columns left out, rank) matrix that expresses those columns by the
+        skeletons.
+    n_redone : int
+        Nodes whose basis failed its verification at least once.
+    """
+
+    rank: np.ndarray
+    skel_ptr: np.ndarray
+    positions: np.ndarray
+    order_ptr: np.ndarray
+    order: np.ndarray
+    interp_ptr: np.ndarray
+    interp: np.ndarray
+    n_redone: int
+
+    def of(self, node):
+        """Return the skeletons of a node as positions in tree order."""
+        return self.positions[self.skel_ptr[node] : self.skel_ptr[node + 1]]
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """Basis of one node: its skeletons, the order of its columns, and the interpolation."""
+
+    skeletons: np.ndarray
+    order: np.ndarray
+    interp: np.ndarray
+    weights: np.ndarray
+    n_redone: int = 0
+
+
+class Skeletonizer:
+    """Finds the bases of all nodes that have far partners.
+
+    Parameters
+    ----------
+    entries : Entries
+        In tree order.
+    tree : Tree
+    neighbors : ndarray of shape (n, k)
+        In tree order.
+    interactions : Interactions
+    tolerance : float
+        Frobenius norm, per square root of the points of a node, of what its basis may miss in the
+        node's far columns.
+    max_rank : int or None
+    held_out : ndarray of shape (n,), bool, or None
+        Rows that must not be read because the error will be estimated on them.
+    read_all : bool
+        Sample every far row.
+    seed : int
+    n_threads : int
+    """
+
+    def __init__(
+        self,
+        entries,
+        tree,
+        neighbors,
+        interactions,
+        tolerance,
+        *,
+        max_rank=None,
+        held_out=None,
+        read_all=False,
+        seed=0,
+        n_threads=1,
+    ):
+        n = entries.shape[0]
+        self.entries = entries
+        self.tree = tree
+        self.neighbors = neighbors
+        self.interactions = interactions
+        self.tolerance = tolerance
+        self.max_rank = n if max_rank is None else max_rank
+        self.allowed = np.ones(n, dtype=bool) if held_out is None else ~held_out
+        self.read_all = read_all
+        self.seed = seed
+        self.n_threads = n_threads if entries.thread_safe else 1
+        self.leaf_of = np.repeat(np.arange(1 << tree.depth), np.diff(tree.leaf_bounds))
+        self.bases = [None] * (2 * (1 << tree.depth) - 1)
+
+    def pilot(self):
+        """Find the bases of a few leaves and their parents.
+
+        Returns
+        -------
+        rank : float
+            Mean rank of these leaves.
+        growth : float
+            Mean rank of their parents over that, 1.0 where there are none.
+        """
+        depth = self.tree.depth
+        pairs = sorted({0, (1 << depth) // 4})
+        self._find(depth, [2 * j + i for j in pairs for i in (0, 1)])
+        leaves = self._ranks(depth)
+        rank = float(leaves.mean()) if len(leaves) else 0.0
+        if rank > _FULL * self.tree.leaf_bounds[-1] / (1 << depth):
+            return rank, 2.0
+        if depth > 1:
+            self._find(depth - 1, pairs)
+        parents = self._ranks(depth - 1)
+        growth = float(parents.mean()) / rank if len(parents) and rank > 0 else 1.0
+        return rank, growth
+
+    def level(self, level):
+        """Find the bases of a level; those below must be there. Return the ranks of its nodes."""
+        self._find(level, range(1 << level))
+        return self._ranks(level)
+
+    def result(self):
+        """Return the bases found as a `Skeletons`."""
+        return _flatten(self.bases, self.entries.dtype)
+
+    def _ranks(self, level):
+        bases = self.bases[(1 << level) - 1 : (1 << (level + 1)) - 1]
+        return np.array([len(basis.skeletons) for basis in bases if basis is not None])
+
+    def _find(self, level, numbers):
+        first = (1 << level) - 1
+        missing = [
+            j
+            for j in numbers
+            if self.bases[first + j] is None and self.interactions.is_active(level, j)
+        ]
+        found = run_tasks(lambda j: self._basis(level, j), missing, self.n_threads)
+        for j, basis in zip(missing, found, strict=True):
+            self.bases[first + j] = basis
+
+    def _basis(self, level, j):
+        node = (1 << level) - 1 + j
+        start, stop = self.tree.node_bounds(node)
+        if level == self.tree.depth:
+            columns, weights = np.arange(start, stop), np.ones(stop - start)
+        else:
+            children = self.bases[2 * node + 1], self.bases[2 * node + 2]
+            columns = np.concatenate([child.skeletons for child in children])
+            weights = np.concatenate([child.weights for child in children])
+        if len(columns) == 0:
+            empty = np.empty(0)
+            return _Basis(columns, columns, empty.reshape(0, 0), empty)
+        sample = _Sample(self, level, j, columns, np.random.default_rng([self.seed, node]))
+        return self._verified(columns, weights, self.tolerance * np.sqrt(stop - start), sample)
+
+    def _verified(self, columns, weights, tolerance, sample):
+        """Decompose on the sample until rows outside the sample agree."""
+        for redo in range(_MAX_REDO + 1):
+            order, rank, interp = self._decompose(columns, weights, tolerance, sample)
+            if redo == _MAX_REDO or rank > _FULL * len(columns) or rank == self.max_rank:
+                break
+            rows = sample.draw_unseen()
+            if len(rows) == 0:
+                break
+            missed = self._remainder(columns[order], weights[order], rank, interp, rows)
+            if not sample.learn(missed, (_SLACK * tolerance) ** 2):
+                break
+        own = weights[order[:rank]] ** 2
+        own += np.einsum("ij,ij,i->j", interp, interp, weights[order[rank:]] ** 2)
+        return _Basis(columns[order[:rank]], order, interp, np.sqrt(own), redo)
+
+    def _decompose(self, columns, weights, tolerance, sample):
+        n = len(columns)
+        gram = sample.gram(columns, weights)
+        if self.entries.dtype == np.float64 and tolerance**2 < _GRAM_LIMIT * np.trace(gram):
+            order, rank, interp = self._decompose_block(columns, weights, tolerance, sample)
+        else:
+            pivots, work = np.empty(n, dtype=np.int32), np.empty(2 * n)
+            rank, _ = _core.pivoted_cholesky(
+                gram, tolerance, self.max_rank, len(sample.uniform), pivots, work
+            )
+            interp = np.empty((n - rank, rank))
+            _core.interpolation(gram, rank, interp)
+            order = pivots.astype(np.intp)
+        interp *= weights[order[:rank]]
+        interp /= weights[order[rank:], None]
+        return order, rank, interp.astype(self.entries.dtype, copy=False)
+
+    def _decompose_block(self, columns, weights, tolerance, sample):
+        """Decompose without squaring, for tolerances that the Gram matrix cannot resolve."""
+        n = len(columns)
+        rows, row_weights = sample.rows()
+        # K is symmetric: rows of this block are the columns that the QR pivots.
+        block = self.entries.block(columns, rows)
+        block *= np.sqrt(row_weights)
+        block *= weights[:, None]
+        pivots, work = np.empty(n, dtype=np.int32), np.empty(4 * n + _PANEL * (n + 1))
+        rank, _ = _core.pivoted_qr(
+            block, tolerance, self.max_rank, len(sample.uniform), _PANEL, pivots, work
+        )
+        interp = np.empty((n - rank, rank))
+        _core.interpolation(block, rank, interp)
+        return pivots.astype(np.intp), rank, interp
+
+    def _remainder(self, columns, weights, rank, interp, rows):
+        """Return for each row the squared norm of what the basis misses in it."""
+        block = self.entries.block(columns, rows)
+        missed = block[rank:]
+        missed -= interp @ block[:rank]
+        missed *= weights[rank:, None].astype(missed.dtype)
+        return np.einsum("ij,ij->j", missed, missed, dtype=np.float64)
+
+
+class _Sample:
+    """Far rows of one node, in strata: close rows found along neighbour lists, and uniform ones.
+
+    A stratum is a set of rows and the number of far rows that each of them stands for. Gram
+    matrices of the strata are kept, so that a larger sample costs only its new rows.
+    """
+
+    def __init__(self, common, level, j, columns, rng):
+        self.common = common
+        self.rng = rng
+        self.near = np.zeros(1 << level, dtype=bool)
+        self.near[common.interactions.near_of(level, j)] = True
+        self.shift = common.tree.depth - level
+        sizes = np.diff(common.tree.leaf_bounds[:: 1 << self.shift])
+        self.n_far = int(sizes[~self.near].sum())
+        n, none = len(columns), np.empty(0, dtype=np.intp)
+        n_close, n_uniform = max(n // 2, _MIN_ROWS // 2), 2 * n + _MIN_ROWS
+        if common.read_all or self.n_far <= 1.5 * (n_close + n_uniform):
+            self.frontier = self._far(np.arange(len(common.leaf_of)))
+            self.uniform = none
+        else:
+            votes = common.neighbors[self._inside(columns)].ravel()
+            self.frontier = self._candidates(votes, none)[:n_close]
+            self.uniform = self._draw_uniform(n_uniform, self.frontier)
+        self.close = [(self.frontier, 1.0)]
+        self.n_close = len(self.frontier)
+        self._unseen = none, 1.0, none
+        self._close_gram, self._uniform_gram = np.zeros((n, n)), np.zeros((n, n))
+        self._n_summed = [0, 0]
+
+    def gram(self, columns, weights):
+        """Return the Gram matrix of the weighted columns; only new rows are read."""
+        for rows, weight in self.close[self._n_summed[0] :]:
+            self._add(columns, weights * np.sqrt(weight), rows, self._close_gram)
+        self._add(columns, weights, self.uniform[self._n_summed[1] :], self._uniform_gram)
+        self._n_summed = [len(self.close), len(self.uniform)]
+        return self._close_gram + self._uniform_weight() * self._uniform_gram
+
+    def rows(self):
+        """Return the rows of the sample and the number of far rows that each stands for."""
+        strata = [*self.close, (self.uniform, self._uniform_weight())]
+        return (
+            np.concatenate([rows for rows, _ in strata]),
+            np.concatenate([np.full(len(rows), weight) for rows, weight in strata]),
+        )
+
+    def draw_unseen(self):
+        """Draw rows outside the sample: neighbours of the last to join, and uniform ones."""
+        if len(self.uniform) == 0:
+            return self.uniform
+        seen = self.rows()[0]
+        close = self._candidates(self.common.neighbors[self.frontier].ravel(), seen)
+        weight = max(len(close) / _N_CLOSE_CHECK, 1.0)
+        if weight > 1.0:
+            close = self.rng.permutation(close)[:_N_CLOSE_CHECK]
+        uniform = self._draw_uniform(_N_UNIFORM_CHECK, np.concatenate([seen, close]))
+        self._unseen = close, weight, uniform
+        return np.concatenate([close, uniform])
+
+    def learn(self, missed, allowed):
+        """Let the rows drawn join if what the basis missed in them is too much; say whether it was.
+
+        Parameters
+        ----------
+        missed : ndarray
+            Squared norm of what was missed in each of the rows drawn last.
+        allowed : float
+            Largest sum over all far rows.
+        """
+        close, weight, uniform = self._unseen
+        far_rest = (self.n_far - self.n_close) / max(len(uniform), 1)
+        missed_close = weight * missed[: len(close)].sum()
+        missed_uniform = far_rest * missed[len(close) :].sum()
+        if missed_close + missed_uniform <= allowed:
+            return False
+        if missed_close > 0.5 * allowed or missed_close > missed_uniform:
+            self.close.append((close, weight))
+            self.n_close += len(close)
+            self.frontier = close
+        if missed_uniform > 0.5 * allowed or missed_uniform >= missed_close:
+            seen = np.concatenate([self.rows()[0], uniform])
+            more = self._draw_uniform(len(self.uniform) // 2, seen)
+            self.uniform = np.concatenate([self.uniform, uniform, more])
+        return True
+
+    def _inside(self, columns):
+        """Return points whose neighbours may be far: the columns, or points of all near nodes."""
+        if self.near.sum() == 1:
+            return columns
+        bounds = self.common.tree.leaf_bounds[:: 1 << self.shift]
+        near = np.concatenate(
+            [np.arange(bounds[j], bounds[j + 1]) for j in np.flatnonzero(self.near)]
+        )
+        if len(near) > _MAX_INSIDE:
+            near = self.rng.choice(near, size=_MAX_INSIDE, replace=False)
+        return near
+
+    def _add(self, columns, weights, rows, gram):
+        for start in range(0, len(rows), _BATCH):
+            block = self.common.entries.block(columns, rows[start : start + _BATCH])
+            _core.add_gram(block, weights, np.empty(block.shape), gram)
+
+    def _uniform_weight(self):
+        """Return the number of far rows that each uniform row stands for."""
+        return max((self.n_far - self.n_close) / max(len(self.uniform), 1), 1.0)
+
+    def _far(self, rows):
+        """Return those rows that are far from the node and may be read."""
+        node = self.common.leaf_of[rows] >> self.shift
+        return rows[~self.near[node] & self.common.allowed[rows]]
+
+    def _candidates(self, votes, exclude):
+        """Return the far rows that got votes, most votes first."""
+        rows, counts = np.unique(votes, return_counts=True)
+        keep = ~self.near[self.common.leaf_of[rows] >> self.shift] & self.common.allowed[rows]
+        if len(exclude):
+            keep &= ~np.isin(rows, exclude)
+        rows, counts = rows[keep], counts[keep]
+        return rows[np.argsort(-counts, kind="stable")].astype(np.intp)
+
+    def _draw_uniform(self, n_rows, exclude):
+        n = len(self.common.leaf_of)
+        wanted = int(1.3 * (n_rows + len(exclude)) * n / self.n_far) + 32
+        if 3 * wanted > n:
+            drawn = self.rng.permutation(n)
+        else:
+            drawn = self.rng.choice(n, size=wanted, replace=False)
+        drawn = self._far(drawn)
+        return drawn[~np.isin(drawn, exclude)][:n_rows].astype(np.intp)
+
+
+def _flatten(bases, dtype):
+    none = _Basis(
+        np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp), np.empty((0, 0)), np.empty(0)
+    )
+    bases = [none if basis is None else basis for basis in bases]
+
+    def pointers(sizes):
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
+
+    interp_ptr = pointers([basis.interp.size for basis in bases])
+    interp = np.empty(interp_ptr[-1], dtype=dtype)
+    for basis, start, stop in zip(bases, interp_ptr[:-1], interp_ptr[1:], strict=True):
+        interp[start:stop] = basis.interp.ravel()
+    return Skeletons(
+        rank=np.array([len(basis.skeletons) for basis in bases], dtype=np.intp),
+        skel_ptr=pointers([len(basis.skeletons) for basis in bases]),
+        positions=np.concatenate([basis.skeletons for basis in bases]).astype(np.intp),
+        order_ptr=pointers([len(basis.order) for basis in bases]),
+        order=np.concatenate([basis.order for basis in bases]).astype(np.intp),
+        interp_ptr=interp_ptr,
+        interp=interp,
+        n_redone=sum(basis.n_redone > 0 for basis in bases),
+    )
