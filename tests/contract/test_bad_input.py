@@ -1,0 +1,293 @@
+"""Bad input is refused before any work, by name: the parameter, what was given, what is allowed."""
+
+import re
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.sparse.linalg import aslinearoperator
+
+from skhmat.linalg import KernelMatrix, compress
+
+N = 80
+
+
+@pytest.fixture
+def dense(global_random_seed):
+    X = np.random.default_rng(global_random_seed).standard_normal((N, 2))
+    return KernelMatrix(X).toarray()
+
+
+def forms(dense, tmp_path):
+    """The same matrix as array, callable and file."""
+    yield dense, {}
+    yield np.asfortranarray(dense), {}
+    yield (lambda rows, cols: dense[np.ix_(rows, cols)]), {"shape": dense.shape}
+    dense.tofile(tmp_path / "K.bin")
+    yield np.memmap(tmp_path / "K.bin", dtype=dense.dtype, mode="r", shape=dense.shape), {}
+
+
+# ---- parameters ----
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "allowed"),
+    [
+        ("rtol", [0, 1, -1e-3, 1.5, np.nan, np.inf, "1e-3", None, 1e-3j], r"a number in \(0, 1\)"),
+        ("leaf_size", [1, 0, -5, 2.0, "64", None, True], "an integer of at least 2"),
+        ("max_rank", [0, -1, 3.0, "10", False, np.nan], "None or an integer of at least 1"),
+        ("n_neighbors", [0, -1, 2.5, "32", None], "an integer of at least 1"),
+        ("budget", [-0.1, 1.1, 2, np.nan, "all", "AUTO", None], r"'auto' or a number in \[0, 1\]"),
+        (
+            "distance",
+            ["euclidean", "Kernel", "", None, 3],
+            "'auto', 'kernel', 'angle', 'geometric'",
+        ),
+        ("max_bytes", [-1, "1GB", np.nan], "None or a number of at least 0"),
+    ],
+)
+def test_parameters(name, values, allowed, dense):
+    for value in values:
+        given = re.escape(repr(value))
+        with pytest.raises(ValueError, match=rf"{name} is {given}; allowed is .*{allowed}"):
+            compress(dense, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rtol", np.float32(0.01)),
+        ("leaf_size", np.int64(16)),
+        ("max_rank", np.int32(60)),
+        ("n_neighbors", np.uint8(5)),
+        ("budget", np.float64(0.2)),
+        ("budget", 0),
+        ("budget", 1),
+        ("max_bytes", np.int64(0)),
+        ("n_jobs", np.int64(1)),
+        ("n_jobs", -1),
+    ],
+)
+def test_numpy_scalars_are_numbers(name, value, dense):
+    compress(dense, **{"leaf_size": 16, "rtol": 1e-2, "random_state": 0, name: value})
+
+
+@pytest.mark.parametrize("value", [0, 1.5, "2"])
+def test_n_jobs(value, dense):
+    message = rf"n_jobs is {value!r}; allowed is None or an integer other than 0"
+    with pytest.raises(ValueError, match=message):
+        compress(dense, n_jobs=value)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "seed"])
+def test_random_state(value, dense):
+    with pytest.raises(ValueError, match=r"[sS]eed"):
+        compress(dense, random_state=value)
+
+
+def test_parameters_are_checked_before_entries_are_read():
+    def never(rows, cols):
+        raise AssertionError("entries were read")
+
+    for bad in ({"rtol": 2}, {"leaf_size": 1}, {"distance": "geometric"}, {"points": np.ones(3)}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            compress(never, shape=(N, N), **bad)
+
+
+@pytest.mark.parametrize("form", ["array", "callable"])
+def test_geometric_distance_needs_points(form, dense):
+    K, options = (dense, {}) if form == "array" else (lambda r, c: dense, {"shape": dense.shape})
+    with pytest.raises(ValueError, match=r"distance is 'geometric' but K has no points.*points="):
+        compress(K, distance="geometric", **options)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.ones((N - 1, 2)), rf"points has shape \({N - 1}, 2\); allowed is \({N}, n_features\)"),
+        (np.ones(N), rf"points has shape \({N},\); allowed is \({N}, n_features\)"),
+        (np.ones((N, 2, 1)), rf"points has shape .*allowed is \({N}, n_features\)"),
+        (np.full((N, 2), np.nan), "points contains NaN or infinity"),
+        (np.full((N, 2), np.inf), "points contains NaN or infinity"),
+        (np.ones((N, 2)) * 1j, "points has dtype complex128"),
+        (np.full((N, 2), "a"), "points has dtype <U1"),
+        (np.ones((N, 0)), "points has shape"),
+    ],
+)
+def test_points(points, message, dense):
+    for distance in ("geometric", "auto"):
+        with pytest.raises(ValueError, match=message):
+            compress(dense, points=points, distance=distance)
+
+
+# ---- what K is ----
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 3), (5,), (2, 2, 2), ()])
+def test_not_square(shape):
+    with pytest.raises(ValueError, match=r"K has shape .*must be square"):
+        compress(np.ones(shape))
+    if len(shape) != 0:
+        with pytest.raises(ValueError, match=r"K has shape .*must be square"):
+            compress(lambda r, c: np.ones((len(r), len(c))), shape=shape)
+
+
+def test_empty():
+    with pytest.raises(ValueError, match=r"K has shape \(0, 0\); it must have at least one row"):
+        compress(np.empty((0, 0)))
+    with pytest.raises(ValueError, match=r"K has shape \(0, 0\); it must have at least one row"):
+        compress(lambda r, c: np.ones((len(r), len(c))), shape=(0, 0))
+    with pytest.raises(ValueError, match="X must have at least one sample"):
+        compress(KernelMatrix(np.empty((0, 2))))
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_complex(dtype, dense):
+    with pytest.raises(ValueError, match="K is complex; it must hold real numbers"):
+        compress(dense.astype(dtype))
+    with pytest.raises(ValueError, match="dtype complex"):
+        compress(lambda r, c: dense[np.ix_(r, c)].astype(dtype), shape=dense.shape)
+    with pytest.raises(ValueError, match=r"dtype of K is complex.*allowed are float32 and float64"):
+        compress(lambda r, c: dense[np.ix_(r, c)], shape=dense.shape, dtype=dtype)
+
+
+@pytest.mark.parametrize("K", [np.full((3, 3), "a"), np.full((3, 3), None), [["1", "2"]] * 2])
+def test_no_numbers(K):
+    with pytest.raises(ValueError, match=r"K is of dtype .*must hold real numbers"):
+        compress(K)
+
+
+@pytest.mark.parametrize("dtype", [int, np.int8, np.uint16, bool, np.float16])
+def test_integers_are_converted(dtype, dense):
+    K = np.rint(100 * dense).astype(dtype) if dtype is not bool else np.eye(N, dtype=bool)
+    H = compress(K, leaf_size=16, rtol=1e-2, random_state=0)
+    assert H.dtype == (np.float32 if dtype is np.float16 else np.float64)
+    exact = K.astype(float)
+    W = np.random.default_rng(0).standard_normal((N, 20))
+    assert np.linalg.norm(H @ W - exact @ W) <= 2e-2 * np.linalg.norm(exact @ W)
+
+
+@pytest.mark.parametrize("K", [None, "K.bin", 3.0j, {1: 2}, [[1, 2], [3]]])
+def test_nothing_that_entries_can_be_read_from(K):
+    with pytest.raises((TypeError, ValueError), match="K "):
+        compress(K)
+
+
+def test_sparse(dense):
+    for kind in (sparse.csr_matrix, sparse.coo_array, sparse.csc_array):
+        with pytest.raises(TypeError, match=r"K is a sparse matrix.*K\.toarray\(\)"):
+            compress(kind(dense))
+
+
+def test_linear_operator(dense):
+    with pytest.raises(TypeError, match=r"K is a .*linear operator gives products but no entries"):
+        compress(aslinearoperator(dense))
+
+
+def test_callable_needs_a_shape(dense):
+    with pytest.raises(TypeError, match=r"K is a callable without a shape; pass shape=\(n, n\)"):
+        compress(lambda r, c: dense[np.ix_(r, c)])
+    with pytest.raises(ValueError, match="dtype of K is int64; allowed are float32 and float64"):
+        compress(lambda r, c: dense[np.ix_(r, c)], shape=dense.shape, dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda block: block.T, r"returned a block of shape .*must return shape"),
+        (lambda block: block[:-1], r"returned a block of shape .*must return shape"),
+        (lambda block: block[:, None], r"returned a block of shape .*must return shape"),
+        (lambda block: block.ravel(), r"returned a block of shape .*must return shape"),
+        (lambda block: block * 1j, "returned a block of dtype complex128; it must return real"),
+        (lambda block: block.astype(str), "returned a block of dtype <U.*; it must return real"),
+        (lambda block: None, r"returned a block of shape \(\)"),
+    ],
+)
+def test_callable_returns(spoil, message, global_random_seed):
+    X = np.random.default_rng(global_random_seed).standard_normal((150, 2))
+    K = KernelMatrix(X)
+    with pytest.raises(ValueError, match=message):
+        compress(lambda r, c: spoil(K.block(r, c)), shape=K.shape, leaf_size=16)
+
+
+def test_exceptions_of_a_callable_come_out_as_they_are(dense):
+    def fails(rows, cols):
+        raise KeyError("no such entry")
+
+    with pytest.raises(KeyError, match="no such entry"):
+        compress(fails, shape=dense.shape)
+
+
+# ---- what its entries are ----
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [(0, 0), (N - 1, N - 1), (0, 1), (3, N - 2)])
+def test_not_finite(where, bad, dense, tmp_path):
+    dense[where] = dense[where[::-1]] = bad
+    for K, options in forms(dense, tmp_path):
+        with pytest.raises(ValueError, match="K contains NaN or infinity"):
+            compress(K, leaf_size=16, **options)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 4])
+def test_one_entry_that_is_not_finite(n_jobs):
+    K = np.eye(2500)
+    K[3, 1700] = np.nan
+    with pytest.raises(ValueError, match=r"K contains NaN or infinity \(first in row 3\)"):
+        compress(K, n_jobs=n_jobs)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0])
+def test_not_symmetric(size, dense, tmp_path):
+    dense[5, 9] += size
+    for K, options in forms(dense, tmp_path):
+        with pytest.raises(ValueError, match=r"K is not symmetric") as caught:
+            compress(K, leaf_size=16, **options)
+        message = str(caught.value)
+        assert "K[5, 9] and K[9, 5]" in message or "K[9, 5] and K[5, 9]" in message
+        assert f"differ by {size:.3g}, allowed is" in message
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_difference_is_in_the_users_scale(scale, dense):
+    K = (dense * scale).astype(np.float32)
+    K[5, 9] += np.float32(0.25 * scale)
+    with pytest.raises(ValueError, match=re.escape(f"differ by {0.25 * scale:.3g}, allowed")):
+        compress(K)
+
+
+def test_far_from_symmetric_is_found_in_a_large_matrix(global_random_seed):
+    K = np.random.default_rng(global_random_seed).standard_normal((3000, 3000))
+    K[np.diag_indices(3000)] = 100
+    with pytest.raises(ValueError, match="K is not symmetric"):
+        compress(K, random_state=global_random_seed)
+
+
+def test_rounding_is_no_asymmetry(dense):
+    K = dense.astype(np.float32)
+    K *= 1 + np.finfo(np.float32).eps * np.triu(np.ones_like(K))
+    compress(K, rtol=1e-2, leaf_size=16, random_state=0)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, -1e-300])
+def test_diagonal(value, dense, tmp_path):
+    dense[7, 7] = value
+    for K, options in forms(dense, tmp_path):
+        with pytest.raises(
+            ValueError, match=rf"K has the diagonal entry {value:.3g} in row 7; .*posit"
+        ):
+            compress(K, **options)
+
+
+def test_zero_matrix():
+    with pytest.raises(ValueError, match="K has the diagonal entry 0 in row 0"):
+        compress(np.zeros((N, N)))
+
+
+def test_arrays_are_not_changed_by_a_refusal(dense):
+    dense[5, 9] += 1
+    before = dense.copy()
+    with pytest.raises(ValueError, match="not symmetric"):
+        compress(dense)
+    np.testing.assert_array_equal(dense, before)

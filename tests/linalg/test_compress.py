@@ -1,0 +1,172 @@
+"""What `compress` does besides keeping its promise, which tests/contract/test_accuracy.py tests."""
+
+import logging
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from matrices import compress_recorded, make_matrix
+from numpy.testing import assert_array_equal
+from scipy.spatial.distance import cdist
+
+from skhmat.linalg import KernelMatrix, compress
+
+
+@pytest.fixture
+def points(global_random_seed):
+    return np.random.default_rng(global_random_seed).standard_normal((700, 2))
+
+
+def small(K, **options):
+    return compress(K, **{"rtol": 1e-3, "leaf_size": 32, "random_state": 0, **options})
+
+
+def test_all_forms_of_one_matrix_give_one_result(points):
+    K = KernelMatrix(points)
+    dense = K.toarray()
+    W = np.random.default_rng(0).standard_normal((700, 3))
+    options = {"distance": "kernel", "budget": 0.1}
+    expected = small(dense, **options) @ W
+    forms = [
+        (np.asfortranarray(dense), {}),
+        (np.repeat(dense, 2, axis=1)[:, ::2], {}),
+        (lambda rows, cols: dense[np.ix_(rows, cols)], {"shape": dense.shape}),
+        (dense.tolist(), {}),
+    ]
+    for form, more in forms:
+        assert_array_equal(small(form, **options, **more) @ W, expected)
+    product = small(K, **options) @ W
+    assert np.linalg.norm(product - expected) <= 3e-3 * np.linalg.norm(expected)
+
+
+def test_points_of_an_array_are_those_of_a_kernel(points):
+    K = KernelMatrix(points)
+    W = np.random.default_rng(0).standard_normal((700, 3))
+    expected = small(K, distance="geometric") @ W
+    product = small(K.toarray(), points=points) @ W
+    np.testing.assert_allclose(product, expected, rtol=0, atol=1e-2 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "name", ["auto", "kernel", "angle", "geometric", "lexicographic", "random"]
+)
+def test_distance_in_the_report(name, points):
+    report = small(KernelMatrix(points), distance=name).report_
+    assert report.parameters["distance"] == ("geometric" if name == "auto" else name)
+    if name == "auto":
+        dense = small(KernelMatrix(points).toarray())
+        assert dense.report_.parameters["distance"] == "kernel"
+
+
+def test_lexicographic_order_is_kept(points):
+    X = np.sort(points[:, :1], axis=0)
+    H = small(KernelMatrix(X), distance="lexicographic")
+    bounds = H._structure.leaf_bounds
+    for start, stop in pairwise(bounds):
+        assert_array_equal(np.sort(H._structure.permutation[start:stop]), np.arange(start, stop))
+
+
+@pytest.mark.parametrize("leaf_size", [2, 17, 64, 350, 700])
+def test_leaf_size(leaf_size, points):
+    H, _ = compress_recorded(
+        KernelMatrix(points[:, :1]), rtol=1e-3, leaf_size=leaf_size, random_state=0
+    )
+    if not H.is_dense:
+        assert np.diff(H._structure.leaf_bounds).max() <= leaf_size
+
+
+@pytest.mark.parametrize("budget", [0, 0.03, 0.3, 1])
+def test_budget_is_respected(budget, points):
+    H, _ = compress_recorded(
+        KernelMatrix(points, bandwidth=3.0),
+        rtol=1e-2,
+        leaf_size=32,
+        budget=budget,
+        random_state=0,
+    )
+    if not H.is_dense:
+        n_leaves = len(H._structure.leaf_bounds) - 1
+        assert len(H._structure.near_leaf) - n_leaves <= budget * n_leaves**2
+
+
+def test_fewer_entries_are_read_than_there_are():
+    n = 20000
+    X = np.random.default_rng(0).standard_normal((n, 2)).astype(np.float32)
+    H = compress(KernelMatrix(X, bandwidth=2.0), rtol=1e-2, leaf_size=128, random_state=0)
+    assert 0 < H.report_.n_read < 0.5 * n**2
+    assert H.nbytes < 0.1 * n**2 * 4
+
+
+def test_kernel_that_does_not_pay_is_evaluated_on_the_fly(global_random_seed):
+    X = np.random.default_rng(global_random_seed).standard_normal((500, 12))
+    K = KernelMatrix(X)
+    H = compress(K, rtol=1e-6, leaf_size=32, random_state=0)
+    assert H.is_dense
+    assert H.nbytes == X.nbytes
+    assert H.report_.reason_dense
+    assert_array_equal(H @ np.ones(500), K @ np.ones(500))
+
+
+def test_array_that_does_not_pay_is_not_copied(global_random_seed):
+    dense = make_matrix("incompressible", 500, global_random_seed).dense
+    H = compress(dense, rtol=1e-6, leaf_size=32, random_state=0)
+    assert H.is_dense
+    assert np.shares_memory(H._exact.array, dense)
+
+
+def test_callable_that_does_not_pay_is_read_once(global_random_seed):
+    dense = make_matrix("incompressible", 500, global_random_seed).dense
+    calls = []
+
+    def K(rows, cols):
+        calls.append(len(rows) * len(cols))
+        return dense[np.ix_(rows, cols)]
+
+    H = compress(K, rtol=1e-6, leaf_size=32, random_state=0, shape=dense.shape)
+    assert H.is_dense
+    calls.clear()
+    assert_array_equal(H @ np.eye(500), dense)
+    assert not calls
+
+
+def test_pickle_does_not_carry_what_is_not_needed(points):
+    H = small(KernelMatrix(points))
+    assert H.__getstate__()["_entries"] is None
+    again = small(KernelMatrix(points), max_bytes=0)
+    assert again.__getstate__()["_entries"] is not None
+
+
+@pytest.mark.parametrize(("verbose", "lines"), [(0, False), (1, True), (2, True)])
+def test_verbose(verbose, lines, points, caplog):
+    with caplog.at_level(logging.INFO, logger="skhmat"):
+        small(KernelMatrix(points), verbose=verbose)
+    messages = [record.message for record in caplog.records if record.name == "skhmat"]
+    assert bool(messages) == lines
+    if verbose:
+        assert any("skeletons" in message for message in messages)
+    assert any(": level" in message for message in messages) == (verbose == 2)
+
+
+def test_kernel_written_in_python_runs_with_many_threads(points):
+    def kernel(A, B):
+        return np.exp(-cdist(A, B))
+
+    K = KernelMatrix(points, kernel)
+    W = np.random.default_rng(0).standard_normal((700, 2))
+    one, four = (small(K, n_jobs=n, rtol=1e-2) @ W for n in (1, 4))
+    assert_array_equal(one, four)
+
+
+def test_options_of_the_caller_are_not_changed(points):
+    options = {"rtol": 1e-3, "leaf_size": 32, "random_state": 0}
+    before = dict(options)
+    compress(KernelMatrix(points), **options)
+    assert options == before
+
+
+def test_generator_of_the_caller_goes_on(points):
+    """A RandomState is drawn from, so that two calls with it differ."""
+    state = np.random.RandomState(0)
+    W = np.random.default_rng(0).standard_normal((700, 2))
+    first, second = (small(KernelMatrix(points), random_state=state) @ W for _ in range(2))
+    assert np.any(first != second)

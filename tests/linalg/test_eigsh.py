@@ -1,0 +1,219 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from sklearn.exceptions import ConvergenceWarning
+
+from skhmat.linalg import KernelMatrix, compress, eigsh
+
+
+def symmetric(n, seed=0, dtype=np.float64):
+    """Return a symmetric matrix with the eigenvalues -n/2, ..., n/2, and these."""
+    Q = np.linalg.qr(np.random.default_rng(seed).standard_normal((n, n)))[0]
+    values = np.arange(n) - n / 2 + 0.25
+    return ((Q * values) @ Q.T).astype(dtype), values
+
+
+def expected_values(values, k, which):
+    """Pick by hand what `which` means."""
+    by_size = sorted(values, key=abs)
+    ascending = sorted(values)
+    return sorted(
+        {
+            "LA": ascending[len(values) - k :],
+            "SA": ascending[:k],
+            "LM": by_size[len(values) - k :],
+            "SM": by_size[:k],
+            "BE": ascending[: k // 2] + ascending[len(values) - (k - k // 2) :],
+        }[which]
+    )
+
+
+def assert_eigenpairs(A, values, vectors, tol=1e-8):
+    scale = np.abs(values).max()
+    assert np.abs(A @ vectors - vectors * values).max() <= tol * scale
+    assert np.abs(vectors.T @ vectors - np.eye(len(values))).max() <= tol
+
+
+@pytest.mark.parametrize("which", ["LA", "SA", "LM", "BE"])
+@pytest.mark.parametrize("n", [30, 150])
+@pytest.mark.parametrize("k", [1, 4, 5])
+def test_pairs_are_those_of_the_matrix_in_ascending_order(which, n, k, global_random_seed):
+    A, exact = symmetric(n, global_random_seed)
+    values, vectors = eigsh(A, k, which, random_state=global_random_seed)
+    np.testing.assert_allclose(values, expected_values(exact, k, which), atol=1e-9 * n)
+    assert_eigenpairs(A, values, vectors)
+    alone = eigsh(A, k, which, random_state=global_random_seed, return_eigenvectors=False)
+    np.testing.assert_array_equal(alone, values)
+
+
+def test_smallest_in_magnitude_of_a_small_matrix():
+    A, exact = symmetric(40)
+    np.testing.assert_allclose(eigsh(A, 3, "SM")[0], expected_values(exact, 3, "SM"), atol=1e-10)
+
+
+@given(n=st.integers(1, 12), k=st.integers(1, 15), which=st.sampled_from(["LA", "SA", "LM", "BE"]))
+@settings(max_examples=60, deadline=None)
+def test_every_k_and_every_size_has_a_result(n, k, which):
+    A, exact = symmetric(n)
+    values, vectors = eigsh(A, k, which)
+    assert values.shape == (min(k, n),)
+    assert vectors.shape == (n, min(k, n))
+    np.testing.assert_allclose(values, expected_values(exact, min(k, n), which), atol=1e-10)
+    assert_eigenpairs(A, values, vectors)
+
+
+def test_small_and_large_agree_where_they_meet(monkeypatch):
+    A, _ = symmetric(60)
+    small = eigsh(A, 5)[0]
+    monkeypatch.setattr("skhmat.linalg._eigsh._SMALL", 0)
+    np.testing.assert_allclose(eigsh(A, 5, random_state=0)[0], small, rtol=1e-12)
+
+
+def test_all_pairs_of_a_larger_matrix():
+    A, exact = symmetric(100)
+    values, vectors = eigsh(aslinearoperator(A), 100)
+    np.testing.assert_allclose(values, exact, atol=1e-10)
+    assert_eigenpairs(A, values, vectors)
+
+
+@pytest.mark.parametrize(
+    "kind", ["ndarray", "list", "fortran", "read-only", "csr", "csc array", "operator", "integers"]
+)
+def test_what_a_may_be(kind):
+    A = np.round(10 * symmetric(80)[0])
+    exact = np.linalg.eigvalsh(A)[-3:]
+    read_only = A.copy()
+    read_only.flags.writeable = False
+    given = {
+        "ndarray": A,
+        "list": A.tolist(),
+        "fortran": np.asfortranarray(A),
+        "read-only": read_only,
+        "csr": sparse.csr_matrix(A),
+        "csc array": sparse.csc_array(A),
+        "operator": LinearOperator(A.shape, matvec=lambda x: A @ x, dtype=A.dtype),
+        "integers": aslinearoperator(A.astype(np.int64)),
+    }[kind]
+    np.testing.assert_allclose(eigsh(given, 3, random_state=0)[0], exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [20, 200])
+def test_single_precision_stays_single(n):
+    A, exact = symmetric(n, dtype=np.float32)
+    values, vectors = eigsh(A, 2, random_state=0)
+    assert values.dtype == vectors.dtype == np.float32
+    np.testing.assert_allclose(values, exact[-2:], rtol=1e-5)
+
+
+def test_hierarchical_matrix_against_the_exact_one(global_random_seed):
+    X = np.random.default_rng(global_random_seed).standard_normal((1500, 3))
+    K = KernelMatrix(X, bandwidth=3.0)
+    H = compress(K, rtol=1e-5, leaf_size=128, random_state=global_random_seed)
+    ours, vectors = eigsh(H, random_state=0)
+    exact, _ = eigsh(K, random_state=0)
+    dense = K.toarray()
+    assert np.linalg.norm(ours - exact) <= 2e-5 * np.linalg.norm(dense)
+    assert np.abs(dense @ vectors - vectors * ours).max() <= 1e-4 * exact[-1]
+
+
+def test_same_random_state_same_result():
+    A, _ = symmetric(120)
+    first, second = (eigsh(A, 4, random_state=3)[1] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_start_vector_is_used():
+    A, _ = symmetric(100)
+    seen = []
+
+    def matvec(x):
+        seen.append(x.copy())
+        return A @ x
+
+    v0 = np.arange(1.0, 101)
+    eigsh(LinearOperator(A.shape, matvec=matvec, dtype=A.dtype), 2, v0=v0)
+    np.testing.assert_allclose(seen[0].ravel() / np.linalg.norm(seen[0]), v0 / np.linalg.norm(v0))
+
+
+@pytest.mark.parametrize(
+    ("A", "values"),
+    [
+        (np.zeros((90, 90)), [0, 0, 0]),
+        (np.eye(90), [1, 1, 1]),
+        (np.ones((90, 90)), [0, 0, 90]),
+        (np.diag(np.r_[np.zeros(88), 5, 5]), [0, 5, 5]),
+    ],
+    ids=["zero", "identity", "constant", "double"],
+)
+def test_degenerate_matrices(A, values):
+    found, vectors = eigsh(A, 3, random_state=0)
+    np.testing.assert_allclose(found, values, atol=1e-10)
+    np.testing.assert_allclose(A @ vectors, vectors * found, atol=1e-8)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-8)
+
+
+def test_converged_pairs_are_returned_with_a_warning():
+    A = np.diag(np.r_[np.linspace(0, 1, 399), 100.0])
+    with pytest.warns(ConvergenceWarning, match=r"\d of 4 .* in 2 iterations") as record:
+        values, vectors = eigsh(A, 4, maxiter=2, ncv=6, random_state=0)
+    assert 0 < len(values) < 4
+    assert f"{len(values)} of 4" in str(record[0].message)
+    assert record[0].filename == __file__
+    assert vectors.shape == (400, len(values))
+    assert_eigenpairs(A, values, vectors)
+    assert values[-1] == pytest.approx(100)
+
+
+def test_nothing_converged():
+    A = np.diag(np.linspace(0, 1, 500))
+    with pytest.warns(ConvergenceWarning, match="0 of 3"):
+        values, vectors = eigsh(A, 3, maxiter=1, ncv=4, random_state=0)
+    assert values.shape == (0,)
+    assert vectors.shape == (500, 0)
+
+
+def test_no_warning_when_all_is_well():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        eigsh(symmetric(100)[0], 3, random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"k": 0}, "k is 0; .*integer of at least 1"),
+        ({"k": 2.5}, r"k is 2\.5"),
+        ({"k": True}, "k is True"),
+        ({"which": "XX"}, "which is 'XX'; allowed are 'LA', 'SA', 'LM', 'SM', 'BE'"),
+        ({"tol": -1}, "tol is -1; .*at least 0"),
+        ({"tol": np.nan}, "tol is nan"),
+        ({"tol": "small"}, "tol is 'small'"),
+        ({"maxiter": 0}, "maxiter is 0"),
+        ({"ncv": 3}, "ncv is 3; .*from 4 to 100"),
+        ({"ncv": 101}, "ncv is 101"),
+        ({"v0": np.ones(99)}, r"v0 has shape \(99,\); it must have shape \(100,\)"),
+        ({"v0": np.zeros(100)}, "v0 is zero"),
+        ({"v0": np.full(100, np.nan)}, "v0 is .*not finite"),
+        ({"A": np.ones((3, 4))}, r"A has shape \(3, 4\); it must be square"),
+        ({"A": np.ones(3)}, r"A has shape \(3,\)"),
+        ({"A": np.empty((0, 0))}, "n >= 1"),
+        ({"A": np.eye(3) * 1j}, "A has dtype complex128"),
+        ({"A": np.full((100, 100), np.inf)}, "A contains NaN or infinity"),
+        ({"A": aslinearoperator(np.full((3, 3), np.nan))}, "A contains NaN or infinity"),
+    ],
+)
+def test_bad_parameters_are_named(changed, message):
+    parameters = {"A": symmetric(100)[0], "k": 3} | changed
+    with pytest.raises(ValueError, match=message):
+        eigsh(**parameters)
+
+
+@pytest.mark.parametrize("A", [None, 3.0, "matrix", object()])
+def test_what_is_no_matrix(A):
+    with pytest.raises((TypeError, ValueError), match=r"A (is|has)"):
+        eigsh(A)

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from matrices import make_matrix
+
+from skhmat.linalg._entries import Entries, as_source
+from skhmat.linalg._error import _ALL_ROWS_BELOW, ErrorCheck
+
+LARGE = _ALL_ROWS_BELOW + 403
+
+
+def check_of(dense, seed, neighbors=None, n_threads=1):
+    rng = np.random.default_rng(seed)
+    if neighbors is None:
+        neighbors = rng.integers(0, len(dense), (len(dense), 8))
+    entries = Entries(as_source(dense))
+    return ErrorCheck(entries, neighbors, rng, n_threads), entries
+
+
+def low_rank(n, seed):
+    A = np.random.default_rng(seed).standard_normal((n, 20))
+    return A @ A.T
+
+
+@pytest.mark.parametrize("n", [1, 2, 300, 2048])
+def test_small_matrices_are_measured_on_all_rows(n, global_random_seed):
+    dense = make_matrix("exponential_3d", n, global_random_seed).dense
+    check, _ = check_of(dense, global_random_seed)
+    assert check.held_out is None
+    np.testing.assert_array_equal(check.rows, np.arange(n))
+    np.testing.assert_allclose(check.mean_square, np.sum(dense**2) / n)
+    error, upper = check.measure(dense @ check.W)
+    assert error < 1e-14
+    assert upper == error
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-3, 0.5])
+def test_a_known_perturbation_is_measured_exactly(size, global_random_seed):
+    n = 500
+    dense = make_matrix("gaussian_2d_wide", n, global_random_seed).dense
+    check, _ = check_of(dense, global_random_seed)
+    E = np.random.default_rng(global_random_seed + 1).standard_normal((n, n))
+    product = (dense + size * E) @ check.W
+    expected = size * np.linalg.norm(E @ check.W) / np.linalg.norm(dense @ check.W)
+    assert check.measure(product)[0] == pytest.approx(expected, rel=1e-6)
+    assert check.measure((1 + size) * (dense @ check.W))[0] == pytest.approx(size, rel=1e-6)
+
+
+def test_rows_of_a_large_matrix(global_random_seed):
+    dense = low_rank(LARGE, global_random_seed)
+    check, entries = check_of(dense, global_random_seed)
+    own = check.rows[: check.n_own]
+    drawn = check.rows[check.n_own :]
+    assert check.n_own >= 100
+    # Held back is one row from each of equal stretches; the others are no rows held back.
+    np.testing.assert_array_equal(np.flatnonzero(check.held_out), own)
+    edges = np.linspace(0, LARGE, check.n_own + 1).astype(int)
+    assert np.all((own >= edges[:-1]) & (own < edges[1:]))
+    assert not check.held_out[drawn].any()
+    assert entries.n_read == len(check.rows) * LARGE
+    assert check.mean_square == pytest.approx(np.sum(dense**2) / LARGE, rel=0.3)
+
+
+def test_large_matrices(global_random_seed):
+    dense = low_rank(LARGE, global_random_seed)
+    check, _ = check_of(dense, global_random_seed)
+    rng = np.random.default_rng(global_random_seed + 1)
+    exact = dense @ check.W
+    assert check.measure(exact)[0] < 1e-13
+    E = 1e-3 * rng.standard_normal(exact.shape)
+    error, upper = check.measure(exact + E)
+    true = np.linalg.norm(E) / np.linalg.norm(exact)
+    assert error == pytest.approx(true, rel=0.2)
+    assert error <= upper <= 1.3 * error
+
+
+def test_rare_bad_rows_are_not_overlooked(global_random_seed):
+    """All of the error is in rows that are in no neighbour list."""
+    rng = np.random.default_rng(global_random_seed)
+    rare = rng.permutation(LARGE)[:100]
+    neighbors = rng.choice(np.setdiff1d(np.arange(LARGE), rare), (LARGE, 32))
+    dense = low_rank(LARGE, global_random_seed)
+    check, _ = check_of(dense, global_random_seed, neighbors)
+    exact = dense @ check.W
+    product = exact.copy()
+    product[rare] *= 2
+    error, upper = check.measure(product)
+    true = np.linalg.norm(product - exact) / np.linalg.norm(exact)
+    assert true / 2 <= error <= 2 * true
+    assert 1.2 * upper >= true  # two standard errors, and some
+
+
+def test_estimate_is_right_on_average(global_random_seed):
+    """The mean of the squared error over many draws of rows is the true one."""
+    n = LARGE
+    scale = np.random.default_rng(global_random_seed).random(n) ** 4  # few rows have most of it
+    squares = []
+    for seed in range(60):
+        check, _ = check_of(np.eye(n), global_random_seed + seed)
+        error, _ = check.measure(check.W * (1 + scale[:, None]))
+        squares.append(error**2)
+    assert np.mean(squares) == pytest.approx(np.mean(scale**2), rel=0.1)
+
+
+def test_threads_change_no_bit(global_random_seed):
+    dense = low_rank(LARGE, global_random_seed)
+    one, _ = check_of(dense, global_random_seed, n_threads=1)
+    for n_threads in (2, 4):
+        other, _ = check_of(dense, global_random_seed, n_threads=n_threads)
+        np.testing.assert_array_equal(other.rows, one.rows)
+        np.testing.assert_array_equal(other.product, one.product)
+        assert other.mean_square == one.mean_square
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_random_vectors_are_standard_normal(dtype, global_random_seed):
+    check, _ = check_of(np.eye(2000, dtype=dtype), global_random_seed)
+    assert check.W.dtype == dtype
+    assert abs(check.W.mean()) < 0.03
+    assert abs(check.W.std() - 1) < 0.03
