@@ -1,0 +1,152 @@
+# One place for every command. Each target makes what it needs from nothing and reuses it next time:
+#
+#   .venv           newest of everything: demo, tests, lint, docs, benchmarks
+#   .venv-datafold  datafold's pins (Python 3.10 or 3.11): the suite a second time
+#   .venv-dev       built in place with bounds checks: the core tests a third time; also for working on skhmat
+#   build/wheel-*   the wheel, one per Python version, rebuilt when a source changes
+#
+# `make test PYTHON=python3.12` uses another Python; DATAFOLD_PYTHON= names the one for the pins.
+
+PYTHON ?= python3
+DATAFOLD_PINS := numpy==1.26.4 scipy==1.11.4 scikit-learn==1.2.2
+PYTEST_ARGS ?=
+
+tag = $(shell "$(1)" -c 'import sys; print("cp%d%d" % sys.version_info[:2])' 2>/dev/null)
+
+TAG := $(call tag,$(PYTHON))
+ifeq ($(filter cp310 cp311 cp312 cp313 cp314,$(TAG)),)
+  $(error skhmat needs Python 3.10 or newer, "$(PYTHON)" is $(or $(TAG),not found): try make PYTHON=python3.12)
+endif
+
+# PYTHON itself where it will do (then both environments share one wheel), else PATH, else pyenv.
+ifndef DATAFOLD_PYTHON
+  DATAFOLD_PYTHON := $(shell \
+    for python in "$(PYTHON)" python3.11 python3.10 \
+                  "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.11.*/bin/python \
+                  "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10.*/bin/python; do \
+      "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] not in [(3, 10), (3, 11)])' \
+        2>/dev/null && echo "$$python" && break; \
+    done)
+endif
+DATAFOLD_TAG := $(if $(DATAFOLD_PYTHON),$(call tag,$(DATAFOLD_PYTHON)))
+
+BUILD_FILES := pyproject.toml meson.build meson.options tools/build_backend.py
+SOURCES := $(BUILD_FILES) \
+  $(shell find skhmat _ext -type f ! -name '*.pyc' ! -name '*.so')
+
+.PHONY: demo test test-newest test-datafold test-checked lint format bench docs develop dist clean
+.NOTPARALLEL:
+
+demo: .venv/.with-plot
+	.venv/bin/python examples/demo.py
+
+test: test-newest test-datafold test-checked
+
+# `pytest`, not `python -m pytest`: the latter would import the sources here, not what was installed.
+test-newest: .venv/.with-test
+	.venv/bin/pytest --doctest-modules --pyargs skhmat tests/ $(PYTEST_ARGS)
+
+# No doctests here: NumPy 2 prints numbers in another way.
+ifneq ($(DATAFOLD_PYTHON),)
+test-datafold: .venv-datafold/.with-test
+	.venv-datafold/bin/pytest tests/ $(PYTEST_ARGS)
+else
+test-datafold:
+	@echo "SKIPPED: the suite with datafold's pins ($(DATAFOLD_PINS))"
+	@echo "         needs Python 3.10 or 3.11; none is on PATH or under pyenv."
+	@echo "         Name one with make test DATAFOLD_PYTHON=/path/to/python3.11"
+endif
+
+test-checked: .venv-dev/.installed
+	.venv-dev/bin/pytest tests/linalg $(PYTEST_ARGS)
+
+# cython-lint looks for pycodestyle on PATH.
+lint: .venv/.lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint _ext
+	.venv/bin/codespell
+
+format: .venv/.lint
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .venv/.with-bench
+	.venv/bin/python benchmarks/run.py
+
+docs: .venv/.with-docs
+	rm -rf docs/api/generated docs/auto_examples docs/sg_execution_times.rst
+	.venv/bin/sphinx-build -W --keep-going -E -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+develop: .venv-dev/.installed
+	@echo "skhmat is built in place, with bounds checks, in .venv-dev: .venv-dev/bin/pytest tests/linalg"
+
+dist: .venv/.build
+	rm -rf dist
+	.venv/bin/python -m build
+
+clean:
+	rm -rf .venv .venv-datafold .venv-dev build dist docs/_build docs/api/generated docs/auto_examples docs/sg_execution_times.rst
+
+
+# ---- environments: <environment>/.<Python version> exists once it is made with that version
+
+define make_environment
+$(if $(wildcard $(@D)/.cp*),rm -rf $(@D))
+"$(1)" -m venv $(@D)
+$(@D)/bin/python -m pip install -q --upgrade pip
+touch $@
+endef
+
+.venv/.$(TAG):
+	$(call make_environment,$(PYTHON))
+
+.venv-datafold/.$(DATAFOLD_TAG):
+	$(call make_environment,$(DATAFOLD_PYTHON))
+
+.venv-dev/.$(TAG):
+	$(call make_environment,$(PYTHON))
+
+
+# ---- the wheel, and environments with the wheel and one of its extras in them
+
+define build_wheel
+rm -rf $(@D)
+$(1)/bin/python -m pip wheel -q --no-deps --wheel-dir $(@D) .
+touch $@
+endef
+
+build/wheel-$(TAG)/.built: $(SOURCES) | .venv/.$(TAG)
+	$(call build_wheel,.venv)
+
+ifneq ($(DATAFOLD_TAG),$(TAG))
+build/wheel-$(DATAFOLD_TAG)/.built: $(SOURCES) | .venv-datafold/.$(DATAFOLD_TAG)
+	$(call build_wheel,.venv-datafold)
+endif
+
+.venv/.with-%: .venv/.$(TAG) build/wheel-$(TAG)/.built
+	.venv/bin/python -m pip install -q --force-reinstall --no-deps build/wheel-$(TAG)/*.whl
+	.venv/bin/python -m pip install -q "$$(echo build/wheel-$(TAG)/*.whl)[$*]"
+	touch $@
+
+.venv-datafold/.with-test: .venv-datafold/.$(DATAFOLD_TAG) build/wheel-$(DATAFOLD_TAG)/.built
+	.venv-datafold/bin/python -m pip install -q --force-reinstall --no-deps build/wheel-$(DATAFOLD_TAG)/*.whl
+	.venv-datafold/bin/python -m pip install -q $(DATAFOLD_PINS) "$$(echo build/wheel-$(DATAFOLD_TAG)/*.whl)[test]"
+	touch $@
+
+# In place: importing skhmat recompiles what changed, so this runs again only when the build itself changes.
+.venv-dev/.installed: .venv-dev/.$(TAG) $(BUILD_FILES)
+	.venv-dev/bin/python -m pip install -q meson-python meson ninja cython numpy scipy
+	PATH="$(CURDIR)/.venv-dev/bin:$$PATH" .venv-dev/bin/python -m pip install -q \
+	  --no-build-isolation --check-build-dependencies --editable ".[test]" \
+	  -Cbuild-dir=build/checked-$(TAG) -Csetup-args=-Dbounds_check=true
+	touch $@
+
+.venv/.lint: .venv/.$(TAG) pyproject.toml
+	.venv/bin/python -m pip install -q --group lint
+	touch $@
+
+.venv/.build: .venv/.$(TAG)
+	.venv/bin/python -m pip install -q build
+	touch $@
