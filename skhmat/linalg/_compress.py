@@ -273,12 +273,8 @@ class _Compression:
                 best, least = H, error
             if error <= self.report.rtol:
                 break
-            expected = self.report.rtol
-            if previous is not None:
-                expected = previous[1] * tolerance / previous[0]
-            if error > _SURPRISE * expected:
-                # Not the tolerance is to blame. A cap on the ranks is the caller's; else the sample
-                # misses rows that matter.
+            if self._sample_is_to_blame(tolerance, error, previous):
+                # A cap on the ranks is the caller's.
                 capped = skeletons.rank.max() == self.options["max_rank"]
                 if capped or read_all or self.tree.leaf_bounds[-1] > _READ_ALL_BELOW:
                     break
@@ -287,6 +283,15 @@ class _Compression:
             previous = tolerance, error
             tolerance *= max(_AIM * self.report.rtol / error, 0.02)
         return best
+
+    def _sample_is_to_blame(self, tolerance, error, previous):
+        """Say whether an error is not that of the tolerance, so that a smaller one does not help."""
+        if previous is None:
+            return error > _SURPRISE * self.report.rtol
+        factor = tolerance / previous[0]
+        if self.tree.leaf_bounds[-1] > _READ_ALL_BELOW:  # nothing else is left to try
+            return error > _SURPRISE * factor * previous[1]
+        return error > np.sqrt(factor) * previous[1]
 
     def _skeletons(self):
         """Find all bases, or return None as soon as they turn out not to pay."""

@@ -1,10 +1,10 @@
 """Skeleton phase: nested interpolative bases, leaves to root.
 
 The columns of a leaf are its points, those of an inner node the skeletons of its children. A basis
-is found from sampled far rows: all that neighbour lists name, and uniform ones for the rest. It is
-then verified on rows it has not seen, the neighbours of the rows sampled last and fresh uniform
-ones; where these break the tolerance they join the sample and the node is redone, so that the
-sample grows outward from the node exactly as far as it has to.
+is found from sampled far rows: those that neighbour lists name, the nearest first, and uniform ones
+for the rest. It is then verified on rows it has not seen, other neighbours, neighbours of the rows
+sampled last and fresh uniform ones; where these break the tolerance they join the sample and the
+node is redone, so that the sample grows outward from the node exactly as far as it has to.
 
 Errors are measured as they reach the product: far rows that stand for many carry their number as a
 weight, and a skeleton carries the size of the charges that will be collected in it. With these
@@ -33,8 +33,9 @@ _N_CLOSE_CHECK = 512
 _MAX_REDO = 12
 # A basis of more than this part of the columns compresses nothing and is not worth more rows.
 _FULL = 0.9
-# Points of near nodes whose neighbours are looked at.
-_MAX_INSIDE = 8192
+# Points of near nodes whose neighbours are looked at, and close rows that a node takes along.
+_MAX_RING = 8192
+_MAX_CLOSE = 2048
 # A remainder on unseen rows up to this multiple of the tolerance is sampling noise.
 _SLACK = 2.0
 
@@ -82,7 +83,46 @@ class _Basis:
     order: np.ndarray
     interp: np.ndarray
     weights: np.ndarray
+    close: "_Close"
     n_redone: int = 0
+
+
+@dataclass(frozen=True)
+class _Close:
+    """Far rows that the neighbour lists of a node name, nearest first.
+
+    Of rows that are equally near (at the same position of somebody's list), those that more lists
+    name come first.
+    """
+
+    rows: np.ndarray
+    position: np.ndarray
+    votes: np.ndarray
+
+    @classmethod
+    def of_lists(cls, lists):
+        """Collect from neighbour lists, an array of shape (points, neighbours)."""
+        rows, first, votes = np.unique(lists.T, return_index=True, return_counts=True)
+        return cls._sorted(rows.astype(np.intp), first // max(len(lists), 1), votes)
+
+    @classmethod
+    def merged(cls, parts):
+        """Collect from several."""
+        rows, inverse = np.unique(np.concatenate([p.rows for p in parts]), return_inverse=True)
+        position = np.full(len(rows), np.iinfo(np.intp).max)
+        np.minimum.at(position, inverse, np.concatenate([p.position for p in parts]))
+        votes = np.bincount(inverse, np.concatenate([p.votes for p in parts]), len(rows))
+        return cls._sorted(rows, position, votes)
+
+    @classmethod
+    def _sorted(cls, rows, position, votes):
+        order = np.lexsort((-votes, position))
+        return cls(rows[order], position[order], votes[order])
+
+    def only(self, keep):
+        """Return those that a mask keeps, as many of them as a node takes along."""
+        keep = np.flatnonzero(keep)[:_MAX_CLOSE]
+        return _Close(self.rows[keep], self.position[keep], self.votes[keep])
 
 
 class Skeletonizer:
@@ -188,17 +228,24 @@ class Skeletonizer:
         start, stop = self.tree.node_bounds(node)
         if level == self.tree.depth:
             columns, weights = np.arange(start, stop), np.ones(stop - start)
+            close = _Close.of_lists(self.neighbors[start:stop])
         else:
             children = self.bases[2 * node + 1], self.bases[2 * node + 2]
             columns = np.concatenate([child.skeletons for child in children])
             weights = np.concatenate([child.weights for child in children])
+            close = _Close.merged([child.close for child in children])
+        far = _Far(self, level, j)
+        close = close.only(far.contains(close.rows))
         if len(columns) == 0:
             empty = np.empty(0)
-            return _Basis(columns, columns, empty.reshape(0, 0), empty)
-        sample = _Sample(self, level, j, columns, np.random.default_rng([self.seed, node]))
-        return self._verified(columns, weights, self.tolerance * np.sqrt(stop - start), sample)
+            return _Basis(columns, columns, empty.reshape(0, 0), empty, close)
+        sample = _Sample(
+            self, far, close.rows, len(columns), np.random.default_rng([self.seed, node])
+        )
+        tolerance = self.tolerance * np.sqrt(stop - start)
+        return self._verified(columns, weights, tolerance, sample, close)
 
-    def _verified(self, columns, weights, tolerance, sample):
+    def _verified(self, columns, weights, tolerance, sample, close):
         """Decompose on the sample until rows outside the sample agree."""
         for redo in range(_MAX_REDO + 1):
             order, rank, interp = self._decompose(columns, weights, tolerance, sample)
@@ -212,7 +259,7 @@ class Skeletonizer:
                 break
         own = weights[order[:rank]] ** 2
         own += np.einsum("ij,ij,i->j", interp, interp, weights[order[rank:]] ** 2)
-        return _Basis(columns[order[:rank]], order, interp, np.sqrt(own), redo)
+        return _Basis(columns[order[:rank]], order, interp, np.sqrt(own), close, redo)
 
     def _decompose(self, columns, weights, tolerance, sample):
         n = len(columns)
@@ -256,6 +303,39 @@ class Skeletonizer:
         return np.einsum("ij,ij->j", missed, missed, dtype=np.float64)
 
 
+class _Far:
+    """The far rows of a node."""
+
+    def __init__(self, common, level, j):
+        self._leaf_of, self._allowed = common.leaf_of, common.allowed
+        self._shift = common.tree.depth - level
+        self._near = np.zeros(1 << level, dtype=bool)
+        self._near[common.interactions.near_of(level, j)] = True
+        self._bounds = common.tree.leaf_bounds[:: 1 << self._shift]
+        self._node = j
+        self.n_rows = int(np.diff(self._bounds)[~self._near].sum())
+
+    def contains(self, rows):
+        """Return which rows are far and may be read."""
+        return ~self._near[self._leaf_of[rows] >> self._shift] & self._allowed[rows]
+
+    def rows(self):
+        """Return all far rows that may be read."""
+        rows = np.arange(len(self._leaf_of))
+        return rows[self.contains(rows)]
+
+    def ring(self, rng):
+        """Return points of the other near nodes, not too many: their neighbours may be far."""
+        others = np.flatnonzero(self._near)
+        others = others[others != self._node]
+        if len(others) == 0:
+            return others
+        points = np.concatenate([np.arange(*self._bounds[i : i + 2]) for i in others])
+        if len(points) > _MAX_RING:
+            points = rng.choice(points, size=_MAX_RING, replace=False)
+        return points
+
+
 class _Sample:
     """Far rows of one node, in strata: close rows found along neighbour lists, and uniform ones.
 
@@ -263,22 +343,20 @@ class _Sample:
     matrices of the strata are kept, so that a larger sample costs only its new rows.
     """
 
-    def __init__(self, common, level, j, columns, rng):
+    def __init__(self, common, far, close, n_columns, rng):
         self.common = common
+        self.far = far
         self.rng = rng
-        self.near = np.zeros(1 << level, dtype=bool)
-        self.near[common.interactions.near_of(level, j)] = True
-        self.shift = common.tree.depth - level
-        sizes = np.diff(common.tree.leaf_bounds[:: 1 << self.shift])
-        self.n_far = int(sizes[~self.near].sum())
-        n, none = len(columns), np.empty(0, dtype=np.intp)
+        n, none = n_columns, np.empty(0, dtype=np.intp)
         n_close, n_uniform = max(n // 2, _MIN_ROWS // 2), 2 * n + _MIN_ROWS
-        if common.read_all or self.n_far <= 1.5 * (n_close + n_uniform):
-            self.frontier = self._far(np.arange(len(common.leaf_of)))
+        if common.read_all or far.n_rows <= 1.5 * (n_close + n_uniform):
+            self.frontier, self.waiting = far.rows(), none
             self.uniform = none
         else:
-            votes = common.neighbors[self._inside(columns)].ravel()
-            self.frontier = self._candidates(votes, none)[:n_close]
+            ring = _Close.of_lists(common.neighbors[far.ring(rng)]).rows
+            ring = ring[far.contains(ring)]
+            close = np.concatenate([close, ring[~np.isin(ring, close)]])
+            self.frontier, self.waiting = close[:n_close], close[n_close:]
             self.uniform = self._draw_uniform(n_uniform, self.frontier)
         self.close = [(self.frontier, 1.0)]
         self.n_close = len(self.frontier)
@@ -303,11 +381,13 @@ class _Sample:
         )
 
     def draw_unseen(self):
-        """Draw rows outside the sample: neighbours of the last to join, and uniform ones."""
+        """Draw rows outside the sample: neighbours of the node or the last to join, uniform ones."""
         if len(self.uniform) == 0:
             return self.uniform
         seen = self.rows()[0]
-        close = self._candidates(self.common.neighbors[self.frontier].ravel(), seen)
+        next_to_join = np.unique(self.common.neighbors[self.frontier])
+        close = np.union1d(self.waiting, next_to_join[self.far.contains(next_to_join)])
+        close = close[~np.isin(close, seen)].astype(np.intp)
         weight = max(len(close) / _N_CLOSE_CHECK, 1.0)
         if weight > 1.0:
             close = self.rng.permutation(close)[:_N_CLOSE_CHECK]
@@ -326,7 +406,7 @@ class _Sample:
             Largest sum over all far rows.
         """
         close, weight, uniform = self._unseen
-        far_rest = (self.n_far - self.n_close) / max(len(uniform), 1)
+        far_rest = (self.far.n_rows - self.n_close) / max(len(uniform), 1)
         missed_close = weight * missed[: len(close)].sum()
         missed_uniform = far_rest * missed[len(close) :].sum()
         if missed_close + missed_uniform <= allowed:
@@ -341,18 +421,6 @@ class _Sample:
             self.uniform = np.concatenate([self.uniform, uniform, more])
         return True
 
-    def _inside(self, columns):
-        """Return points whose neighbours may be far: the columns, or points of all near nodes."""
-        if self.near.sum() == 1:
-            return columns
-        bounds = self.common.tree.leaf_bounds[:: 1 << self.shift]
-        near = np.concatenate(
-            [np.arange(bounds[j], bounds[j + 1]) for j in np.flatnonzero(self.near)]
-        )
-        if len(near) > _MAX_INSIDE:
-            near = self.rng.choice(near, size=_MAX_INSIDE, replace=False)
-        return near
-
     def _add(self, columns, weights, rows, gram):
         for start in range(0, len(rows), _BATCH):
             block = self.common.entries.block(columns, rows[start : start + _BATCH])
@@ -360,37 +428,22 @@ class _Sample:
 
     def _uniform_weight(self):
         """Return the number of far rows that each uniform row stands for."""
-        return max((self.n_far - self.n_close) / max(len(self.uniform), 1), 1.0)
-
-    def _far(self, rows):
-        """Return those rows that are far from the node and may be read."""
-        node = self.common.leaf_of[rows] >> self.shift
-        return rows[~self.near[node] & self.common.allowed[rows]]
-
-    def _candidates(self, votes, exclude):
-        """Return the far rows that got votes, most votes first."""
-        rows, counts = np.unique(votes, return_counts=True)
-        keep = ~self.near[self.common.leaf_of[rows] >> self.shift] & self.common.allowed[rows]
-        if len(exclude):
-            keep &= ~np.isin(rows, exclude)
-        rows, counts = rows[keep], counts[keep]
-        return rows[np.argsort(-counts, kind="stable")].astype(np.intp)
+        return max((self.far.n_rows - self.n_close) / max(len(self.uniform), 1), 1.0)
 
     def _draw_uniform(self, n_rows, exclude):
         n = len(self.common.leaf_of)
-        wanted = int(1.3 * (n_rows + len(exclude)) * n / self.n_far) + 32
+        wanted = int(1.3 * (n_rows + len(exclude)) * n / self.far.n_rows) + 32
         if 3 * wanted > n:
             drawn = self.rng.permutation(n)
         else:
             drawn = self.rng.choice(n, size=wanted, replace=False)
-        drawn = self._far(drawn)
+        drawn = drawn[self.far.contains(drawn)]
         return drawn[~np.isin(drawn, exclude)][:n_rows].astype(np.intp)
 
 
 def _flatten(bases, dtype):
-    none = _Basis(
-        np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp), np.empty((0, 0)), np.empty(0)
-    )
+    empty = np.empty(0, dtype=np.intp)
+    none = _Basis(empty, empty, np.empty((0, 0)), empty, _Close(empty, empty, empty))
     bases = [none if basis is None else basis for basis in bases]
 
     def pointers(sizes):

@@ -13,7 +13,7 @@ from skhmat.linalg._entries import Entries, as_source
 from skhmat.linalg._interactions import find_interactions
 from skhmat.linalg._neighbors import find_neighbors
 from skhmat.linalg._parallel import single_threaded_blas
-from skhmat.linalg._skeletons import Skeletonizer, _Sample
+from skhmat.linalg._skeletons import Skeletonizer, _Close, _Far, _Sample
 from skhmat.linalg._tree import build_tree
 
 DTYPES = [np.float32, np.float64]
@@ -225,6 +225,48 @@ def test_gram_is_summed_up_in_float64(rng):
 # ---- sampling ----
 
 
+def reference_close(lists):
+    """Rows with their first position in any list and their votes, in the order of sampling."""
+    best = {}
+    for row_list in lists:
+        for position, row in enumerate(row_list):
+            first, votes = best.get(row, (len(row_list), 0))
+            best[row] = min(first, position), votes + 1
+    return sorted((first, -votes, row) for row, (first, votes) in best.items())
+
+
+def as_reference(close):
+    return list(zip(close.position, -close.votes, close.rows, strict=True))
+
+
+def test_close_rows_come_nearest_first_then_by_votes(rng):
+    lists = np.array([rng.permutation(40)[:8] for _ in range(60)])
+    expected = reference_close(lists)
+    close = _Close.of_lists(lists)
+    assert as_reference(close) == expected
+    parts = [_Close.of_lists(part) for part in (lists[:7], lists[7:9], lists[9:])]
+    assert as_reference(_Close.merged(parts)) == expected
+    odd = close.only(close.rows % 2 == 1)
+    assert as_reference(odd) == [row for row in expected if row[2] % 2 == 1]
+
+
+@pytest.mark.parametrize("level", [1, 3, 5])
+def test_a_far_row_next_to_a_single_point_is_sampled(level, global_random_seed):
+    # One vote among hundreds, but the largest far entry of its column: it must not be cut off.
+    entries, tree, neighbors, interactions = phases(seed=global_random_seed)
+    neighbors = neighbors.copy()
+    far_row = int(neighbors.max())
+    neighbors[neighbors == far_row] = 0
+    neighbors[5, 0] = far_row
+    worker = Skeletonizer(entries, tree, neighbors, interactions, 1e-3)
+    for above in range(tree.depth, level, -1):
+        worker.level(above)
+    sampled = []
+    worker._verified = lambda *given: sampled.append(given[3].rows()[0])
+    worker._basis(level, 0)
+    assert far_row in sampled[0]
+
+
 def phases(n=3000, leaf_size=64, budget=0.0, seed=0, d=2, bandwidth=1.0, dtype=np.float64):
     """Everything that comes before the skeletons, for a Gaussian kernel matrix."""
     X = np.random.default_rng(seed).standard_normal((n, d)).astype(dtype)
@@ -233,6 +275,13 @@ def phases(n=3000, leaf_size=64, budget=0.0, seed=0, d=2, bandwidth=1.0, dtype=n
     entries = entries.in_order(tree.permutation)
     neighbors = find_neighbors(make_distance("geometric", entries), n, 16, seed).indices
     return entries, tree, neighbors, find_interactions(tree, neighbors, budget)
+
+
+def make_sample(common, level, j, columns, seed):
+    far = _Far(common, level, j)
+    close = _Close.of_lists(common.neighbors[columns])
+    close = close.only(far.contains(close.rows)).rows
+    return _Sample(common, far, close, len(columns), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.1])
@@ -254,7 +303,7 @@ def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
         for other in interactions.near_of(level, j):
             near[slice(*tree.node_bounds((1 << level) - 1 + int(other)))] = True
         far = ~near if held_out is None else ~near & ~held_out
-        sample = _Sample(common, level, j, columns, np.random.default_rng(global_random_seed))
+        sample = make_sample(common, level, j, columns, global_random_seed)
         seen = set()
         for _ in range(4):
             rows, weights = sample.rows()
@@ -282,7 +331,7 @@ def test_gram_of_a_sample_is_that_of_its_weighted_rows(global_random_seed):
     common = Skeletonizer(entries, tree, neighbors, interactions, 1e-3)
     columns = np.arange(*tree.node_bounds((1 << tree.depth) - 1 + 3))
     weights = np.random.default_rng(global_random_seed).random(len(columns)) + 0.5
-    sample = _Sample(common, tree.depth, 3, columns, np.random.default_rng(global_random_seed))
+    sample = make_sample(common, tree.depth, 3, columns, global_random_seed)
     lower = np.tril_indices(len(columns))
     for _ in range(3):
         gram = sample.gram(columns, weights)
