@@ -285,7 +285,7 @@ class _Compression:
         return best
 
     def _sample_is_to_blame(self, tolerance, error, previous):
-        """Say whether an error is not that of the tolerance, so that a smaller one does not help."""
+        """Say whether an error is not that of the tolerance: a smaller one would not help."""
         if previous is None:
             return error > _SURPRISE * self.report.rtol
         factor = tolerance / previous[0]

@@ -381,7 +381,7 @@ class _Sample:
         )
 
     def draw_unseen(self):
-        """Draw rows outside the sample: neighbours of the node or the last to join, uniform ones."""
+        """Draw rows outside the sample: close to the node or to the last to join, and uniform."""
         if len(self.uniform) == 0:
             return self.uniform
         seen = self.rows()[0]
