@@ -5,12 +5,18 @@ across  charges of skeletons -> potentials of skeletons, every far pair of nodes
 down    potentials of skeletons -> potentials of points, root to leaves
 near    charges of points -> potentials of points, every near pair of leaves
 
-Everything is in tree order, nodes in heap order (children of i are 2 i + 1 and 2 i + 2). A pair is
-stored once and read by both of its nodes; each node adds up its own potentials in a fixed order, so
-the result does not depend on the number of threads.
+Nodes are in heap order (children of i are 2 i + 1 and 2 i + 2). A pair is stored once and read by
+both of its nodes; each node adds up its own potentials in a fixed order, so the result does not
+depend on the number of threads.
+
+The rows of a leaf are gathered from the right-hand sides whenever they are needed, into a buffer of
+the thread that stays in its cache. Reading them again costs less than a copy of all of them in tree
+order.
 """
 
-from cython.parallel cimport prange
+import numpy as np
+
+from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
 from _blas cimport add_product, add_product_transposed, real
@@ -26,6 +32,7 @@ cdef class Plan:
     Parameters
     ----------
     depth : level of the leaves
+    permutation : (n,), tree order -> user's order
     leaf_bounds : (n_leaves + 1,), first position of each leaf
     rank : (n_nodes,), skeletons of each node
     order, order_ptr : for each inner node the order of its children's skeletons, its own first
@@ -34,19 +41,20 @@ cdef class Plan:
     near_ptr, near_leaf, near_offset, near_transposed : near pairs of each leaf, by rows
     """
 
-    cdef readonly Py_ssize_t depth, n_skeletons
-    cdef const Py_ssize_t[::1] leaf_bounds, rank, skel_ptr, order, order_ptr, interp_ptr
+    cdef readonly Py_ssize_t depth, n_skeletons, buffer_rows
+    cdef const Py_ssize_t[::1] permutation, leaf_bounds, rank, skel_ptr, order, order_ptr, interp_ptr
     cdef const Py_ssize_t[::1] far_ptr, far_node, far_offset
     cdef const unsigned char[::1] far_transposed
     cdef const Py_ssize_t[::1] near_ptr, near_leaf, near_offset
     cdef const unsigned char[::1] near_transposed
 
     def __init__(
-        self, depth, leaf_bounds, rank, skel_ptr, order, order_ptr, interp_ptr,
+        self, depth, permutation, leaf_bounds, rank, skel_ptr, order, order_ptr, interp_ptr,
         far_ptr, far_node, far_offset, far_transposed,
         near_ptr, near_leaf, near_offset, near_transposed,
     ):
         self.depth = depth
+        self.permutation = permutation
         self.leaf_bounds = leaf_bounds
         self.rank = rank
         self.skel_ptr = skel_ptr
@@ -62,27 +70,27 @@ cdef class Plan:
         self.near_leaf = near_leaf
         self.near_offset = near_offset
         self.near_transposed = near_transposed
+        # A leaf and one of its partners, or the columns of an inner node.
+        self.buffer_rows = max(2 * np.diff(leaf_bounds).max(), np.diff(order_ptr).max(), 1)
 
 
 def multiply(
     Plan plan, const real[::1] interp, const real[::1] far, const real[::1] near,
-    const Py_ssize_t[::1] permutation, const real[:, ::1] W, Py_ssize_t first, real[:, ::1] out,
-    real[:, ::1] w, real[:, ::1] u, real[:, ::1] charges, real[:, ::1] potentials,
-    real[:, ::1] scratch, int n_threads,
+    const real[:, ::1] W, Py_ssize_t first, real[:, ::1] out,
+    real[:, ::1] charges, real[:, ::1] potentials, real[:, ::1] buffers, int n_threads,
 ):
-    """out[:, first:first + k] = K W[:, first:first + k], for the k columns that w has.
+    """out[:, first:first + k] = K W[:, first:first + k], for the k columns that charges has.
 
     Parameters
     ----------
-    near : blocks of the near pairs, or None: then the near part is left out and u, in tree order,
-    is
-        the result, not out.
-    w, u : (n, k), W and the product in tree order
-    charges, potentials, scratch : (n_skeletons, k), work space
+    near : blocks of the near pairs, or None: then the near part is left out
+    W, out : (n, at least first + k), in the user's order
+    charges, potentials : (n_skeletons, k), work space
+    buffers : (n_threads, plan.buffer_rows * k), work space of each thread
     """
     cdef Py_ssize_t level, j, cut = 0, base
     cdef bint has_near = near is not None
-    cdef int k = <int> w.shape[1], few = n_threads if k > _NARROW else 1
+    cdef int k = <int> charges.shape[1], few = n_threads if k > _NARROW else 1
     # A thread takes whole subtrees below the cut, so that it meets the others only twice on the way
     # up and down; the levels above are shared out one by one, or not at all where there is little
     # to do.
@@ -93,101 +101,139 @@ def multiply(
     base = (<Py_ssize_t> 1 << cut) - 1
     with nogil:
         for j in prange(base + 1, num_threads=n_threads, schedule="dynamic"):
-            _subtree_up(plan, cut, j, interp, permutation, W, first, w, charges, scratch)
+            _subtree_up(plan, cut, j, interp, W, first, charges, &buffers[threadid(), 0])
         for level in range(cut - 1, 0, -1):
             for j in prange(<Py_ssize_t> 1 << level, num_threads=few, schedule="dynamic"):
-                _node_up(plan, (1 << level) - 1 + j, level, interp, w, charges, scratch, k)
+                _node_up(plan, (1 << level) - 1 + j, interp, charges, &buffers[threadid(), 0])
         for j in prange(plan.rank.shape[0], num_threads=n_threads, schedule="dynamic"):
             _node_across(plan, j, far, charges, potentials, k)
         for level in range(1, cut):
             for j in prange(<Py_ssize_t> 1 << level, num_threads=few, schedule="dynamic"):
-                _node_down(plan, (1 << level) - 1 + j, level, interp, potentials, u, scratch, k)
+                _node_down(plan, (1 << level) - 1 + j, interp, potentials, &buffers[threadid(), 0])
         for j in prange(base + 1, num_threads=n_threads, schedule="dynamic"):
             _subtree_down(
-                plan, cut, j, interp, near, has_near, permutation, first, w, u, potentials, scratch,
-                out)
-
-
-def scatter_rows(
-    const real[:, ::1] source, const Py_ssize_t[::1] rows, Py_ssize_t first, real[:, ::1] out
-):
-    """out[rows[i], first:first + source.shape[1]] = source[i, :]."""
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(source.shape[0]):
-            memcpy(&out[rows[i], first], &source[i, 0], source.shape[1] * sizeof(real))
+                plan, cut, j, interp, near, has_near, W, first, potentials,
+                &buffers[threadid(), 0], out)
 
 
 cdef void _subtree_up(
     Plan plan, Py_ssize_t cut, Py_ssize_t root, const real[::1] interp,
-    const Py_ssize_t[::1] permutation, const real[:, ::1] W, Py_ssize_t first, real[:, ::1] w,
-    real[:, ::1] charges, real[:, ::1] scratch,
+    const real[:, ::1] W, Py_ssize_t first, real[:, ::1] charges, real* buffer,
 ) noexcept nogil:
-    """Gather the rows of W below node `root` of level `cut` and collect its charges."""
-    cdef Py_ssize_t level, j, i, below = plan.depth - cut
-    for i in range(plan.leaf_bounds[root << below], plan.leaf_bounds[(root + 1) << below]):
-        memcpy(&w[i, 0], &W[permutation[i], first], w.shape[1] * sizeof(real))
-    for level in range(plan.depth, max(cut, 1) - 1, -1):
+    """Collect the charges below node `root` of level `cut`."""
+    cdef Py_ssize_t level, j, below = plan.depth - cut
+    for j in range(root << below, (root + 1) << below):
+        _leaf_up(plan, j, interp, W, first, charges, buffer)
+    for level in range(plan.depth - 1, max(cut, 1) - 1, -1):
         below = level - cut
         for j in range(root << below, (root + 1) << below):
-            _node_up(
-                plan, (1 << level) - 1 + j, level, interp, w, charges, scratch, <int> w.shape[1])
+            _node_up(plan, (1 << level) - 1 + j, interp, charges, buffer)
 
 
 cdef void _subtree_down(
     Plan plan, Py_ssize_t cut, Py_ssize_t root, const real[::1] interp, const real[::1] near,
-    bint has_near, const Py_ssize_t[::1] permutation, Py_ssize_t first, const real[:, ::1] w,
-    real[:, ::1] u, real[:, ::1] potentials, real[:, ::1] scratch, real[:, ::1] out,
+    bint has_near, const real[:, ::1] W, Py_ssize_t first, real[:, ::1] potentials, real* buffer,
+    real[:, ::1] out,
 ) noexcept nogil:
     """Hand the potentials down below node `root`, add the near part, and put the rows out."""
-    cdef Py_ssize_t level, j, i, below = plan.depth - cut
-    cdef Py_ssize_t start = plan.leaf_bounds[root << below]
-    cdef Py_ssize_t stop = plan.leaf_bounds[(root + 1) << below]
-    cdef size_t row_bytes = u.shape[1] * sizeof(real)
-    memset(&u[start, 0], 0, (stop - start) * row_bytes)
-    for level in range(max(cut, 1), plan.depth + 1):
+    cdef Py_ssize_t level, j, below
+    for level in range(max(cut, 1), plan.depth):
         below = level - cut
         for j in range(root << below, (root + 1) << below):
-            _node_down(
-                plan, (1 << level) - 1 + j, level, interp, potentials, u, scratch, <int> u.shape[1])
+            _node_down(plan, (1 << level) - 1 + j, interp, potentials, buffer)
+    below = plan.depth - cut
+    for j in range(root << below, (root + 1) << below):
+        _leaf_down(plan, j, interp, near, has_near, W, first, potentials, buffer, out)
+
+
+cdef void _gather(
+    Plan plan, Py_ssize_t leaf, const real[:, ::1] W, Py_ssize_t first, Py_ssize_t k, real* rows
+) noexcept nogil:
+    """Copy the rows of a leaf, columns first to first + k, one after the other."""
+    cdef Py_ssize_t i, start = plan.leaf_bounds[leaf]
+    for i in range(plan.leaf_bounds[leaf + 1] - start):
+        memcpy(rows + i * k, &W[plan.permutation[start + i], first], k * sizeof(real))
+
+
+cdef void _leaf_up(
+    Plan plan, Py_ssize_t leaf, const real[::1] interp,
+    const real[:, ::1] W, Py_ssize_t first, real[:, ::1] charges, real* buffer,
+) noexcept nogil:
+    """The skeletons of a leaf are its first rows; the others are added to them."""
+    cdef Py_ssize_t node = (1 << plan.depth) - 1 + leaf, rank = plan.rank[node]
+    cdef int rest = <int> (plan.leaf_bounds[leaf + 1] - plan.leaf_bounds[leaf] - rank)
+    cdef int k = <int> charges.shape[1]
+    cdef real* own
+    if rank == 0:
+        return
+    own = &charges[plan.skel_ptr[node], 0]
+    _gather(plan, leaf, W, first, k, buffer)
+    memcpy(own, buffer, rank * k * sizeof(real))
+    if rest > 0:
+        add_product_transposed[real](
+            &interp[plan.interp_ptr[node]], buffer + rank * k, own,
+            <int> rank, rest, k, k, k, 1.0)
+
+
+cdef void _leaf_down(
+    Plan plan, Py_ssize_t leaf, const real[::1] interp, const real[::1] near, bint has_near,
+    const real[:, ::1] W, Py_ssize_t first, real[:, ::1] potentials, real* buffer,
+    real[:, ::1] out,
+) noexcept nogil:
+    """Put out the rows of a leaf: the near pairs' part and that of its skeletons."""
+    cdef Py_ssize_t node = (1 << plan.depth) - 1 + leaf, rank = plan.rank[node]
+    cdef Py_ssize_t i, p, other, start = plan.leaf_bounds[leaf]
+    cdef int n = <int> (plan.leaf_bounds[leaf + 1] - start), width, k = <int> potentials.shape[1]
+    cdef real beta = 0.0
+    cdef real* rows = buffer + n * k
+    cdef const real* own
     if has_near:
-        below = plan.depth - cut
-        for j in range(root << below, (root + 1) << below):
-            _leaf_near(plan, j, near, w, u, <int> u.shape[1])
-        for i in range(start, stop):
-            memcpy(&out[permutation[i], first], &u[i, 0], row_bytes)
+        for p in range(plan.near_ptr[leaf], plan.near_ptr[leaf + 1]):
+            other = plan.near_leaf[p]
+            width = <int> (plan.leaf_bounds[other + 1] - plan.leaf_bounds[other])
+            _gather(plan, other, W, first, k, rows)
+            if plan.near_transposed[p]:
+                add_product_transposed[real](
+                    &near[plan.near_offset[p]], rows, buffer, n, width, k, k, k, beta)
+            else:
+                add_product[real](
+                    &near[plan.near_offset[p]], rows, buffer, n, width, k, k, k, beta)
+            beta = 1.0
+    else:
+        memset(buffer, 0, n * k * sizeof(real))
+    if rank > 0:
+        own = &potentials[plan.skel_ptr[node], 0]
+        for i in range(rank * k):
+            buffer[i] += own[i]
+        if n > rank:
+            add_product[real](
+                &interp[plan.interp_ptr[node]], own, buffer + rank * k,
+                <int> (n - rank), <int> rank, k, k, k, 1.0)
+    for i in range(n):
+        memcpy(&out[plan.permutation[start + i], first], buffer + i * k, k * sizeof(real))
 
 
 cdef void _node_up(
-    Plan plan, Py_ssize_t node, Py_ssize_t level, const real[::1] interp,
-    const real[:, ::1] W, real[:, ::1] charges, real[:, ::1] scratch, int k,
+    Plan plan, Py_ssize_t node, const real[::1] interp, real[:, ::1] charges, real* buffer
 ) noexcept nogil:
-    cdef Py_ssize_t rank = plan.rank[node], start, n, i, o, first
-    cdef const real* rest
+    """Collect the charges of an inner node from those of its children."""
+    cdef Py_ssize_t rank = plan.rank[node], start, n, i, o
+    cdef int k = <int> charges.shape[1]
+    cdef real* own
     if rank == 0:
         return
-    first = plan.skel_ptr[node]
-    if level == plan.depth:
-        # The skeletons of a leaf come first in the leaf, so no row moves.
-        start = plan.leaf_bounds[node - (plan.rank.shape[0] // 2)]
-        n = plan.leaf_bounds[node - (plan.rank.shape[0] // 2) + 1] - start
-        memcpy(&charges[first, 0], &W[start, 0], rank * k * sizeof(real))
-        if n > rank:
-            rest = &W[start + rank, 0]
-    else:
-        start = plan.skel_ptr[2 * node + 1]
-        o = plan.order_ptr[node]
-        n = plan.order_ptr[node + 1] - o
-        for i in range(rank):
-            memcpy(&charges[first + i, 0], &charges[start + plan.order[o + i], 0], k * sizeof(real))
-        for i in range(rank, n):
-            memcpy(&scratch[start + i, 0], &charges[start + plan.order[o + i], 0], k * sizeof(real))
-        if n > rank:
-            rest = &scratch[start + rank, 0]
-    if n > rank:
-        add_product_transposed[real](
-            &interp[plan.interp_ptr[node]], rest, &charges[first, 0],
-            <int> rank, <int> (n - rank), k, k, k, 1.0)
+    own = &charges[plan.skel_ptr[node], 0]
+    start = plan.skel_ptr[2 * node + 1]
+    o = plan.order_ptr[node]
+    n = plan.order_ptr[node + 1] - o
+    for i in range(rank):
+        memcpy(own + i * k, &charges[start + plan.order[o + i], 0], k * sizeof(real))
+    if n == rank:
+        return
+    for i in range(n - rank):
+        memcpy(buffer + i * k, &charges[start + plan.order[o + rank + i], 0], k * sizeof(real))
+    add_product_transposed[real](
+        &interp[plan.interp_ptr[node]], buffer, own, <int> rank, <int> (n - rank), k, k, k, 1.0)
 
 
 cdef void _node_across(
@@ -215,55 +261,27 @@ cdef void _node_across(
 
 
 cdef void _node_down(
-    Plan plan, Py_ssize_t node, Py_ssize_t level, const real[::1] interp,
-    real[:, ::1] potentials, real[:, ::1] U, real[:, ::1] scratch, int k,
+    Plan plan, Py_ssize_t node, const real[::1] interp, real[:, ::1] potentials, real* buffer
 ) noexcept nogil:
-    cdef Py_ssize_t rank = plan.rank[node], start, n, i, j, o, first
-    cdef const real* own
+    """Hand the potentials of an inner node down to its children."""
+    cdef Py_ssize_t rank = plan.rank[node], start, n, i, j, o
+    cdef int k = <int> potentials.shape[1]
+    cdef const real* source
     cdef real* target
     if rank == 0:
-        return
-    first = plan.skel_ptr[node]
-    own = &potentials[first, 0]
-    if level == plan.depth:
-        start = plan.leaf_bounds[node - (plan.rank.shape[0] // 2)]
-        n = plan.leaf_bounds[node - (plan.rank.shape[0] // 2) + 1] - start
-        memcpy(&U[start, 0], own, rank * k * sizeof(real))
-        if n > rank:
-            add_product[real](
-                &interp[plan.interp_ptr[node]], own, &U[start + rank, 0],
-                <int> (n - rank), <int> rank, k, k, k, 0.0)
         return
     start = plan.skel_ptr[2 * node + 1]
     o = plan.order_ptr[node]
     n = plan.order_ptr[node + 1] - o
     if n > rank:
         add_product[real](
-            &interp[plan.interp_ptr[node]], own, &scratch[start + rank, 0],
+            &interp[plan.interp_ptr[node]], &potentials[plan.skel_ptr[node], 0], buffer,
             <int> (n - rank), <int> rank, k, k, k, 0.0)
     for i in range(n):
         target = &potentials[start + plan.order[o + i], 0]
         if i < rank:
-            for j in range(k):
-                target[j] += own[i * k + j]
+            source = &potentials[plan.skel_ptr[node] + i, 0]
         else:
-            for j in range(k):
-                target[j] += scratch[start + i, j]
-
-
-cdef void _leaf_near(
-    Plan plan, Py_ssize_t leaf, const real[::1] near, const real[:, ::1] W, real[:, ::1] U, int k,
-) noexcept nogil:
-    cdef Py_ssize_t other, p, start = plan.leaf_bounds[leaf], width
-    cdef int n = <int> (plan.leaf_bounds[leaf + 1] - start)
-    for p in range(plan.near_ptr[leaf], plan.near_ptr[leaf + 1]):
-        other = plan.near_leaf[p]
-        width = plan.leaf_bounds[other + 1] - plan.leaf_bounds[other]
-        if plan.near_transposed[p]:
-            add_product_transposed[real](
-                &near[plan.near_offset[p]], &W[plan.leaf_bounds[other], 0], &U[start, 0],
-                n, <int> width, k, k, k, 1.0)
-        else:
-            add_product[real](
-                &near[plan.near_offset[p]], &W[plan.leaf_bounds[other], 0], &U[start, 0],
-                n, <int> width, k, k, k, 1.0)
+            source = buffer + (i - rank) * k
+        for j in range(k):
+            target[j] += source[j]

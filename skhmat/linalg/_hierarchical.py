@@ -11,9 +11,9 @@ from ._entries import ArraySource, Entries
 from ._kernel_matrix import KernelMatrix
 from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 
-# Right-hand sides that go through the four passes together: wide enough for GEMM, and so few that a
-# work array stays near this size.
-_MIN_CHUNK, _MAX_CHUNK = 64, 128
+# Right-hand sides that go through the four passes together: wide enough for GEMM, so few that the rows
+# of a leaf stay in a core's cache, and that a work array stays near this size.
+_MIN_CHUNK, _MAX_CHUNK = 64, 256
 _WORK_BYTES = 16 << 20
 # Work arrays up to this size, all together, are kept for the next product: new memory is slow.
 _MAX_KEPT_BYTES = 64 << 20
@@ -72,7 +72,8 @@ class Structure:
             *(
                 getattr(self, name)
                 for name in (
-                    *("leaf_bounds", "rank", "skel_ptr", "order", "order_ptr", "interp_ptr"),
+                    *("permutation", "leaf_bounds", "rank", "skel_ptr"),
+                    *("order", "order_ptr", "interp_ptr"),
                     *("far_ptr", "far_node", "far_offset", "far_transposed"),
                     *("near_ptr", "near_leaf", "near_offset", "near_transposed"),
                 )
@@ -313,38 +314,36 @@ class HierarchicalMatrix(LinearOperator):
         """Return the product in the scale of the entries held, where nothing overflows."""
         out = np.empty_like(W)
         n_threads = effective_n_threads(self._n_jobs)
-        fitting = _WORK_BYTES // (len(W) * W.dtype.itemsize)
-        chunk = max(min(max(fitting, _MIN_CHUNK), _MAX_CHUNK, W.shape[1]), 1)
-        work = self._take_work(chunk)
+        fitting = _WORK_BYTES // (max(self._plan.n_skeletons, 1) * W.dtype.itemsize)
+        width = max(min(max(fitting, _MIN_CHUNK), _MAX_CHUNK, W.shape[1]), 1)
+        work = self._take_work(width, n_threads)
         with single_threaded_blas():
-            for start in range(0, W.shape[1], chunk):
-                self._product(W, start, min(chunk, W.shape[1] - start), out, work, n_threads)
+            for first in range(0, W.shape[1], work.width):
+                self._product(W, first, out, work, n_threads)
         if work.nbytes <= _MAX_KEPT_BYTES:
             self._kept_work[:] = [work]
         return out
 
-    def _take_work(self, width):
+    def _take_work(self, width, n_threads):
         """Return work arrays that no other product uses, those of the last product if they fit."""
         try:
             work = self._kept_work.pop()
         except IndexError:
             work = None
-        if work is None or work.width < width:
-            work = _Work(self._structure, self.dtype, width)
+        if work is None or work.width < width or work.n_threads < n_threads:
+            work = _Work(self._plan, self.dtype, width, n_threads)
         return work
 
-    def _product(self, W, first, width, out, work, n_threads):
-        s, plan = self._structure, self._plan
-        arrays = work.arrays(width)
+    def _product(self, W, first, out, work, n_threads):
+        s, width = self._structure, min(work.width, W.shape[1] - first)
         _core.multiply(
-            plan, s.interp, s.far, s.near, s.permutation, W, first, out, *arrays, n_threads
+            self._plan, s.interp, s.far, s.near, W, first, out, *work.arrays(width), n_threads
         )
         if s.near is None:
-            w, u = arrays[:2]
-            self._add_near_computed(w, u, n_threads)
-            _core.scatter_rows(u, s.permutation, first, out)
+            columns = slice(first, first + width)
+            self._add_near_computed(W[:, columns], out[:, columns], n_threads)
 
-    def _add_near_computed(self, w, u, n_threads):
+    def _add_near_computed(self, W, out, n_threads):
         """Add the near part with blocks computed anew, a leaf at a time."""
         s = self._structure
 
@@ -352,7 +351,8 @@ class HierarchicalMatrix(LinearOperator):
             rows = np.arange(s.leaf_bounds[leaf], s.leaf_bounds[leaf + 1])
             for other in s.near_leaf[s.near_ptr[leaf] : s.near_ptr[leaf + 1]]:
                 cols = np.arange(s.leaf_bounds[other], s.leaf_bounds[other + 1])
-                u[rows[0] : rows[-1] + 1] += self._entries.block(rows, cols) @ w[cols]
+                block = self._entries.block(rows, cols)
+                out[s.permutation[rows]] += block @ W[s.permutation[cols]]
 
         run_tasks(add, range(len(s.leaf_bounds) - 1), n_threads if self._entries.thread_safe else 1)
 
@@ -360,11 +360,11 @@ class HierarchicalMatrix(LinearOperator):
 class _Work:
     """Work arrays of a product, made once for all chunks of right-hand sides."""
 
-    def __init__(self, structure, dtype, width):
-        n, n_skeletons = len(structure.permutation), structure.skel_ptr[-1]
-        self.width = width
-        self._sizes = (n, n, n_skeletons, n_skeletons, n_skeletons)
-        self._buffers = [np.empty(max(size, 1) * width, dtype=dtype) for size in self._sizes]
+    def __init__(self, plan, dtype, width, n_threads):
+        self.width, self.n_threads = width, n_threads
+        # Charges, potentials, and a buffer for each thread.
+        self._shapes = [(max(plan.n_skeletons, 1), 1)] * 2 + [(n_threads, plan.buffer_rows)]
+        self._buffers = [np.empty(m * n * width, dtype=dtype) for m, n in self._shapes]
 
     @property
     def nbytes(self):
@@ -372,10 +372,10 @@ class _Work:
         return sum(buffer.nbytes for buffer in self._buffers)
 
     def arrays(self, width):
-        """Return w, u, charges, potentials and scratch for `width` right-hand sides."""
+        """Return charges, potentials and buffers for `width` right-hand sides."""
         return [
-            buffer[: size * width].reshape(size, width)
-            for size, buffer in zip(self._sizes, self._buffers, strict=True)
+            buffer[: m * n * width].reshape(m, n * width)
+            for (m, n), buffer in zip(self._shapes, self._buffers, strict=True)
         ]
 
 
