@@ -42,7 +42,8 @@ cdef class Plan:
     """
 
     cdef readonly Py_ssize_t depth, n_skeletons, buffer_rows
-    cdef const Py_ssize_t[::1] permutation, leaf_bounds, rank, skel_ptr, order, order_ptr, interp_ptr
+    cdef const Py_ssize_t[::1] permutation, leaf_bounds, rank, skel_ptr
+    cdef const Py_ssize_t[::1] order, order_ptr, interp_ptr
     cdef const Py_ssize_t[::1] far_ptr, far_node, far_offset
     cdef const unsigned char[::1] far_transposed
     cdef const Py_ssize_t[::1] near_ptr, near_leaf, near_offset

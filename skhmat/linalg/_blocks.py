@@ -5,6 +5,9 @@ import numpy as np
 from ._hierarchical import Structure
 from ._parallel import run_tasks
 
+# Fewer entries are evaluated by one thread: handing over the interpreter would take longer.
+_LARGE = 1 << 25
+
 
 def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
     """Evaluate the near and far blocks and put everything into flat arrays.
@@ -117,5 +120,6 @@ def _blocks(entries, indices_of, pairs, n_threads):
                 block = entries.block(rows, indices_of(partner[p]))
                 data[offset[p] : offset[p] + block.size] = block.ravel()
 
-    run_tasks(fill, range(len(ptr) - 1), n_threads if entries.thread_safe else 1)
+    threads = n_threads if entries.thread_safe and total >= _LARGE else 1
+    run_tasks(fill, range(len(ptr) - 1), threads)
     return data

@@ -107,7 +107,7 @@ class ErrorCheck:
         def part(start):
             cols = np.arange(start, min(start + width, n))
             block = entries.block(self.rows, cols)
-            squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)
+            squares = np.einsum("ij,ij->i", block, block).astype(np.float64)
             return (block @ self.W[cols]).astype(np.float64), squares
 
         product, squares = 0.0, 0.0

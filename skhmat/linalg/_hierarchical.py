@@ -11,7 +11,7 @@ from ._entries import ArraySource, Entries
 from ._kernel_matrix import KernelMatrix
 from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 
-# Right-hand sides that go through the four passes together: wide enough for GEMM, so few that the rows
+# Right-hand sides that go through the passes together: wide enough for GEMM, so few that the rows
 # of a leaf stay in a core's cache, and that a work array stays near this size.
 _MIN_CHUNK, _MAX_CHUNK = 64, 256
 _WORK_BYTES = 16 << 20

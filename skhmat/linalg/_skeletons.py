@@ -12,11 +12,13 @@ weights the Frobenius norm of the remainder is an estimate of the part of ||K~ -
 causes.
 """
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._ext import skeletons as _core
+from .._ext.sampling import FarRows, Marks
 from ._parallel import run_tasks
 
 # Columns factorized between two looks at the tolerance.
@@ -100,29 +102,24 @@ class _Close:
     votes: np.ndarray
 
     @classmethod
-    def of_lists(cls, lists):
+    def of_lists(cls, far, lists):
         """Collect from neighbour lists, an array of shape (points, neighbours)."""
-        rows, first, votes = np.unique(lists.T, return_index=True, return_counts=True)
-        return cls._sorted(rows.astype(np.intp), first // max(len(lists), 1), votes)
+        return cls._sorted(*far.named_by(lists))
 
     @classmethod
-    def merged(cls, parts):
-        """Collect from several."""
-        rows, inverse = np.unique(np.concatenate([p.rows for p in parts]), return_inverse=True)
-        position = np.full(len(rows), np.iinfo(np.intp).max)
-        np.minimum.at(position, inverse, np.concatenate([p.position for p in parts]))
-        votes = np.bincount(inverse, np.concatenate([p.votes for p in parts]), len(rows))
-        return cls._sorted(rows, position, votes)
+    def joined(cls, far, first, second):
+        """Collect from two that were collected for other nodes."""
+        pairs = zip(first._arrays, second._arrays, strict=True)
+        return cls._sorted(*far.joined(*(np.concatenate(pair) for pair in pairs)))
 
     @classmethod
     def _sorted(cls, rows, position, votes):
-        order = np.lexsort((-votes, position))
+        order = np.lexsort((rows, -votes, position))[:_MAX_CLOSE]
         return cls(rows[order], position[order], votes[order])
 
-    def only(self, keep):
-        """Return those that a mask keeps, as many of them as a node takes along."""
-        keep = np.flatnonzero(keep)[:_MAX_CLOSE]
-        return _Close(self.rows[keep], self.position[keep], self.votes[keep])
+    @property
+    def _arrays(self):
+        return self.rows, self.position, self.votes
 
 
 class Skeletonizer:
@@ -170,10 +167,12 @@ class Skeletonizer:
         self.tolerance = tolerance
         self.max_rank = n if max_rank is None else max_rank
         self.allowed = np.ones(n, dtype=bool) if held_out is None else ~held_out
+        self._local = threading.local()
         self.read_all = read_all
         self.seed = seed
         self.n_threads = n_threads if entries.thread_safe else 1
-        self.leaf_of = np.repeat(np.arange(1 << tree.depth), np.diff(tree.leaf_bounds))
+        leaves = np.arange(1 << tree.depth, dtype=np.int32)
+        self.leaf_of = np.repeat(leaves, np.diff(tree.leaf_bounds))
         self.bases = [None] * (2 * (1 << tree.depth) - 1)
 
     def pilot(self):
@@ -226,24 +225,44 @@ class Skeletonizer:
     def _basis(self, level, j):
         node = (1 << level) - 1 + j
         start, stop = self.tree.node_bounds(node)
+        far = self._far_rows(level, j)
         if level == self.tree.depth:
             columns, weights = np.arange(start, stop), np.ones(stop - start)
-            close = _Close.of_lists(self.neighbors[start:stop])
+            close = _Close.of_lists(far, self.neighbors[start:stop])
         else:
             children = self.bases[2 * node + 1], self.bases[2 * node + 2]
             columns = np.concatenate([child.skeletons for child in children])
             weights = np.concatenate([child.weights for child in children])
-            close = _Close.merged([child.close for child in children])
-        far = _Far(self, level, j)
-        close = close.only(far.contains(close.rows))
+            close = _Close.joined(far, *(child.close for child in children))
         if len(columns) == 0:
             empty = np.empty(0)
             return _Basis(columns, columns, empty.reshape(0, 0), empty, close)
-        sample = _Sample(
-            self, far, close.rows, len(columns), np.random.default_rng([self.seed, node])
-        )
+        rng = np.random.default_rng([self.seed, node])
+        rows = np.concatenate([close.rows, self._beyond_near(level, j, far, close, rng)])
+        sample = _Sample(self, far, rows, len(columns), rng)
         tolerance = self.tolerance * np.sqrt(stop - start)
         return self._verified(columns, weights, tolerance, sample, close)
+
+    def _far_rows(self, level, j):
+        if not hasattr(self._local, "marks"):
+            self._local.marks = Marks(len(self.leaf_of))
+        near = np.zeros(1 << level, dtype=bool)
+        near[self.interactions.near_of(level, j)] = True
+        shift = self.tree.depth - level
+        n_rows = int(np.diff(self.tree.leaf_bounds[:: 1 << shift])[~near].sum())
+        return FarRows(self.leaf_of, self.allowed, near, shift, n_rows, self._local.marks)
+
+    def _beyond_near(self, level, j, far, close, rng):
+        """Return far rows that the neighbour lists of the other near nodes' points name."""
+        others = [i for i in self.interactions.near_of(level, j).tolist() if i != j]
+        if not others:
+            return np.empty(0, dtype=np.intp)
+        first = (1 << level) - 1
+        points = np.concatenate([np.arange(*self.tree.node_bounds(first + i)) for i in others])
+        if len(points) > _MAX_RING:
+            points = rng.choice(points, size=_MAX_RING, replace=False)
+        rows = _Close.of_lists(far, self.neighbors[points]).rows
+        return rows[~np.isin(rows, close.rows)]
 
     def _verified(self, columns, weights, tolerance, sample, close):
         """Decompose on the sample until rows outside the sample agree."""
@@ -300,40 +319,7 @@ class Skeletonizer:
         missed = block[rank:]
         missed -= interp @ block[:rank]
         missed *= weights[rank:, None].astype(missed.dtype)
-        return np.einsum("ij,ij->j", missed, missed, dtype=np.float64)
-
-
-class _Far:
-    """The far rows of a node."""
-
-    def __init__(self, common, level, j):
-        self._leaf_of, self._allowed = common.leaf_of, common.allowed
-        self._shift = common.tree.depth - level
-        self._near = np.zeros(1 << level, dtype=bool)
-        self._near[common.interactions.near_of(level, j)] = True
-        self._bounds = common.tree.leaf_bounds[:: 1 << self._shift]
-        self._node = j
-        self.n_rows = int(np.diff(self._bounds)[~self._near].sum())
-
-    def contains(self, rows):
-        """Return which rows are far and may be read."""
-        return ~self._near[self._leaf_of[rows] >> self._shift] & self._allowed[rows]
-
-    def rows(self):
-        """Return all far rows that may be read."""
-        rows = np.arange(len(self._leaf_of))
-        return rows[self.contains(rows)]
-
-    def ring(self, rng):
-        """Return points of the other near nodes, not too many: their neighbours may be far."""
-        others = np.flatnonzero(self._near)
-        others = others[others != self._node]
-        if len(others) == 0:
-            return others
-        points = np.concatenate([np.arange(*self._bounds[i : i + 2]) for i in others])
-        if len(points) > _MAX_RING:
-            points = rng.choice(points, size=_MAX_RING, replace=False)
-        return points
+        return np.ones(len(missed), missed.dtype) @ np.square(missed)
 
 
 class _Sample:
@@ -350,12 +336,8 @@ class _Sample:
         n, none = n_columns, np.empty(0, dtype=np.intp)
         n_close, n_uniform = max(n // 2, _MIN_ROWS // 2), 2 * n + _MIN_ROWS
         if common.read_all or far.n_rows <= 1.5 * (n_close + n_uniform):
-            self.frontier, self.waiting = far.rows(), none
-            self.uniform = none
+            self.frontier, self.waiting, self.uniform = far.all(), none, none
         else:
-            ring = _Close.of_lists(common.neighbors[far.ring(rng)]).rows
-            ring = ring[far.contains(ring)]
-            close = np.concatenate([close, ring[~np.isin(ring, close)]])
             self.frontier, self.waiting = close[:n_close], close[n_close:]
             self.uniform = self._draw_uniform(n_uniform, self.frontier)
         self.close = [(self.frontier, 1.0)]
@@ -385,9 +367,7 @@ class _Sample:
         if len(self.uniform) == 0:
             return self.uniform
         seen = self.rows()[0]
-        next_to_join = np.unique(self.common.neighbors[self.frontier])
-        close = np.union1d(self.waiting, next_to_join[self.far.contains(next_to_join)])
-        close = close[~np.isin(close, seen)].astype(np.intp)
+        close = self.far.beyond(self.common.neighbors, self.frontier, self.waiting, seen)
         weight = max(len(close) / _N_CLOSE_CHECK, 1.0)
         if weight > 1.0:
             close = self.rng.permutation(close)[:_N_CLOSE_CHECK]
@@ -431,14 +411,7 @@ class _Sample:
         return max((self.far.n_rows - self.n_close) / max(len(self.uniform), 1), 1.0)
 
     def _draw_uniform(self, n_rows, exclude):
-        n = len(self.common.leaf_of)
-        wanted = int(1.3 * (n_rows + len(exclude)) * n / self.far.n_rows) + 32
-        if 3 * wanted > n:
-            drawn = self.rng.permutation(n)
-        else:
-            drawn = self.rng.choice(n, size=wanted, replace=False)
-        drawn = drawn[self.far.contains(drawn)]
-        return drawn[~np.isin(drawn, exclude)][:n_rows].astype(np.intp)
+        return self.far.draw(n_rows, exclude, int(self.rng.integers(1 << 63)))
 
 
 def _flatten(bases, dtype):

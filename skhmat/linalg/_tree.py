@@ -10,6 +10,8 @@ from ._parallel import run_tasks
 
 # Indices whose mean stands for the centre of a node.
 N_CENTRE = 32
+# Smaller nodes are split by one thread: handing over the interpreter would take longer.
+_LARGE = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,8 @@ def grow_tree(distance, n, depth, axis, n_draws, generator, n_threads=1):
         bounds = level_bounds(n, level)
         draws = generator.random((2**level, n_draws))
         tasks = list(zip(bounds[:-1], bounds[1:], draws, strict=True))
-        run_tasks(split, tasks, n_threads if distance.thread_safe else 1)
+        threads = n_threads if distance.thread_safe and n >> level >= _LARGE else 1
+        run_tasks(split, tasks, threads)
     return Tree(order, level_bounds(n, depth), depth)
 
 

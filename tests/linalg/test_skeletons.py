@@ -6,6 +6,7 @@ from matrices import make_matrix
 from numpy.testing import assert_array_equal
 from scipy.linalg import qr
 from skhmat._ext import skeletons as core
+from skhmat._ext.sampling import FarRows, Marks
 
 from skhmat.linalg import KernelMatrix
 from skhmat.linalg._distances import make_distance
@@ -13,7 +14,7 @@ from skhmat.linalg._entries import Entries, as_source
 from skhmat.linalg._interactions import find_interactions
 from skhmat.linalg._neighbors import find_neighbors
 from skhmat.linalg._parallel import single_threaded_blas
-from skhmat.linalg._skeletons import Skeletonizer, _Close, _Far, _Sample
+from skhmat.linalg._skeletons import Skeletonizer, _Close, _Sample
 from skhmat.linalg._tree import build_tree
 
 DTYPES = [np.float32, np.float64]
@@ -221,13 +222,24 @@ def test_gram_is_summed_up_in_float64(rng):
 # ---- sampling ----
 
 
-def reference_close(lists):
-    """Rows with their first position in any list and their votes, in the order of sampling."""
+def far_rows(n, near, marks=None):
+    """Rows of `n` points in leaves of 10 that are in none of the near leaves."""
+    leaf_of = (np.arange(n) // 10).astype(np.int32)
+    mask = np.zeros(n // 10, dtype=bool)
+    mask[near] = True
+    allowed = np.arange(n) % 7 > 0
+    far = FarRows(leaf_of, allowed, mask, 0, int((~mask[leaf_of]).sum()), marks or Marks(n))
+    return far, np.flatnonzero(allowed & ~mask[leaf_of])
+
+
+def reference_close(lists, far):
+    """Position in the foremost list, votes and row, in the order of sampling."""
     best = {}
     for row_list in lists:
         for position, row in enumerate(row_list):
-            first, votes = best.get(row, (len(row_list), 0))
-            best[row] = min(first, position), votes + 1
+            if row in far:
+                first, votes = best.get(row, (len(row_list), 0))
+                best[row] = min(first, position), votes + 1
     return sorted((first, -votes, row) for row, (first, votes) in best.items())
 
 
@@ -236,14 +248,49 @@ def as_reference(close):
 
 
 def test_close_rows_come_nearest_first_then_by_votes(rng):
-    lists = np.array([rng.permutation(40)[:8] for _ in range(60)])
-    expected = reference_close(lists)
-    close = _Close.of_lists(lists)
-    assert as_reference(close) == expected
-    parts = [_Close.of_lists(part) for part in (lists[:7], lists[7:9], lists[9:])]
-    assert as_reference(_Close.merged(parts)) == expected
-    odd = close.only(close.rows % 2 == 1)
-    assert as_reference(odd) == [row for row in expected if row[2] % 2 == 1]
+    lists = np.array([rng.permutation(40)[:8] for _ in range(60)], dtype=np.int32)
+    far, expected_far = far_rows(40, [1])
+    expected = reference_close(lists, expected_far)
+    assert as_reference(_Close.of_lists(far, lists)) == expected
+    parts = _Close.of_lists(far, lists[:9]), _Close.of_lists(far, lists[9:])
+    assert as_reference(_Close.joined(far, *parts)) == expected
+    above, expected_far = far_rows(40, [1, 2])
+    assert as_reference(_Close.joined(above, *parts)) == reference_close(lists, expected_far)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 20, 400, 5000])
+@pytest.mark.parametrize("near", [[0], range(90), range(99)])
+def test_drawn_rows(n_rows, near, rng):
+    far, expected = far_rows(1000, near)
+    assert_array_equal(far.all(), expected)
+    exclude = rng.permutation(1000)[:200]
+    drawn = far.draw(n_rows, exclude, int(rng.integers(1 << 63)))
+    rest = np.setdiff1d(expected, exclude)
+    assert len(drawn) == len(set(drawn.tolist())) == min(n_rows, len(rest))
+    assert set(drawn.tolist()) <= set(rest.tolist())
+
+
+@pytest.mark.parametrize("n_rows", [50, 500])
+def test_rows_are_drawn_uniformly(n_rows, rng):
+    far, expected = far_rows(1000, [0])
+    none = np.empty(0, dtype=np.intp)
+    counts = np.zeros(1000)
+    for _ in range(400):
+        counts[far.draw(n_rows, none, int(rng.integers(1 << 63)))] += 1
+    chance = n_rows / len(expected)
+    deviation = (counts[expected] - 400 * chance) / np.sqrt(400 * chance * (1 - chance))
+    assert counts.sum() == 400 * n_rows
+    assert np.abs(deviation).max() < 6
+    assert 0.8 < deviation.std() < 1.2
+
+
+def test_rows_beyond_the_sample(rng):
+    far, expected = far_rows(1000, [0, 5])
+    neighbors = rng.integers(0, 1000, (1000, 6)).astype(np.int32)
+    frontier, waiting, seen = (rng.choice(expected, 50, replace=False) for _ in range(3))
+    found = far.beyond(neighbors, frontier, waiting, seen)
+    named = np.intersect1d(neighbors[frontier], expected)
+    assert_array_equal(np.sort(found), np.setdiff1d(np.union1d(waiting, named), seen))
 
 
 @pytest.mark.parametrize("level", [1, 3, 5])
@@ -274,9 +321,8 @@ def phases(n=3000, leaf_size=64, budget=0.0, seed=0, d=2, bandwidth=1.0, dtype=n
 
 
 def make_sample(common, level, j, columns, seed):
-    far = _Far(common, level, j)
-    close = _Close.of_lists(common.neighbors[columns])
-    close = close.only(far.contains(close.rows)).rows
+    far = common._far_rows(level, j)
+    close = _Close.of_lists(far, common.neighbors[columns]).rows
     return _Sample(common, far, close, len(columns), np.random.default_rng(seed))
 
 
