@@ -14,7 +14,7 @@ from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 # Right-hand sides that go through the passes together: wide enough for GEMM, so few that the rows
 # of a leaf stay in a core's cache, and that a work array stays near this size.
 _MIN_CHUNK, _MAX_CHUNK = 64, 256
-_WORK_BYTES = 16 << 20
+_WORK_BYTES = 32 << 20
 # Work arrays up to this size, all together, are kept for the next product: new memory is slow.
 _MAX_KEPT_BYTES = 64 << 20
 
