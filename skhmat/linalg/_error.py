@@ -1,6 +1,7 @@
 """The measured error: what the product misses, row by row, on a sample of rows."""
 
 import math
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +13,8 @@ _ALL_ROWS_BELOW = 4096
 _N_HELD_OUT = 256
 _N_DRAWN = 1024
 _N_VECTORS = 32
+# Rows that the size of the entries is estimated from.
+_N_SIZED = 256
 # Entries of a block of K read at once.
 _MAX_BLOCK = 1 << 21
 
@@ -26,6 +29,8 @@ class ErrorCheck:
     of them uniformly, half in favour of rows that are in few neighbour lists: sampling reaches
     these last, and a rare bad row among them must not be overlooked (Hansen and Hurwitz, Ann. Math.
     Stat. 14, 1943).
+
+    They are read when the first error is measured: where compression does not pay, never.
 
     Parameters
     ----------
@@ -43,7 +48,7 @@ class ErrorCheck:
     held_out : ndarray of shape (n,), bool, or None
         Rows compression must not read; None where all rows are measured.
     mean_square : float
-        Mean over all rows of their squared norm, ||K||_F^2 / n, estimated.
+        Mean over all rows of their squared norm, ||K||_F^2 / n, estimated from 256 uniform rows.
     W : ndarray of shape (n, 32)
         Standard normal, in tree order.
     """
@@ -55,10 +60,24 @@ class ErrorCheck:
             self.chances = np.empty(0)
         else:
             self._draw(n, neighbors, rng)
-        self.W = rng.standard_normal((n, _N_VECTORS), dtype=entries.dtype)
-        self.product, squares = self._exact(entries, n_threads)
-        self.mean_square = self._total(squares)[0] / n
-        self.norm = math.sqrt(self._total(np.square(self.product).sum(axis=1))[0])
+        self._entries, self._rng, self._n_threads = entries, rng, n_threads
+        sized = np.sort(rng.choice(n, size=min(n, _N_SIZED), replace=False))
+        self.mean_square = self._over_columns(sized, self._row_squares).mean()
+
+    @cached_property
+    def W(self):
+        n, dtype = self._entries.shape[0], self._entries.dtype
+        return self._rng.standard_normal((n, _N_VECTORS), dtype=dtype)
+
+    @cached_property
+    def product(self):
+        """K[rows] @ W."""
+        return self._over_columns(self.rows, lambda block, cols: block @ self.W[cols])
+
+    @cached_property
+    def norm(self):
+        """Norm of K @ W, estimated."""
+        return math.sqrt(self._total(np.square(self.product).sum(axis=1))[0])
 
     def measure(self, product):
         """Measure an approximation.
@@ -99,22 +118,25 @@ class ErrorCheck:
         terms = drawn / self.chances
         return float(total + terms.mean()), float(terms.std() / np.sqrt(len(terms)))
 
-    def _exact(self, entries, n_threads):
-        """Return K[rows] @ W and the squared norms of these rows, summed up in a fixed order."""
+    @staticmethod
+    def _row_squares(block, _cols):
+        return np.einsum("ij,ij->i", block, block)
+
+    def _over_columns(self, rows, term):
+        """Add up term(K[rows, cols], cols) over all columns, in a fixed order, in float64."""
+        entries, n_threads = self._entries, self._n_threads
         n = entries.shape[0]
-        width = max(1, _MAX_BLOCK // len(self.rows))
+        width = max(1, _MAX_BLOCK // len(rows))
 
         def part(start):
             cols = np.arange(start, min(start + width, n))
-            block = entries.block(self.rows, cols)
-            squares = np.einsum("ij,ij->i", block, block).astype(np.float64)
-            return (block @ self.W[cols]).astype(np.float64), squares
+            return term(entries.block(rows, cols), cols).astype(np.float64)
 
-        product, squares = 0.0, 0.0
+        total = 0.0
         parts = range(0, n, width)
         # A few at a time, so that few results wait to be added up.
         for first in range(0, len(parts), 4 * n_threads):
             batch = parts[first : first + 4 * n_threads]
-            for terms in run_tasks(part, batch, n_threads if entries.thread_safe else 1):
-                product, squares = product + terms[0], squares + terms[1]
-        return product, squares
+            for value in run_tasks(part, batch, n_threads if entries.thread_safe else 1):
+                total = total + value
+        return total
