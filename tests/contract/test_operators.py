@@ -49,12 +49,21 @@ def kernel(name, dtype):
 
 
 def compressed(
-    dtype=np.float64, *, form=None, near=None, scale=1.0, n=N, rtol=None, held=True, **options
+    dtype=np.float64,
+    *,
+    form=None,
+    near=None,
+    scale=1.0,
+    n=N,
+    spread=1.0,
+    rtol=None,
+    held=True,
+    **options,
 ):
     """Return a maker of the compressed Gaussian kernel matrix, given as `form`."""
 
     def make(seed):
-        X = points(seed, n, dtype=dtype)
+        X = spread * points(seed, n, dtype=dtype)
         dense = scale * gaussian(X.astype(float))
         promise = rtol if rtol is not None else 1e-3 if dtype == np.float32 else 1e-4
         settings = {"leaf_size": 32, "random_state": seed, "rtol": promise, "n_jobs": 1, **options}
@@ -143,7 +152,7 @@ OPERATORS = {
     "memmap-recomputed": compressed(form="memmap", max_bytes=0, held=False),
     "fortran": compressed(form="fortran", distance="kernel"),
     "two-threads": compressed(n_jobs=2, budget=0.2),
-    "accurate": compressed(n=1000, rtol=1e-7),
+    "accurate": compressed(n=1000, spread=0.3, rtol=1e-7),
     "depth-0": compressed(leaf_size=N),
     "depth-0-float32": compressed(F32, leaf_size=N),
     "depth-0-recomputed": compressed(leaf_size=N, max_bytes=0, form="kernel", held=False),
