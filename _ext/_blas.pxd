@@ -53,30 +53,19 @@ cdef inline void _add_columns(
 
 
 cdef inline void add_product(
-    const real* A, const real* B, real* C, int m, int c, int k, int ldb, int ldc, real beta
+    const real* A, bint transposed, const real* B, real* C, int m, int c, int k, real beta
 ) noexcept nogil:
-    """C = beta C + A B with A (m, c) contiguous, B (c, k), C (m, k) of row strides ldb, ldc."""
+    """C = beta C + A B with A (m, c), or stored transposed (c, m), B (c, k), C (m, k)."""
     cdef real alpha = 1.0
+    cdef char* op = b"T" if transposed else b"N"
+    cdef int lda = m if transposed else c
     if m == 0 or k == 0:
         return
-    if k == 1 and ldb == 1 and ldc == 1:
+    if k == 1 and transposed:
+        _add_columns(A, B, C, m, c, beta)
+    elif k == 1:
         _add_rows(A, B, C, m, c, beta)
     elif real is float:
-        sgemm(b"N", b"N", &k, &m, &c, &alpha, <float*> B, &ldb, <float*> A, &c, &beta, C, &ldc)
+        sgemm(b"N", op, &k, &m, &c, &alpha, <float*> B, &k, <float*> A, &lda, &beta, C, &k)
     else:
-        dgemm(b"N", b"N", &k, &m, &c, &alpha, <double*> B, &ldb, <double*> A, &c, &beta, C, &ldc)
-
-
-cdef inline void add_product_transposed(
-    const real* A, const real* B, real* C, int m, int c, int k, int ldb, int ldc, real beta
-) noexcept nogil:
-    """C = beta C + A^T B with A (c, m) contiguous, B (c, k), C (m, k) of row strides ldb, ldc."""
-    cdef real alpha = 1.0
-    if m == 0 or k == 0:
-        return
-    if k == 1 and ldb == 1 and ldc == 1:
-        _add_columns(A, B, C, m, c, beta)
-    elif real is float:
-        sgemm(b"N", b"T", &k, &m, &c, &alpha, <float*> B, &ldb, <float*> A, &m, &beta, C, &ldc)
-    else:
-        dgemm(b"N", b"T", &k, &m, &c, &alpha, <double*> B, &ldb, <double*> A, &m, &beta, C, &ldc)
+        dgemm(b"N", op, &k, &m, &c, &alpha, <double*> B, &k, <double*> A, &lda, &beta, C, &k)

@@ -19,7 +19,7 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
-from _blas cimport add_product, add_product_transposed, real
+from _blas cimport add_product, real
 
 
 # Up to so many right-hand sides the upper levels are done by one thread: waking others costs more.
@@ -171,9 +171,9 @@ cdef void _leaf_up(
     _gather(plan, leaf, W, first, k, buffer)
     memcpy(own, buffer, rank * k * sizeof(real))
     if rest > 0:
-        add_product_transposed[real](
-            &interp[plan.interp_ptr[node]], buffer + rank * k, own,
-            <int> rank, rest, k, k, k, 1.0)
+        add_product[real](
+            &interp[plan.interp_ptr[node]], True, buffer + rank * k, own,
+            <int> rank, rest, k, 1.0)
 
 
 cdef void _leaf_down(
@@ -193,12 +193,9 @@ cdef void _leaf_down(
             other = plan.near_leaf[p]
             width = <int> (plan.leaf_bounds[other + 1] - plan.leaf_bounds[other])
             _gather(plan, other, W, first, k, rows)
-            if plan.near_transposed[p]:
-                add_product_transposed[real](
-                    &near[plan.near_offset[p]], rows, buffer, n, width, k, k, k, beta)
-            else:
-                add_product[real](
-                    &near[plan.near_offset[p]], rows, buffer, n, width, k, k, k, beta)
+            add_product[real](
+                &near[plan.near_offset[p]], plan.near_transposed[p], rows, buffer,
+                n, width, k, beta)
             beta = 1.0
     else:
         memset(buffer, 0, n * k * sizeof(real))
@@ -208,8 +205,8 @@ cdef void _leaf_down(
             buffer[i] += own[i]
         if n > rank:
             add_product[real](
-                &interp[plan.interp_ptr[node]], own, buffer + rank * k,
-                <int> (n - rank), <int> rank, k, k, k, 1.0)
+                &interp[plan.interp_ptr[node]], False, own, buffer + rank * k,
+                <int> (n - rank), <int> rank, k, 1.0)
     for i in range(n):
         memcpy(&out[plan.permutation[start + i], first], buffer + i * k, k * sizeof(real))
 
@@ -233,8 +230,8 @@ cdef void _node_up(
         return
     for i in range(n - rank):
         memcpy(buffer + i * k, &charges[start + plan.order[o + rank + i], 0], k * sizeof(real))
-    add_product_transposed[real](
-        &interp[plan.interp_ptr[node]], buffer, own, <int> rank, <int> (n - rank), k, k, k, 1.0)
+    add_product[real](
+        &interp[plan.interp_ptr[node]], True, buffer, own, <int> rank, <int> (n - rank), k, 1.0)
 
 
 cdef void _node_across(
@@ -251,14 +248,9 @@ cdef void _node_across(
         other = plan.far_node[p]
         if plan.rank[other] == 0:
             continue
-        if plan.far_transposed[p]:
-            add_product_transposed[real](
-                &far[plan.far_offset[p]], &charges[plan.skel_ptr[other], 0], out,
-                <int> rank, <int> plan.rank[other], k, k, k, 1.0)
-        else:
-            add_product[real](
-                &far[plan.far_offset[p]], &charges[plan.skel_ptr[other], 0], out,
-                <int> rank, <int> plan.rank[other], k, k, k, 1.0)
+        add_product[real](
+            &far[plan.far_offset[p]], plan.far_transposed[p], &charges[plan.skel_ptr[other], 0],
+            out, <int> rank, <int> plan.rank[other], k, 1.0)
 
 
 cdef void _node_down(
@@ -276,8 +268,8 @@ cdef void _node_down(
     n = plan.order_ptr[node + 1] - o
     if n > rank:
         add_product[real](
-            &interp[plan.interp_ptr[node]], &potentials[plan.skel_ptr[node], 0], buffer,
-            <int> (n - rank), <int> rank, k, k, k, 0.0)
+            &interp[plan.interp_ptr[node]], False, &potentials[plan.skel_ptr[node], 0], buffer,
+            <int> (n - rank), <int> rank, k, 0.0)
     for i in range(n):
         target = &potentials[start + plan.order[o + i], 0]
         if i < rank:

@@ -219,10 +219,11 @@ class _Compression:
         near, far = product_cost(self.tree, plain, self._pilot(tolerance))
         if far <= _AUTO_PARTNERS * near:
             return
+        plain_skeletonizer = self._skeletonizer
         budget = _AUTO_PARTNERS / n_leaves
         self._set_interactions(find_interactions(self.tree, self.neighbors, budget))
         if sum(product_cost(self.tree, self.interactions, self._pilot(tolerance))) > near + far:
-            self._set_interactions(plain)
+            self.interactions, self._skeletonizer = plain, plain_skeletonizer
 
     def _set_interactions(self, interactions):
         self.interactions = interactions

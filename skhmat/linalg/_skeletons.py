@@ -277,41 +277,38 @@ class Skeletonizer:
             if not sample.learn(missed, (_SLACK * tolerance) ** 2):
                 break
         own = weights[order[:rank]] ** 2
-        own += np.einsum("ij,ij,i->j", interp, interp, weights[order[rank:]] ** 2)
+        own += weights[order[rank:]] ** 2 @ np.square(interp)
         return _Basis(columns[order[:rank]], order, interp, np.sqrt(own), close, redo)
 
     def _decompose(self, columns, weights, tolerance, sample):
-        n = len(columns)
-        gram = sample.gram(columns, weights)
-        if self.entries.dtype == np.float64 and tolerance**2 < _GRAM_LIMIT * np.trace(gram):
-            order, rank, interp = self._decompose_block(columns, weights, tolerance, sample)
-        else:
-            pivots, work = np.empty(n, dtype=np.int32), np.empty(2 * n)
-            rank, _ = _core.pivoted_cholesky(
-                gram, tolerance, self.max_rank, len(sample.uniform), pivots, work
-            )
-            interp = np.empty((n - rank, rank))
-            _core.interpolation(gram, rank, interp)
-            order = pivots.astype(np.intp)
+        factor, rank, pivots = self._factorize(columns, weights, tolerance, sample)
+        order = pivots.astype(np.intp)
+        interp = np.empty((len(columns) - rank, rank))
+        _core.interpolation(factor, rank, interp)
         interp *= weights[order[:rank]]
         interp /= weights[order[rank:], None]
         return order, rank, interp.astype(self.entries.dtype, copy=False)
 
-    def _decompose_block(self, columns, weights, tolerance, sample):
-        """Decompose without squaring, for tolerances that the Gram matrix cannot resolve."""
-        n = len(columns)
+    def _factorize(self, columns, weights, tolerance, sample):
+        """Return the triangular factor of the weighted columns, its rank, and the pivots."""
+        n, n_sampled = len(columns), len(sample.uniform)
+        pivots = np.empty(n, dtype=np.int32)
+        gram = sample.gram(columns, weights)
+        if self.entries.dtype == np.float32 or tolerance**2 >= _GRAM_LIMIT * np.trace(gram):
+            work = np.empty(2 * n)
+            rank, _ = _core.pivoted_cholesky(
+                gram, tolerance, self.max_rank, n_sampled, pivots, work
+            )
+            return gram, rank, pivots
+        # Without squaring, for tolerances that the Gram matrix cannot resolve. K is symmetric: rows
+        # of this block are the columns that the QR pivots.
         rows, row_weights = sample.rows()
-        # K is symmetric: rows of this block are the columns that the QR pivots.
         block = self.entries.block(columns, rows)
         block *= np.sqrt(row_weights)
         block *= weights[:, None]
-        pivots, work = np.empty(n, dtype=np.int32), np.empty(4 * n + _PANEL * (n + 1))
-        rank, _ = _core.pivoted_qr(
-            block, tolerance, self.max_rank, len(sample.uniform), _PANEL, pivots, work
-        )
-        interp = np.empty((n - rank, rank))
-        _core.interpolation(block, rank, interp)
-        return pivots.astype(np.intp), rank, interp
+        work = np.empty(4 * n + _PANEL * (n + 1))
+        rank, _ = _core.pivoted_qr(block, tolerance, self.max_rank, n_sampled, _PANEL, pivots, work)
+        return block, rank, pivots
 
     def _remainder(self, columns, weights, rank, interp, rows):
         """Return for each row the squared norm of what the basis misses in it."""
