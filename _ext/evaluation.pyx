@@ -27,14 +27,14 @@ cdef int _NARROW = 16
 
 
 cdef class Plan:
-    """The index arrays of a hierarchical matrix, checked once and read by every product.
+    """The index arrays of a hierarchical matrix, made once and read by every product.
 
     Parameters
     ----------
     depth : level of the leaves
     permutation : (n,), tree order -> user's order
     leaf_bounds : (n_leaves + 1,), first position of each leaf
-    rank : (n_nodes,), skeletons of each node
+    rank, skel_ptr : (n_nodes,), (n_nodes + 1,), skeletons of each node and their first place
     order, order_ptr : for each inner node the order of its children's skeletons, its own first
     interp_ptr : (n_nodes + 1,), offset of each node's interpolation block (columns left out, rank)
     far_ptr, far_node, far_offset, far_transposed : far pairs of each node, by rows

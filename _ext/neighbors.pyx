@@ -7,9 +7,7 @@ import numpy as np
 
 from libc.stdint cimport int32_t
 
-ctypedef fused real:
-    float
-    double
+from _blas cimport real
 
 cdef extern from "neighbors.h" nogil:
     int best_isa()

@@ -31,21 +31,23 @@ cdef class FarRows:
     near : (nodes of the level,), 1 for nodes near to this one
     shift : levels between this one and the leaves
     n_rows : far rows, those that must not be read too
+    n_readable : far rows that may be read
     marks : work space, not used by another thread
     """
 
     cdef const int[::1] leaf_of
     cdef const unsigned char[::1] allowed, near
     cdef int shift
-    cdef readonly Py_ssize_t n_rows
+    cdef readonly Py_ssize_t n_rows, n_readable
     cdef Marks marks
 
-    def __init__(self, leaf_of, allowed, near, shift, n_rows, marks):
+    def __init__(self, leaf_of, allowed, near, shift, n_rows, n_readable, marks):
         self.leaf_of = leaf_of
         self.allowed = allowed
         self.near = near
         self.shift = shift
         self.n_rows = n_rows
+        self.n_readable = n_readable
         self.marks = marks
 
     cdef inline bint _contains(self, Py_ssize_t row) noexcept nogil:
@@ -136,11 +138,10 @@ cdef class FarRows:
         cdef Py_ssize_t i, j, row, count = 0, left, n = self.leaf_of.shape[0]
         cdef Py_ssize_t[::1] out
         # Where few rows would be left over, drawing and discarding takes too many draws.
-        if 3 * (n_rows + exclude.shape[0]) < self.n_rows and 8 * self.n_rows > n:
+        if 2 * (n_rows + exclude.shape[0]) < self.n_readable and 8 * self.n_readable > n:
             out = np.empty(n_rows, dtype=np.intp)
             with nogil:
                 self._mark(exclude)
-                # Rows that must not be read are few: the loop ends.
                 while count < n_rows:
                     row = <Py_ssize_t> (_next(&seed) % <uint64_t> n)
                     if self._contains(row):

@@ -12,8 +12,8 @@ _LARGE = 1 << 25
 def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
     """Evaluate the near and far blocks and put everything into flat arrays.
 
-    The points of each leaf are put in the order of its basis, skeletons first, so that the first
-    and the last pass of a product move no rows.
+    The points of each leaf are put in the order of its basis, skeletons first, so that a product
+    moves its rows once, on the way in and out.
 
     Returns
     -------

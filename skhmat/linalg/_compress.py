@@ -59,9 +59,10 @@ def compress(
 ):
     """Compress a symmetric positive definite matrix by the geometry-oblivious FMM.
 
-    The matrix is read entry by entry, never as a whole. The error of the result is measured on rows
-    that compression did not read; ranks and samples grow until the promise `rtol` is kept, or a
-    warning says by how much it is missed.
+    The matrix is read entry by entry, never as a whole. The error of the result is measured: on all
+    rows of a small matrix, else on rows that compression did not read and on rows drawn from the
+    others. Ranks and samples grow until the promise `rtol` is kept, or a warning says by how much
+    it is missed.
 
     Parameters
     ----------
@@ -141,6 +142,8 @@ def compress(
     (4000,)
     """
     _check_parameters(rtol, leaf_size, max_rank, n_neighbors, budget, distance, max_bytes)
+    # NumPy's narrow integers would overflow on the way.
+    rtol, leaf_size, n_neighbors = float(rtol), int(leaf_size), int(n_neighbors)
     n_threads = effective_n_threads(n_jobs)
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     source = as_source(K, shape, dtype, points)
@@ -152,7 +155,7 @@ def compress(
         distance = "kernel" if source.points is None else "geometric"
     options = {
         "leaf_size": leaf_size,
-        "max_rank": max_rank,
+        "max_rank": None if max_rank is None else min(int(max_rank), source.shape[0]),
         "n_neighbors": n_neighbors,
         "budget": budget,
         "distance": distance,
@@ -265,6 +268,7 @@ class _Compression:
                 skeletons = self._skeletons()
             if skeletons is None:
                 return self._dense("its ranks are too high for compression to pay")
+            self._skeletonizer = None  # its bases are in `skeletons` now
             H, error = self._measured(skeletons)  # an upper bound
             self.log.info(
                 f"attempt {attempt + 1}: error {H.error_estimate_:.2e}, promised "
@@ -327,14 +331,14 @@ class _Compression:
         with self._phase("error"):
             W = np.empty_like(self.check.W)
             W[self.tree.permutation] = self.check.W
-            product = H._product_at_scale(W)[self.tree.permutation]
+            product = H._product_at_scale(W)[self.tree.permutation[self.check.rows]]
             report.error, upper = self.check.measure(product)
         return H, upper
 
     def _dense(self, reason):
         self.report.reason_dense = reason
         self.log.info(f"the exact matrix is held: {reason}")
-        return exact_form(self.source, self.report, self.n_jobs)
+        return exact_form(self.entries.as_given(), self.report, self.n_jobs)
 
     def _missed(self, error):
         if self.options["max_rank"] is not None:

@@ -131,7 +131,6 @@ class Entries:
         A power of two that the entries are multiplied with, so that nothing is rounded.
     check_finite : bool
         Look at every block that is read for NaN and inf.
-
     counter : _Counter or None
         Counts the entries read; shared by the orders of one matrix.
     """
@@ -169,6 +168,10 @@ class Entries:
         if self.permutation is not None:
             permutation = self.permutation[permutation]
         return Entries(self.source, permutation, self.scale, self.check_finite, self._counter)
+
+    def as_given(self):
+        """Return the same entries in the order and at the scale of the source."""
+        return Entries(self.source, None, 1.0, self.check_finite, self._counter)
 
     def block(self, rows, cols):
         """Return K[rows, cols] as a new C-contiguous array."""

@@ -72,7 +72,8 @@ class ErrorCheck:
     @cached_property
     def product(self):
         """K[rows] @ W."""
-        return self._over_columns(self.rows, lambda block, cols: block @ self.W[cols])
+        W = self.W  # drawn here, not by the threads
+        return self._over_columns(self.rows, lambda block, cols: block @ W[cols])
 
     @cached_property
     def norm(self):
@@ -84,8 +85,8 @@ class ErrorCheck:
 
         Parameters
         ----------
-        product : ndarray of shape (n, 32)
-            Approximate K @ W in tree order.
+        product : ndarray of shape (n_rows, 32)
+            Rows `rows` of the approximate K @ W.
 
         Returns
         -------
@@ -94,7 +95,7 @@ class ErrorCheck:
         upper : float
             The same plus two standard errors of its square, for the rows that were not measured.
         """
-        squares = np.square(product[self.rows] - self.product).sum(axis=1)
+        squares = np.square(product - self.product).sum(axis=1)
         total, deviation = self._total(squares)
         return math.sqrt(total) / self.norm, math.sqrt(total + 2 * deviation) / self.norm
 

@@ -1,13 +1,14 @@
 """The compressed matrix as a SciPy linear operator."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from .._ext import evaluation as _core
-from ._entries import ArraySource, Entries
+from ._entries import ArraySource, CallableSource, Entries
 from ._kernel_matrix import KernelMatrix
 from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 
@@ -15,6 +16,8 @@ from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 # of a leaf stay in a core's cache, and that a work array stays near this size.
 _MIN_CHUNK, _MAX_CHUNK = 64, 256
 _WORK_BYTES = 32 << 20
+# Rows of an exact matrix that are read at a time.
+_BATCH = 256
 # Work arrays up to this size, all together, are kept for the next product: new memory is slow.
 _MAX_KEPT_BYTES = 64 << 20
 
@@ -120,8 +123,9 @@ class HierarchicalMatrix(LinearOperator):
     shape : tuple (n, n)
     dtype : dtype, float32 or float64
     error_estimate_ : float
-        Relative error ||K~W - KW||_F / ||KW||_F measured with standard normal W on rows that
-        compression never read; 0.0 for the exact form.
+        Relative error ||K~W - KW||_F / ||KW||_F measured with standard normal W: on all rows of a
+        small matrix, else on rows that compression never read and on rows drawn from the others;
+        0.0 for the exact form.
     ranks_ : ndarray of shape (n_nodes,)
         Rank of each node in heap order (root first, children of i at 2 i + 1 and 2 i + 2); 0 where
         a node needs no basis.
@@ -303,9 +307,10 @@ class HierarchicalMatrix(LinearOperator):
         if W.dtype.kind == "c":
             return self._matmat(W.real) + 1j * self._matmat(W.imag)
         dtype = np.result_type(self.dtype, W.dtype)
+        W = np.ascontiguousarray(W, dtype=self.dtype)
         if self.is_dense:
-            return _exact_product(self._exact, W).astype(dtype, copy=False)
-        out = self._product_at_scale(np.ascontiguousarray(W, dtype=self.dtype))
+            return _exact_product(self._exact, W, self._n_jobs).astype(dtype, copy=False)
+        out = self._product_at_scale(W)
         if self._scale != 1.0:
             out /= self.dtype.type(self._scale)
         return out.astype(dtype, copy=False)
@@ -379,20 +384,30 @@ class _Work:
         ]
 
 
-def _exact_product(exact, W):
-    """Return K @ W from the exact matrix, a file in batches of rows."""
-    if not isinstance(exact, ArraySource):
+def _exact_product(exact, W, n_jobs):
+    """Return K @ W from the exact matrix, both of one dtype."""
+    if isinstance(exact, KernelMatrix):
         return exact @ W
-    return exact.array @ W
+    with single_threaded_blas() if effective_n_threads(n_jobs) == 1 else nullcontext():
+        if exact.array.flags.forc:
+            return exact.array @ W
+        # NumPy would copy the whole matrix to make it contiguous.
+        out = np.empty_like(W)
+        for start in range(0, len(out), _BATCH):
+            out[start : start + _BATCH] = exact.array[start : start + _BATCH] @ W
+        return out
 
 
-def exact_form(source, report, n_jobs):
-    """Return the operator that holds the exact matrix."""
-    exact = source
-    if not isinstance(source, (KernelMatrix, ArraySource)):
-        rows = np.arange(source.shape[0])
-        dense = np.empty(source.shape, dtype=source.dtype)
-        for start in range(0, len(rows), 256):
-            dense[start : start + 256] = source.block(rows[start : start + 256], rows)
+def exact_form(entries, report, n_jobs):
+    """Return the operator that holds the exact matrix, from its entries as they were given."""
+    exact = entries.source
+    if isinstance(exact, KernelMatrix) and n_jobs is not None:
+        exact = copy.copy(exact)
+        exact.n_jobs = n_jobs
+    elif isinstance(exact, CallableSource):
+        rows = np.arange(entries.shape[0])
+        dense = np.empty(entries.shape, dtype=entries.dtype)
+        for start in range(0, len(rows), _BATCH):
+            dense[start : start + _BATCH] = entries.block(rows[start : start + _BATCH], rows)
         exact = ArraySource(dense)
-    return HierarchicalMatrix(None, Entries(source), report, n_jobs, exact)
+    return HierarchicalMatrix(None, Entries(exact), report, n_jobs, exact)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+# Points whose votes are counted at a time.
+_BATCH = 1 << 18
+
 
 @dataclass(frozen=True)
 class Interactions:
@@ -83,11 +86,13 @@ def find_interactions(tree, neighbors, budget):
 
 def _most_voted(tree, neighbors, n_pairs):
     """Return the keys row * n_leaves + col, row < col, of the leaf pairs with the most votes."""
-    n_leaves = 1 << tree.depth
-    leaf = np.repeat(np.arange(n_leaves), np.diff(tree.leaf_bounds))
-    rows = np.repeat(leaf, neighbors.shape[1])
-    cols = leaf[neighbors.ravel()]
-    votes = sparse.coo_array((np.ones(len(rows)), (rows, cols)), shape=(n_leaves, n_leaves)).tocsr()
+    n_leaves, leaf_of = tree.n_leaves, tree.leaf_of_position
+    votes = sparse.csr_array((n_leaves, n_leaves))
+    for start in range(0, len(neighbors), _BATCH):
+        named = neighbors[start : start + _BATCH]
+        rows = np.repeat(leaf_of[start : start + _BATCH], neighbors.shape[1])
+        one = np.ones(len(rows), dtype=np.float32), (rows, leaf_of[named.ravel()])
+        votes += sparse.coo_array(one, shape=votes.shape).tocsr()
     votes = sparse.triu(votes + votes.T, k=1).tocoo()
     keys = votes.row.astype(np.int64) * n_leaves + votes.col
     best = np.lexsort((keys, -votes.data))[:n_pairs]

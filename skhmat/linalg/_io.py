@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ._entries import ArraySource, as_source
+from ._entries import ArraySource, Entries, as_source
 from ._hierarchical import HierarchicalMatrix, Report, Structure, exact_form
 from ._kernel_matrix import KernelMatrix
 from ._npz import NpzReader, NpzWriter
@@ -362,11 +362,11 @@ def _read_report(header):
 def _read(npz, header, n_jobs):
     report, n, dtype = _read_report(header), header["n"], np.dtype(header["dtype"])
     if header["form"] == "kernel":
-        return exact_form(_read_kernel(npz, header, n_jobs), report, n_jobs)
+        return exact_form(Entries(_read_kernel(npz, header, n_jobs)), report, n_jobs)
     if header["form"] == "array":
         exact = npz.read("exact")
         _check_array("exact", exact, (n, n), dtype)
-        return exact_form(ArraySource(exact), report, n_jobs)
+        return exact_form(Entries(ArraySource(exact)), report, n_jobs)
     arrays = {field.name: npz.read(field.name) for field in dataclasses.fields(Structure)}
     check_structure(arrays, n, dtype)
     # All blocks are here, so a product needs nothing of the entries but what they look like.

@@ -1,7 +1,5 @@
 """KernelMatrix: points and a kernel as an exact, lazy linear operator."""
 
-from numbers import Integral
-
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
@@ -35,13 +33,6 @@ def _all_finite(X):
     """Tell whether all entries are finite, without a temporary as large as X."""
     step = max(1, 2**20 // X.shape[1])
     return all(np.isfinite(X[i : i + step]).all() for i in range(0, len(X), step))
-
-
-def _check_n_jobs(n_jobs):
-    """Raise ValueError unless `n_jobs` is None or an integer other than 0."""
-    integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
-    if n_jobs is not None and not (integer and n_jobs != 0):
-        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
 
 
 class KernelMatrix(LinearOperator):
@@ -152,7 +143,7 @@ class KernelMatrix(LinearOperator):
             check_parameter("gamma", gamma)
         check_parameter("coef0", coef0)
         check_parameter("degree", degree)
-        _check_n_jobs(n_jobs)
+        effective_n_threads(n_jobs)  # raises where it is not allowed
         self.X = _check_points(X)
         self.kernel = kernel
         self.bandwidth = bandwidth

@@ -13,7 +13,7 @@ causes.
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,8 +25,10 @@ from ._parallel import run_tasks
 _PANEL = 16
 # Squared remainder, relative to the block, below which the Gram matrix has too few digits.
 _GRAM_LIMIT = 1e-14
-# Most rows whose entries are held at a time.
+# Rows that are added to a Gram matrix at a time.
 _BATCH = 2048
+# Up to this multiple of a sample, all far rows are read instead.
+_FEW = 2.0
 # Uniform rows of a sample beyond two for each column, and neighbours at least.
 _MIN_ROWS = 256
 # Unseen rows that verify a basis: uniform ones, and neighbours of the sample at most.
@@ -59,8 +61,6 @@ class Skeletons:
     interp : ndarray
         For each node the (columns left out, rank) matrix that expresses those columns by the
         skeletons.
-    n_redone : int
-        Nodes whose basis failed its verification at least once.
     """
 
     rank: np.ndarray
@@ -70,7 +70,6 @@ class Skeletons:
     order: np.ndarray
     interp_ptr: np.ndarray
     interp: np.ndarray
-    n_redone: int
 
     def of(self, node):
         """Return the skeletons of a node as positions in tree order."""
@@ -79,14 +78,16 @@ class Skeletons:
 
 @dataclass(frozen=True)
 class _Basis:
-    """Basis of one node: its skeletons, the order of its columns, and the interpolation."""
+    """Basis of one node: its skeletons, the order of its columns, and the interpolation.
+
+    The weights of the skeletons and the close rows serve to find the basis of the parent.
+    """
 
     skeletons: np.ndarray
     order: np.ndarray
     interp: np.ndarray
     weights: np.ndarray
-    close: "_Close"
-    n_redone: int = 0
+    close: "_Close | None"
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,7 @@ class Skeletonizer:
         self.read_all = read_all
         self.seed = seed
         self.n_threads = n_threads if entries.thread_safe else 1
-        leaves = np.arange(1 << tree.depth, dtype=np.int32)
-        self.leaf_of = np.repeat(leaves, np.diff(tree.leaf_bounds))
+        self.n_allowed = np.concatenate([[0], np.cumsum(self.allowed)])
         self.bases = [None] * (2 * (1 << tree.depth) - 1)
 
     def pilot(self):
@@ -201,6 +201,11 @@ class Skeletonizer:
     def level(self, level):
         """Find the bases of a level; those below must be there. Return the ranks of its nodes."""
         self._find(level, range(1 << level))
+        if level < self.tree.depth:
+            first = (1 << (level + 1)) - 1
+            for node in range(first, 2 * first + 1):
+                if self.bases[node] is not None:  # only this level needed these
+                    self.bases[node] = replace(self.bases[node], weights=None, close=None)
         return self._ranks(level)
 
     def result(self):
@@ -245,12 +250,18 @@ class Skeletonizer:
 
     def _far_rows(self, level, j):
         if not hasattr(self._local, "marks"):
-            self._local.marks = Marks(len(self.leaf_of))
+            self._local.marks = Marks(len(self.allowed))
+        others = self.interactions.near_of(level, j).tolist()
         near = np.zeros(1 << level, dtype=bool)
-        near[self.interactions.near_of(level, j)] = True
+        near[others] = True
+        bounds = [self.tree.node_bounds((1 << level) - 1 + i) for i in others]
+        n_rows = len(self.allowed) - sum(stop - start for start, stop in bounds)
+        n_readable = self.n_allowed[-1] - sum(
+            self.n_allowed[stop] - self.n_allowed[start] for start, stop in bounds
+        )
         shift = self.tree.depth - level
-        n_rows = int(np.diff(self.tree.leaf_bounds[:: 1 << shift])[~near].sum())
-        return FarRows(self.leaf_of, self.allowed, near, shift, n_rows, self._local.marks)
+        leaf_of, marks = self.tree.leaf_of_position, self._local.marks
+        return FarRows(leaf_of, self.allowed, near, shift, n_rows, int(n_readable), marks)
 
     def _beyond_near(self, level, j, far, close, rng):
         """Return far rows that the neighbour lists of the other near nodes' points name."""
@@ -278,7 +289,7 @@ class Skeletonizer:
                 break
         own = weights[order[:rank]] ** 2
         own += weights[order[rank:]] ** 2 @ np.square(interp)
-        return _Basis(columns[order[:rank]], order, interp, np.sqrt(own), close, redo)
+        return _Basis(columns[order[:rank]], order, interp, np.sqrt(own), close)
 
     def _decompose(self, columns, weights, tolerance, sample):
         factor, rank, pivots = self._factorize(columns, weights, tolerance, sample)
@@ -324,36 +335,45 @@ class _Sample:
 
     A stratum is a set of rows and the number of far rows that each of them stands for. Gram
     matrices of the strata are kept, so that a larger sample costs only its new rows.
+
+    Parameters
+    ----------
+    skeletonizer : Skeletonizer
+    far : FarRows
+    preferred : ndarray
+        Close rows, the most important first; half as many as there are columns join at once.
+    n_columns : int
+    rng : numpy.random.Generator
     """
 
-    def __init__(self, common, far, close, n_columns, rng):
-        self.common = common
+    def __init__(self, skeletonizer, far, preferred, n_columns, rng):
+        self.skeletonizer = skeletonizer
         self.far = far
         self.rng = rng
         n, none = n_columns, np.empty(0, dtype=np.intp)
         n_close, n_uniform = max(n // 2, _MIN_ROWS // 2), 2 * n + _MIN_ROWS
-        if common.read_all or far.n_rows <= 1.5 * (n_close + n_uniform):
+        if skeletonizer.read_all or far.n_rows <= _FEW * (n_close + n_uniform):
             self.frontier, self.waiting, self.uniform = far.all(), none, none
         else:
-            self.frontier, self.waiting = close[:n_close], close[n_close:]
+            self.frontier, self.waiting = preferred[:n_close], preferred[n_close:]
             self.uniform = self._draw_uniform(n_uniform, self.frontier)
-        self.close = [(self.frontier, 1.0)]
-        self.n_close = len(self.frontier)
+        self.close_strata = [(self.frontier, 1.0)]
+        self.n_represented = float(len(self.frontier))
         self._unseen = none, 1.0, none
         self._close_gram, self._uniform_gram = np.zeros((n, n)), np.zeros((n, n))
         self._n_summed = [0, 0]
 
     def gram(self, columns, weights):
         """Return the Gram matrix of the weighted columns; only new rows are read."""
-        for rows, weight in self.close[self._n_summed[0] :]:
+        for rows, weight in self.close_strata[self._n_summed[0] :]:
             self._add(columns, weights * np.sqrt(weight), rows, self._close_gram)
         self._add(columns, weights, self.uniform[self._n_summed[1] :], self._uniform_gram)
-        self._n_summed = [len(self.close), len(self.uniform)]
+        self._n_summed = [len(self.close_strata), len(self.uniform)]
         return self._close_gram + self._uniform_weight() * self._uniform_gram
 
     def rows(self):
         """Return the rows of the sample and the number of far rows that each stands for."""
-        strata = [*self.close, (self.uniform, self._uniform_weight())]
+        strata = [*self.close_strata, (self.uniform, self._uniform_weight())]
         return (
             np.concatenate([rows for rows, _ in strata]),
             np.concatenate([np.full(len(rows), weight) for rows, weight in strata]),
@@ -364,7 +384,7 @@ class _Sample:
         if len(self.uniform) == 0:
             return self.uniform
         seen = self.rows()[0]
-        close = self.far.beyond(self.common.neighbors, self.frontier, self.waiting, seen)
+        close = self.far.beyond(self.skeletonizer.neighbors, self.frontier, self.waiting, seen)
         weight = max(len(close) / _N_CLOSE_CHECK, 1.0)
         if weight > 1.0:
             close = self.rng.permutation(close)[:_N_CLOSE_CHECK]
@@ -383,14 +403,14 @@ class _Sample:
             Largest sum over all far rows.
         """
         close, weight, uniform = self._unseen
-        far_rest = (self.far.n_rows - self.n_close) / max(len(uniform), 1)
+        far_rest = (self.far.n_rows - self.n_represented) / max(len(uniform), 1)
         missed_close = weight * missed[: len(close)].sum()
         missed_uniform = far_rest * missed[len(close) :].sum()
         if missed_close + missed_uniform <= allowed:
             return False
         if missed_close > 0.5 * allowed or missed_close > missed_uniform:
-            self.close.append((close, weight))
-            self.n_close += len(close)
+            self.close_strata.append((close, weight))
+            self.n_represented += weight * len(close)
             self.frontier = close
         if missed_uniform > 0.5 * allowed or missed_uniform >= missed_close:
             seen = np.concatenate([self.rows()[0], uniform])
@@ -400,12 +420,12 @@ class _Sample:
 
     def _add(self, columns, weights, rows, gram):
         for start in range(0, len(rows), _BATCH):
-            block = self.common.entries.block(columns, rows[start : start + _BATCH])
+            block = self.skeletonizer.entries.block(columns, rows[start : start + _BATCH])
             _core.add_gram(block, weights, np.empty(block.shape), gram)
 
     def _uniform_weight(self):
         """Return the number of far rows that each uniform row stands for."""
-        return max((self.far.n_rows - self.n_close) / max(len(self.uniform), 1), 1.0)
+        return max((self.far.n_rows - self.n_represented) / max(len(self.uniform), 1), 1.0)
 
     def _draw_uniform(self, n_rows, exclude):
         return self.far.draw(n_rows, exclude, int(self.rng.integers(1 << 63)))
@@ -431,5 +451,4 @@ def _flatten(bases, dtype):
         order=np.concatenate([basis.order for basis in bases]).astype(np.intp),
         interp_ptr=interp_ptr,
         interp=interp,
-        n_redone=sum(basis.n_redone > 0 for basis in bases),
     )

@@ -1,6 +1,7 @@
 """The tree: a balanced binary partition of the indices, near ones together."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -45,10 +46,6 @@ class Tree:
         """Number of nodes on all levels."""
         return 2 ** (self.depth + 1) - 1
 
-    def level_nodes(self, level):
-        """Return the nodes of one level, a range."""
-        return range(2**level - 1, 2 ** (level + 1) - 1)
-
     def node_bounds(self, node):
         """Return the first position of a node and the one after its last."""
         level = (node + 1).bit_length() - 1
@@ -56,9 +53,10 @@ class Tree:
         first = (node + 1 - 2**level) * span
         return int(self.leaf_bounds[first]), int(self.leaf_bounds[first + span])
 
-    def leaf_of_position(self, position):
-        """Return the number (0 to n_leaves - 1) of the leaf that owns each position."""
-        return np.searchsorted(self.leaf_bounds, position, side="right") - 1
+    @cached_property
+    def leaf_of_position(self):
+        """Number (0 to n_leaves - 1) of the leaf that owns each position."""
+        return np.repeat(np.arange(self.n_leaves, dtype=np.int32), np.diff(self.leaf_bounds))
 
 
 def build_tree(distance, n, leaf_size, random_state=None, n_threads=1):

@@ -1,6 +1,8 @@
 """What `compress` does besides keeping its promise, which tests/contract/test_accuracy.py tests."""
 
 import logging
+import pickle
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +11,8 @@ from matrices import compress_recorded, make_matrix
 from numpy.testing import assert_array_equal
 from scipy.spatial.distance import cdist
 
-from skhmat.linalg import KernelMatrix, compress
+from skhmat.linalg import KernelMatrix, _compress, compress
+from skhmat.linalg._hierarchical import exact_form
 
 
 @pytest.fixture
@@ -124,9 +127,63 @@ def test_callable_that_does_not_pay_is_read_once(global_random_seed):
 
     H = compress(K, rtol=1e-6, leaf_size=32, random_state=0, shape=dense.shape)
     assert H.is_dense
+    # All of it once, after those that showed that it does not pay.
+    assert sum(calls) == H.report_.n_read >= dense.size
     calls.clear()
     assert_array_equal(H @ np.eye(500), dense)
     assert not calls
+    assert_array_equal(pickle.loads(pickle.dumps(H)) @ np.eye(500), dense)
+
+
+def test_nan_that_compression_did_not_read_is_found_in_a_callable(monkeypatch, global_random_seed):
+    dense = np.array(make_matrix("incompressible", 1500, global_random_seed).dense)
+    read = np.zeros(dense.shape, dtype=bool)
+
+    def K(rows, cols):
+        read[np.ix_(rows, cols)] = True
+        return dense[np.ix_(rows, cols)]
+
+    def spoil_an_entry_not_read(*given):
+        i, j = np.argwhere(~read & ~read.T)[0]
+        dense[i, j] = dense[j, i] = np.nan
+        return exact_form(*given)
+
+    monkeypatch.setattr(_compress, "exact_form", spoil_an_entry_not_read)
+    with pytest.raises(ValueError, match="K contains NaN or infinity"):
+        compress(K, leaf_size=64, distance="lexicographic", random_state=0, shape=dense.shape)
+
+
+def test_dense_product_of_another_dtype_does_not_copy_the_matrix(global_random_seed):
+    dense = make_matrix("incompressible", 1200, global_random_seed).dense.astype(np.float32)
+    strided = np.repeat(dense, 2, axis=1)[:, ::2]
+    for K in (dense, strided):
+        H = compress(K, leaf_size=64, random_state=0)
+        assert H.is_dense
+        tracemalloc.start()
+        product = H @ np.ones(1200)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert product.dtype == np.float64
+        assert peak < dense.nbytes / 2
+
+
+def test_n_jobs_reaches_the_exact_kernel(global_random_seed):
+    K = KernelMatrix(np.random.default_rng(global_random_seed).standard_normal((500, 12)))
+    H = compress(K, rtol=1e-6, leaf_size=32, random_state=0, n_jobs=1)
+    assert H.is_dense
+    assert H._exact.n_jobs == 1
+    assert K.n_jobs is None
+
+
+@pytest.mark.parametrize("integer", [np.uint8, np.int8, np.uint64])
+def test_numbers_of_numpy(integer, points):
+    K = KernelMatrix(points)
+    options = dict(leaf_size=40, n_neighbors=20, max_rank=100)
+    expected = compress(K, 1e-2, random_state=0, **options) @ np.ones(700)
+    given = {name: integer(value) for name, value in options.items()}
+    H = compress(K, np.float32(1e-2), random_state=0, **given)
+    np.testing.assert_allclose(H @ np.ones(700), expected, rtol=1e-5)
+    compress(K, 1e-2, max_rank=10**30, random_state=0)
 
 
 def test_pickle_does_not_carry_what_is_not_needed(points):

@@ -222,14 +222,15 @@ def test_gram_is_summed_up_in_float64(rng):
 # ---- sampling ----
 
 
-def far_rows(n, near, marks=None):
+def far_rows(n, near, may_read=True):
     """Rows of `n` points in leaves of 10 that are in none of the near leaves."""
     leaf_of = (np.arange(n) // 10).astype(np.int32)
     mask = np.zeros(n // 10, dtype=bool)
     mask[near] = True
-    allowed = np.arange(n) % 7 > 0
-    far = FarRows(leaf_of, allowed, mask, 0, int((~mask[leaf_of]).sum()), marks or Marks(n))
-    return far, np.flatnonzero(allowed & ~mask[leaf_of])
+    allowed = (np.arange(n) % 7 > 0) & may_read
+    readable = np.flatnonzero(allowed & ~mask[leaf_of])
+    n_rows = int((~mask[leaf_of]).sum())
+    return FarRows(leaf_of, allowed, mask, 0, n_rows, len(readable), Marks(n)), readable
 
 
 def reference_close(lists, far):
@@ -268,6 +269,11 @@ def test_drawn_rows(n_rows, near, rng):
     rest = np.setdiff1d(expected, exclude)
     assert len(drawn) == len(set(drawn.tolist())) == min(n_rows, len(rest))
     assert set(drawn.tolist()) <= set(rest.tolist())
+
+
+def test_nothing_is_drawn_where_nothing_may_be_read():
+    far, _ = far_rows(1000, [0], may_read=False)
+    assert len(far.draw(20, np.empty(0, dtype=np.intp), 1)) == 0
 
 
 @pytest.mark.parametrize("n_rows", [50, 500])

@@ -88,14 +88,14 @@ def test_node_numbering():
     assert tree.n_nodes == 7
     assert tree.node_bounds(0) == (0, 21)
     assert tree.node_bounds(2) == (11, 21)
-    assert [tree.node_bounds(i) for i in tree.level_nodes(2)] == [
+    assert [tree.node_bounds(i) for i in range(3, 7)] == [
         (0, 6),
         (6, 11),
         (11, 16),
         (16, 21),
     ]
-    assert_array_equal(tree.leaf_of_position(np.array([0, 5, 6, 20])), [0, 0, 1, 3])
-    for node in [*tree.level_nodes(0), *tree.level_nodes(1)]:
+    assert_array_equal(tree.leaf_of_position[[0, 5, 6, 20]], [0, 0, 1, 3])
+    for node in range(3):
         left, right = tree.node_bounds(2 * node + 1), tree.node_bounds(2 * node + 2)
         assert (left[0], right[1]) == tree.node_bounds(node)
         assert left[1] == right[0]
