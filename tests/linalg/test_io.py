@@ -239,7 +239,7 @@ def test_near_blocks_are_computed_while_saving(H, tmp_path, monkeypatch):
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 def test_dense_array(tmp_path, mmap_mode):
     K = np.asfortranarray(np.random.default_rng(0).standard_normal((40, 40)).astype(np.float32))
-    H = exact_form(as_source(K), Report(reason_dense="too small"), None)
+    H = exact_form(Entries(as_source(K)), Report(reason_dense="too small"), None)
     H.save(tmp_path / "H")
     loaded = load(tmp_path / "H", mmap_mode)
     np.testing.assert_array_equal(loaded._exact.array, K)
@@ -258,7 +258,7 @@ def test_dense_array(tmp_path, mmap_mode):
 )
 def test_dense_kernel_with_a_name_is_saved_as_points(tmp_path, parameters):
     K = KernelMatrix(np.random.default_rng(0).standard_normal((300, 3)), **parameters)
-    exact_form(K, Report(), None).save(tmp_path / "H")
+    exact_form(Entries(K), Report(), None).save(tmp_path / "H")
     assert (tmp_path / "H").stat().st_size < K.points.nbytes + 4096
     loaded = load(tmp_path / "H")
     np.testing.assert_array_equal(loaded._exact.toarray(), K.toarray())
@@ -267,7 +267,7 @@ def test_dense_kernel_with_a_name_is_saved_as_points(tmp_path, parameters):
 def test_dense_callable_kernel_is_saved_as_entries(tmp_path):
     X = np.random.default_rng(0).standard_normal((30, 2))
     K = KernelMatrix(X, kernel=lambda A, B: 1 + A @ B.T)
-    exact_form(K, Report(), None).save(tmp_path / "H")
+    exact_form(Entries(K), Report(), None).save(tmp_path / "H")
     np.testing.assert_array_equal(load(tmp_path / "H")._exact.array, K.toarray())
 
 

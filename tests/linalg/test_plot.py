@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skhmat.linalg import KernelMatrix, compress
-from skhmat.linalg._entries import as_source
+from skhmat.linalg._entries import Entries, as_source
 from skhmat.linalg._hierarchical import Report, exact_form
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -89,7 +89,7 @@ def test_axes_given_are_used(H):
 def test_dense_form_is_one_block_with_the_reason():
     K = KernelMatrix(np.random.default_rng(0).standard_normal((100, 2)))
     reason = "compression would cost more than the dense matrix, which it must not"
-    ax = exact_form(as_source(K), Report(reason_dense=reason), None).plot()
+    ax = exact_form(Entries(as_source(K)), Report(reason_dense=reason), None).plot()
     assert len(ax.collections) == 1
     assert ax.texts[0].get_text().replace("\n", " ") == reason
     ax.figure.canvas.draw()

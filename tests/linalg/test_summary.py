@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress
-from skhmat.linalg._entries import as_source
+from skhmat.linalg._entries import Entries, as_source
 from skhmat.linalg._hierarchical import Report, exact_form
 from skhmat.linalg._summary import form, format_bytes
 
@@ -78,7 +78,7 @@ def test_recomputed_blocks_are_mentioned(H):
 
 
 def test_dense_says_why(K):
-    H = exact_form(as_source(K), Report(rtol=1e-4, reason_dense="ranks too high"), None)
+    H = exact_form(Entries(as_source(K)), Report(rtol=1e-4, reason_dense="ranks too high"), None)
     assert "dense, exact: ranks too high" in H.summary()
     assert "1.0e-04 promised, 0 (exact) measured" in H.summary()
     assert "ranks  " not in H.summary()
