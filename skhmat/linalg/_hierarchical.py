@@ -1,6 +1,7 @@
 """The compressed matrix as a SciPy linear operator."""
 
 import copy
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -15,11 +16,11 @@ from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 # Right-hand sides that go through the passes together: wide enough for GEMM, so few that the rows
 # of a leaf stay in a core's cache, and that a work array stays near this size.
 _MIN_CHUNK, _MAX_CHUNK = 64, 256
-_WORK_BYTES = 32 << 20
+_WORK_BYTES = 64 << 20
 # Rows of an exact matrix that are read at a time.
 _BATCH = 256
 # Work arrays up to this size, all together, are kept for the next product: new memory is slow.
-_MAX_KEPT_BYTES = 64 << 20
+_MAX_KEPT_BYTES = 144 << 20
 
 
 @dataclass(frozen=True)
@@ -320,11 +321,14 @@ class HierarchicalMatrix(LinearOperator):
         out = np.empty_like(W)
         n_threads = effective_n_threads(self._n_jobs)
         fitting = _WORK_BYTES // (max(self._plan.n_skeletons, 1) * W.dtype.itemsize)
-        width = max(min(max(fitting, _MIN_CHUNK), _MAX_CHUNK, W.shape[1]), 1)
+        widest = min(max(fitting, _MIN_CHUNK), _MAX_CHUNK)
+        n_chunks = max(math.ceil(W.shape[1] / widest), 1)
+        width = max(math.ceil(W.shape[1] / n_chunks), 1)
         work = self._take_work(width, n_threads)
         with single_threaded_blas():
-            for first in range(0, W.shape[1], work.width):
-                self._product(W, first, out, work, n_threads)
+            for first in range(0, W.shape[1], width):
+                columns = slice(first, min(first + width, W.shape[1]))
+                self._product(W, columns, out, work, n_threads)
         if work.nbytes <= _MAX_KEPT_BYTES:
             self._kept_work[:] = [work]
         return out
@@ -339,13 +343,12 @@ class HierarchicalMatrix(LinearOperator):
             work = _Work(self._plan, self.dtype, width, n_threads)
         return work
 
-    def _product(self, W, first, out, work, n_threads):
-        s, width = self._structure, min(work.width, W.shape[1] - first)
+    def _product(self, W, columns, out, work, n_threads):
+        s, arrays = self._structure, work.arrays(columns.stop - columns.start)
         _core.multiply(
-            self._plan, s.interp, s.far, s.near, W, first, out, *work.arrays(width), n_threads
+            self._plan, s.interp, s.far, s.near, W, columns.start, out, *arrays, n_threads
         )
         if s.near is None:
-            columns = slice(first, first + width)
             self._add_near_computed(W[:, columns], out[:, columns], n_threads)
 
     def _add_near_computed(self, W, out, n_threads):

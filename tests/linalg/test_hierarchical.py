@@ -193,6 +193,13 @@ def test_repr(operator):
     assert repr(dense).startswith("<5x5 HierarchicalMatrix of float64: ")
 
 
+def test_products_before_change_no_bit(operator):
+    W = np.random.default_rng(1).standard_normal((600, 512))
+    narrow = operator @ W[:, :300]
+    operator @ W
+    assert_array_equal(operator @ W[:, :300], narrow)
+
+
 def test_nothing_is_shared_between_products(operator):
     first = operator @ np.ones(600)
     kept = first.copy()
