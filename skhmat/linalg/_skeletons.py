@@ -317,6 +317,9 @@ class Skeletonizer:
         block = self.entries.block(columns, rows)
         block *= np.sqrt(row_weights)
         block *= weights[:, None]
+        # A smaller remainder cannot be told from the rounding of the reflections.
+        rounding = np.finfo(np.float64).eps * np.sqrt(len(rows) * np.trace(gram))
+        tolerance = max(tolerance, rounding)
         work = np.empty(4 * n + _PANEL * (n + 1))
         rank, _ = _core.pivoted_qr(block, tolerance, self.max_rank, n_sampled, _PANEL, pivots, work)
         return block, rank, pivots
