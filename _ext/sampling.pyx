@@ -6,6 +6,7 @@ that nothing is ever cleared; each thread has its own `Marks`.
 
 import numpy as np
 
+cimport cython
 from libc.stdint cimport uint64_t
 
 
@@ -21,6 +22,8 @@ cdef class Marks:
         self.current = 0
 
 
+# Looking for None takes the interpreter lock, even in the build that checks everything else.
+@cython.nonecheck(False)
 cdef class FarRows:
     """The far rows of a node that may be read.
 
