@@ -175,6 +175,7 @@ class _Compression:
         self.rng = rng
         self.log = _Log(verbose)
         self.report = Report(rtol=rtol, parameters=dict(options))
+        self._skeletonizer = None  # that of the pilot, where there was one
 
     def run(self):
         with self._phase("check"):
@@ -212,11 +213,10 @@ class _Compression:
         """Decide on the near pairs; with budget="auto" by a pilot of both formats."""
         budget = self.options["budget"]
         if budget != "auto":
-            self._set_interactions(find_interactions(self.tree, self.neighbors, budget))
+            self.interactions = find_interactions(self.tree, self.neighbors, budget)
             return
-        plain = find_interactions(self.tree, self.neighbors, 0.0)
-        self._set_interactions(plain)
-        n_leaves = 1 << self.tree.depth
+        self.interactions = plain = find_interactions(self.tree, self.neighbors, 0.0)
+        n_leaves = self.tree.n_leaves
         if n_leaves <= 2 * _AUTO_PARTNERS:
             return
         near, far = product_cost(self.tree, plain, self._pilot(tolerance))
@@ -224,13 +224,9 @@ class _Compression:
             return
         plain_skeletonizer = self._skeletonizer
         budget = _AUTO_PARTNERS / n_leaves
-        self._set_interactions(find_interactions(self.tree, self.neighbors, budget))
+        self.interactions = find_interactions(self.tree, self.neighbors, budget)
         if sum(product_cost(self.tree, self.interactions, self._pilot(tolerance))) > near + far:
             self.interactions, self._skeletonizer = plain, plain_skeletonizer
-
-    def _set_interactions(self, interactions):
-        self.interactions = interactions
-        self._skeletonizer = None
 
     def _pilot(self, tolerance):
         """Return the ranks to expect at each level."""
@@ -263,7 +259,7 @@ class _Compression:
         best, least, read_all, previous = None, np.inf, False, None
         for attempt in range(_MAX_ATTEMPTS):
             with self._phase("skeletons"):
-                if attempt > 0 or self._skeletonizer is None:
+                if self._skeletonizer is None:
                     self._skeletonizer = self._make_skeletonizer(tolerance, read_all)
                 skeletons = self._skeletons()
             if skeletons is None:
