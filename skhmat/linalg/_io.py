@@ -68,8 +68,8 @@ def from_file(path, n, dtype):
     >>> from_file(path, 3, "float64").diagonal()
     memmap([1., 1., 1.])
     """
-    n = _check_count("n", n)
-    dtype = _check_dtype(dtype)
+    n = check_count("n", n)
+    dtype = check_dtype(dtype)
     found, expected = os.stat(path).st_size, n * n * dtype.itemsize
     if found != expected:
         raise ValueError(
@@ -105,11 +105,11 @@ def to_file(path, K, dtype=None, batch_rows=None):
     from_file : Opens such a file.
     """
     source = as_source(K)
-    dtype = np.dtype(source.dtype) if dtype is None else _check_dtype(dtype)
+    dtype = np.dtype(source.dtype) if dtype is None else check_dtype(dtype)
     n = source.shape[0]
     batch_rows = max(1, _BATCH // n) if batch_rows is None else batch_rows
     with _new_file(path) as file:
-        for batch in _row_batches(source, _check_count("batch_rows", batch_rows)):
+        for batch in _row_batches(source, check_count("batch_rows", batch_rows)):
             file.write(memoryview(_converted(batch, dtype)).cast("B"))
 
 
@@ -195,7 +195,8 @@ def load(path, mmap_mode=None, *, n_jobs=None):
         raise ValueError(f"{name!r} cannot be loaded as a HierarchicalMatrix: {error}") from error
 
 
-def _check_count(name, value):
+def check_count(name, value):
+    """Return `value` as a positive int, or raise ValueError."""
     try:
         count = operator.index(value)
     except TypeError:
@@ -205,7 +206,8 @@ def _check_count(name, value):
     return count
 
 
-def _check_dtype(dtype):
+def check_dtype(dtype):
+    """Return a native float32 or float64, or raise ValueError."""
     try:
         checked = np.dtype(dtype)
     except TypeError:

@@ -1,0 +1,289 @@
+"""`load_matrix`: the test matrices by name."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import get_data_home
+from sklearn.utils import Bunch, check_random_state
+
+from ..linalg import from_file
+from ..linalg._io import check_count, check_dtype
+from . import _graphs, _kernels, _networks, _operators
+from ._dense import IN_MEMORY, as_array, write
+from ._grids import grid_points, grid_sides, nearest_sizes
+
+_SMALLEST = 16
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of test matrices.
+
+    Parameters
+    ----------
+    make : callable
+        Called with those of the arguments n, rng, dtype, folder and download that it asks for. With
+        dtype it returns the matrix, a KernelMatrix or callable; without, a function
+        ``rows(start, stop)`` that computes rows of it. Its docstring is the description.
+    table : str
+        The table of the thesis that names the family; empty where none does.
+    condition : float or None
+        Condition number in float64 with `random_state` 0 and 2,048 rows (or the size next to that
+        which the family has); inf beyond 1 / eps, None where it was not measured.
+    dim : int or None
+        Dimension of the grid that the rows lie on.
+    steps : tuple (step, offset) or None
+        n is a multiple of the step, plus the offset.
+    largest : int or None
+        Largest n.
+    random : bool
+        Whether `random_state` matters.
+    """
+
+    make: Callable
+    table: str = ""
+    condition: float | None = None
+    dim: int | None = None
+    steps: tuple | None = None
+    largest: int | None = None
+    random: bool = True
+
+    @property
+    def is_lazy(self):
+        """Whether entries are computed when they are asked for."""
+        return "dtype" in self._arguments
+
+    @property
+    def _arguments(self):
+        return inspect.signature(self.make).parameters
+
+    def call(self, **available):
+        """Call `make` with those arguments that it asks for."""
+        return self.make(**{name: available[name] for name in self._arguments})
+
+    def fault(self, n):
+        """Say why there is no matrix with n rows, or return None."""
+        if n < _SMALLEST:
+            return f"allowed are at least {_SMALLEST} rows"
+        if self.largest is not None and n > self.largest:
+            return f"there are {self.largest:,} points or nodes"
+        if self.dim is not None and grid_sides(n, self.dim) is None:
+            kinds = {2: "squares s² and 2s²", 3: "cubes s³, 2s³ and 4s³"}
+            kind = kinds.get(self.dim, "s⁴, 2s⁴, 4s⁴ and 8s⁴")
+            return f"allowed are {kind}; the nearest are {_either(*nearest_sizes(n, self.dim))}"
+        if self.steps is not None and (n - self.steps[1]) % self.steps[0]:
+            step, offset = self.steps
+            below = max((n - offset) // step, 1) * step + offset
+            return (
+                f"allowed are {step} h + {offset}; the nearest are {_either(below, below + step)}"
+            )
+        return None
+
+
+def _either(below, above):
+    return f"{below:,} and {above:,}"
+
+
+FAMILIES = {
+    "K01": Family(_operators.poisson_forward_2d, "6.2", 7.0e2, dim=2, random=False),
+    "K02": Family(_operators.inverse_laplacian_squared_2d, "6.2", 9.8e3, dim=2, random=False),
+    "K03": Family(_operators.inverse_helmholtz_squared_2d, "6.2", 7.9e3, dim=2, random=False),
+    "K04": Family(_kernels.gaussian_narrow, "6.2", 4.4e5),
+    "K05": Family(_kernels.gaussian_middle, "6.2", 4.8e10),
+    "K06": Family(_kernels.gaussian_wide, "6.2", 5.0e15),
+    "K07": Family(_kernels.laplace_green, "6.2", 14.4),
+    "K08": Family(_kernels.quadratic, "6.2", inf),
+    "K09": Family(_kernels.inverse_quadratic, "6.2", 7.4e3),
+    "K10": Family(_kernels.polynomial, "6.2", inf),
+    "K11": Family(_operators.inverse_poisson_squared_1d, "6.2", inf, dim=1),
+    "K12": Family(_operators.inverse_advection_diffusion_smooth_2d, "6.2", 3.2e10, dim=2),
+    "K13": Family(_operators.inverse_advection_diffusion_rough_2d, "6.2", 2.1e9, dim=2),
+    "K14": Family(_operators.advection_diffusion_forward_2d, "6.2", 3.2e10, dim=2),
+    "K15": Family(_operators.pseudo_spectral_smooth_2d, "6.2", 5.5e5, dim=2),
+    "K16": Family(_operators.pseudo_spectral_rough_2d, "6.2", 1.2e8, dim=2),
+    "K17": Family(_operators.pseudo_spectral_3d, "6.2", 3.5e7, dim=3),
+    "K18": Family(_operators.inverse_laplacian_squared_3d, "6.2", 3.4e5, dim=3),
+    "G01": Family(_graphs.power_grid, "6.2", 8.5e2),
+    "G02": Family(_graphs.web, "6.2", 1.7e4),
+    "G03": Family(_graphs.random_geometric, "6.2", 2.1e3),
+    "G04": Family(_graphs.mesh, "6.2", 1.4e3),
+    "G05": Family(_graphs.InverseLattice, "6.2", 1.6e3, dim=4, random=False),
+    "GNH-DIGITS": Family(_networks.classifier_hessian, "6.3", steps=_networks.CLASSIFIER_SIZES),
+    "GNH-AUTOENCODER": Family(
+        _networks.autoencoder_hessian, "6.3", steps=_networks.AUTOENCODER_SIZES
+    ),
+    "KDE-10D": Family(_kernels.kde, "6.4", 5.4e7),
+    "S-CURVE": Family(_kernels.s_curve, "6.4"),
+    "K-DIGITS": Family(_kernels.digits, largest=_kernels.N_DIGITS),
+    "K-PATCHES": Family(_kernels.patches, largest=200_000),
+}
+FAMILIES |= {
+    name: Family(partial(_kernels.downloaded, name), "6.2", largest=data.n_points)
+    for name, data in _kernels.DOWNLOADS.items()
+}
+FAMILIES |= {
+    name: Family(partial(_graphs.suitesparse, name), "6.2", largest=graph.n_nodes)
+    for name, graph in _graphs.SUITESPARSE.items()
+}
+
+
+def load_matrix(
+    name, n, dtype=np.float64, random_state=0, *, data_home=None, download_if_missing=True
+):
+    """Load a test matrix of a given name and size.
+
+    The families of tables 6.2 to 6.4 of [1]_: symmetric positive (semi-)definite matrices of
+    differential operators, kernels, graphs and neural networks. What the tables leave open is
+    written in the description of each matrix, its `DESCR`.
+
+    ==================== ==========================================================================
+    K01                  forward 2-D Poisson operator
+    K02, K03             inverse of the squared 2-D Laplace and Helmholtz operators
+    K04, K05, K06        Gaussian kernel in six dimensions: narrow, middle, wide
+    K07                  Green's function of the Laplace operator in six dimensions
+    K08, K09, K10        quadratic, inverse quadratic and polynomial kernels in six dimensions
+    K11, K18             inverse of the squared 1-D Poisson operator and 3-D Laplacian, with
+                         variable coefficients
+    K12, K13, K14        2-D advection-diffusion with highly variable coefficients: inverse normal
+                         matrices (smooth, with jumps), normal matrix
+    K15, K16, K17        2-D, 2-D and 3-D pseudo-spectral advection-diffusion-reaction, normal
+                         matrices
+    G01 to G05           inverse Laplacians of synthetic graphs: power grid, web, random geometric,
+                         mesh, lattice
+    powersim, poli_large, rgg_n_2_16_s0, denormal, conf6_0-8x8-30
+                         inverse Laplacians of graphs from the SuiteSparse collection, downloaded
+    K-DIGITS, K-PATCHES  Gaussian kernel on digits and image patches, which scikit-learn has
+    K-MNIST, K-COVTYPE, K-HIGGS, K-SUSY
+                         Gaussian kernel on datasets that scikit-learn downloads
+    KDE-10D, S-CURVE     Gaussian kernel on normal points in ten dimensions and on the S-curve
+    GNH-DIGITS, GNH-AUTOENCODER
+                         Gauss-Newton Hessians of a classifier and an autoencoder of digits
+    ==================== ==========================================================================
+
+    Parameters
+    ----------
+    name : str
+        One of the names above.
+    n : int
+        Number of rows, at least 16. K01 to K03 and K12 to K16 live on a square or a double square,
+        n = s² or 2s²; K17 and K18 on s³, 2s³ or 4s³ points; G05 on s⁴, 2s⁴, 4s⁴ or 8s⁴; GNH-DIGITS
+        has 75 h + 10 rows and GNH-AUTOENCODER 129 h + 64. Real data have no more rows than points.
+    dtype : dtype, default=numpy.float64
+        float32 or float64. The computation is in float64, but for entries of kernels.
+    random_state : int, RandomState or None, default=0
+        Draws points, coefficients and graphs. The same integer gives the same matrix.
+    data_home : str or path-like, default=None
+        Folder for files, in which a folder "skhmat" is made; None means scikit-learn's,
+        `sklearn.datasets.get_data_home`.
+    download_if_missing : bool, default=True
+        Whether what is not in `data_home` may be downloaded.
+
+    Returns
+    -------
+    matrix : Bunch
+        K : ndarray or memmap of shape (n, n), KernelMatrix, or callable
+            The matrix, as `compress` takes it. Kernel matrices are a `KernelMatrix`, G05 is a
+            callable ``K(rows, cols)`` with attributes shape and dtype, and all others are arrays:
+            up to n = 8,192 in memory, beyond in a file, opened read-only. The file is written
+            first, which takes minutes and, for a moment, twice its size on the disk.
+        points : ndarray of shape (n, n_features) or None
+            Where the rows are: points of the kernel, or of the grid.
+        name, DESCR : str
+            Name and description: what the matrix is, its source, its condition.
+        condition : float or None
+            Condition number with 2,048 rows (or the next size there is) in float64 and
+            ``random_state=0``; inf where it is beyond 1 / eps, None where it is not known.
+
+    Raises
+    ------
+    ValueError
+        Unknown name or dtype, or a number of rows that the family does not have.
+    OSError
+        A download failed, or is needed and not allowed; or the disk is full.
+
+    References
+    ----------
+    .. [1] S. Reiz. On the algorithmic impact of scientific computing on machine learning. PhD
+       thesis, Technical University of Munich, 2024.
+    .. [2] C. D. Yu, J. Levitt, S. Reiz, G. Biros. Geometry-oblivious FMM for compressing dense SPD
+       matrices. SC17, 2017. https://doi.org/10.1145/3126908.3126921
+
+    Examples
+    --------
+    >>> from skhmat.datasets import load_matrix
+    >>> from skhmat.linalg import compress
+    >>> matrix = load_matrix("K02", 1024)
+    >>> matrix.K.shape, matrix.points.shape
+    ((1024, 1024), (1024, 2))
+    >>> H = compress(matrix.K, rtol=1e-3, leaf_size=64, random_state=0)
+    >>> H.error_estimate_ <= 1e-3
+    True
+    """
+    family = _check_name(name)
+    n = _check_size(name, family, n)
+    dtype = check_dtype(dtype)
+    in_file = n > IN_MEMORY and not family.is_lazy
+    seed = _check_seed(random_state, must_be_integer=in_file and family.random)
+    folder = Path(get_data_home(data_home)) / "skhmat"
+    path = folder / f"{name}-{n}-{dtype}{f'-{seed}' * family.random}.bin"
+    if not (in_file and path.exists()):
+        rng = np.random.default_rng(seed)
+        K = family.call(n=n, rng=rng, dtype=dtype, folder=folder, download=download_if_missing)
+        if in_file:
+            write(path, K, n, dtype)
+        elif not family.is_lazy:
+            K = as_array(K, n, dtype)
+    if in_file:
+        K = from_file(path, n, dtype)
+    if family.dim is not None:
+        points = grid_points(grid_sides(n, family.dim)).astype(dtype)
+    else:
+        points = getattr(K, "points", None)
+    return Bunch(K=K, points=points, name=name, DESCR=describe(name), condition=family.condition)
+
+
+def describe(name):
+    """Return the description of a family."""
+    family = FAMILIES[name]
+    make = family.make.func if isinstance(family.make, partial) else family.make
+    text = inspect.getdoc(make).partition("\n\nParameters")[0]
+    source = f"table {family.table} of Reiz (2024)" if family.table else "not in the thesis"
+    condition = {None: "not measured", inf: "beyond 1e16"}.get(
+        family.condition, f"{family.condition:.2g}" if family.condition else ""
+    )
+    return (
+        f"{name}: {text}\n\nSource: {source}; made here.\n"
+        f"Condition number with about 2,048 rows, in float64: {condition}.\n"
+    )
+
+
+def _check_name(name):
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise ValueError(f"name is {name!r}; allowed are {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
+def _check_size(name, family, n):
+    n = check_count("n", n)
+    if fault := family.fault(n):
+        raise ValueError(f"n is {n}; for {name!r} {fault}.")
+    return n
+
+
+def _check_seed(random_state, must_be_integer):
+    """Return an integer that stands for `random_state`."""
+    if isinstance(random_state, Integral):
+        check_random_state(random_state)  # raises where it is out of range
+        return int(random_state)
+    if must_be_integer:
+        raise ValueError(
+            f"random_state is {random_state!r}; above n = {IN_MEMORY:,} the matrix is kept in a "
+            "file, and only an integer can name it."
+        )
+    return int(check_random_state(random_state).randint(2**31 - 1))
