@@ -12,7 +12,12 @@ _ALL_ROWS_BELOW = 4096
 # Beyond: rows held back, and rows measured besides.
 _N_HELD_OUT = 256
 _N_DRAWN = 1024
+# Random vectors: the more of the error is in few directions, the less few vectors tell about it.
 _N_VECTORS = 32
+_N_VECTORS_SMALL = 64
+# Standard errors that the upper bound is above the error: for rows, and for vectors.
+_ROW_DEVIATIONS = 2.0
+_VECTOR_DEVIATIONS = 3.0
 # Rows that the size of the entries is estimated from.
 _N_SIZED = 256
 # Entries of a block of K read at once.
@@ -49,7 +54,7 @@ class ErrorCheck:
         Rows compression must not read; None where all rows are measured.
     mean_square : float
         Mean over all rows of their squared norm, ||K||_F^2 / n, estimated from 256 uniform rows.
-    W : ndarray of shape (n, 32)
+    W : ndarray of shape (n, n_vectors)
         Standard normal, in tree order.
     """
 
@@ -60,6 +65,8 @@ class ErrorCheck:
             self.chances = np.empty(0)
         else:
             self._draw(n, neighbors, rng)
+        self._weights = np.ones(len(self.rows))
+        self._weights[self.n_own :] = 1 / (self.chances * max(len(self.chances), 1))
         self._entries, self._rng, self._n_threads = entries, rng, n_threads
         sized = np.sort(rng.choice(n, size=min(n, _N_SIZED), replace=False))
         self.mean_square = self._over_columns(sized, self._row_squares).mean()
@@ -67,7 +74,8 @@ class ErrorCheck:
     @cached_property
     def W(self):
         n, dtype = self._entries.shape[0], self._entries.dtype
-        return self._rng.standard_normal((n, _N_VECTORS), dtype=dtype)
+        k = _N_VECTORS if n > _ALL_ROWS_BELOW else _N_VECTORS_SMALL
+        return self._rng.standard_normal((n, k), dtype=dtype)
 
     @cached_property
     def product(self):
@@ -76,16 +84,16 @@ class ErrorCheck:
         return self._over_columns(self.rows, lambda block, cols: block @ W[cols])
 
     @cached_property
-    def norm(self):
-        """Norm of K @ W, estimated."""
-        return math.sqrt(self._total(np.square(self.product).sum(axis=1))[0])
+    def squared_norms(self):
+        """Squared norm of K @ W for each vector, estimated."""
+        return self._weights @ np.square(self.product)
 
     def measure(self, product):
         """Measure an approximation.
 
         Parameters
         ----------
-        product : ndarray of shape (n_rows, 32)
+        product : ndarray of shape (n_rows, n_vectors)
             Rows `rows` of the approximate K @ W.
 
         Returns
@@ -93,11 +101,18 @@ class ErrorCheck:
         error : float
             Relative error, of all rows.
         upper : float
-            The same plus two standard errors of its square, for the rows that were not measured.
+            The same with room for what other rows and other vectors may have: its square is larger
+            by two standard errors over the rows and three over the vectors.
         """
-        squares = np.square(product - self.product).sum(axis=1)
-        total, deviation = self._total(squares)
-        return math.sqrt(total) / self.norm, math.sqrt(total + 2 * deviation) / self.norm
+        squares = np.square(product - self.product)
+        errors, norms = self._weights @ squares, self.squared_norms
+        ratio = errors.sum() / norms.sum()
+        # A ratio of means (Cochran, Sampling Techniques, 1977, section 6.4).
+        k = len(norms)
+        of_vectors = np.linalg.norm(errors - ratio * norms) / (norms.sum() * math.sqrt(1 - 1 / k))
+        of_rows = self._row_deviation(squares.sum(axis=1)) / norms.sum()
+        room = math.hypot(_ROW_DEVIATIONS * of_rows, _VECTOR_DEVIATIONS * of_vectors)
+        return math.sqrt(ratio), math.sqrt(ratio + room)
 
     def _draw(self, n, neighbors, rng):
         edges = np.linspace(0, n, _N_HELD_OUT + 1).astype(np.intp)
@@ -111,13 +126,12 @@ class ErrorCheck:
         self.rows, self.n_own = np.concatenate([own, drawn]), len(own)
         self.chances = chances[drawn]
 
-    def _total(self, squares):
-        """Return the sum over all rows from that of the rows measured, and its standard error."""
-        total, drawn = squares[: self.n_own].sum(), squares[self.n_own :]
+    def _row_deviation(self, squares):
+        """Return the standard error of the sum over all rows."""
+        drawn = squares[self.n_own :]
         if len(drawn) == 0:
-            return float(total), 0.0
-        terms = drawn / self.chances
-        return float(total + terms.mean()), float(terms.std() / np.sqrt(len(terms)))
+            return 0.0
+        return float((drawn / self.chances).std() / math.sqrt(len(drawn)))
 
     @staticmethod
     def _row_squares(block, _cols):
