@@ -34,7 +34,7 @@ BUILD_FILES := pyproject.toml meson.build meson.options tools/build_backend.py
 SOURCES := $(BUILD_FILES) \
   $(shell find skhmat _ext -type f ! -name '*.pyc' ! -name '*.so')
 
-.PHONY: demo test test-newest test-datafold test-checked lint format bench docs develop dist clean
+.PHONY: demo test test-newest test-datafold test-checked lint format bench promises docs develop dist clean
 .NOTPARALLEL:
 
 demo: .venv/.with-plot
@@ -73,6 +73,9 @@ format: .venv/.lint
 
 bench: .venv/.with-bench
 	.venv/bin/python benchmarks/run.py
+
+promises: .venv/.with-bench
+	.venv/bin/python benchmarks/promises.py
 
 docs: .venv/.with-docs
 	rm -rf docs/api/generated docs/auto_examples docs/sg_execution_times.rst

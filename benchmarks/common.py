@@ -298,6 +298,11 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
+def heading(text, line):
+    """Return a heading in reStructuredText."""
+    return f"{text}\n{line * len(text)}\n"
+
+
 def load_warning(load):
     """Return a line that says that the machine is busy, or nothing."""
     if load <= QUIET:
@@ -369,12 +374,11 @@ def as_rst(rows):
     lines = []
     for caption, group in tables(rows):
         header, body = cells(group)
-        lines += [f".. list-table:: {caption}".rstrip(), "   :header-rows: 1", ""]
+        lines += [f".. csv-table:: {caption}".rstrip(), "   :header-rows: 1", ""]
         for row in [header, *body]:
-            for i, cell in enumerate(row):
-                lines.append(("   * - " if i == 0 else "     - ") + cell)
+            lines.append("   " + ", ".join(f'"{cell}"' for cell in row))
         lines.append("")
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)
 
 
 def figures(rows):
@@ -402,13 +406,17 @@ def main(run, doc):
     seconds = time.perf_counter() - start
     print(f"\n{title}\n{as_text(rows)}\n{seconds:.0f} s", flush=True)
     if args.json:
-        result = {"title": title, "text": text.strip(), "date": date.today().isoformat()}
-        result |= {"seconds": seconds, "rows": _encode(rows)}
-        args.json.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+        save_result(args.json, rows, title=title, text=text.strip(), seconds=seconds)
+
+
+def save_result(path, rows, **more):
+    """Write rows and what belongs to them."""
+    result = {"date": date.today().isoformat(), **more, "rows": _encode(rows)}
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def load_result(path):
-    """Read back what `main` wrote."""
+    """Read back what `save_result` wrote."""
     result = json.loads(path.read_text(encoding="utf-8"))
     result["rows"] = [
         {k: Figure(**v) if isinstance(v, dict) else v for k, v in row.items()}

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import as_rst, describe_machine, figures, load_result, load_warning
+from common import as_rst, describe_machine, figures, heading, load_result, load_warning
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -44,11 +44,6 @@ def run_one(name, folder, quick):
         str(folder / f"{name}.json"),
     ]
     return subprocess.run(command + ["--quick"] * quick, check=False).returncode == 0
-
-
-def heading(text, line):
-    """Return a heading in reStructuredText."""
-    return f"{text}\n{line * len(text)}\n"
 
 
 def page(machine, results, quick):

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch, check_random_state
 
-from ..linalg import from_file
+from ..linalg import from_file, to_file
 from ..linalg._io import check_count, check_dtype
 from . import _graphs, _kernels, _networks, _operators
 from ._dense import IN_MEMORY, as_array, write
@@ -231,21 +231,37 @@ def load_matrix(
     in_file = n > IN_MEMORY and not family.is_lazy
     seed = _check_seed(random_state, must_be_integer=in_file and family.random)
     folder = Path(get_data_home(data_home)) / "skhmat"
-    path = folder / f"{name}-{n}-{dtype}{f'-{seed}' * family.random}.bin"
-    if not (in_file and path.exists()):
-        rng = np.random.default_rng(seed)
-        K = family.call(n=n, rng=rng, dtype=dtype, folder=folder, download=download_if_missing)
-        if in_file:
-            write(path, K, n, dtype)
-        elif not family.is_lazy:
-            K = as_array(K, n, dtype)
-    if in_file:
-        K = from_file(path, n, dtype)
+    make = partial(
+        family.call,
+        n=n,
+        rng=np.random.default_rng(seed),
+        dtype=dtype,
+        folder=folder,
+        download=download_if_missing,
+    )
+    if family.is_lazy:
+        K = make()
+    elif not in_file:
+        K = as_array(make(), n, dtype)
+    else:
+        stem = f"{name}-{n}-{seed}" if family.random else f"{name}-{n}"
+        K = _from_file(folder / stem, n, dtype, make)
     if family.dim is not None:
         points = grid_points(grid_sides(n, family.dim)).astype(dtype)
     else:
         points = getattr(K, "points", None)
     return Bunch(K=K, points=points, name=name, DESCR=describe(name), condition=family.condition)
+
+
+def _from_file(stem, n, dtype, make):
+    """Open the file of a matrix; write it first where it is missing."""
+    path, double = (stem.with_name(f"{stem.name}-{d}.bin") for d in (dtype, "float64"))
+    if not path.exists():
+        if double.exists():
+            to_file(path, from_file(double, n, np.float64), dtype)
+        else:
+            write(path, make(), n, dtype)
+    return from_file(path, n, dtype)
 
 
 def describe(name):

@@ -125,8 +125,7 @@ def compress(
     References
     ----------
     .. [1] S. Reiz. On the algorithmic impact of scientific computing on machine learning. PhD
-    thesis,
-       Technical University of Munich, 2024.
+       thesis, Technical University of Munich, 2024.
     .. [2] C. D. Yu, J. Levitt, S. Reiz, G. Biros. Geometry-oblivious FMM for compressing dense SPD
        matrices. SC17, 2017. https://doi.org/10.1145/3126908.3126921
 

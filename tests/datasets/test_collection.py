@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+from sklearn.utils import Bunch
+
+from skhmat.datasets import _collection, _graphs, _kernels, load_matrix
+from skhmat.datasets._collection import FAMILIES
+from skhmat.linalg import KernelMatrix
+
+ONLINE = [*_kernels.DOWNLOADS, *_graphs.SUITESPARSE]
+OFFLINE = [name for name in FAMILIES if name not in ONLINE]
+TABLE_62 = [f"K{i:02d}" for i in range(1, 19)] + [f"G{i:02d}" for i in range(1, 6)]
+
+
+def legal_size(name, n):
+    """Return a size next to n that the family has."""
+    step, offset = FAMILIES[name].steps or (1, 0)
+    n = round((n - offset) / step) * step + offset
+    return min(n, FAMILIES[name].largest or n)
+
+
+def as_dense(K):
+    if isinstance(K, np.ndarray):
+        return K
+    every = np.arange(K.shape[0])
+    return K.toarray() if isinstance(K, KernelMatrix) else K(every, every)
+
+
+def test_names():
+    assert set(TABLE_62) <= set(OFFLINE)
+    assert set(FAMILIES) - set(TABLE_62) - set(ONLINE) == {
+        "K-DIGITS",
+        "K-PATCHES",
+        "KDE-10D",
+        "S-CURVE",
+        "GNH-DIGITS",
+        "GNH-AUTOENCODER",
+    }
+    for name in FAMILIES:
+        assert name in load_matrix.__doc__.replace("G01 to G05", "G01 G02 G03 G04 G05")
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float64])
+@pytest.mark.parametrize("name", OFFLINE)
+def test_every_matrix(name, dtype, global_random_seed):
+    n = legal_size(name, 512)
+    matrix = load_matrix(name, n, dtype, random_state=global_random_seed)
+    assert isinstance(matrix, Bunch)
+    assert matrix.name == name
+    assert matrix.K.shape == (n, n)
+    assert matrix.K.dtype == np.dtype(dtype)
+    if matrix.points is not None:
+        assert len(matrix.points) == n
+        assert matrix.points.dtype == np.dtype(dtype)
+    K = as_dense(matrix.K).astype(np.float64)
+    np.testing.assert_array_equal(K, K.T)
+    eigenvalues = np.linalg.eigvalsh(K)
+    assert eigenvalues[0] >= -10 * n * np.finfo(dtype).eps * eigenvalues[-1]
+    assert K.diagonal().min() > 0
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_random_state(name, global_random_seed):
+    n = legal_size(name, 256)
+
+    def dense(random_state):
+        return as_dense(load_matrix(name, n, random_state=random_state).K)
+
+    one = dense(global_random_seed)
+    np.testing.assert_array_equal(one, dense(global_random_seed))
+    other = dense(global_random_seed + 1)
+    assert np.array_equal(one, other) == (not FAMILIES[name].random)
+    generator = np.random.RandomState(global_random_seed)
+    first, second = dense(generator), dense(generator)
+    assert np.array_equal(first, second) == (not FAMILIES[name].random)
+    dense(None)
+
+
+@pytest.mark.parametrize("name", [name for name in OFFLINE if FAMILIES[name].condition])
+def test_condition_number_is_that_of_the_description(name):
+    n = legal_size(name, 2048)
+    eigenvalues = np.linalg.eigvalsh(as_dense(load_matrix(name, n).K))
+    condition = load_matrix(name, n).condition
+    if condition > 1e14:  # nothing but rounding is left of the smallest eigenvalue
+        assert abs(eigenvalues[0]) < 1e-13 * eigenvalues[-1]
+    else:
+        assert eigenvalues[-1] / eigenvalues[0] == pytest.approx(condition, rel=0.05)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_description(name):
+    text = _collection.describe(name)
+    assert text.startswith(f"{name}: ")
+    assert "Source: " in text
+    assert "Condition number" in text
+    assert "Parameters" not in text
+
+
+def test_points_are_those_of_the_grid():
+    points = load_matrix("K18", 2 * 5**3).points
+    assert points.shape == (250, 3)
+    assert points.min() == pytest.approx(1 / 6)
+    np.testing.assert_allclose(points.max(axis=0), [10 / 6, 5 / 6, 5 / 6])
+
+
+# ---- files
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    monkeypatch.setattr(_collection, "IN_MEMORY", 100)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_matrices_are_kept_in_files(dtype, small_memory, monkeypatch, tmp_path):
+    first = load_matrix("K12", 128, dtype, random_state=3, data_home=tmp_path)
+    assert isinstance(first.K, np.memmap)
+    assert not first.K.flags.writeable
+    path = tmp_path / "skhmat" / f"K12-128-3-{dtype}.bin"
+    assert path.stat().st_size == 128**2 * first.K.itemsize
+    monkeypatch.setattr(_collection, "write", None)  # not called again
+    again = load_matrix("K12", 128, dtype, random_state=3, data_home=tmp_path)
+    np.testing.assert_array_equal(first.K, again.K)
+    np.testing.assert_array_equal(first.points, again.points)
+    monkeypatch.setattr(_collection, "IN_MEMORY", 1000)
+    in_memory = load_matrix("K12", 128, dtype, random_state=3, data_home=tmp_path)
+    np.testing.assert_array_equal(first.K, in_memory.K)
+
+
+def test_float32_is_converted_where_float64_is_there(small_memory, monkeypatch, tmp_path):
+    double = load_matrix("K03", 128, data_home=tmp_path).K
+    monkeypatch.setattr(_collection, "write", None)
+    single = load_matrix("K03", 128, "float32", data_home=tmp_path).K
+    np.testing.assert_array_equal(single, double.astype(np.float32))
+
+
+def test_names_of_files_tell_matrices_apart(small_memory, tmp_path):
+    load_matrix("K03", 128, random_state=1, data_home=tmp_path)
+    load_matrix("K03", 128, random_state=2, data_home=tmp_path)  # nothing random: the same
+    load_matrix("G04", 128, random_state=1, data_home=tmp_path)
+    load_matrix("G04", 128, random_state=2, data_home=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "skhmat").iterdir()) == [
+        "G04-128-1-float64.bin",
+        "G04-128-2-float64.bin",
+        "K03-128-float64.bin",
+    ]
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_only_an_integer_names_a_file(random_state, small_memory, tmp_path):
+    with pytest.raises(ValueError, match=r"random_state is .* above n = 100 .* integer"):
+        load_matrix("G04", 128, random_state=random_state, data_home=tmp_path)
+    load_matrix("K04", 128, random_state=random_state, data_home=tmp_path)
+    load_matrix("K03", 128, random_state=random_state, data_home=tmp_path)
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("K19", 1024), r"name is 'K19'; allowed are K01, .*G05.*conf6"),
+        ((["K01"], 1024), r"name is \['K01'\]; allowed are K01"),
+        (("K02", 1000), r"n is 1000; for 'K02' .*squares s² and 2s².* 968 and 1,024"),
+        (("K17", 1000 - 1), r"n is 999; for 'K17' .*cubes.* 864 and 1,000"),
+        (("G05", 1000), r"n is 1000; for 'G05' .*s⁴.* 648 and 1,024"),
+        (("GNH-DIGITS", 2048), r"n is 2048; for 'GNH-DIGITS' .*75 h \+ 10.* 2,035 and 2,110"),
+        (("K-DIGITS", 1798), r"n is 1798; for 'K-DIGITS' there are 1,797"),
+        (("powersim", 20_000), r"n is 20000; for 'powersim' there are 15,838"),
+        (("K04", 15), r"n is 15; for 'K04' allowed are at least 16"),
+        (("K04", 0), r"n is 0; it must be an integer of at least 1"),
+        (("K04", 20.5), r"n is 20\.5; it must be an integer"),
+        (("K04", 20, "int32"), r"dtype is 'int32'; allowed are .*float32 and float64"),
+        (("K04", 20, "no dtype"), r"dtype is 'no dtype'; allowed are"),
+        (("K04", 20, float, -1), r"random_state|seed|Seed"),
+        (("K04", 20, float, "seed"), r"'seed' cannot be used to seed"),
+    ],
+)
+def test_bad_input(args, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_matrix(*args, data_home=tmp_path)
