@@ -28,12 +28,14 @@ class ErrorCheck:
     """Exact products of random vectors with a sample of rows, to compare approximations with.
 
     The error is the accuracy measure of GOFMM (thesis, equation 6.2), ||K~W - KW||_F / ||KW||_F
-    with standard normal W. Some rows, one from each of equal stretches of the tree order, are held
-    back from compression. A row that must not be read is a row that compression may get wrong, so
-    they speak only for themselves; the others are represented by rows drawn with replacement, half
-    of them uniformly, half in favour of rows that are in few neighbour lists: sampling reaches
-    these last, and a rare bad row among them must not be overlooked (Hansen and Hurwitz, Ann. Math.
-    Stat. 14, 1943).
+    with standard normal W, but for the denominator, in whose place is its mean, the norm of the
+    rows read: where K is nearly of rank one, few vectors would make it a matter of chance.
+
+    Some rows, one from each of equal stretches of the tree order, are held back from compression.
+    A row that must not be read is a row that compression may get wrong, so they speak only for
+    themselves; the others are represented by rows drawn with replacement, half of them uniformly,
+    half in favour of rows that are in few neighbour lists: sampling reaches these last, and a rare
+    bad row among them must not be overlooked (Hansen and Hurwitz, Ann. Math. Stat. 14, 1943).
 
     They are read when the first error is measured: where compression does not pay, never.
 
@@ -69,7 +71,9 @@ class ErrorCheck:
         self._weights[self.n_own :] = 1 / (self.chances * max(len(self.chances), 1))
         self._entries, self._rng, self._n_threads = entries, rng, n_threads
         sized = np.sort(rng.choice(n, size=min(n, _N_SIZED), replace=False))
-        self.mean_square = self._over_columns(sized, self._row_squares).mean()
+        self.mean_square = self._over_columns(
+            sized, lambda block, _: self._row_squares(block)
+        ).mean()
 
     @cached_property
     def W(self):
@@ -80,13 +84,22 @@ class ErrorCheck:
     @cached_property
     def product(self):
         """K[rows] @ W."""
-        W = self.W  # drawn here, not by the threads
-        return self._over_columns(self.rows, lambda block, cols: block @ W[cols])
+        return self._exact[:, :-1]
 
     @cached_property
-    def squared_norms(self):
-        """Squared norm of K @ W for each vector, estimated."""
-        return self._weights @ np.square(self.product)
+    def norm(self):
+        """Frobenius norm of K, estimated; there is nothing random about it where rows are all."""
+        return math.sqrt(self._weights @ self._exact[:, -1])
+
+    @cached_property
+    def _exact(self):
+        """The product, and as a last column the squared norm of each row."""
+        W = self.W  # drawn here, not by the threads
+
+        def term(block, cols):
+            return np.column_stack([block @ W[cols], self._row_squares(block)])
+
+        return self._over_columns(self.rows, term)
 
     def measure(self, product):
         """Measure an approximation.
@@ -99,20 +112,19 @@ class ErrorCheck:
         Returns
         -------
         error : float
-            Relative error, of all rows.
+            Relative error ||K~ - K||_F / ||K||_F of all rows, estimated: that of the product with
+            standard normal vectors, but for chance.
         upper : float
             The same with room for what other rows and other vectors may have: its square is larger
             by two standard errors over the rows and three over the vectors.
         """
         squares = np.square(product - self.product)
-        errors, norms = self._weights @ squares, self.squared_norms
-        ratio = errors.sum() / norms.sum()
-        # A ratio of means (Cochran, Sampling Techniques, 1977, section 6.4).
-        k = len(norms)
-        of_vectors = np.linalg.norm(errors - ratio * norms) / (norms.sum() * math.sqrt(1 - 1 / k))
-        of_rows = self._row_deviation(squares.sum(axis=1)) / norms.sum()
-        room = math.hypot(_ROW_DEVIATIONS * of_rows, _VECTOR_DEVIATIONS * of_vectors)
-        return math.sqrt(ratio), math.sqrt(ratio + room)
+        of_vectors = self._weights @ squares
+        total, n_vectors = of_vectors.mean(), len(of_vectors)
+        vector_deviation = of_vectors.std(ddof=1) / math.sqrt(n_vectors)
+        row_deviation = self._row_deviation(squares.mean(axis=1))
+        room = math.hypot(_ROW_DEVIATIONS * row_deviation, _VECTOR_DEVIATIONS * vector_deviation)
+        return math.sqrt(total) / self.norm, math.sqrt(total + room) / self.norm
 
     def _draw(self, n, neighbors, rng):
         edges = np.linspace(0, n, _N_HELD_OUT + 1).astype(np.intp)
@@ -134,7 +146,7 @@ class ErrorCheck:
         return float((drawn / self.chances).std() / math.sqrt(len(drawn)))
 
     @staticmethod
-    def _row_squares(block, _cols):
+    def _row_squares(block):
         return np.einsum("ij,ij->i", block, block)
 
     def _over_columns(self, rows, term):
