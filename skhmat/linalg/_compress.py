@@ -27,7 +27,7 @@ logger = logging.getLogger("skhmat")
 _MAX_ATTEMPTS = 6
 # The first tolerance is this part of what the error would be if those of all levels added up as
 # independent random numbers, so that the first attempt mostly meets the promise.
-_SAFETY = 0.7
+_SAFETY = 0.65
 # Near partners per leaf that budget="auto" tries.
 _AUTO_PARTNERS = 6
 # After a miss, aim at this part of the promise.

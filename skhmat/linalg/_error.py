@@ -15,9 +15,8 @@ _N_DRAWN = 1024
 # Random vectors: the more of the error is in few directions, the less few vectors tell about it.
 _N_VECTORS = 32
 _N_VECTORS_SMALL = 64
-# Standard errors that the upper bound is above the error: for rows, and for vectors.
-_ROW_DEVIATIONS = 2.0
-_VECTOR_DEVIATIONS = 3.0
+# Standard errors that the square of the upper bound has room for.
+_DEVIATIONS = 2.0
 # Rows that the size of the entries is estimated from.
 _N_SIZED = 256
 # Entries of a block of K read at once.
@@ -115,15 +114,19 @@ class ErrorCheck:
             Relative error ||K~ - K||_F / ||K||_F of all rows, estimated: that of the product with
             standard normal vectors, but for chance.
         upper : float
-            The same with room for what other rows and other vectors may have: its square is larger
-            by two standard errors over the rows and three over the vectors.
+            The same with room for what other rows and other vectors may have, so that somebody who
+            measures a product with as many other vectors will hardly find more.
         """
         squares = np.square(product - self.product)
-        of_vectors = self._weights @ squares
-        total, n_vectors = of_vectors.mean(), len(of_vectors)
-        vector_deviation = of_vectors.std(ddof=1) / math.sqrt(n_vectors)
+        errors, norms = self._weights @ squares, self._weights @ np.square(self.product)
+        total = errors.mean()
         row_deviation = self._row_deviation(squares.mean(axis=1))
-        room = math.hypot(_ROW_DEVIATIONS * row_deviation, _VECTOR_DEVIATIONS * vector_deviation)
+        # What chance has in this measurement, and what it will have in the ratio of the next one.
+        unlike = errors - total / self.norm**2 * norms
+        vector_deviation = math.hypot(errors.std(ddof=1), unlike.std(ddof=1)) / math.sqrt(
+            len(errors)
+        )
+        room = _DEVIATIONS * math.hypot(row_deviation, vector_deviation)
         return math.sqrt(total) / self.norm, math.sqrt(total + room) / self.norm
 
     def _draw(self, n, neighbors, rng):
