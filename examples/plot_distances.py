@@ -76,6 +76,7 @@ for (name, title), (above, below) in zip(MATRICES.items(), axes.T, strict=True):
     below.axhline(RTOL, color="grey", linewidth=0.8, linestyle="--")
     for ax in (above, below):
         ax.set_xticks(range(len(distances)), distances, rotation=40, ha="right")
+        ax.set_xlim(-0.6, len(distances) - 0.4)
 axes[0, 0].set_ylabel(f"rank for an error of {RTOL:.0e}")
 axes[1, 0].set_ylabel(f"error with ranks up to {MAX_RANK}")
 handles, labels = axes[0, 1].get_legend_handles_labels()
