@@ -26,12 +26,18 @@ def law(function):
 
 @dataclass
 class Case:
-    """An operator, the float64 matrix it stands for, and the error it is allowed."""
+    """An operator, the float64 matrix it stands for, and the error it is allowed.
+
+    `has_entries` says whether it knows its diagonal, `is_clustered` whether its leading eigenvalues
+    are too close to each other for plain Arnoldi iterations.
+    """
 
     operator: LinearOperator
     dense: np.ndarray
     error: float
     seed: int = 0
+    has_entries: bool = True
+    is_clustered: bool = False
 
     @property
     def n(self):
@@ -105,6 +111,8 @@ def equals_the_oracle(case):
 
 @law
 def diagonal(case):
+    if not case.has_entries:
+        return
     found = case.operator.diagonal()
     assert found.shape == (case.n,)
     assert found.dtype == case.dtype
@@ -285,7 +293,8 @@ def _assert_same(again, case):
     assert repr(again) == repr(op)
     for W in (case.draw(), case.draw(5)):
         assert_array_equal(again @ W, op @ W)
-    assert_array_equal(again.diagonal(), op.diagonal())
+    if case.has_entries:
+        assert_array_equal(again.diagonal(), op.diagonal())
 
 
 @law
@@ -304,7 +313,7 @@ def concurrent_products(case):
 
 @law
 def leading_eigenvalues(case):
-    if case.n < 10:
+    if case.n < 10 or case.is_clustered:
         return
     values = eigsh(case.operator, k=3, v0=case.draw(), return_eigenvectors=False)
     exact = np.linalg.eigvalsh(case.columns)

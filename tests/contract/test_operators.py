@@ -122,6 +122,20 @@ def tiny(n, dtype=np.float64):
     return make
 
 
+def factorized(make_matrix, shift=1.0):
+    """Return a maker of the inverse of a matrix with a shift, from its factorization."""
+
+    def make(seed):
+        H = make_matrix(seed).operator
+        own = (H @ np.eye(H.shape[0], dtype=H.dtype)).astype(np.float64)
+        inverse = np.linalg.inv((own + own.T) / 2 + shift * np.eye(len(own)))
+        error = 1e-10 if H.dtype == np.float64 else 1e-3
+        # What is next to 1 / shift are all the eigenvalues of K that are next to 0.
+        return Case(H.factorize(shift), inverse, error, has_entries=False, is_clustered=True)
+
+    return make
+
+
 def _exact(dtype):
     return 100 * np.finfo(dtype).eps
 
@@ -162,6 +176,11 @@ OPERATORS = {
     "dense-memmap": incompressible("memmap"),
     "dense-kernel": incompressible("kernel"),
     "dense-callable": incompressible("callable"),
+    "inverse": factorized(compressed(budget=0)),
+    "inverse-float32": factorized(compressed(F32, budget=0)),
+    "inverse-two-threads": factorized(compressed(budget=0, n_jobs=2)),
+    "inverse-of-dense": factorized(incompressible("array")),
+    "inverse-of-dense-kernel-float32": factorized(incompressible("kernel", F32)),
     "n=1": tiny(1),
     "n=1-float32": tiny(1, F32),
     "n=2": tiny(2),

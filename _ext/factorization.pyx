@@ -1,0 +1,311 @@
+"""Factorization phase: a symmetric ULV factorization of K + shift I for the HSS format.
+
+With K symmetric positive definite, node by node from the leaves to the root (Chandrasekaran, Gu and
+Pals, SIAM J. Matrix Anal. Appl. 28, 2006; for the symmetric case Xia, Chandrasekaran, Gu and Li,
+Numerical Linear Algebra with Applications 17, 2010):
+
+1. A Householder QR of the node's basis P = Q [R; 0] turns the node's rows, so that only the first
+   `rank` of them meet the rest of the matrix.
+2. The others are eliminated: L L^T = (Q^T M Q)_22, W = L^-1 (Q^T M Q)_21.
+3. What is left, S = (Q^T M Q)_11 - W^T W, with R, stands for the node in its parent's matrix
+   M = [[S_a, R_a B R_b^T], [., S_b]].
+
+Everything is computed in float64. Matrices here are column-major, as LAPACK has them; right-hand
+sides are row-major, that is, column-major and transposed.
+"""
+
+import numpy as np
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memcpy, memset
+from scipy.linalg.cython_blas cimport dgemm, dsymm, dsyr2k, dsyrk, dtrmm, dtrsm
+from scipy.linalg.cython_lapack cimport dgeqrf, dlarft, dpotrf
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef class Factor:
+    """The factors of all nodes, one after the other in heap order.
+
+    Parameters
+    ----------
+    depth : level of the leaves
+    permutation : (n,), tree order -> user's order
+    leaf_bounds : (n_leaves + 1,)
+    rank, size : (n_nodes,), rank and number of rows of each node
+    row_ptr : (n_nodes + 1,), first row of each node in the work space of `solve`
+    v_ptr, t_ptr, l_ptr, w_ptr : (n_nodes + 1,), where the factors of each node begin
+    V, T, L, W : the factors; V of Q = I - V T V^T is unit lower trapezoidal, T and L triangular
+    """
+
+    cdef readonly Py_ssize_t depth, n_nodes, n_rows, largest
+    cdef const Py_ssize_t[::1] permutation, leaf_bounds, rank, size
+    cdef const Py_ssize_t[::1] row_ptr, v_ptr, t_ptr, l_ptr, w_ptr
+    cdef double[::1] V, T, L, W
+
+    def __init__(
+        self, depth, permutation, leaf_bounds, rank, size, row_ptr,
+        v_ptr, t_ptr, l_ptr, w_ptr, V, T, L, W,
+    ):
+        self.depth, self.n_nodes = depth, rank.shape[0]
+        self.permutation, self.leaf_bounds = permutation, leaf_bounds
+        self.rank, self.size, self.row_ptr = rank, size, row_ptr
+        self.n_rows, self.largest = row_ptr[row_ptr.shape[0] - 1], max(size.max(), 1)
+        self.v_ptr, self.t_ptr, self.l_ptr, self.w_ptr = v_ptr, t_ptr, l_ptr, w_ptr
+        self.V, self.T, self.L, self.W = V, T, L, W
+
+
+def factorize(
+    Factor f, double shift, const real[::1] near, const Py_ssize_t[::1] near_offset,
+    const real[::1] far, const Py_ssize_t[::1] far_offset, const unsigned char[::1] far_transposed,
+    const real[::1] interp, const Py_ssize_t[::1] interp_ptr,
+    const Py_ssize_t[::1] order, const Py_ssize_t[::1] order_ptr, int n_threads,
+):
+    """Factorize K + shift I.
+
+    Parameters
+    ----------
+    near, near_offset : diagonal blocks of the leaves, and where that of each leaf begins
+    far, far_offset, far_transposed : skeleton block of the children of each inner node
+    interp, interp_ptr, order, order_ptr : as in `Plan`
+
+    Returns
+    -------
+    node : int
+        -1, or a node whose rows are not positive definite: `L` then holds what was to be factorized
+        there.
+    """
+    cdef Py_ssize_t level, j
+    # S and R of each node, kept until the parent has taken them.
+    S_ = np.empty(f.t_ptr[f.n_nodes])
+    R_ = np.empty(f.t_ptr[f.n_nodes])
+    work_ = np.empty((n_threads, 3 * f.largest * f.largest + f.largest))
+    bad_ = np.zeros(f.n_nodes, dtype=np.uint8)
+    cdef double[::1] S = S_, R = R_
+    cdef double[:, ::1] work = work_
+    cdef unsigned char[::1] bad = bad_
+    for level in range(f.depth, -1, -1):
+        with nogil:
+            for j in prange(<Py_ssize_t> 1 << level, num_threads=n_threads, schedule="dynamic"):
+                bad[(1 << level) - 1 + j] = _node[real](
+                    f, (1 << level) - 1 + j, level == f.depth, j, shift, near, near_offset, far,
+                    far_offset, far_transposed, interp, interp_ptr, order, order_ptr, S, R,
+                    &work[threadid(), 0])
+        if bad_.any():
+            return int(np.flatnonzero(bad_)[0])
+    return -1
+
+
+cdef unsigned char _node(
+    Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, double shift,
+    const real[::1] near, const Py_ssize_t[::1] near_offset,
+    const real[::1] far, const Py_ssize_t[::1] far_offset, const unsigned char[::1] far_transposed,
+    const real[::1] interp, const Py_ssize_t[::1] interp_ptr,
+    const Py_ssize_t[::1] order, const Py_ssize_t[::1] order_ptr,
+    double[::1] S, double[::1] R, double* work,
+) noexcept nogil:
+    cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, info = 0, i, j
+    cdef double* M = work
+    cdef double* Y = work + m * m
+    cdef double* tau = work + 3 * f.largest * f.largest
+    cdef double* V
+    cdef double* T
+    cdef double* L
+    cdef double* W
+    cdef double one = 1.0, minus = -1.0, zero = 0.0, minus_half = -0.5
+    cdef int lwork
+    if m == 0:
+        return 0
+    V, T = &f.V[0] + f.v_ptr[node], &f.T[0] + f.t_ptr[node]
+    L, W = &f.L[0] + f.l_ptr[node], &f.W[0] + f.w_ptr[node]
+    if is_leaf:
+        for i in range(m * m):
+            M[i] = near[near_offset[leaf] + i]
+        for i in range(m):
+            M[i * m + i] += shift
+    else:
+        _assemble[real](f, node, far, far_offset, far_transposed, S, R, M, Y)
+    if r > 0:
+        _basis[real](f, node, is_leaf, interp, interp_ptr, order, order_ptr, R, V)
+        lwork = m * m
+        dgeqrf(&m, &r, V, &m, tau, Y, &lwork, &info)
+        for j in range(r):
+            for i in range(r):
+                R[f.t_ptr[node] + j * r + i] = V[j * m + i] if i <= j else 0.0
+        for j in range(r):  # explicit unit lower trapezoid
+            for i in range(j):
+                V[j * m + i] = 0.0
+            V[j * m + j] = 1.0
+        memset(T, 0, r * r * sizeof(double))
+        dlarft(b"F", b"C", &m, &r, V, &m, tau, T, &r)
+        # Q = I - V T V^T, so Q^T M Q = M - Z V^T - V Z^T with Y = M V, Z = Y T - V T^T V^T Y T / 2.
+        dsymm(b"L", b"L", &m, &r, &one, M, &m, V, &m, &zero, Y, &m)
+        dtrmm(b"R", b"U", b"N", b"N", &m, &r, &one, T, &r, Y, &m)
+        dgemm(b"T", b"N", &r, &r, &m, &one, V, &m, Y, &m, &zero, Y + m * m, &r)
+        dtrmm(b"L", b"U", b"T", b"N", &r, &r, &one, T, &r, Y + m * m, &r)
+        dgemm(b"N", b"N", &m, &r, &r, &minus_half, V, &m, Y + m * m, &r, &one, Y, &m)
+        dsyr2k(b"L", b"N", &m, &r, &minus, Y, &m, V, &m, &one, M, &m)
+    if q > 0:
+        for j in range(q):
+            memcpy(L + j * q, M + (r + j) * m + r, q * sizeof(double))
+        dpotrf(b"L", &q, L, &q, &info)
+        if info != 0:
+            for j in range(q):
+                memcpy(L + j * q, M + (r + j) * m + r, q * sizeof(double))
+            return 1
+    if r > 0:
+        for j in range(r):
+            memcpy(W + j * q, M + j * m + r, q * sizeof(double))
+        if q > 0:
+            dtrsm(b"L", b"L", b"N", b"N", &q, &r, &one, L, &q, W, &q)
+        for j in range(r):
+            memcpy(&S[f.t_ptr[node] + j * r], M + j * m, r * sizeof(double))
+        if q > 0:
+            dsyrk(b"L", b"T", &r, &q, &minus, W, &q, &one, &S[f.t_ptr[node]], &r)
+    return 0
+
+
+cdef void _assemble(
+    Factor f, Py_ssize_t node, const real[::1] far, const Py_ssize_t[::1] far_offset,
+    const unsigned char[::1] far_transposed, double[::1] S, double[::1] R, double* M, double* C,
+) noexcept nogil:
+    """The lower triangle of [[S_a, .], [R_b B^T R_a^T, S_b]]."""
+    cdef Py_ssize_t a = 2 * node + 1, b = a + 1
+    cdef int ra = <int> f.rank[a], rb = <int> f.rank[b], m = ra + rb, i, j
+    cdef double one = 1.0
+    for j in range(ra):
+        memcpy(M + j * m, &S[f.t_ptr[a] + j * ra], ra * sizeof(double))
+    for j in range(rb):
+        memcpy(M + (ra + j) * m + ra, &S[f.t_ptr[b] + j * rb], rb * sizeof(double))
+    if ra == 0 or rb == 0:
+        return
+    # C = B^T, (rb, ra); far holds B row by row, or B^T row by row where it is transposed.
+    for j in range(ra):
+        for i in range(rb):
+            if far_transposed[node]:
+                C[j * rb + i] = far[far_offset[node] + i * ra + j]
+            else:
+                C[j * rb + i] = far[far_offset[node] + j * rb + i]
+    dtrmm(b"L", b"U", b"N", b"N", &rb, &ra, &one, &R[f.t_ptr[b]], &rb, C, &rb)
+    dtrmm(b"R", b"U", b"T", b"N", &rb, &ra, &one, &R[f.t_ptr[a]], &ra, C, &rb)
+    for j in range(ra):
+        memcpy(M + j * m + ra, C + j * rb, rb * sizeof(double))
+
+
+cdef void _basis(
+    Factor f, Py_ssize_t node, bint is_leaf, const real[::1] interp,
+    const Py_ssize_t[::1] interp_ptr, const Py_ssize_t[::1] order, const Py_ssize_t[::1] order_ptr,
+    double[::1] R, double* P,
+) noexcept nogil:
+    """The basis [I; X] of a leaf, or diag(R_a, R_b) times that of an inner node, (m, r)."""
+    cdef int m = <int> f.size[node], r = <int> f.rank[node], ra, rb, i, j, row
+    cdef Py_ssize_t a = 2 * node + 1, b = a + 1
+    cdef double one = 1.0
+    memset(P, 0, m * r * sizeof(double))
+    for i in range(m):
+        row = i if is_leaf else <int> order[order_ptr[node] + i]
+        if i < r:
+            P[i * m + row] = 1.0
+        else:
+            for j in range(r):
+                P[j * m + row] = interp[interp_ptr[node] + (i - r) * r + j]
+    if not is_leaf:
+        ra, rb = <int> f.rank[a], <int> f.rank[b]
+        if ra > 0:
+            dtrmm(b"L", b"U", b"N", b"N", &ra, &r, &one, &R[f.t_ptr[a]], &ra, P, &m)
+        if rb > 0:
+            dtrmm(b"L", b"U", b"N", b"N", &rb, &r, &one, &R[f.t_ptr[b]], &rb, P + ra, &m)
+
+
+def solve(Factor f, const double[:, ::1] B, double[:, ::1] out, double[:, ::1] rows, int n_threads):
+    """out = (K + shift I)^-1 B.
+
+    Parameters
+    ----------
+    B, out : (n, k), in the user's order
+    rows : (n_rows, k), work space: the rows of each node
+    """
+    cdef Py_ssize_t level, j
+    cdef int k = <int> B.shape[1]
+    work_ = np.empty((n_threads, f.largest * k))
+    cdef double[:, ::1] work = work_
+    with nogil:
+        for level in range(f.depth, -1, -1):
+            for j in prange(<Py_ssize_t> 1 << level, num_threads=n_threads, schedule="dynamic"):
+                _forward(
+                    f, (1 << level) - 1 + j, level == f.depth, j, B, rows, &work[threadid(), 0])
+        for level in range(f.depth + 1):
+            for j in prange(<Py_ssize_t> 1 << level, num_threads=n_threads, schedule="dynamic"):
+                _backward(
+                    f, (1 << level) - 1 + j, level == f.depth, j, out, rows, &work[threadid(), 0])
+
+
+cdef void _turn(
+    Factor f, Py_ssize_t node, bint transposed, double* x, int k, double* work
+) noexcept nogil:
+    """x = Q^T x or Q x for the row-major rows of a node, (m, k)."""
+    cdef int m = <int> f.size[node], r = <int> f.rank[node]
+    cdef double one = 1.0, minus = -1.0, zero = 0.0
+    cdef double* V = &f.V[0] + f.v_ptr[node]
+    cdef double* T = &f.T[0] + f.t_ptr[node]
+    # Transposed: x^T, (k, m), column-major. work = x^T V, then times T (for Q^T) or T^T (for Q).
+    dgemm(b"N", b"N", &k, &r, &m, &one, x, &k, V, &m, &zero, work, &k)
+    dtrmm(b"R", b"U", b"N" if transposed else b"T", b"N", &k, &r, &one, T, &r, work, &k)
+    dgemm(b"N", b"T", &k, &m, &r, &minus, work, &k, V, &m, &one, x, &k)
+
+
+cdef void _forward(
+    Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, const double[:, ::1] B,
+    double[:, ::1] rows, double* work,
+) noexcept nogil:
+    cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, k = <int> rows.shape[1]
+    cdef Py_ssize_t i, parent
+    cdef double one = 1.0, minus = -1.0
+    cdef double* x
+    if m == 0 or k == 0:
+        return
+    x = &rows[f.row_ptr[node], 0]
+    if is_leaf:
+        for i in range(m):
+            memcpy(x + i * k, &B[f.permutation[f.leaf_bounds[leaf] + i], 0], k * sizeof(double))
+    if r > 0:
+        _turn(f, node, True, x, k, work)
+    if q > 0:  # y = L^-1 x_2, that is y^T L^T = x_2^T
+        dtrsm(b"R", b"L", b"T", b"N", &k, &q, &one, &f.L[f.l_ptr[node]], &q, x + r * k, &k)
+    if r == 0:
+        return
+    if q > 0:  # x_1 -= W^T y
+        dgemm(
+            b"N", b"N", &k, &r, &q, &minus, x + r * k, &k, &f.W[f.w_ptr[node]], &q, &one, x, &k)
+    parent = (node - 1) >> 1
+    i = f.row_ptr[parent] + (f.rank[node - 1] if node % 2 == 0 else 0)
+    memcpy(&rows[i, 0], x, r * k * sizeof(double))
+
+
+cdef void _backward(
+    Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, double[:, ::1] out,
+    double[:, ::1] rows, double* work,
+) noexcept nogil:
+    cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, k = <int> rows.shape[1]
+    cdef Py_ssize_t i, parent
+    cdef double one = 1.0, minus = -1.0
+    cdef double* x
+    if m == 0 or k == 0:
+        return
+    x = &rows[f.row_ptr[node], 0]
+    if r > 0:
+        parent = (node - 1) >> 1
+        i = f.row_ptr[parent] + (f.rank[node - 1] if node % 2 == 0 else 0)
+        memcpy(x, &rows[i, 0], r * k * sizeof(double))
+        if q > 0:  # y -= W x_1
+            dgemm(
+                b"N", b"T", &k, &q, &r, &minus, x, &k, &f.W[f.w_ptr[node]], &q, &one, x + r * k, &k)
+    if q > 0:
+        dtrsm(b"R", b"L", b"N", b"N", &k, &q, &one, &f.L[f.l_ptr[node]], &q, x + r * k, &k)
+    if r > 0:
+        _turn(f, node, False, x, k, work)
+    if is_leaf:
+        for i in range(m):
+            memcpy(&out[f.permutation[f.leaf_bounds[leaf] + i], 0], x + i * k, k * sizeof(double))
