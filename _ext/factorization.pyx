@@ -21,9 +21,7 @@ from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dsymm, dsyr2k, dsyrk, dtrmm, dtrsm
 from scipy.linalg.cython_lapack cimport dgeqrf, dlarft, dpotrf
 
-ctypedef fused real:
-    float
-    double
+from _blas cimport real
 
 
 cdef class Factor:

@@ -91,6 +91,11 @@ class ErrorCheck:
         return math.sqrt(self._weights @ self._exact[:, -1])
 
     @cached_property
+    def _squared_norms(self):
+        """Squared norm of K @ W for each vector, estimated."""
+        return self._weights @ np.square(self.product)
+
+    @cached_property
     def _exact(self):
         """The product, and as a last column the squared norm of each row."""
         W = self.W  # drawn here, not by the threads
@@ -118,11 +123,11 @@ class ErrorCheck:
             measures a product with as many other vectors will hardly find more.
         """
         squares = np.square(product - self.product)
-        errors, norms = self._weights @ squares, self._weights @ np.square(self.product)
+        errors = self._weights @ squares
         total = errors.mean()
         row_deviation = self._row_deviation(squares.mean(axis=1))
         # What chance has in this measurement, and what it will have in the ratio of the next one.
-        unlike = errors - total / self.norm**2 * norms
+        unlike = errors - total / self.norm**2 * self._squared_norms
         vector_deviation = math.hypot(errors.std(ddof=1), unlike.std(ddof=1)) / math.sqrt(
             len(errors)
         )

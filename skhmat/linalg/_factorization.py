@@ -246,8 +246,7 @@ def _factorize_hss(H, shift):
             *(s.order, s.order_ptr, n_threads),
         )
     if node >= 0:
-        block = factors.rest(node)
-        raise _not_definite(H, shift, np.tril(block), H._scale)
+        raise _not_definite(H, shift, factors.rest(node), H._scale)
     return factors
 
 
@@ -261,7 +260,7 @@ def _factorize_dense(H, shift):
         try:
             own[:] = scipy.linalg.cholesky(own, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
-            raise _not_definite(H, shift, np.tril(own), 1.0) from None
+            raise _not_definite(H, shift, own, 1.0) from None
         below = A[stop:, start:stop]
         below[:] = scipy.linalg.solve_triangular(own, below.T, lower=True, check_finite=False).T
         for first in range(stop, len(A), _PANEL):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from matrices import as_dense
 from sklearn.utils import Bunch
 
 from skhmat.datasets import _collection, _graphs, _kernels, load_matrix
 from skhmat.datasets._collection import FAMILIES
-from skhmat.linalg import KernelMatrix
 
 ONLINE = [*_kernels.DOWNLOADS, *_graphs.SUITESPARSE]
 OFFLINE = [name for name in FAMILIES if name not in ONLINE]
@@ -16,13 +16,6 @@ def legal_size(name, n):
     step, offset = FAMILIES[name].steps or (1, 0)
     n = round((n - offset) / step) * step + offset
     return min(n, FAMILIES[name].largest or n)
-
-
-def as_dense(K):
-    if isinstance(K, np.ndarray):
-        return K
-    every = np.arange(K.shape[0])
-    return K.toarray() if isinstance(K, KernelMatrix) else K(every, every)
 
 
 def test_names():

@@ -4,20 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from matrices import compress_recorded
+from matrices import as_dense, compress_recorded
 
 from skhmat.datasets import load_matrix
 from skhmat.linalg import KernelMatrix
 
 NAMES = [f"K{i:02d}" for i in range(1, 19)] + [f"G{i:02d}" for i in range(1, 6)]
 N = 2048
-
-
-def as_dense(K):
-    if isinstance(K, np.ndarray):
-        return K
-    every = np.arange(K.shape[0])
-    return K.toarray() if isinstance(K, KernelMatrix) else K(every, every)
 
 
 def distances(matrix):

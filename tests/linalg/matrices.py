@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 
-from skhmat.linalg import compress
+from skhmat.linalg import KernelMatrix, compress
 
 
 class Matrix(NamedTuple):
@@ -120,6 +120,14 @@ def make_matrix(name, n, seed=0):
         if array is not None:
             array.flags.writeable = False
     return matrix
+
+
+def as_dense(K):
+    """Return an array, a KernelMatrix or a callable as an array."""
+    if isinstance(K, np.ndarray):
+        return K
+    every = np.arange(K.shape[0])
+    return K.toarray() if isinstance(K, KernelMatrix) else K(every, every)
 
 
 def compress_recorded(K, **options):
