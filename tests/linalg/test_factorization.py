@@ -38,6 +38,11 @@ def definite_shift(H, part=1e-3):
     return max(part * eigenvalues[-1] - eigenvalues[0], 0.0)
 
 
+def assert_same(actual, expected, rtol):
+    """Compare in the norm: rounding in a solution is relative to its size, not to each entry."""
+    assert np.linalg.norm(actual - expected) <= rtol * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", NAMES)
 def test_solve_and_determinant(name, dtype, global_random_seed):
@@ -96,7 +101,7 @@ def test_scale(scale, leaf_size, global_random_seed):
     one = hss(dense, global_random_seed, leaf_size=leaf_size).factorize(0.1)
     scaled = hss(scale * dense, global_random_seed, leaf_size=leaf_size).factorize(0.1 * scale)
     b = np.ones(300)
-    np.testing.assert_allclose(scaled.solve(b) * scale, one.solve(b), rtol=1e-8)
+    assert_same(scaled.solve(b) * scale, one.solve(b), 1e-8)
     assert scaled.logdet() == pytest.approx(one.logdet() + 300 * np.log(scale), rel=1e-10)
 
 
@@ -106,9 +111,7 @@ def test_near_blocks_that_are_not_held(global_random_seed):
     computed = hss(KernelMatrix(X), global_random_seed, max_bytes=0)
     assert computed._structure.near is None
     b = np.ones(500)
-    np.testing.assert_allclose(
-        computed.factorize(0.1).solve(b), held.factorize(0.1).solve(b), rtol=1e-10
-    )
+    assert_same(computed.factorize(0.1).solve(b), held.factorize(0.1).solve(b), 1e-10)
 
 
 def test_threads_change_no_bit(global_random_seed):
