@@ -32,9 +32,11 @@ class ErrorCheck:
 
     Some rows, one from each of equal stretches of the tree order, are held back from compression.
     A row that must not be read is a row that compression may get wrong, so they speak only for
-    themselves; the others are represented by rows drawn with replacement, half of them uniformly,
-    half in favour of rows that are in few neighbour lists: sampling reaches these last, and a rare
-    bad row among them must not be overlooked (Hansen and Hurwitz, Ann. Math. Stat. 14, 1943).
+    themselves, and are no rows that much of K is in. The others are represented by rows drawn with
+    replacement (Hansen and Hurwitz, Ann. Math. Stat. 14, 1943): a third of them uniformly; a third
+    in favour of rows that are in few neighbour lists, because sampling reaches these last, and a
+    rare bad row among them must not be overlooked; and a third in proportion to the diagonal,
+    because few rows may have most of the norm.
 
     They are read when the first error is measured: where compression does not pay, never.
 
@@ -54,25 +56,23 @@ class ErrorCheck:
     held_out : ndarray of shape (n,), bool, or None
         Rows compression must not read; None where all rows are measured.
     mean_square : float
-        Mean over all rows of their squared norm, ||K||_F^2 / n, estimated from 256 uniform rows.
+        Mean over all rows of their squared norm, ||K||_F^2 / n, estimated from 256 rows.
     W : ndarray of shape (n, n_vectors)
         Standard normal, in tree order.
     """
 
     def __init__(self, entries, neighbors, rng, n_threads):
         n = entries.shape[0]
+        diagonal = entries.diagonal().astype(np.float64)
         if n <= _ALL_ROWS_BELOW:
             self.rows, self.held_out, self.n_own = np.arange(n), None, n
             self.chances = np.empty(0)
         else:
-            self._draw(n, neighbors, rng)
+            self._draw(diagonal, neighbors, rng)
         self._weights = np.ones(len(self.rows))
         self._weights[self.n_own :] = 1 / (self.chances * max(len(self.chances), 1))
         self._entries, self._rng, self._n_threads = entries, rng, n_threads
-        sized = np.sort(rng.choice(n, size=min(n, _N_SIZED), replace=False))
-        self.mean_square = self._over_columns(
-            sized, lambda block, _: self._row_squares(block)
-        ).mean()
+        self.mean_square = self._mean_square(diagonal, rng)
 
     @cached_property
     def W(self):
@@ -134,15 +134,28 @@ class ErrorCheck:
         room = _DEVIATIONS * math.hypot(row_deviation, vector_deviation)
         return math.sqrt(total) / self.norm, math.sqrt(total + room) / self.norm
 
-    def _draw(self, n, neighbors, rng):
-        edges = np.linspace(0, n, _N_HELD_OUT + 1).astype(np.intp)
-        own = rng.integers(edges[:-1], edges[1:]).astype(np.intp)
+    def _mean_square(self, diagonal, rng):
+        n = len(diagonal)
+        if n <= _N_SIZED:
+            rows, chances = np.arange(n), np.full(n, 1 / n)
+        else:
+            all_chances = 0.5 / n + 0.5 * diagonal / diagonal.sum()
+            rows = np.sort(_choose(all_chances, _N_SIZED, rng))
+            chances = all_chances[rows]
+        squares = self._over_columns(rows, lambda block, _: self._row_squares(block))
+        return (squares / chances).mean() / n
+
+    def _draw(self, diagonal, neighbors, rng):
+        n = len(diagonal)
+        own = _one_of_each_stretch(1 / diagonal, _N_HELD_OUT, rng)
         self.held_out = np.zeros(n, dtype=bool)
         self.held_out[own] = True
         rare = 1.0 / (1.0 + np.bincount(neighbors.ravel(), minlength=n))
-        rare[own] = 0.0
-        chances = 0.5 * rare / rare.sum() + 0.5 * ~self.held_out / (n - len(own))
-        drawn = rng.choice(n, size=_N_DRAWN, p=chances / chances.sum())
+        chances = np.zeros(n)
+        for weights in (np.ones(n), rare, diagonal):
+            allowed = np.where(self.held_out, 0.0, weights)
+            chances += allowed / (3 * allowed.sum())
+        drawn = _choose(chances, _N_DRAWN, rng)
         self.rows, self.n_own = np.concatenate([own, drawn]), len(own)
         self.chances = chances[drawn]
 
@@ -175,3 +188,16 @@ class ErrorCheck:
             for value in run_tasks(part, batch, n_threads if entries.thread_safe else 1):
                 total = total + value
         return total
+
+
+def _choose(chances, size, rng):
+    """Draw with replacement."""
+    return rng.choice(len(chances), size=size, p=chances / chances.sum())
+
+
+def _one_of_each_stretch(weights, n_stretches, rng):
+    """Draw a position from each of equal stretches, in proportion to the weights."""
+    edges = np.linspace(0, len(weights), n_stretches + 1).astype(np.intp)
+    total = np.concatenate([[0.0], np.cumsum(weights)])
+    at = total[edges[:-1]] + rng.random(n_stretches) * np.diff(total[edges])
+    return np.clip(np.searchsorted(total, at, side="right") - 1, edges[:-1], edges[1:] - 1)

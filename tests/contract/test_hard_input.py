@@ -36,6 +36,21 @@ def gaussian(X, bandwidth=1.0):
     return np.exp(-0.5 * cdist(X / bandwidth, X / bandwidth, "sqeuclidean"))
 
 
+# ---- large rows ----
+
+
+@pytest.mark.parametrize("distance", ["kernel", "angle"])
+def test_few_rows_have_nearly_all_of_the_norm(distance, rng):
+    """So large that not all rows are measured; the five must be found."""
+    n = 5000
+    scale = np.ones(n)
+    scale[rng.permutation(n)[:5]] = 1e3
+    dense = gaussian(rng.standard_normal((n, 3))) * scale[:, None] * scale
+    H = check(dense, dense, distance=distance, leaf_size=64)
+    error = relative_error(H, dense)
+    assert 2 * error / 3 <= H.error_estimate_ <= 3 * error / 2
+
+
 # ---- sizes ----
 
 

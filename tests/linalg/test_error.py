@@ -109,6 +109,24 @@ def test_an_error_in_one_direction_stays_under_the_upper_bound(n, global_random_
     assert np.mean(np.array(bounds) >= true) >= 0.9
 
 
+def test_few_rows_may_have_most_of_the_norm(global_random_seed):
+    """Five rows, a thousand times as large: uniform rows would know nothing of them."""
+    rng = np.random.default_rng(global_random_seed)
+    scale = np.ones(LARGE)
+    scale[rng.permutation(LARGE)[:5]] = 1e3
+    dense = low_rank(LARGE, global_random_seed) * scale[:, None] * scale
+    check, _ = check_of(dense, global_random_seed)
+    assert not check.held_out[scale > 1].any()
+    assert check.norm == pytest.approx(np.linalg.norm(dense), rel=0.2)
+    assert check.mean_square == pytest.approx(np.sum(dense**2) / LARGE, rel=0.3)
+    exact = dense @ check.W
+    relative = np.where(scale > 1, 1e-2, 1e-5)[:, None]
+    error, upper = check.measure((exact * (1 + relative))[check.rows])
+    true = np.linalg.norm(exact * relative) / np.linalg.norm(exact)
+    assert error == pytest.approx(true, rel=0.25)
+    assert true <= 1.1 * upper
+
+
 def test_estimate_is_right_on_average(global_random_seed):
     """The mean of the squared error over many draws of rows is the true one."""
     n = LARGE
