@@ -75,6 +75,18 @@ cdef class Plan:
         self.buffer_rows = max(2 * np.diff(leaf_bounds).max(), np.diff(order_ptr).max(), 1)
 
 
+def collect_charges(
+    Plan plan, const real[::1] interp, const real[:, ::1] W, Py_ssize_t first,
+    real[:, ::1] charges, real[:, ::1] buffers, int n_threads,
+):
+    """The pass up alone: charges of all skeletons for k columns of W.
+
+    Parameters are those of `multiply`.
+    """
+    with nogil:
+        _up(plan, interp, W, first, charges, buffers, n_threads)
+
+
 def multiply(
     Plan plan, const real[::1] interp, const real[::1] far, const real[::1] near,
     const real[:, ::1] W, Py_ssize_t first, real[:, ::1] out,
@@ -89,23 +101,11 @@ def multiply(
     charges, potentials : (n_skeletons, k), work space
     buffers : (n_threads, plan.buffer_rows * k), work space of each thread
     """
-    cdef Py_ssize_t level, j, cut = 0, base
+    cdef Py_ssize_t level, j, cut = _cut(plan, n_threads), base = (<Py_ssize_t> 1 << cut) - 1
     cdef bint has_near = near is not None
     cdef int k = <int> charges.shape[1], few = n_threads if k > _NARROW else 1
-    # A thread takes whole subtrees below the cut, so that it meets the others only twice on the way
-    # up and down; the levels above are shared out one by one, or not at all where there is little
-    # to do.
-    while cut < plan.depth and (1 << cut) < 4 * n_threads:
-        cut += 1
-    if n_threads == 1:
-        cut = 0
-    base = (<Py_ssize_t> 1 << cut) - 1
     with nogil:
-        for j in prange(base + 1, num_threads=n_threads, schedule="dynamic"):
-            _subtree_up(plan, cut, j, interp, W, first, charges, &buffers[threadid(), 0])
-        for level in range(cut - 1, 0, -1):
-            for j in prange(<Py_ssize_t> 1 << level, num_threads=few, schedule="dynamic"):
-                _node_up(plan, (1 << level) - 1 + j, interp, charges, &buffers[threadid(), 0])
+        _up(plan, interp, W, first, charges, buffers, n_threads)
         for j in prange(plan.rank.shape[0], num_threads=n_threads, schedule="dynamic"):
             _node_across(plan, j, far, charges, potentials, k)
         for level in range(1, cut):
@@ -115,6 +115,33 @@ def multiply(
             _subtree_down(
                 plan, cut, j, interp, near, has_near, W, first, potentials,
                 &buffers[threadid(), 0], out)
+
+
+cdef Py_ssize_t _cut(Plan plan, int n_threads) noexcept nogil:
+    """Level below which a thread takes whole subtrees.
+
+    So it meets the others only twice on the way up and down; the levels above are shared out one by
+    one, or not at all where there is little to do.
+    """
+    cdef Py_ssize_t cut = 0
+    if n_threads == 1:
+        return 0
+    while cut < plan.depth and (1 << cut) < 4 * n_threads:
+        cut += 1
+    return cut
+
+
+cdef void _up(
+    Plan plan, const real[::1] interp, const real[:, ::1] W, Py_ssize_t first,
+    real[:, ::1] charges, real[:, ::1] buffers, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t level, j, cut = _cut(plan, n_threads)
+    cdef int few = n_threads if charges.shape[1] > _NARROW else 1
+    for j in prange(<Py_ssize_t> 1 << cut, num_threads=n_threads, schedule="dynamic"):
+        _subtree_up(plan, cut, j, interp, W, first, charges, &buffers[threadid(), 0])
+    for level in range(cut - 1, 0, -1):
+        for j in prange(<Py_ssize_t> 1 << level, num_threads=few, schedule="dynamic"):
+            _node_up(plan, (1 << level) - 1 + j, interp, charges, &buffers[threadid(), 0])
 
 
 cdef void _subtree_up(

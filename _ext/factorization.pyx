@@ -19,7 +19,7 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dsymm, dsyr2k, dsyrk, dtrmm, dtrsm
-from scipy.linalg.cython_lapack cimport dgeqrf, dlarft, dpotrf
+from scipy.linalg.cython_lapack cimport dgeqrf, dlarft, dpotrf, dpotri
 
 from _blas cimport real
 
@@ -56,15 +56,16 @@ cdef class Factor:
 
 
 def factorize(
-    Factor f, double shift, const real[::1] near, const Py_ssize_t[::1] near_offset,
+    Factor f, const double[::1] shift, const real[::1] near, const Py_ssize_t[::1] near_offset,
     const real[::1] far, const Py_ssize_t[::1] far_offset, const unsigned char[::1] far_transposed,
     const real[::1] interp, const Py_ssize_t[::1] interp_ptr,
     const Py_ssize_t[::1] order, const Py_ssize_t[::1] order_ptr, int n_threads,
 ):
-    """Factorize K + shift I.
+    """Factorize K + diag(shift).
 
     Parameters
     ----------
+    shift : (n,), in the user's order
     near, near_offset : diagonal blocks of the leaves, and where that of each leaf begins
     far, far_offset, far_transposed : skeleton block of the children of each inner node
     interp, interp_ptr, order, order_ptr : as in `Plan`
@@ -97,7 +98,7 @@ def factorize(
 
 
 cdef unsigned char _node(
-    Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, double shift,
+    Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, const double[::1] shift,
     const real[::1] near, const Py_ssize_t[::1] near_offset,
     const real[::1] far, const Py_ssize_t[::1] far_offset, const unsigned char[::1] far_transposed,
     const real[::1] interp, const Py_ssize_t[::1] interp_ptr,
@@ -112,7 +113,7 @@ cdef unsigned char _node(
     cdef double* T
     cdef double* L
     cdef double* W
-    cdef double one = 1.0, minus = -1.0, zero = 0.0, minus_half = -0.5
+    cdef double one = 1.0, minus = -1.0
     cdef int lwork
     if m == 0:
         return 0
@@ -122,7 +123,7 @@ cdef unsigned char _node(
         for i in range(m * m):
             M[i] = near[near_offset[leaf] + i]
         for i in range(m):
-            M[i * m + i] += shift
+            M[i * m + i] += shift[f.permutation[f.leaf_bounds[leaf] + i]]
     else:
         _assemble[real](f, node, far, far_offset, far_transposed, S, R, M, Y)
     if r > 0:
@@ -138,12 +139,7 @@ cdef unsigned char _node(
             V[j * m + j] = 1.0
         memset(T, 0, r * r * sizeof(double))
         dlarft(b"F", b"C", &m, &r, V, &m, tau, T, &r)
-        # Q = I - V T V^T, so Q^T M Q = M - Z V^T - V Z^T with Y = M V, Z = Y T - V T^T V^T Y T / 2.
-        dsymm(b"L", b"L", &m, &r, &one, M, &m, V, &m, &zero, Y, &m)
-        dtrmm(b"R", b"U", b"N", b"N", &m, &r, &one, T, &r, Y, &m)
-        dgemm(b"T", b"N", &r, &r, &m, &one, V, &m, Y, &m, &zero, Y + m * m, &r)
-        dtrmm(b"L", b"U", b"T", b"N", &r, &r, &one, T, &r, Y + m * m, &r)
-        dgemm(b"N", b"N", &m, &r, &r, &minus_half, V, &m, Y + m * m, &r, &one, Y, &m)
+        _turned(m, r, True, M, V, T, Y)
         dsyr2k(b"L", b"N", &m, &r, &minus, Y, &m, V, &m, &one, M, &m)
     if q > 0:
         for j in range(q):
@@ -163,6 +159,25 @@ cdef unsigned char _node(
         if q > 0:
             dsyrk(b"L", b"T", &r, &q, &minus, W, &q, &one, &S[f.t_ptr[node]], &r)
     return 0
+
+
+cdef void _turned(
+    int m, int r, bint transposed, const double* M, const double* V, const double* T, double* Z,
+) noexcept nogil:
+    """Z, (m, r), with Q^T M Q = M - Z V^T - V Z^T, or the same for Q M Q^T if not transposed.
+
+    With Q = I - V T V^T and Y = M V, Z = Y T - V T^T V^T Y T / 2, or with T^T in place of T. The
+    lower triangle of M is read; Z has room for r^2 more.
+    """
+    cdef double one = 1.0, zero = 0.0, minus_half = -0.5
+    cdef char* right = b"N" if transposed else b"T"
+    cdef char* left = b"T" if transposed else b"N"
+    cdef double* C = Z + m * m
+    dsymm(b"L", b"L", &m, &r, &one, <double*> M, &m, <double*> V, &m, &zero, Z, &m)
+    dtrmm(b"R", b"U", right, b"N", &m, &r, &one, <double*> T, &r, Z, &m)
+    dgemm(b"T", b"N", &r, &r, &m, &one, <double*> V, &m, Z, &m, &zero, C, &r)
+    dtrmm(b"L", b"U", left, b"N", &r, &r, &one, <double*> T, &r, C, &r)
+    dgemm(b"N", b"N", &m, &r, &r, &minus_half, <double*> V, &m, C, &r, &one, Z, &m)
 
 
 cdef void _assemble(
@@ -215,6 +230,67 @@ cdef void _basis(
             dtrmm(b"L", b"U", b"N", b"N", &ra, &r, &one, &R[f.t_ptr[a]], &ra, P, &m)
         if rb > 0:
             dtrmm(b"L", b"U", b"N", b"N", &rb, &r, &one, &R[f.t_ptr[b]], &rb, P + ra, &m)
+
+
+def inverse_diagonal(Factor f, double[::1] out, int n_threads):
+    """out = diagonal of (K + shift I)^-1, (n,), in the user's order.
+
+    From the root to the leaves, as selected inversion does (Lin et al., ACM Trans. Math. Softw. 37,
+    2011). If G is the inverse in the rows that a node hands to its parent, then in all rows of the
+    node, turned by Q, it is [[G, .], [-X G, (L L^T)^-1 + X G X^T]] with X = L^-T W.
+    """
+    cdef Py_ssize_t level, j
+    G_ = np.empty(max(f.t_ptr[f.n_nodes], 1))
+    work_ = np.empty((n_threads, 3 * f.largest * f.largest))
+    cdef double[::1] G = G_
+    cdef double[:, ::1] work = work_
+    with nogil:
+        for level in range(f.depth + 1):
+            for j in prange(<Py_ssize_t> 1 << level, num_threads=n_threads, schedule="dynamic"):
+                _inverse_node(
+                    f, (1 << level) - 1 + j, level == f.depth, j, &G[0], out, &work[threadid(), 0])
+
+
+cdef void _inverse_node(
+    Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, double* G, double[::1] out,
+    double* work,
+) noexcept nogil:
+    cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, info = 0, i, j, ra, rb
+    cdef double* M = work
+    cdef double* Z = work + m * m
+    cdef double* M22 = M + r * m + r
+    cdef double* V = &f.V[0] + f.v_ptr[node]
+    cdef double* L = &f.L[0] + f.l_ptr[node]
+    cdef double one = 1.0, minus = -1.0, zero = 0.0, minus_half = -0.5, turned
+    if m == 0:
+        return
+    for j in range(r):
+        memcpy(M + j * m, G + f.t_ptr[node] + j * r, r * sizeof(double))
+    for j in range(q):
+        memcpy(M22 + j * m, L + j * q, q * sizeof(double))
+    if q > 0:
+        dpotri(b"L", &q, M22, &m, &info)
+    if q > 0 and r > 0:
+        memcpy(Z, &f.W[f.w_ptr[node]], q * r * sizeof(double))
+        dtrsm(b"L", b"L", b"T", b"N", &q, &r, &one, L, &q, Z, &q)
+        dsymm(b"R", b"L", &q, &r, &minus, M, &m, Z, &q, &zero, M + r, &m)
+        dsyr2k(b"L", b"N", &q, &r, &minus_half, M + r, &m, Z, &q, &one, M22, &m)
+    if r > 0:
+        _turned(m, r, False, M, V, &f.T[f.t_ptr[node]], Z)
+    if is_leaf:
+        for i in range(m):
+            turned = M[i * m + i]
+            for j in range(r):
+                turned = turned - 2.0 * Z[j * m + i] * V[j * m + i]
+            out[f.permutation[f.leaf_bounds[leaf] + i]] = turned
+        return
+    if r > 0:
+        dsyr2k(b"L", b"N", &m, &r, &minus, Z, &m, V, &m, &one, M, &m)
+    ra, rb = <int> f.rank[2 * node + 1], <int> f.rank[2 * node + 2]
+    for j in range(ra):
+        memcpy(G + f.t_ptr[2 * node + 1] + j * ra, M + j * m, ra * sizeof(double))
+    for j in range(rb):
+        memcpy(G + f.t_ptr[2 * node + 2] + j * rb, M + (ra + j) * m + ra, rb * sizeof(double))
 
 
 def solve(Factor f, const double[:, ::1] B, double[:, ::1] out, double[:, ::1] rows, int n_threads):

@@ -4,16 +4,28 @@ from ._compress import compress
 from ._eigsh import eigsh
 from ._factorization import Factorization
 from ._hierarchical import HierarchicalMatrix
+from ._inverse import inverse_diagonal, inverse_trace, logdet
 from ._io import from_file, load, to_file
 from ._kernel_matrix import KernelMatrix
+from ._pivoted_cholesky import CholeskyPreconditioner, PivotedCholesky, pivoted_cholesky
+from ._solve import SolveInfo
+from ._trace import Estimate
 
 __all__ = [
+    "CholeskyPreconditioner",
+    "Estimate",
     "Factorization",
     "HierarchicalMatrix",
     "KernelMatrix",
+    "PivotedCholesky",
+    "SolveInfo",
     "compress",
     "eigsh",
     "from_file",
+    "inverse_diagonal",
+    "inverse_trace",
     "load",
+    "logdet",
+    "pivoted_cholesky",
     "to_file",
 ]

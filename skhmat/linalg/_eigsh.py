@@ -1,15 +1,15 @@
 """`eigsh`: leading eigenpairs of symmetric operators by the implicitly restarted Lanczos method."""
 
 import inspect
-import operator
 import warnings
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, aslinearoperator
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence
 from scipy.sparse.linalg import eigsh as _arpack_eigsh
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+
+from ._checks import as_real_operator, check_integer
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 # Up to this size the whole matrix is decomposed: as fast as Lanczos, and without its special cases.
@@ -91,65 +91,21 @@ def eigsh(
     >>> bool(np.linalg.norm(residual) < 1e-10 * eigenvalues[-1])
     True
     """
-    A = _as_operator(A)
+    A = as_real_operator("A", A)
     n = A.shape[0]
-    k = _check_integer("k", k, 1)
+    k = check_integer("k", k, 1)
     if which not in _WHICH:
         raise ValueError(f"which is {which!r}; allowed are {', '.join(map(repr, _WHICH))}.")
     if not (np.isscalar(tol) and np.isreal(tol) and 0 <= tol < np.inf):
         raise ValueError(f"tol is {tol!r}; it must be a finite number of at least 0.")
-    maxiter = 10 * n if maxiter is None else _check_integer("maxiter", maxiter, 1)
+    maxiter = 10 * n if maxiter is None else check_integer("maxiter", maxiter, 1)
     v0 = _start_vector(v0, n, A.dtype, random_state)
     if k >= n or n <= _SMALL:
         pairs = _dense_pairs(A, min(k, n), which)
     else:
-        ncv = None if ncv is None else _check_integer("ncv", ncv, k + 1, n)
+        ncv = None if ncv is None else check_integer("ncv", ncv, k + 1, n)
         pairs = _lanczos_pairs(A, k, which, tol, v0, maxiter, ncv)
     return pairs if return_eigenvectors else pairs[0]
-
-
-def _as_operator(A):
-    """Return A as a real LinearOperator in floating point."""
-    if not isinstance(A, LinearOperator):
-        if not sparse.issparse(A) and not isinstance(A, np.ndarray) and hasattr(A, "__array__"):
-            A = np.asarray(A)
-        if not sparse.issparse(A) and not isinstance(A, (np.ndarray, list, tuple)):
-            raise TypeError(
-                f"A is a {type(A).__name__}; it must be an array, sparse matrix or LinearOperator."
-            )
-        A = A if sparse.issparse(A) else np.asarray(A)
-    if len(A.shape) != 2 or A.shape[0] != A.shape[1] or A.shape[0] < 1:
-        raise ValueError(f"A has shape {A.shape}; it must be square, shape (n, n), with n >= 1.")
-    dtype = np.dtype(A.dtype)
-    if dtype.kind not in "fiub":
-        raise ValueError(f"A has dtype {dtype}; it must hold real numbers.")
-    wanted = np.dtype(np.float32 if dtype in (np.float16, np.float32) else np.float64)
-    if isinstance(A, LinearOperator):
-        return A if dtype == wanted else _converted(A, wanted)
-    if not np.isfinite(A.data if sparse.issparse(A) else A).all():
-        raise ValueError("A contains NaN or infinity; all entries must be finite.")
-    return aslinearoperator(A.astype(wanted, copy=False))
-
-
-def _converted(A, dtype):
-    """Return an operator whose products have the dtype that ARPACK needs."""
-    return LinearOperator(
-        A.shape,
-        matvec=lambda x: A.matvec(x).astype(dtype, copy=False),
-        matmat=lambda X: A.matmat(X).astype(dtype, copy=False),
-        dtype=dtype,
-    )
-
-
-def _check_integer(name, value, low, high=None):
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = low - 1
-    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
-        allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} is {value!r}; it must be an integer {allowed}.")
-    return number
 
 
 def _start_vector(v0, n, dtype, random_state):

@@ -2,21 +2,19 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import scipy.linalg
-from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, aslinearoperator, onenormest
+from scipy.sparse.linalg import onenormest
 
 from .._ext import factorization as _core
-from ._kernel_matrix import KernelMatrix
+from ._checks import check_columns, check_shift, describe_shift
+from ._dense_factor import factorize_dense
+from ._operator import ShiftedOperator, SymmetricOperator
 from ._parallel import effective_n_threads, single_threaded_blas
 
 # Right-hand sides solved together.
 _CHUNK = 128
-# Columns of a dense matrix factorized at a time: threaded LAPACK is not safe for very large ones.
-_PANEL = 4096
 
 
 @dataclass(frozen=True)
@@ -87,28 +85,15 @@ class Factors:
         nodes = range(len(self.rank))
         return 2 * math.fsum(math.fsum(np.log(self.rest(node).diagonal())) for node in nodes)
 
-
-@dataclass(frozen=True)
-class DenseFactor:
-    """The Cholesky factor of a dense matrix, lower."""
-
-    L: np.ndarray
-
-    @property
-    def nbytes(self):
-        """Bytes of the factor."""
-        return self.L.nbytes
-
-    def solve(self, B, n_threads):
-        """Return (K + shift I)^-1 B."""
-        return scipy.linalg.cho_solve((self.L, True), B, check_finite=False)
-
-    def logdet(self):
-        """Return log det (K + shift I)."""
-        return 2 * math.fsum(np.log(self.L.diagonal()))
+    def inverse_diagonal(self, n_threads):
+        """Return the diagonal of (K + shift I)^-1."""
+        out = np.empty(len(self.permutation))
+        with single_threaded_blas():
+            _core.inverse_diagonal(self.core(), out, n_threads)
+        return out
 
 
-class Factorization(LinearOperator):
+class Factorization(SymmetricOperator):
     """The inverse of K + shift I as a linear operator; made by `HierarchicalMatrix.factorize`.
 
     A symmetric ULV factorization of the HSS format [1]_ [2]_: Householder reflections and Cholesky
@@ -120,7 +105,7 @@ class Factorization(LinearOperator):
     shape : tuple (n, n)
     dtype : dtype
         That of the matrix that was factorized.
-    shift : float
+    shift : float or ndarray of shape (n,)
     nbytes : int
         Bytes of the factors.
 
@@ -165,19 +150,24 @@ class Factorization(LinearOperator):
         ValueError
             `B` has another number of rows, or is not finite.
         """
-        B = np.asarray(B)
-        if B.ndim not in (1, 2) or len(B) != self.shape[0]:
-            n = self.shape[0]
-            raise ValueError(f"B has shape {B.shape}; allowed are ({n},) and ({n}, k).")
-        if B.dtype.kind not in "fiubc":
-            raise ValueError(f"B has dtype {B.dtype}; it must hold numbers.")
-        if not np.isfinite(B).all():
-            raise ValueError("B contains NaN or infinity; all entries must be finite.")
-        return self._matmat(B.reshape(len(B), -1)).reshape(B.shape)
+        columns = check_columns("B", B, self.shape[0])
+        return self._matmat(columns).reshape(np.shape(B))
 
     def logdet(self):
         """Return the logarithm of the determinant of K + shift I."""
         return self._factors.logdet() - self.shape[0] * math.log(self._scale)
+
+    def inverse_diagonal(self):
+        """Return the diagonal of (K + shift I)^-1, to the accuracy of a solve.
+
+        As cheap as the factorization: no column of the inverse is computed.
+
+        Returns
+        -------
+        diagonal : ndarray of shape (n,), float64
+        """
+        n_threads = effective_n_threads(self._matrix._n_jobs)
+        return self._factors.inverse_diagonal(n_threads) * self._scale
 
     def condition_estimate(self):
         """Estimate the condition number of K + shift I in the 1-norm.
@@ -188,48 +178,59 @@ class Factorization(LinearOperator):
             A lower bound, mostly within a factor of 3 (Higham and Tisseur, SIAM J. Matrix Anal.
             Appl. 21, 2000).
         """
-        identity = aslinearoperator(sparse.identity(self.shape[0], dtype=self.dtype))
-        shifted = aslinearoperator(self._matrix) + self.shift * identity
-        return float(onenormest(shifted) * onenormest(self))
+        return float(onenormest(ShiftedOperator(self._matrix, self.shift)) * onenormest(self))
 
     def __repr__(self):
         n = self.shape[0]
         size = f"{n}x{n} Factorization of {self.dtype}"
         return f"<{size}: shift {self.shift:.3g}, {self.nbytes / 1e6:.3g} MB>"
 
-    def _adjoint(self):
-        return self
-
-    def _transpose(self):
-        return self
-
-    def _matvec(self, x):
-        return self._matmat(np.asarray(x).reshape(-1, 1)).ravel()
-
-    def _matmat(self, B):
-        B = np.asarray(B)
-        if B.dtype.kind == "c":
-            return self._matmat(B.real) + 1j * self._matmat(B.imag)
-        dtype = np.result_type(self.dtype, B.dtype)
+    def _multiply(self, B):
         n_threads = effective_n_threads(self._matrix._n_jobs)
         solution = self._factors.solve(np.ascontiguousarray(B, dtype=np.float64), n_threads)
-        solution *= self._scale
-        return solution.astype(dtype, copy=False)
+        return solution * self._scale
 
 
-def factorize(H, shift=0.0):
-    """Factorize H + shift I; see `HierarchicalMatrix.factorize`."""
-    if not isinstance(shift, Real) or not math.isfinite(shift):
-        raise ValueError(f"shift is {shift!r}; allowed is a finite number.")
-    shift = float(shift)
+class NotDefiniteError(np.linalg.LinAlgError):
+    """K + shift I is not positive definite.
+
+    Attributes
+    ----------
+    eigenvalue : float
+        Of a block that is left after elimination: at most 0 but for rounding.
+    """
+
+    def __init__(self, H, shift, left, scale):
+        eigenvalues = scipy.linalg.eigvalsh(left, lower=True, subset_by_index=[0, 0])
+        self.eigenvalue = float(eigenvalues[0]) / scale
+        super().__init__(
+            f"K + shift I is not positive definite: with shift={describe_shift(shift)} a block of "
+            f"{len(left)} rows that is left after elimination has the eigenvalue "
+            f"{self.eigenvalue:.3g}. Raise shift by more than {abs(self.eigenvalue):.2g}, or "
+            f"compress with a smaller rtol (now {H.report_.rtol:.0e})."
+        )
+
+
+def is_hss(H):
+    """Tell whether a matrix is held in the HSS format, with near pairs on the diagonal only."""
+    s = H._structure
+    return s is not None and len(s.near_leaf) == len(s.leaf_bounds) - 1
+
+
+def factorize(H, shift=0.0, dense_dtype=np.float64):
+    """Factorize H + shift I; see `HierarchicalMatrix.factorize`.
+
+    `dense_dtype` is that of the factor where the exact matrix is held.
+    """
+    shift = check_shift(shift, H.shape[0])
     if H.is_dense:
-        return Factorization(H, _factorize_dense(H, shift), shift, 1.0)
-    if len(H._structure.near_leaf) > len(H._structure.leaf_bounds) - 1:
+        return _factorize_dense(H, shift, dense_dtype)
+    if not is_hss(H):
         raise ValueError(
             "budget was not 0: the matrix has near pairs off the diagonal (FMM format), and only "
             "the HSS format can be factorized. Use compress(..., budget=0)."
         )
-    return Factorization(H, _factorize_hss(H, shift), shift, H._scale)
+    return _factorize_hss(H, shift)
 
 
 def _factorize_hss(H, shift):
@@ -241,46 +242,21 @@ def _factorize_hss(H, shift):
     n_threads = effective_n_threads(H._n_jobs)
     with single_threaded_blas():
         node = _core.factorize(
-            *(factors.core(), shift * H._scale, near, near_offset),
+            *(factors.core(), np.full(H.shape[0], H._scale * shift), near, near_offset),
             *(s.far, s.far_offset[pair], s.far_transposed[pair], s.interp, s.interp_ptr),
             *(s.order, s.order_ptr, n_threads),
         )
     if node >= 0:
-        raise _not_definite(H, shift, factors.rest(node), H._scale)
-    return factors
+        raise NotDefiniteError(H, shift, factors.rest(node), H._scale)
+    return Factorization(H, factors, shift, H._scale)
 
 
-def _factorize_dense(H, shift):
-    """Cholesky, panel by panel."""
-    A = _as_float64(H._exact)
-    A[np.diag_indices_from(A)] += shift
-    for start in range(0, len(A), _PANEL):
-        stop = min(start + _PANEL, len(A))
-        own = A[start:stop, start:stop]
-        try:
-            own[:] = scipy.linalg.cholesky(own, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            raise _not_definite(H, shift, own, 1.0) from None
-        below = A[stop:, start:stop]
-        below[:] = scipy.linalg.solve_triangular(own, below.T, lower=True, check_finite=False).T
-        for first in range(stop, len(A), _PANEL):
-            last = min(first + _PANEL, len(A))
-            A[first:, first:last] -= A[first:, start:stop] @ A[first:last, start:stop].T
-    return DenseFactor(A)
-
-
-def _as_float64(exact):
-    if isinstance(exact, KernelMatrix):
-        return exact.toarray().astype(np.float64, copy=False)
-    return np.array(exact.array, dtype=np.float64, order="C")
-
-
-def _not_definite(H, shift, lower, scale):
-    """Return the error that says by how much definiteness is missed."""
-    smallest = scipy.linalg.eigvalsh(lower, lower=True, subset_by_index=[0, 0])[0] / scale
-    return np.linalg.LinAlgError(
-        f"K + shift I is not positive definite: with shift={shift:.3g} a block of {len(lower)} "
-        f"rows that is left after elimination has the eigenvalue {smallest:.3g}. Raise shift by "
-        f"more than {abs(smallest):.2g}, or compress with a smaller rtol (now "
-        f"{H.report_.rtol:.0e})."
-    )
+def _factorize_dense(H, shift, dtype):
+    n_threads = effective_n_threads(H._n_jobs)
+    # A power of two, so that nothing is rounded, and nothing overflows in float32.
+    scale = math.ldexp(1.0, -math.frexp(float(np.max(H.diagonal() + shift)))[1])
+    shifts = np.full(H.shape[0], shift)
+    factor, left = factorize_dense(H._entries, shifts, scale, dtype, n_threads)
+    if factor is None:
+        raise NotDefiniteError(H, shift, left, scale)
+    return Factorization(H, factor, shift, scale)

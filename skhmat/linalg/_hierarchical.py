@@ -6,11 +6,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
 from .._ext import evaluation as _core
 from ._entries import ArraySource, CallableSource, Entries
 from ._kernel_matrix import KernelMatrix
+from ._operator import SymmetricOperator
 from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 
 # Right-hand sides that go through the passes together: wide enough for GEMM, so few that the rows
@@ -112,7 +112,7 @@ class Report:
     reason_dense: str = ""
 
 
-class HierarchicalMatrix(LinearOperator):
+class HierarchicalMatrix(SymmetricOperator):
     """A symmetric positive definite matrix, compressed; made by `compress`.
 
     With near pairs only on the diagonal the format is HSS, otherwise that of the fast multipole
@@ -152,16 +152,19 @@ class HierarchicalMatrix(LinearOperator):
         self.report_ = report
         self._plan = None if structure is None else structure.plan()
         self._kept_work = []
+        self._hss = None  # another compression, a preconditioner
 
     def __getstate__(self):
         # SciPy from 1.18 on, and Python from 3.11 on, have something of their own to say here.
         inherited = getattr(super(), "__getstate__", None)
         state = dict(self.__dict__ if inherited is None else inherited())
-        state["_plan"] = None
+        state["_plan"] = state["_hss"] = None
         state["_kept_work"] = []
         if self._structure is not None and self._structure.near is not None:
-            # The blocks are all here, so the matrix itself is not needed any more.
-            state["_entries"] = None
+            # The blocks are all here, so the matrix itself is not needed; points are, for new ones.
+            source = None if self._entries is None else self._entries.source
+            if not isinstance(source, KernelMatrix) or callable(source.kernel):
+                state["_entries"] = None
         return state
 
     def __setstate__(self, state):
@@ -225,7 +228,7 @@ class HierarchicalMatrix(LinearOperator):
 
         Parameters
         ----------
-        shift : float, default=0.0
+        shift : float or ndarray of shape (n,), default=0.0
             Added to the diagonal.
 
         Returns
@@ -254,6 +257,143 @@ class HierarchicalMatrix(LinearOperator):
         from ._factorization import factorize
 
         return factorize(self, shift)
+
+    def solve(
+        self,
+        b,
+        shift=0.0,
+        rtol=None,
+        maxiter=None,
+        *,
+        solver="auto",
+        preconditioner="auto",
+        operator=None,
+        random_state=None,
+        return_info=False,
+    ):
+        """Solve (K + shift I) x = b.
+
+        In the HSS format (``compress(..., budget=0)``) directly, by a factorization. Otherwise, or
+        where `operator` is given, by conjugate gradients that are preconditioned by one: right-hand
+        sides have Krylov spaces of their own and share the products.
+
+        Parameters
+        ----------
+        b : array-like of shape (n,) or (n, k)
+        shift : float or ndarray of shape (n,), default=0.0
+            Added to the diagonal.
+        rtol : float, default=None
+            Largest relative residual ||b - (K + shift I) x|| / ||b|| of each right-hand side after
+            an iteration. None means 1e-8, in float32, whose rounding allows no more, 1e-5.
+        maxiter : int, default=None
+            Most iterations; None means 1000.
+        solver : {"auto", "direct", "cg", "minres"}, default="auto"
+            "minres" is for matrices that are not definite.
+        preconditioner : {"auto", "hierarchical", "cholesky", None} or operator, default="auto"
+            "hierarchical" is the factorization of this matrix, or, where it is held in another
+            format, of a rough compression to the HSS format; its shift is raised until it is
+            definite. "cholesky" is a randomly pivoted Cholesky factor of low rank, for smooth
+            kernels. "auto" is "hierarchical" where that can be had, else "cholesky" if there is a
+            shift. A LinearOperator is an approximate inverse, symmetric and positive definite.
+        operator : LinearOperator, array or sparse matrix of shape (n, n), default=None
+            Iterate on this matrix in the place of the compressed one: with the exact
+            `KernelMatrix`, x solves the exact system.
+        random_state : int, RandomState or None, default=None
+            Draws the pivots of "cholesky".
+        return_info : bool, default=False
+            Whether to return a `SolveInfo`, too.
+
+        Returns
+        -------
+        x : ndarray of the shape of b
+            Of the common dtype of b and the matrix, computed in float64.
+        info : SolveInfo
+            Residuals, iterations and the way taken; only with `return_info`.
+
+        Raises
+        ------
+        ValueError
+            A parameter is out of its range, or `b` has another length or is not finite.
+        numpy.linalg.LinAlgError
+            The matrix is not positive definite and solver is not "minres".
+
+        Warns
+        -----
+        ConvergenceWarning
+            An iteration missed `rtol`; the message has the residual that was reached.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skhmat.linalg import KernelMatrix, compress
+        >>> K = KernelMatrix(np.random.default_rng(0).standard_normal((3000, 3)))
+        >>> H = compress(K, rtol=1e-3, budget=0, random_state=0)
+        >>> b = np.ones(3000)
+        >>> x, info = H.solve(b, shift=0.1, operator=K, return_info=True)
+        >>> bool(np.linalg.norm(K @ x + 0.1 * x - b) < 1e-8 * np.linalg.norm(b))
+        True
+        """
+        from ._solve import solve
+
+        return solve(
+            *(self, b, shift, rtol, maxiter),
+            solver=solver,
+            preconditioner=preconditioner,
+            operator=operator,
+            random_state=random_state,
+            return_info=return_info,
+        )
+
+    def evaluate(self, X_new, weights, return_error=False):
+        """Sum the kernel over the points at new points: K(X_new, X) @ weights.
+
+        Only for a compressed `KernelMatrix`. Near points are summed up one by one, far ones through
+        their skeletons; where the matrix is held as it is, all one by one. The result for a point
+        does not depend on which others it comes with.
+
+        Parameters
+        ----------
+        X_new : array-like of shape (n_new, n_features)
+        weights : array-like of shape (n,) or (n, k)
+        return_error : bool, default=False
+            Whether to return the measured error, too.
+
+        Returns
+        -------
+        sums : ndarray of shape (n_new,) or (n_new, k)
+            Of the matrix' dtype.
+        error : float
+            Relative error of `sums` in the Frobenius norm, measured on up to 256 of them;
+            only with `return_error`.
+
+        Raises
+        ------
+        TypeError
+            The matrix was not compressed from a KernelMatrix, or was loaded from a file.
+        ValueError
+            `X_new` has another number of features or is not finite, or `weights` another length.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The error is larger than the promise `rtol` of `compress`, because the new points are
+            unlike those of the matrix, or because the terms of the sums cancel.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skhmat.linalg import KernelMatrix, compress
+        >>> rng = np.random.default_rng(0)
+        >>> K = KernelMatrix(rng.standard_normal((5000, 3)), bandwidth=2.0)
+        >>> H = compress(K, rtol=1e-3, random_state=0)
+        >>> X_new = rng.standard_normal((100, 3))
+        >>> sums, error = H.evaluate(X_new, np.ones(5000), return_error=True)
+        >>> error <= 1e-3
+        True
+        """
+        from ._treecode import evaluate
+
+        return evaluate(self, X_new, weights, return_error)
 
     def save(self, path):
         """Save as one uncompressed .npz file; see `skhmat.linalg.load`.
@@ -335,27 +475,14 @@ class HierarchicalMatrix(LinearOperator):
         own = np.repeat(np.arange(len(sizes)), np.diff(s.near_ptr)) == s.near_leaf
         return s.near, s.near_offset[own]
 
-    def _adjoint(self):
-        return self
-
-    def _transpose(self):
-        return self
-
-    def _matvec(self, x):
-        return self._matmat(np.asarray(x).reshape(-1, 1)).ravel()
-
-    def _matmat(self, W):
-        W = np.asarray(W)
-        if W.dtype.kind == "c":
-            return self._matmat(W.real) + 1j * self._matmat(W.imag)
-        dtype = np.result_type(self.dtype, W.dtype)
+    def _multiply(self, W):
         W = np.ascontiguousarray(W, dtype=self.dtype)
         if self.is_dense:
-            return _exact_product(self._exact, W, self._n_jobs).astype(dtype, copy=False)
+            return _exact_product(self._exact, W, self._n_jobs)
         out = self._product_at_scale(W)
         if self._scale != 1.0:
             out /= self.dtype.type(self._scale)
-        return out.astype(dtype, copy=False)
+        return out
 
     def _product_at_scale(self, W):
         """Return the product in the scale of the entries held, where nothing overflows."""

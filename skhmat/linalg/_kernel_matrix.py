@@ -1,31 +1,34 @@
 """KernelMatrix: points and a kernel as an exact, lazy linear operator."""
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
 from .._ext import kernels as _core
+from ._checks import check_columns
 from ._kernels import KERNELS, check_kernel, check_parameter, core_parameters
+from ._operator import SymmetricOperator
 from ._parallel import effective_n_threads, single_threaded_blas
 
 _PROBE = 5  # points on which a callable is tried out at construction
 _TILE = 1024  # rows and columns handed to a callable at once
 
 
-def _check_points(X):
-    """Return X as a C-contiguous float32 or float64 array, without a copy where it is one."""
+def _check_points(name, X):
+    """Return points as C-contiguous float32 or float64, without a copy where they are that."""
     X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(
-            f"X must be 2-dimensional, (n_samples, n_features), got {X.ndim} dimension(s)"
+            f"{name} must be 2-dimensional, (n_samples, n_features), got {X.ndim} dimension(s)"
         )
     if 0 in X.shape:
-        raise ValueError(f"X must have at least one sample and one feature, got shape {X.shape}")
+        raise ValueError(
+            f"{name} must have at least one sample and one feature, got shape {X.shape}"
+        )
     if X.dtype.kind not in "fiub":
-        raise ValueError(f"X must hold real numbers, got dtype {X.dtype}")
+        raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}")
     single = X.dtype.newbyteorder("=") == np.float32
     X = np.ascontiguousarray(X, dtype=np.float32 if single else np.float64)
     if not _all_finite(X):
-        raise ValueError("X must be finite, got NaN or infinity")
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
     return X
 
 
@@ -35,7 +38,7 @@ def _all_finite(X):
     return all(np.isfinite(X[i : i + step]).all() for i in range(0, len(X), step))
 
 
-class KernelMatrix(LinearOperator):
+class KernelMatrix(SymmetricOperator):
     """The matrix k(x_i, x_j) of a kernel on points: exact, symmetric, never stored.
 
     Entries are computed when they are needed, so memory is proportional to the number of points.
@@ -144,7 +147,7 @@ class KernelMatrix(LinearOperator):
         check_parameter("coef0", coef0)
         check_parameter("degree", degree)
         effective_n_threads(n_jobs)  # raises where it is not allowed
-        self.X = _check_points(X)
+        self.X = _check_points("X", X)
         self.kernel = kernel
         self.bandwidth = bandwidth
         self.alpha = alpha
@@ -216,6 +219,29 @@ class KernelMatrix(LinearOperator):
         out = np.empty(self.shape, dtype=self.dtype)
         return self._fill(every, every, out, effective_n_threads(self.n_jobs))
 
+    def evaluate(self, X_new, weights):
+        """Sum the kernel over the points at new points, exactly: K(X_new, X) @ weights.
+
+        Parameters
+        ----------
+        X_new : array-like of shape (n_new, n_features)
+        weights : array-like of shape (n_samples,) or (n_samples, k)
+
+        Returns
+        -------
+        sums : ndarray of shape (n_new,) or (n_new, k)
+            Of the matrix' dtype.
+
+        Raises
+        ------
+        ValueError
+            `X_new` has another number of features or is not finite, or `weights` another length.
+        """
+        X_new = self._check_new(X_new)
+        W = check_columns("weights", weights, len(self.X), real=True)
+        sums = self._sums(X_new, self.X, W, effective_n_threads(self.n_jobs))
+        return sums.reshape(len(X_new), *np.shape(weights)[1:])
+
     def permuted(self, perm):
         """Return the same kernel on the points ``X[perm]``.
 
@@ -254,50 +280,34 @@ class KernelMatrix(LinearOperator):
         n = len(self.X)
         return f"<{n}x{n} {type(self).__name__} of {self.dtype}: {text}>"
 
-    # ---- LinearOperator ----
-
-    def _matvec(self, x):
-        """Multiply by one vector, of shape (n,) or (n, 1)."""
-        return self._matmat(x.reshape(-1, 1)).reshape(x.shape)
-
-    def _matmat(self, W):
-        """Multiply by the columns of W, computed in the matrix' dtype."""
-        W = np.asarray(W)
-        dtype = np.result_type(self.dtype, W.dtype)
-        if W.dtype.kind == "c":
-            product = self._multiply(np.hstack([W.real, W.imag]))
-            k = W.shape[1]
-            return (product[:, :k] + 1j * product[:, k:]).astype(dtype, copy=False)
-        return self._multiply(W).astype(dtype, copy=False)
-
-    def _adjoint(self):
-        """Return the transpose: the matrix is symmetric."""
-        return self
-
-    def _transpose(self):
-        """Return the transpose: the matrix is symmetric."""
-        return self
-
-    # ---- private ----
-
     def _multiply(self, W):
-        """Multiply by a real W."""
+        return self._sums(self.X, self.X, W, effective_n_threads(self.n_jobs))
+
+    def _check_new(self, X_new):
+        """Return new points as a C-contiguous array of the dtype of the points."""
+        X_new = _check_points("X_new", X_new)
+        n_features = self.X.shape[1]
+        if X_new.shape[1] != n_features:
+            raise ValueError(f"X_new has {X_new.shape[1]} features; the points have {n_features}.")
+        return X_new.astype(self.X.dtype, copy=False)
+
+    def _sums(self, A, B, W, n_threads):
+        """Return k(A, B) @ W for points A and B."""
         W = np.ascontiguousarray(W, dtype=self.dtype)
         if callable(self.kernel):
-            return self._multiply_called(W)
-        out = np.empty(W.shape, dtype=self.dtype)
+            return self._sums_called(A, B, W)
+        out = np.empty((len(A), W.shape[1]), dtype=self.dtype)
         kernel_id = KERNELS[self.kernel].id
-        n_threads = effective_n_threads(self.n_jobs)
         with single_threaded_blas():
-            _core.kernel_matmat(self.X, self.X, W, kernel_id, self._core_parameters, out, n_threads)
+            _core.kernel_matmat(A, B, W, kernel_id, self._core_parameters, out, n_threads)
         return out
 
-    def _multiply_called(self, W):
-        """Multiply by W with a callable kernel, tile by tile, summed up in float64."""
-        out = np.zeros(W.shape)
-        for i in range(0, len(W), _TILE):
-            for j in range(0, len(W), _TILE):
-                points = self.X[i : i + _TILE].copy(), self.X[j : j + _TILE].copy()
+    def _sums_called(self, A, B, W):
+        """Do the same with a callable kernel, tile by tile, summed up in float64."""
+        out = np.zeros((len(A), W.shape[1]))
+        for i in range(0, len(A), _TILE):
+            for j in range(0, len(B), _TILE):
+                points = A[i : i + _TILE].copy(), B[j : j + _TILE].copy()
                 out[i : i + _TILE] += self._call(*points) @ W[j : j + _TILE]
         return out.astype(self.dtype, copy=False)
 

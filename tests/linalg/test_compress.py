@@ -187,10 +187,12 @@ def test_numbers_of_numpy(integer, points):
 
 
 def test_pickle_does_not_carry_what_is_not_needed(points):
-    H = small(KernelMatrix(points))
-    assert H.__getstate__()["_entries"] is None
-    again = small(KernelMatrix(points), max_bytes=0)
-    assert again.__getstate__()["_entries"] is not None
+    K = KernelMatrix(points)
+    in_python = KernelMatrix(points, lambda A, B: np.exp(-cdist(A, B)))
+    assert small(K.toarray()).__getstate__()["_entries"] is None
+    assert small(in_python, rtol=1e-2).__getstate__()["_entries"] is None
+    assert small(K).__getstate__()["_entries"] is not None  # points, for new ones
+    assert small(K.toarray(), max_bytes=0).__getstate__()["_entries"] is not None
 
 
 @pytest.mark.parametrize(("verbose", "lines"), [(0, False), (1, True), (2, True)])

@@ -1,0 +1,88 @@
+"""Checks of what the user gives, the same for all functions."""
+
+import math
+import operator
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+
+def check_integer(name, value, low, high=None):
+    """Return an integer from low to high; anything else raises ValueError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
+        allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} is {value!r}; it must be an integer {allowed}.")
+    return number
+
+
+def check_shift(shift, n):
+    """Return the shift as a float, or as an array if it has an entry for each row."""
+    if isinstance(shift, Real) and math.isfinite(shift):
+        return float(shift)
+    if isinstance(shift, np.ndarray) and shift.shape == (n,) and shift.dtype.kind in "fiub":
+        if not np.isfinite(shift).all():
+            raise ValueError("shift contains NaN or infinity; all entries must be finite.")
+        return shift.astype(np.float64)
+    given = f"an array of shape {shift.shape}" if isinstance(shift, np.ndarray) else repr(shift)
+    raise ValueError(f"shift is {given}; allowed is a finite number or an array of shape ({n},).")
+
+
+def describe_shift(shift):
+    """Return the shift as text."""
+    if isinstance(shift, np.ndarray):
+        return f"{shift.min():.3g} to {shift.max():.3g}"
+    return f"{shift:.3g}"
+
+
+def check_columns(name, B, n, real=False):
+    """Return (n,) or (n, k) finite numbers as an array of shape (n, k)."""
+    B = np.asarray(B)
+    if B.ndim not in (1, 2) or len(B) != n:
+        raise ValueError(f"{name} has shape {B.shape}; allowed are ({n},) and ({n}, k).")
+    if B.dtype.kind not in ("fiub" if real else "fiubc"):
+        kind = "real numbers" if real else "numbers"
+        raise ValueError(f"{name} has dtype {B.dtype}; it must hold {kind}.")
+    if not np.isfinite(B).all():
+        raise ValueError(f"{name} contains NaN or infinity; all entries must be finite.")
+    return B.reshape(n, -1)
+
+
+def as_real_operator(name, A):
+    """Return what vectors can be multiplied with as a real LinearOperator in floating point."""
+    if not isinstance(A, LinearOperator):
+        if not sparse.issparse(A) and not isinstance(A, np.ndarray) and hasattr(A, "__array__"):
+            A = np.asarray(A)
+        if not sparse.issparse(A) and not isinstance(A, (np.ndarray, list, tuple)):
+            kind = type(A).__name__
+            raise TypeError(
+                f"{name} is a {kind}; it must be an array, sparse matrix or LinearOperator."
+            )
+        A = A if sparse.issparse(A) else np.asarray(A)
+    if len(A.shape) != 2 or A.shape[0] != A.shape[1] or A.shape[0] < 1:
+        given = f"{name} has shape {A.shape}"
+        raise ValueError(f"{given}; it must be square, shape (n, n), with n >= 1.")
+    dtype = np.dtype(A.dtype)
+    if dtype.kind not in "fiub":
+        raise ValueError(f"{name} has dtype {dtype}; it must hold real numbers.")
+    wanted = np.dtype(np.float32 if dtype in (np.float16, np.float32) else np.float64)
+    if isinstance(A, LinearOperator):
+        return A if dtype == wanted else _converted(A, wanted)
+    if not np.isfinite(A.data if sparse.issparse(A) else A).all():
+        raise ValueError(f"{name} contains NaN or infinity; all entries must be finite.")
+    return aslinearoperator(A.astype(wanted, copy=False))
+
+
+def _converted(A, dtype):
+    """Return an operator whose products have a dtype that LAPACK and ARPACK know."""
+    return LinearOperator(
+        A.shape,
+        matvec=lambda x: A.matvec(x).astype(dtype, copy=False),
+        matmat=lambda X: A.matmat(X).astype(dtype, copy=False),
+        dtype=dtype,
+    )

@@ -1,0 +1,165 @@
+"""Log-determinant, and trace and diagonal of the inverse: direct where possible, else estimated."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ._checks import as_real_operator, check_shift
+from ._hierarchical import HierarchicalMatrix
+from ._krylov import IndefiniteError, conjugate_gradients, solve_iteratively
+from ._operator import ShiftedOperator
+from ._solve import can_factorize, make_preconditioner, not_definite
+from ._trace import Estimate, estimate_diagonal, estimate_logdet, xtrace
+
+# A solve is this much more accurate than the estimate that is made with it.
+_SOLVE_PART = 1e-2
+_MAX_ITERATIONS = 1000
+
+
+def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False):
+    """Compute the logarithm of the determinant of A + shift I.
+
+    Of a `HierarchicalMatrix` in the HSS format (``compress(..., budget=0)``), and of one that is
+    held as it is and not large, by a factorization, to rounding. Of other matrices it is estimated:
+    the trace of the logarithm, by XTrace [1]_ and the Lanczos method.
+
+    Parameters
+    ----------
+    A : HierarchicalMatrix, LinearOperator, array or sparse matrix of shape (n, n)
+        Real, symmetric and, with the shift, positive definite.
+    shift : float or ndarray of shape (n,), default=0.0
+        Added to the diagonal.
+    rtol : float, default=1e-2
+        Wanted standard error of an estimate, relative to the value or to n, the larger of both.
+    max_products : int, default=512
+        Most random vectors of an estimate; up to n = max_products there is nothing random about it.
+    random_state : int, RandomState or None, default=None
+        Draws the random vectors.
+    return_info : bool, default=False
+        Whether to return the `Estimate` with its standard error, 0 for a direct result.
+
+    Returns
+    -------
+    value : float
+    info : Estimate
+        Only with `return_info`.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        A + shift I is not positive definite, as far as that was noticed.
+
+    Warns
+    -----
+    ConvergenceWarning
+        An estimate missed `rtol`; the message has the standard error.
+
+    References
+    ----------
+    .. [1] E. N. Epperly, J. A. Tropp, R. J. Webber. XTrace: making the most of every sample in
+       stochastic trace estimation. SIAM J. Matrix Anal. Appl. 45, 2024. arXiv:2301.07825.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skhmat.linalg import KernelMatrix, compress, logdet
+    >>> K = KernelMatrix(np.random.default_rng(0).standard_normal((2000, 2)))
+    >>> value = logdet(compress(K, rtol=1e-6, budget=0, random_state=0), shift=1.0)
+    >>> expected = np.linalg.slogdet(K.toarray() + np.eye(2000))[1]
+    >>> bool(abs(value - expected) < 1e-4 * expected)
+    True
+    """
+    A, shift = _checked(A, shift)
+    if _is_direct(A):
+        return _returned(Estimate(A.factorize(shift).logdet(), 0.0, 0), return_info)
+    options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
+    estimate = estimate_logdet(ShiftedOperator(A, shift), **options)
+    return _returned(estimate, return_info)
+
+
+def inverse_trace(
+    A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False
+):
+    """Compute the trace of (A + shift I)^-1.
+
+    Directly or by XTrace, with iterative solves, as in `logdet`, whose parameters, errors and
+    warnings these are.
+
+    Returns
+    -------
+    value : float
+    info : Estimate
+        Only with `return_info`.
+    """
+    A, shift = _checked(A, shift)
+    if _is_direct(A):
+        value = float(A.factorize(shift).inverse_diagonal().sum())
+        return _returned(Estimate(value, 0.0, 0), return_info)
+    options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
+    return _returned(xtrace(_Inverse(A, shift, rtol), A.shape[0], **options), return_info)
+
+
+def inverse_diagonal(
+    A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False
+):
+    """Compute the diagonal of (A + shift I)^-1.
+
+    Directly or by XDiag, with iterative solves, as in `logdet`, whose parameters, errors and
+    warnings these are. The estimate of a diagonal needs many products: `rtol` is that of the whole
+    diagonal in the Euclidean norm.
+
+    Returns
+    -------
+    diagonal : ndarray of shape (n,)
+    info : Estimate
+        Only with `return_info`.
+    """
+    A, shift = _checked(A, shift)
+    if _is_direct(A):
+        diagonal = A.factorize(shift).inverse_diagonal()
+        return _returned(Estimate(diagonal, np.zeros_like(diagonal), 0), return_info)
+    options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
+    estimate = estimate_diagonal(_Inverse(A, shift, rtol), A.shape[0], **options)
+    return _returned(estimate, return_info)
+
+
+class _Inverse:
+    """Products with (A + shift I)^-1 by iterative solves."""
+
+    def __init__(self, A, shift, rtol):
+        self.A, self.shift, self.rtol = ShiftedOperator(A, shift), shift, _SOLVE_PART * rtol
+        self.M = None
+        if isinstance(A, HierarchicalMatrix):
+            self.M = make_preconditioner(A, A, shift, "auto", random_state=0)[0]
+
+    def __call__(self, B):
+        X = np.zeros(B.shape)
+        M = (lambda V: V) if self.M is None else self.M.__matmul__
+        try:
+            residuals, n_iterations = solve_iteratively(
+                conjugate_gradients, self.A.__matmul__, M, B, X, self.rtol, _MAX_ITERATIONS
+            )
+        except IndefiniteError as error:
+            raise not_definite(self.shift, error.curvature) from None
+        if (residuals > self.rtol).any():
+            warnings.warn(
+                f"the inverse: relative residual {residuals.max():.2e} after {n_iterations} "
+                f"iterations, {self.rtol:.0e} is needed. Raise shift or rtol.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+        return X
+
+
+def _checked(A, shift):
+    A = as_real_operator("A", A)
+    return A, check_shift(shift, A.shape[0])
+
+
+def _is_direct(A):
+    return isinstance(A, HierarchicalMatrix) and can_factorize(A)
+
+
+def _returned(estimate, return_info):
+    return (estimate.value, estimate) if return_info else estimate.value

@@ -1,0 +1,185 @@
+"""Conjugate gradients and MINRES for many right-hand sides that share the operator's products.
+
+Each column has a Krylov space of its own; only the products are joined. Columns that have converged
+leave, so that a product is never wider than it has to be.
+"""
+
+import numpy as np
+
+# A restart from the true residual that leaves more than this part of it ends the iteration.
+_STAGNATION = 0.5
+
+
+class IndefiniteError(np.linalg.LinAlgError):
+    """A matrix that must be positive definite has a direction of negative curvature."""
+
+    def __init__(self, curvature):
+        super().__init__(f"the curvature in a direction is {curvature:.3g}")
+        self.curvature = curvature
+
+
+def solve_iteratively(method, A, M, B, X, rtol, maxiter):
+    """Solve A X = B until each column's true residual is at most rtol of its right-hand side.
+
+    The residuals that an iteration carries along are not the true ones, so it is started again from
+    these until they are small enough, `maxiter` is reached, or rounding lets them shrink no more.
+
+    Parameters
+    ----------
+    method : callable
+        `conjugate_gradients` or `minres`.
+    A, M : callable
+        Products with the matrix and with the preconditioner, an approximate inverse; from (n, k)
+        to (n, k) in float64.
+    B : ndarray of shape (n, k), float64
+    X : ndarray of shape (n, k), float64
+        Start, overwritten by the solution.
+    rtol : float
+    maxiter : int
+
+    Returns
+    -------
+    residuals : ndarray of shape (k,)
+        True residual norms relative to those of B.
+    n_iterations : int
+        Of the column that took most.
+    """
+    sizes = np.linalg.norm(B, axis=0)
+    sizes[sizes == 0] = 1.0
+    R = B - A(X) if X.any() else B.copy()
+    residuals = np.linalg.norm(R, axis=0) / sizes
+    n_iterations = 0
+    while (residuals > rtol).any() and n_iterations < maxiter:
+        active = np.flatnonzero(residuals > rtol)
+        target = 0.5 * rtol / residuals[active]
+        step, taken = method(A, M, R[:, active], target, maxiter - n_iterations)
+        n_iterations += taken
+        X[:, active] += step
+        before = residuals[active]
+        R[:, active] = B[:, active] - A(X[:, active])
+        residuals[active] = np.linalg.norm(R[:, active], axis=0) / sizes[active]
+        worse = residuals[active] > before
+        if worse.any():  # rounding only; what was there is better
+            X[:, active[worse]] -= step[:, worse]
+            residuals[active[worse]] = before[worse]
+        if (residuals[active] > np.maximum(rtol, _STAGNATION * before)).all() or taken == 0:
+            break
+    return residuals, n_iterations
+
+
+def conjugate_gradients(A, M, B, target, maxiter):
+    """Preconditioned conjugate gradients from zero.
+
+    Hestenes and Stiefel, J. Res. Natl. Bur. Stand. 49, 1952.
+
+    Parameters
+    ----------
+    A, M : callable
+    B : ndarray of shape (n, k)
+        Not zero in any column.
+    target : ndarray of shape (k,)
+        Residual norms to reach, relative to those of B.
+    maxiter : int
+
+    Returns
+    -------
+    X : ndarray of shape (n, k)
+    n_iterations : int
+
+    Raises
+    ------
+    IndefiniteError
+        A or M is not positive definite.
+    """
+    X, active = np.zeros_like(B), np.arange(B.shape[1])
+    allowed = target * np.linalg.norm(B, axis=0)
+    x, R = X.copy(), B.copy()
+    P = Z = M(R)
+    rz = _inner(R, Z)
+    _check_positive(rz, R)
+    for iteration in range(1, maxiter + 1):
+        AP = A(P)
+        curvature = _inner(P, AP)
+        _check_positive(curvature, P)
+        alpha = rz / curvature
+        x += alpha * P
+        R = R - alpha * AP  # not in place: without a preconditioner P is the same array
+        going = np.linalg.norm(R, axis=0) > allowed[active]
+        X[:, active[~going]] = x[:, ~going]
+        active = active[going]
+        if len(active) == 0:
+            return X, iteration
+        if not going.all():
+            x, R, P, rz = x[:, going], R[:, going], P[:, going], rz[going]
+        Z = M(R)
+        previous, rz = rz, _inner(R, Z)
+        _check_positive(rz, R)
+        P = Z + (rz / previous) * P
+    X[:, active] = x
+    return X, maxiter
+
+
+def minres(A, M, B, target, maxiter):
+    """Preconditioned minimal residuals from zero, for matrices that may be indefinite.
+
+    Paige and Saunders, SIAM J. Numer. Anal. 12, 1975, in the preconditioned form of Elman,
+    Silvester and Wathen, Finite Elements and Fast Iterative Solvers, 2014, algorithm 4.1. M must be
+    positive definite; the residual is the one in its norm.
+
+    Parameters and returns are those of `conjugate_gradients`.
+    """
+    X, active = np.zeros_like(B), np.arange(B.shape[1])
+    k = B.shape[1]
+    x, V_old, V = X.copy(), np.zeros_like(B), B.copy()
+    W_old, W = np.zeros_like(B), np.zeros_like(B)
+    Z = M(V)
+    gamma = _root(_inner(V, Z), V)
+    gamma_old, eta, allowed = np.ones(k), gamma.copy(), target * gamma
+    (c_old, c), (s_old, s) = np.ones((2, k)), np.zeros((2, k))
+    for iteration in range(1, maxiter + 1):
+        Z = Z / gamma
+        AZ = A(Z)
+        delta = _inner(Z, AZ)
+        V_old, V = V, AZ - (delta / gamma) * V - (gamma / gamma_old) * V_old
+        Z_new = M(V)
+        gamma_old, gamma = gamma, _root(_inner(V, Z_new), V)
+        a0 = c * delta - c_old * s * gamma_old
+        a1 = np.hypot(a0, gamma)
+        a1[a1 == 0] = np.finfo(np.float64).tiny
+        a2 = s * delta + c_old * c * gamma_old
+        a3 = s_old * gamma_old
+        W_old, W = W, (Z - a3 * W_old - a2 * W) / a1
+        c_old, c, s_old, s = c, a0 / a1, s, gamma / a1
+        x += c * eta * W
+        eta = -s * eta
+        Z = Z_new
+        going = (np.abs(eta) > allowed[active]) & (gamma > 0)
+        X[:, active[~going]] = x[:, ~going]
+        active = active[going]
+        if len(active) == 0:
+            return X, iteration
+        if not going.all():
+            x, V_old, V, W_old, W, Z = (m[:, going] for m in (x, V_old, V, W_old, W, Z))
+            gamma, gamma_old, eta = gamma[going], gamma_old[going], eta[going]
+            c_old, c, s_old, s = c_old[going], c[going], s_old[going], s[going]
+    X[:, active] = x
+    return X, maxiter
+
+
+def _inner(X, Y):
+    return np.einsum("ij,ij->j", X, Y)
+
+
+def _check_positive(squares, X):
+    """Raise where the quadratic form of a column that is not zero is not positive."""
+    bad = ~(squares > 0)
+    if bad.any():
+        lengths = _inner(X[:, bad], X[:, bad])
+        raise IndefiniteError(float(np.min(squares[bad] / lengths)))
+
+
+def _root(squares, X):
+    """Return the roots; zero where a Krylov space is exhausted."""
+    if (squares < 0).any():
+        _check_positive(np.where(squares < 0, squares, 1.0), X)
+    return np.sqrt(squares)
