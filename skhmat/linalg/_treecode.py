@@ -182,7 +182,8 @@ def _partners(s, means):
                 nodes += _without(partner, leaves, s.depth)
             node = (node - 1) >> 1
         near.append(_ranges(s.leaf_bounds[leaves], s.leaf_bounds[leaves + 1]))
-        far.append(_ranges(s.skel_ptr[nodes], s.skel_ptr[np.add(nodes, 1, dtype=np.intp)]))
+        nodes = np.array(nodes, dtype=np.intp)
+        far.append(_ranges(s.skel_ptr[nodes], s.skel_ptr[nodes + 1]))
     return near, far
 
 

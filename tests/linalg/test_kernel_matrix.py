@@ -201,6 +201,71 @@ def test_bad_permutation(perm):
         KernelMatrix(np.zeros((3, 2))).permuted(perm)
 
 
+# ---- evaluate ----
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [*KERNELS, laplacian])
+def test_evaluate_agrees_with_blocks(kernel, dtype, rng):
+    """A row for a new point is one of the matrix of old and new points."""
+    X = rng.standard_normal((213, 5)).astype(dtype)
+    options = {"kernel": kernel, "bandwidth": 1.3, "alpha": 0.7}
+    K, X_new = KernelMatrix(X[:150], **options), X[150:]
+    block = KernelMatrix(X, **options).block(range(150, 213), range(150)).astype(float)
+    tol = 50 * np.finfo(dtype).eps * np.linalg.norm(block)
+    for k in (0, 1, 4, 17):
+        W = rng.standard_normal((150, k)).astype(dtype)
+        sums = K.evaluate(X_new, W)
+        assert sums.shape == (63, k)
+        assert sums.dtype == K.dtype
+        assert np.linalg.norm(sums - block @ W) <= tol * np.sqrt(max(k, 1))
+        for new in (X_new[:1], np.repeat(X_new, 30, axis=0)):
+            again = K.evaluate(new, W)
+            assert again.shape == (len(new), k)
+            np.testing.assert_allclose(again[0], sums[0], atol=tol)
+            np.testing.assert_allclose(again[-1], sums[0 if len(new) == 1 else -1], atol=tol)
+
+
+def test_evaluate_takes_what_is_an_array(rng):
+    X = rng.integers(-3, 4, (40, 3)).astype(np.float32)
+    K = KernelMatrix(X, bandwidth=3.0)
+    X_new, w = rng.integers(-3, 4, (7, 3)), rng.integers(-5, 6, 40)
+    expected = K.evaluate(X_new.astype(np.float32), w.astype(np.float32))
+    layouts = [X_new, X_new.tolist(), np.asfortranarray(X_new), np.repeat(X_new, 2, axis=0)[::2]]
+    for points in (*layouts, X_new.astype(">f8"), X_new.astype(np.float64)):
+        for weights in (w, w.tolist(), w.astype(np.float64), np.repeat(w, 2)[::2]):
+            sums = K.evaluate(points, weights)
+            assert sums.dtype == np.float32
+            np.testing.assert_array_equal(sums, expected)
+    assert K.evaluate(X_new, w[:, None]).shape == (7, 1)
+
+
+def test_evaluate_in_several_tiles(rng):
+    """More new points than points, and the other way round."""
+    few, many = rng.standard_normal((70, 2)), rng.standard_normal((1300, 2))
+    for X, X_new in ((few, many), (many, few)):
+        W = rng.standard_normal((len(X), 2))
+        expected = np.exp(-cdist(X_new, X, "cityblock")) @ W
+        np.testing.assert_allclose(KernelMatrix(X, laplacian).evaluate(X_new, W), expected)
+        by_name = KernelMatrix(X).evaluate(X_new, W)
+        expected = np.exp(-cdist(X_new, X, "sqeuclidean") / 2) @ W
+        np.testing.assert_allclose(by_name, expected, atol=1e-11)
+
+
+@pytest.mark.parametrize("n_jobs", [2, 4, None])
+def test_n_jobs_changes_no_bit_of_evaluate(n_jobs, rng):
+    X, X_new = rng.standard_normal((700, 4)), rng.standard_normal((300, 4))
+    W = rng.standard_normal((700, 3))
+    one = KernelMatrix(X, n_jobs=1).evaluate(X_new, W)
+    np.testing.assert_array_equal(KernelMatrix(X, n_jobs=n_jobs).evaluate(X_new, W), one)
+
+
+@pytest.mark.parametrize("X_new", [np.zeros((0, 3)), np.zeros((2, 0)), np.zeros((2, 3), complex)])
+def test_bad_new_points(X_new):
+    with pytest.raises(ValueError, match="X_new must"):
+        KernelMatrix(np.zeros((5, 3))).evaluate(X_new, np.ones(5))
+
+
 # ---- the object ----
 
 

@@ -130,6 +130,15 @@ def test_points_far_from_all_others(rng):
     assert error == 0
 
 
+@pytest.mark.parametrize("leaf_size", [3, 30, 64, 1000])
+def test_few_leaves(leaf_size, rng):
+    """All of them may be near."""
+    K = KernelMatrix(rng.standard_normal((100, 2)))
+    H = small(K, leaf_size=leaf_size, rtol=1e-2)
+    X_new, w = rng.standard_normal((20, 2)), rng.random(100)
+    assert relative(H.evaluate(X_new, w), K.evaluate(X_new, w)) <= 2e-2
+
+
 def test_equal_points(rng):
     K = KernelMatrix(np.ones((500, 2)))
     H = small(K)
