@@ -23,14 +23,31 @@ def check_integer(name, value, low, high=None):
 
 def check_shift(shift, n):
     """Return the shift as a float, or as an array if it has an entry for each row."""
-    if isinstance(shift, Real) and math.isfinite(shift):
-        return float(shift)
-    if isinstance(shift, np.ndarray) and shift.shape == (n,) and shift.dtype.kind in "fiub":
-        if not np.isfinite(shift).all():
-            raise ValueError("shift contains NaN or infinity; all entries must be finite.")
-        return shift.astype(np.float64)
-    given = f"an array of shape {shift.shape}" if isinstance(shift, np.ndarray) else repr(shift)
-    raise ValueError(f"shift is {given}; allowed is a finite number or an array of shape ({n},).")
+    allowed = f"allowed is a finite number or an array of shape ({n},)"
+    if not isinstance(shift, np.ndarray) or shift.ndim == 0:
+        number = _as_float(shift)
+        if not math.isfinite(number):
+            raise ValueError(f"shift is {shift!r}; {allowed}.")
+        return number
+    if shift.shape != (n,):
+        raise ValueError(f"shift is an array of shape {shift.shape}; {allowed}.")
+    if shift.dtype.kind not in "fiub":
+        raise ValueError(f"shift has dtype {shift.dtype}; it must hold real numbers.")
+    with np.errstate(over="ignore"):
+        array = shift.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError("shift contains NaN or infinity; all entries must be finite.")
+    return array
+
+
+def _as_float(value):
+    """Return a real number as a float, NaN if it is none that a float can hold."""
+    if isinstance(value, np.ndarray):
+        value = value[()]
+    try:
+        return float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def describe_shift(shift):

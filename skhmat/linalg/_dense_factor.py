@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from ._krylov import column_scales
 from ._parallel import run_tasks
 
 # Columns factorized at a time: threaded LAPACK is not safe for very large ones, and the products
@@ -36,7 +37,8 @@ class DenseFactor:
 
     def solve(self, B, n_threads):
         """Return (K + shift I)^-1 B for B of shape (n, k), in the dtype of B."""
-        X = np.array(B, dtype=self.panels[0].dtype)
+        scales = column_scales(B)  # float32 has fewer exponents
+        X = (B / scales).astype(self.panels[0].dtype)
         starts = self._starts[:-1]
         for start, panel in zip(starts, self.panels, strict=True):
             own, width = X[start:], panel.shape[1]
@@ -46,7 +48,7 @@ class DenseFactor:
             own, width = X[start:], panel.shape[1]
             own[:width] -= panel[width:].T @ own[width:]
             own[:width] = _solve_triangular(panel[:width], own[:width], trans="T")
-        return X.astype(B.dtype, copy=False)
+        return (X * scales).astype(B.dtype, copy=False)
 
     def logdet(self):
         """Return log det (K + shift I)."""

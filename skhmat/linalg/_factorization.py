@@ -183,7 +183,7 @@ class Factorization(SymmetricOperator):
     def __repr__(self):
         n = self.shape[0]
         size = f"{n}x{n} Factorization of {self.dtype}"
-        return f"<{size}: shift {self.shift:.3g}, {self.nbytes / 1e6:.3g} MB>"
+        return f"<{size}: shift {describe_shift(self.shift)}, {self.nbytes / 1e6:.3g} MB>"
 
     def _multiply(self, B):
         n_threads = effective_n_threads(self._matrix._n_jobs)
@@ -200,15 +200,25 @@ class NotDefiniteError(np.linalg.LinAlgError):
         Of a block that is left after elimination: at most 0 but for rounding.
     """
 
-    def __init__(self, H, shift, left, scale):
-        eigenvalues = scipy.linalg.eigvalsh(left, lower=True, subset_by_index=[0, 0])
-        self.eigenvalue = float(eigenvalues[0]) / scale
-        super().__init__(
-            f"K + shift I is not positive definite: with shift={describe_shift(shift)} a block of "
-            f"{len(left)} rows that is left after elimination has the eigenvalue "
-            f"{self.eigenvalue:.3g}. Raise shift by more than {abs(self.eigenvalue):.2g}, or "
-            f"compress with a smaller rtol (now {H.report_.rtol:.0e})."
-        )
+    def __init__(self, message, eigenvalue):
+        super().__init__(message)
+        self.eigenvalue = eigenvalue
+
+    def __reduce__(self):
+        return type(self), (str(self), self.eigenvalue)
+
+
+def _not_definite(H, shift, left, scale):
+    """Return the error for what is left of a block, its lower triangle, at a scale."""
+    eigenvalues = scipy.linalg.eigvalsh(left, lower=True, subset_by_index=[0, 0])
+    eigenvalue = float(eigenvalues[0]) / scale
+    return NotDefiniteError(
+        f"K + shift I is not positive definite: with shift={describe_shift(shift)} a block of "
+        f"{len(left)} rows that is left after elimination has the eigenvalue {eigenvalue:.3g}. "
+        f"Raise shift by more than {abs(eigenvalue):.2g}, or compress with a smaller rtol (now "
+        f"{H.report_.rtol:.0e}).",
+        eigenvalue,
+    )
 
 
 def is_hss(H):
@@ -247,16 +257,17 @@ def _factorize_hss(H, shift):
             *(s.order, s.order_ptr, n_threads),
         )
     if node >= 0:
-        raise NotDefiniteError(H, shift, factors.rest(node), H._scale)
+        raise _not_definite(H, shift, factors.rest(node), H._scale)
     return Factorization(H, factors, shift, H._scale)
 
 
 def _factorize_dense(H, shift, dtype):
     n_threads = effective_n_threads(H._n_jobs)
     # A power of two, so that nothing is rounded, and nothing overflows in float32.
-    scale = math.ldexp(1.0, -math.frexp(float(np.max(H.diagonal() + shift)))[1])
+    exponent = math.frexp(float(np.max(H.diagonal().astype(np.float64) + shift)))[1]
+    scale = math.ldexp(1.0, min(-exponent, 1022))
     shifts = np.full(H.shape[0], shift)
     factor, left = factorize_dense(H._entries, shifts, scale, dtype, n_threads)
     if factor is None:
-        raise NotDefiniteError(H, shift, left, scale)
+        raise _not_definite(H, shift, left, scale)
     return Factorization(H, factor, shift, scale)

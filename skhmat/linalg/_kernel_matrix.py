@@ -240,7 +240,7 @@ class KernelMatrix(SymmetricOperator):
         X_new = self._check_new(X_new)
         W = check_columns("weights", weights, len(self.X), real=True)
         sums = self._sums(X_new, self.X, W, effective_n_threads(self.n_jobs))
-        return sums.reshape(len(X_new), *np.shape(weights)[1:])
+        return self._checked_sums(sums).reshape(len(X_new), *np.shape(weights)[1:])
 
     def permuted(self, perm):
         """Return the same kernel on the points ``X[perm]``.
@@ -289,7 +289,19 @@ class KernelMatrix(SymmetricOperator):
         n_features = self.X.shape[1]
         if X_new.shape[1] != n_features:
             raise ValueError(f"X_new has {X_new.shape[1]} features; the points have {n_features}.")
-        return X_new.astype(self.X.dtype, copy=False)
+        with np.errstate(over="ignore"):
+            X_new = X_new.astype(self.X.dtype, copy=False)
+        if not _all_finite(X_new):
+            raise ValueError(f"X_new has numbers beyond the range of {self.X.dtype}; use float64.")
+        return X_new
+
+    def _checked_sums(self, sums):
+        """Return sums at new points, which no check of the points has kept from overflow."""
+        if not np.isfinite(sums).all():
+            raise ValueError(
+                f"the sums overflow {self.dtype}: scale X_new or the weights, or use float64."
+            )
+        return sums
 
     def _sums(self, A, B, W, n_threads):
         """Return k(A, B) @ W for points A and B."""

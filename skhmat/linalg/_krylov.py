@@ -44,9 +44,12 @@ def solve_iteratively(method, A, M, B, X, rtol, maxiter):
     n_iterations : int
         Of the column that took most.
     """
+    scales = column_scales(B)  # squares must be neither zero nor infinite
+    B = B / scales
+    X /= scales
     sizes = np.linalg.norm(B, axis=0)
     sizes[sizes == 0] = 1.0
-    R = B - A(X) if X.any() else B.copy()
+    R = B - A(X) if X.any() else B
     residuals = np.linalg.norm(R, axis=0) / sizes
     n_iterations = 0
     while (residuals > rtol).any() and n_iterations < maxiter:
@@ -64,7 +67,15 @@ def solve_iteratively(method, A, M, B, X, rtol, maxiter):
             residuals[active[worse]] = before[worse]
         if (residuals[active] > np.maximum(rtol, _STAGNATION * before)).all() or taken == 0:
             break
+    X *= scales
     return residuals, n_iterations
+
+
+def column_scales(B):
+    """Return powers of two that the columns can be divided by to have entries of about 1."""
+    largest = np.abs(B).max(axis=0, initial=0.0)
+    exponents = np.where(largest > 0, np.frexp(largest)[1], 0)
+    return np.ldexp(1.0, np.clip(exponents, -1021, 1022))
 
 
 def conjugate_gradients(A, M, B, target, maxiter):

@@ -253,7 +253,7 @@ def evaluate(H, X_new, weights, return_error=False):
     X_new = K._check_new(X_new)
     W = check_columns("weights", weights, H.shape[0], real=True)
     kernel_sum = KernelSum(H, K, W, H._n_jobs)
-    sums = kernel_sum(X_new)
+    sums = K._checked_sums(kernel_sum(X_new))
     some = kernel_sum.some(len(X_new))
     error = 0.0 if H.is_dense else kernel_sum.error(X_new[some], sums[some])
     if not error <= H.report_.rtol:
