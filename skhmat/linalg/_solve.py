@@ -21,8 +21,9 @@ _MAX_ITERATIONS = 1000
 _MAX_DENSE = 20_000
 # Promise of the HSS form that preconditions a matrix in another format.
 _HSS_RTOL = 1e-2
-# Largest rank of a pivoted Cholesky preconditioner.
-_CHOLESKY_RANK = 500
+# Columns of a pivoted Cholesky preconditioner: at least so many, and one for so many rows, as long
+# as they have no more entries than that: 0.8 GB, three times while singular vectors are computed.
+_MIN_RANK, _ROWS_PER_COLUMN, _MAX_ENTRIES = 500, 10, 100_000_000
 # A preconditioner's shift is raised until it is definite, by this multiple of what was missing.
 _RAISE = 2.0
 
@@ -181,9 +182,13 @@ def make_preconditioner(H, operator, shift, preconditioner, random_state=None):
     source = _source(H, operator)
     if np.min(size) == 0 or source is None:
         return None, 0.0
-    rank = min(_CHOLESKY_RANK, H.shape[0])
+    rank = _cholesky_rank(H.shape[0])
     low_rank = pivoted_cholesky(source, rank, random_state=random_state, n_jobs=H._n_jobs)
     return _cholesky_preconditioner(low_rank, size), 0.0
+
+
+def _cholesky_rank(n):
+    return min(n, max(_MIN_RANK, n // _ROWS_PER_COLUMN), max(_MAX_ENTRIES // n, 1))
 
 
 def _cholesky_preconditioner(low_rank, shift):

@@ -254,3 +254,11 @@ def test_what_the_user_holds_is_not_changed(K, rng):
     H.solve(b, shift, operator=K)
     np.testing.assert_array_equal(b, before[0])
     np.testing.assert_array_equal(shift, before[1])
+
+
+@pytest.mark.parametrize(
+    ("n", "rank"), [(1, 1), (300, 300), (2000, 500), (20_000, 2000), (100_000, 1000)]
+)
+def test_rank_of_the_low_rank_preconditioner(n, rank):
+    assert module._cholesky_rank(n) == rank
+    assert module._cholesky_rank(10**9) == 1

@@ -211,3 +211,13 @@ def test_bad_input(X_new, weights, message, rng):
     for operator in (K, H):
         with pytest.raises(ValueError, match=message):
             operator.evaluate(X_new, weights)
+
+
+def test_sums_that_overflow(rng):
+    X = rng.standard_normal((500, 3)).astype(np.float32)
+    K = KernelMatrix(X, "polynomial")
+    for operator in (K, small(K, rtol=1e-2)):
+        with pytest.raises(ValueError, match="the sums overflow float32"):
+            operator.evaluate(np.full((2, 3), 1e25), np.ones(500))
+        with pytest.raises(ValueError, match="beyond the range of float32"):
+            operator.evaluate(np.full((2, 3), 1e39), np.ones(500))
