@@ -126,7 +126,7 @@ class HierarchicalMatrix(SymmetricOperator):
     error_estimate_ : float
         Relative error ||K~W - KW||_F / ||KW||_F measured with standard normal W: on all rows of a
         small matrix, else on rows that compression never read and on rows drawn from the others,
-        so that of an error in very few rows it may be off by a factor of 2; 0.0 for the exact form.
+        which may overlook an error that is in very few rows; 0.0 for the exact form.
     ranks_ : ndarray of shape (n_nodes,)
         Rank of each node in heap order (root first, children of i at 2 i + 1 and 2 i + 2); 0 where
         a node needs no basis.
