@@ -20,7 +20,19 @@ from common import as_rst, describe_machine, figures, heading, load_result, load
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-NAMES = ("grid", "product", "breakeven", "growth", "efficiency", "memory", "kernels", "peers")
+NAMES = (
+    "grid",
+    "product",
+    "breakeven",
+    "growth",
+    "efficiency",
+    "memory",
+    "kernels",
+    "peers",
+    "solve",
+    "evaluate",
+    "ridge",
+)
 
 INTRODUCTION = """\
 Speed and accuracy, beside dense NumPy in the same run, with the figure that each measurement is

@@ -133,9 +133,9 @@ def conjugate_gradients(A, M, B, target, maxiter):
 def minres(A, M, B, target, maxiter):
     """Preconditioned minimal residuals from zero, for matrices that may be indefinite.
 
-    Paige and Saunders, SIAM J. Numer. Anal. 12, 1975, in the preconditioned form of Elman,
-    Silvester and Wathen, Finite Elements and Fast Iterative Solvers, 2014, algorithm 4.1. M must be
-    positive definite; the residual is the one in its norm.
+    Paige and Saunders, SIAM Journal on Numerical Analysis 12, 1975, in the preconditioned form of
+    Elman, Silvester and Wathen, Finite Elements and Fast Iterative Solvers, 2014, algorithm 4.1. M
+    must be positive definite; the residual is the one in its norm.
 
     Parameters and returns are those of `conjugate_gradients`.
     """
