@@ -1,12 +1,10 @@
 """Kernel ridge regression for more samples than a dense matrix allows."""
 
-import warnings
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -17,6 +15,7 @@ from sklearn_compat.utils.validation import validate_data
 
 from ._compression import CONSTRAINTS, CompressionMixin, with_compression_parameters
 from ._kernel_names import KERNEL_NAMES, kernel_matrix
+from .linalg._checks import warn
 from .linalg._dual import DualSystem
 
 _KERNEL_CONSTRAINTS = {
@@ -208,7 +207,7 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _DualEstimator):
     n_iter_ : int
         Most iterations, at least 1.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
 
     See Also
@@ -359,7 +358,7 @@ class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
     n_iter_ : int
         Most iterations, at least 1.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
 
     Warns
@@ -456,7 +455,8 @@ class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
         _check_not_negative("alphas", self.alphas, alphas)
         system, used = self._system(X, sample_weight)
         errors = np.array([self._loo_mse(system, Y[used], alpha) for alpha in alphas])
-        if np.isnan(errors).all():
+        scored = ~np.isnan(errors).any(axis=1)
+        if not scored.any():
             raise ValueError(
                 f"alphas is {self.alphas!r}: each is less than what the compressed matrix is off "
                 f"by. Lower rtol (now {self.rtol:.0e}), or allow larger alphas."
@@ -466,6 +466,8 @@ class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
         best = np.nanargmin(self.loo_mse_, axis=0)
         self.alpha_ = alphas[best] if per_target else float(alphas[best])
         self.best_score_ = -np.nanmin(self.loo_mse_, axis=0)
+        if not scored.all():
+            self._warn_of_unscored(alphas[~scored], alphas[scored])
         chosen = np.broadcast_to(self.alpha_, Y.shape[1])
         return self._keep(X, system, used, self._solve(system, Y[used], chosen), y.shape[1:])
 
@@ -486,14 +488,15 @@ class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
     def _loo_mse(self, system, Y, alpha):
         missed = system.leave_one_out(Y, alpha)
         if missed is None:
-            warnings.warn(
-                f"alpha={alpha:.3g} is not scored: the compressed kernel matrix is not positive "
-                f"definite with it. Lower rtol (now {self.rtol:.0e}).",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
             return np.full(Y.shape[1], np.nan)
         return np.average(np.square(missed), axis=0, weights=system.weights)
+
+    def _warn_of_unscored(self, unscored, scored):
+        text = f"alphas up to {unscored.max():.3g} are not scored: the compressed kernel matrix is "
+        text += f"not positive definite with them. Lower rtol (now {self.rtol:.0e})."
+        if np.min(self.alpha_) == scored.min():
+            text += f" The smallest of the others, {scored.min():.3g}, is chosen."
+        warn(text)
 
 
 @with_compression_parameters
@@ -528,7 +531,7 @@ class KernelRidgeClassifier(ClassifierMixin, _DualEstimator):
     n_iter_ : int
         Most iterations, at least 1.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
 
     Examples
@@ -611,7 +614,7 @@ class KernelRidgeClassifier(ClassifierMixin, _DualEstimator):
         self.classes_ = binarizer.classes_
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y has only one class, {self.classes_[0]!r}; the number of classes must be at "
+                f"y has only one class, {self.classes_[0]}; the number of classes must be at "
                 "least 2."
             )
         system, used = self._system(X, sample_weight)

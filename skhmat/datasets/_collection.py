@@ -142,29 +142,25 @@ def load_matrix(
     differential operators, kernels, graphs and neural networks. What the tables leave open is
     written in the description of each matrix, its `DESCR`.
 
-    ==================== ==========================================================================
-    K01                  forward 2-D Poisson operator
-    K02, K03             inverse of the squared 2-D Laplace and Helmholtz operators
-    K04, K05, K06        Gaussian kernel in six dimensions: narrow, middle, wide
-    K07                  Green's function of the Laplace operator in six dimensions
-    K08, K09, K10        quadratic, inverse quadratic and polynomial kernels in six dimensions
-    K11, K18             inverse of the squared 1-D Poisson operator and 3-D Laplacian, with
-                         variable coefficients
-    K12, K13, K14        2-D advection-diffusion with highly variable coefficients: inverse normal
-                         matrices (smooth, with jumps), normal matrix
-    K15, K16, K17        2-D, 2-D and 3-D pseudo-spectral advection-diffusion-reaction, normal
-                         matrices
-    G01 to G05           inverse Laplacians of synthetic graphs: power grid, web, random geometric,
-                         mesh, lattice
-    powersim, poli_large, rgg_n_2_16_s0, denormal, conf6_0-8x8-30
-                         inverse Laplacians of graphs from the SuiteSparse collection, downloaded
-    K-DIGITS, K-PATCHES  Gaussian kernel on digits and image patches, which scikit-learn has
-    K-MNIST, K-COVTYPE, K-HIGGS, K-SUSY
-                         Gaussian kernel on datasets that scikit-learn downloads
-    KDE-10D, S-CURVE     Gaussian kernel on normal points in ten dimensions and on the S-curve
-    GNH-DIGITS, GNH-AUTOENCODER
-                         Gauss-Newton Hessians of a classifier and an autoencoder of digits
-    ==================== ==========================================================================
+    - K01: forward 2-D Poisson operator
+    - K02, K03: inverse of the squared 2-D Laplace and Helmholtz operators
+    - K04, K05, K06: Gaussian kernel in six dimensions: narrow, middle, wide
+    - K07: Green's function of the Laplace operator in six dimensions
+    - K08, K09, K10: quadratic, inverse quadratic and polynomial kernels in six dimensions
+    - K11, K18: inverse of the squared 1-D Poisson operator and 3-D Laplacian, with variable
+      coefficients
+    - K12, K13, K14: 2-D advection-diffusion with highly variable coefficients: inverse normal
+      matrices (smooth, with jumps), normal matrix
+    - K15, K16, K17: 2-D, 2-D and 3-D pseudo-spectral advection-diffusion-reaction, normal matrices
+    - G01 to G05: inverse Laplacians of synthetic graphs: power grid, web, random geometric, mesh,
+      lattice
+    - powersim, poli_large, rgg_n_2_16_s0, denormal, conf6_0-8x8-30: inverse Laplacians of graphs
+      from the SuiteSparse collection, downloaded
+    - K-DIGITS, K-PATCHES: Gaussian kernel on digits and image patches, which scikit-learn has
+    - K-MNIST, K-COVTYPE, K-HIGGS, K-SUSY: Gaussian kernel on datasets that scikit-learn downloads
+    - KDE-10D, S-CURVE: Gaussian kernel on normal points in ten dimensions and on the S-curve
+    - GNH-DIGITS, GNH-AUTOENCODER: Gauss-Newton Hessians of a classifier and an autoencoder of
+      digits
 
     Parameters
     ----------

@@ -1,12 +1,26 @@
-"""Checks of what the user gives, the same for all functions."""
+"""Checks of what the user gives, and warnings, the same for all functions."""
 
 import math
 import operator
+import sys
+import warnings
 from numbers import Real
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from sklearn.exceptions import ConvergenceWarning
+
+# Packages whose frames a user has not written; scikit-learn wraps the methods of estimators.
+_OURS = (__name__.partition(".")[0], "sklearn", "sklearn_compat")
+
+
+def warn(message):
+    """Emit a ConvergenceWarning at the line outside of this package and of scikit-learn."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ConvergenceWarning, stacklevel=level)
 
 
 def check_integer(name, value, low, high=None):
@@ -24,6 +38,8 @@ def check_integer(name, value, low, high=None):
 def check_shift(shift, n):
     """Return the shift as a float, or as an array if it has an entry for each row."""
     allowed = f"allowed is a finite number or an array of shape ({n},)"
+    if isinstance(shift, (list, tuple)) or hasattr(shift, "__array__"):
+        shift = np.asarray(shift)
     if not isinstance(shift, np.ndarray) or shift.ndim == 0:
         number = _as_float(shift)
         if not math.isfinite(number):

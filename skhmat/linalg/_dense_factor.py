@@ -86,8 +86,6 @@ def factorize_dense(entries, shift, scale, dtype, n_threads):
     -------
     factor : DenseFactor or None
         None if a panel is not positive definite.
-    left : ndarray or None
-        Then the lower triangle of what was to be factorized there.
     """
     n, panels = entries.shape[0], []
     for start in range(0, n, _PANEL):
@@ -96,16 +94,15 @@ def factorize_dense(entries, shift, scale, dtype, n_threads):
         panel = _read(entries, cols, scale, dtype, n_threads)
         panel[np.arange(width), np.arange(width)] += (scale * shift[cols]).astype(dtype)
         for first, other in zip(range(0, start, _PANEL), panels, strict=True):
-            below = other[start - first :]
-            panel -= below @ below[:width].T
+            _subtract_product(panel, other[start - first :])
         own = np.tril(panel[:width])
         try:
             panel[:width] = scipy.linalg.cholesky(own, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
-            return None, own
-        panel[width:] = _solve_triangular(panel[:width], panel[width:].T).T
+            return None
+        _divide_by_factor(panel[width:], panel[:width])
         panels.append(panel)
-    return DenseFactor(panels), None
+    return DenseFactor(panels)
 
 
 def _read(entries, cols, scale, dtype, n_threads):
@@ -120,6 +117,21 @@ def _read(entries, cols, scale, dtype, n_threads):
 
     run_tasks(fill, range(start, n, _PANEL), n_threads if entries.thread_safe else 1)
     return panel
+
+
+def _subtract_product(panel, below):
+    """Do panel -= below below[:width]^T, without room for the product."""
+    # What is row-major here is column-major and transposed for BLAS.
+    gemm = scipy.linalg.get_blas_funcs("gemm", (panel,))
+    top = below[: panel.shape[1]]
+    gemm(-1.0, top.T, below.T, beta=1.0, c=panel.T, trans_a=1, overwrite_c=1)
+
+
+def _divide_by_factor(panel, L):
+    """Do panel = panel L^-T in place, for a lower triangular L."""
+    if len(panel) > 0:
+        trsm = scipy.linalg.get_blas_funcs("trsm", (panel,))
+        trsm(1.0, L.T, panel.T, lower=0, trans_a=1, overwrite_b=1)
 
 
 def _solve_triangular(L, B, trans="N"):

@@ -1,13 +1,11 @@
 """The linear system of kernel ridge estimators, for many right-hand sides and many penalties."""
 
-import warnings
-
 import numpy as np
 import scipy.linalg
-from sklearn.exceptions import ConvergenceWarning
 
+from ._checks import warn
 from ._entries import Entries, as_source
-from ._factorization import NotDefiniteError, factorize
+from ._factorization import factorize
 from ._hierarchical import Report, exact_form
 from ._inverse import inverse_diagonal
 from ._kernel_matrix import KernelMatrix
@@ -48,8 +46,7 @@ class DualSystem:
         self.inverse_weights = 1.0 if weights is None else 1.0 / weights
         self._is_small = K.shape[0] <= _SMALL
         if self._is_small or K.diagonal().min() <= 0:  # a semidefinite kernel may have zeros
-            report = Report(reason_dense="it is small or its diagonal is not positive")
-            self.H = exact_form(Entries(as_source(K)), report, n_jobs)
+            self.H = self._exact
         else:
             self.H = compress(K)
         self.residual, self.n_iterations = 0.0, 0
@@ -57,29 +54,53 @@ class DualSystem:
     def solve(self, Y, alpha, tol, max_iter=None):
         """Return C for Y of shape (n, k)."""
         shift = alpha * self.inverse_weights
-        options = {} if self._is_small else {"operator": self.K, "random_state": 0}
         try:
-            C, info = solve(self.H, Y, shift, tol, max_iter, **options, return_info=True)
+            C, info = self._solve_definite(Y, shift, tol, max_iter)
         except np.linalg.LinAlgError:
-            warnings.warn(
+            warn(
                 f"the kernel matrix with alpha={alpha:.3g} is not positive definite; the solution "
-                "with the smallest residual is returned. Raise alpha.",
-                ConvergenceWarning,
-                stacklevel=4,
+                "with the smallest residual is returned. Raise alpha."
             )
             C, info = self._solve_indefinite(Y, shift, tol, max_iter)
-        self.residual = max(self.residual, float(info.residuals.max(initial=0.0)))
+        residual = float(info.residuals.max(initial=0.0))
+        if residual > tol and info.n_iterations > 0:
+            warn(
+                f"relative residual {residual:.2e} with alpha={alpha:.3g} after "
+                f"{info.n_iterations} iterations, but tol={tol:.0e} was asked for. Raise max_iter "
+                "or alpha, or lower rtol for a better preconditioner."
+            )
+        self.residual = max(self.residual, residual)
         self.n_iterations = max(self.n_iterations, info.n_iterations)
         return C
 
+    def _solve_definite(self, Y, shift, tol, max_iter):
+        options = {"return_info": True, "quiet": True}
+        if self._is_small:
+            return solve(self.H, Y, shift, tol, **options)
+        options |= {"operator": self.K, "random_state": 0}
+        C, info = solve(self.H, Y, shift, tol, max_iter, **options)
+        if info.residuals.max(initial=0.0) <= tol or max_iter is not None:
+            return C, info
+        if self.H.is_dense or not can_factorize(self._exact):
+            return C, info
+        # Alpha is far less than what the compressed matrix is off by.
+        return solve(self._exact, Y, shift, tol, **options)
+
     def _solve_indefinite(self, Y, shift, tol, max_iter):
+        options = {"return_info": True, "quiet": True}
         if not self._is_small:
-            options = {"solver": "minres", "preconditioner": None, "operator": self.K}
-            return solve(self.H, Y, shift, tol, max_iter, **options, return_info=True)
+            options |= {"solver": "minres", "preconditioner": None, "operator": self.K}
+            return solve(self.H, Y, shift, tol, max_iter, **options)
         C = self._pseudo_inverse(shift) @ Y
         missed = np.linalg.norm(Y - ShiftedOperator(self.H, shift) @ C, axis=0)
         sizes = np.linalg.norm(Y, axis=0)
         return C, SolveInfo("direct", missed / np.where(sizes > 0, sizes, 1.0), 0)
+
+    @property
+    def _exact(self):
+        """The exact matrix in the form of a compressed one."""
+        report = Report(reason_dense="it is small, or no other preconditioner will do")
+        return exact_form(Entries(as_source(self.K)), report, self.n_jobs)
 
     def _pseudo_inverse(self, shift):
         every = np.arange(self.K.shape[0])
@@ -104,7 +125,7 @@ class DualSystem:
                 return F.solve(Y) / F.inverse_diagonal()[:, np.newaxis]
             C = solve(self.H, Y, shift)
             return C / inverse_diagonal(self.H, shift, random_state=0)[:, np.newaxis]
-        except NotDefiniteError:
+        except np.linalg.LinAlgError:
             if not self._is_small:
                 return None
             inverse = self._pseudo_inverse(shift)

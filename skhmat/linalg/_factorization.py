@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from scipy.sparse.linalg import onenormest
 
 from .._ext import factorization as _core
@@ -12,6 +11,7 @@ from ._checks import check_columns, check_shift, describe_shift
 from ._dense_factor import factorize_dense
 from ._operator import ShiftedOperator, SymmetricOperator
 from ._parallel import effective_n_threads, single_threaded_blas
+from ._trace import smallest_ritz_value
 
 # Right-hand sides solved together.
 _CHUNK = 128
@@ -197,7 +197,7 @@ class NotDefiniteError(np.linalg.LinAlgError):
     Attributes
     ----------
     eigenvalue : float
-        Of a block that is left after elimination: at most 0 but for rounding.
+        The smallest one of K + shift I, about.
     """
 
     def __init__(self, message, eigenvalue):
@@ -208,15 +208,14 @@ class NotDefiniteError(np.linalg.LinAlgError):
         return type(self), (str(self), self.eigenvalue)
 
 
-def _not_definite(H, shift, left, scale):
-    """Return the error for what is left of a block, its lower triangle, at a scale."""
-    eigenvalues = scipy.linalg.eigvalsh(left, lower=True, subset_by_index=[0, 0])
-    eigenvalue = float(eigenvalues[0]) / scale
+def _not_definite(H, shift):
+    """Return the error, with what the Lanczos method finds for the smallest eigenvalue."""
+    rounding = float(np.finfo(H.dtype).eps) * float(H.diagonal().max())
+    eigenvalue = min(smallest_ritz_value(ShiftedOperator(H, shift)), -rounding)
     return NotDefiniteError(
-        f"K + shift I is not positive definite: with shift={describe_shift(shift)} a block of "
-        f"{len(left)} rows that is left after elimination has the eigenvalue {eigenvalue:.3g}. "
-        f"Raise shift by more than {abs(eigenvalue):.2g}, or compress with a smaller rtol (now "
-        f"{H.report_.rtol:.0e}).",
+        f"K + shift I is not positive definite: with shift={describe_shift(shift)} its smallest "
+        f"eigenvalue is about {eigenvalue:.2g}. Raise shift by more than {-eigenvalue:.2g}, or "
+        f"compress with a smaller rtol (now {H.report_.rtol:.0e}).",
         eigenvalue,
     )
 
@@ -257,7 +256,7 @@ def _factorize_hss(H, shift):
             *(s.order, s.order_ptr, n_threads),
         )
     if node >= 0:
-        raise _not_definite(H, shift, factors.rest(node), H._scale)
+        raise _not_definite(H, shift)
     return Factorization(H, factors, shift, H._scale)
 
 
@@ -267,7 +266,7 @@ def _factorize_dense(H, shift, dtype):
     exponent = math.frexp(float(np.max(H.diagonal().astype(np.float64) + shift)))[1]
     scale = math.ldexp(1.0, min(-exponent, 1022))
     shifts = np.full(H.shape[0], shift)
-    factor, left = factorize_dense(H._entries, shifts, scale, dtype, n_threads)
+    factor = factorize_dense(H._entries, shifts, scale, dtype, n_threads)
     if factor is None:
-        raise _not_definite(H, shift, left, scale)
+        raise _not_definite(H, shift)
     return Factorization(H, factor, shift, scale)

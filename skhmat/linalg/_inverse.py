@@ -1,11 +1,8 @@
 """Log-determinant, and trace and diagonal of the inverse: direct where possible, else estimated."""
 
-import warnings
-
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
-from ._checks import as_real_operator, check_shift
+from ._checks import as_real_operator, check_shift, warn
 from ._hierarchical import HierarchicalMatrix
 from ._krylov import IndefiniteError, conjugate_gradients, solve_iteratively
 from ._operator import ShiftedOperator
@@ -143,11 +140,9 @@ class _Inverse:
         except IndefiniteError as error:
             raise not_definite(self.shift, error.curvature) from None
         if (residuals > self.rtol).any():
-            warnings.warn(
+            warn(
                 f"the inverse: relative residual {residuals.max():.2e} after {n_iterations} "
-                f"iterations, {self.rtol:.0e} is needed. Raise shift or rtol.",
-                ConvergenceWarning,
-                stacklevel=5,
+                f"iterations, {self.rtol:.0e} is needed. Raise shift or rtol."
             )
         return X
 

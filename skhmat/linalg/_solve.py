@@ -8,7 +8,14 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from sklearn.exceptions import ConvergenceWarning
 
-from ._checks import as_real_operator, check_columns, check_integer, check_shift, describe_shift
+from ._checks import (
+    as_real_operator,
+    check_columns,
+    check_integer,
+    check_shift,
+    describe_shift,
+    warn,
+)
 from ._compress import compress
 from ._factorization import NotDefiniteError, factorize, is_hss
 from ._krylov import IndefiniteError, conjugate_gradients, minres, solve_iteratively
@@ -24,8 +31,8 @@ _HSS_RTOL = 1e-2
 # Columns of a pivoted Cholesky preconditioner: at least so many, and one for so many rows, as long
 # as they have no more entries than that: 0.8 GB, three times while singular vectors are computed.
 _MIN_RANK, _ROWS_PER_COLUMN, _MAX_ENTRIES = 500, 10, 100_000_000
-# A preconditioner's shift is raised until it is definite, by this multiple of what was missing.
-_RAISE = 2.0
+# A preconditioner's shift is raised until it is definite, by this multiple of what is missing.
+_RAISE = 1.5
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,12 @@ def solve(
     operator=None,
     random_state=None,
     return_info=False,
+    quiet=False,
 ):
-    """Solve (H + shift I) x = b; see `HierarchicalMatrix.solve`."""
+    """Solve (H + shift I) x = b; see `HierarchicalMatrix.solve`.
+
+    With `quiet` a residual that is missed is no warning.
+    """
     n = H.shape[0]
     shift = check_shift(shift, n)
     B = check_columns("b", b, n)
@@ -95,6 +106,8 @@ def solve(
             k = B.shape[1]
             x = x[:, :k] + 1j * x[:, k:]
             info = replace(info, residuals=np.maximum(*np.split(info.residuals, 2)))
+        if not quiet:
+            _warn_of_a_miss(info, rtol, maxiter, operator)
     x = x.astype(dtype, copy=False).reshape(np.shape(b))
     return (x, info) if return_info else x
 
@@ -103,7 +116,7 @@ def definite_factorization(H, shift):
     """Factorize H + (shift + s) I with an s >= 0 that makes it definite; for preconditioners only.
 
     What a compressed matrix is off by may be more than the shift. An exact one is factorized in
-    float32, whose rounding may be.
+    float32, and only where its rounding is more than the shift in float64.
 
     Returns
     -------
@@ -111,13 +124,17 @@ def definite_factorization(H, shift):
     raised : float
         s.
     """
+    if H.is_dense:
+        try:
+            return factorize(H, shift, np.float32), 0.0
+        except NotDefiniteError:
+            pass
     raised = 0.0
     while True:
         try:
-            return factorize(H, shift + raised, np.float32), raised
+            return factorize(H, shift + raised), raised
         except NotDefiniteError as error:
-            least = np.finfo(np.float32).eps * float(H.diagonal().max())
-            raised += max(_RAISE * -error.eigenvalue, raised, least)
+            raised = max(raised - _RAISE * error.eigenvalue, 4 * raised)
 
 
 def _solve_directly(H, B, shift):
@@ -138,15 +155,6 @@ def _solve_iteratively(H, operator, B, shift, rtol, maxiter, method, preconditio
         residuals, n_iterations = solve_iteratively(_SOLVERS[method], A, M, B, X, rtol, maxiter)
     except IndefiniteError as error:
         raise not_definite(shift, error.curvature) from None
-    if (residuals > rtol).any():
-        warnings.warn(
-            f"solve: relative residual {residuals.max():.2e} after {n_iterations} iterations, but "
-            f"rtol={rtol:.0e} was asked for ({np.count_nonzero(residuals > rtol)} of "
-            f"{len(residuals)} right-hand sides). Raise maxiter (now {maxiter}) or shift, or "
-            f"{_advice(operator)}.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
     return X, SolveInfo(method, residuals, n_iterations, raised)
 
 
@@ -154,9 +162,19 @@ def not_definite(shift, curvature):
     """Return the error that says by how much definiteness is missed."""
     return np.linalg.LinAlgError(
         f"the matrix is not positive definite: with shift={describe_shift(shift)} it has the "
-        f"curvature {curvature:.3g}. Raise shift, compress with a smaller rtol, or solve with "
-        "solver='minres'."
+        f"curvature {curvature:.3g}. Raise shift, compress with a smaller rtol, solve with the "
+        "exact matrix (operator=K), or with solver='minres'."
     )
+
+
+def _warn_of_a_miss(info, rtol, maxiter, operator):
+    n_missed = np.count_nonzero(info.residuals > rtol)
+    if n_missed > 0:
+        warn(
+            f"solve: relative residual {info.residuals.max():.2e} after {info.n_iterations} "
+            f"iterations, but rtol={rtol:.0e} was asked for ({n_missed} of {len(info.residuals)} "
+            f"right-hand sides). Raise maxiter (now {maxiter}) or shift, or {_advice(operator)}."
+        )
 
 
 def _advice(operator):

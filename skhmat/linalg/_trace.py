@@ -1,25 +1,22 @@
 """Trace, diagonal and log-determinant of symmetric operators that are known by products only."""
 
 import math
-import sys
-import warnings
 from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
 import scipy.linalg
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from ._checks import as_real_operator, check_columns, check_integer
+from ._checks import as_real_operator, check_columns, check_integer, warn
 
 # Products of the first round, if the caller does not say.
 _FIRST = 32
 # Up to this size the identity is multiplied, however few products are allowed: it costs little, and
 # random signs of so short vectors may coincide.
 _SMALL = 64
-# Lanczos steps that find the middle of a spectrum.
-_PILOT_STEPS = 30
+# Lanczos steps that find the middle of a spectrum, and its lower end.
+_PILOT_STEPS, _EDGE_STEPS = 30, 100
 # The Lanczos method is this much more accurate than the estimate that is made with it, ...
 _LANCZOS_PART = 0.1
 # ... within these bounds: rounding, and what tells convergence from chance.
@@ -132,7 +129,7 @@ def xtrace(
     rng = check_random_state(random_state)
     estimate, converged = rounds.run(rng.standard_normal, _trace_without_each)
     if not converged:
-        _warn(rounds.missed("trace", estimate))
+        warn(rounds.missed("trace", estimate))
     return estimate
 
 
@@ -218,7 +215,7 @@ def estimate_diagonal(
     rng = check_random_state(random_state)
     estimate, converged = rounds.run(lambda shape: rng.choice([-1.0, 1.0], shape), _diagonals)
     if not converged:
-        _warn(rounds.missed("diagonal", estimate))
+        warn(rounds.missed("diagonal", estimate))
     return estimate
 
 
@@ -289,7 +286,7 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
         raise ValueError(f"scale is {scale!r}; it must be a finite number above 0.")
     out, changes = _log_columns(A, columns, rtol, maxiter, float(scale))
     if (changes > rtol).any():
-        _warn(_unconverged("log_apply", changes, rtol, maxiter))
+        warn(_unconverged("log_apply", changes, rtol, maxiter))
     return out.reshape(np.shape(B))
 
 
@@ -377,10 +374,10 @@ def estimate_logdet(
     error = math.hypot(estimate.standard_error, n * logarithm.mean_error())
     estimate = Estimate(estimate.value, error, estimate.n_products)
     if not converged:
-        _warn(rounds.missed("logarithm of the determinant", estimate))
+        warn(rounds.missed("logarithm of the determinant", estimate))
     if (logarithm.changes > inner).any():
         message = _unconverged("estimate_logdet", logarithm.changes, inner, maxiter)
-        _warn(f"{message} The estimate may be off by more than its standard error says.")
+        warn(f"{message} The estimate may be off by more than its standard error says.")
     return estimate
 
 
@@ -564,7 +561,7 @@ class _Krylov:
     """The Krylov space of one vector, with an orthonormal basis in which A is tridiagonal."""
 
     def __init__(self, b, eps, max_steps):
-        self._size, self._eps, self._max_steps = np.linalg.norm(b), eps, max_steps
+        self._size, self.eps, self._max_steps = np.linalg.norm(b), eps, max_steps
         # Basis vectors in rows; one more than the steps that were made.
         self._basis = (b / self._size)[None, :]
         self._diagonal, self._off_diagonal = [], []
@@ -597,7 +594,7 @@ class _Krylov:
         self._diagonal.append(diagonal)
         self._off_diagonal.append(length)
         self._largest = max(self._largest, abs(diagonal), length)
-        rounding = 10 * self._eps * self._largest
+        rounding = 10 * self.eps * self._largest
         self.is_invariant = self.n_steps == len(product) or length <= rounding
         if not self.is_invariant and self.n_steps < self._max_steps:
             self._reserve(self.n_steps + 1)
@@ -605,13 +602,11 @@ class _Krylov:
 
     def ritz(self):
         """Return the Ritz values, ascending, and the eigenvectors of the tridiagonal matrix."""
-        values, vectors = scipy.linalg.eigh_tridiagonal(self._diagonal, self._off_diagonal[:-1])
-        _check_positive("Ritz value", values, self._eps)
-        return values, vectors
+        return scipy.linalg.eigh_tridiagonal(self._diagonal, self._off_diagonal[:-1])
 
     def update(self, scale):
         """Compute log(A / scale) b in the basis, and the relative change since the last time."""
-        values, vectors = self.ritz()
+        values, vectors = _positive_ritz(self)
         before = self._coefficients
         self._coefficients = self._size * vectors @ (np.log(values / scale) * vectors[0])
         difference = self._coefficients.copy()
@@ -634,6 +629,13 @@ class _Krylov:
             basis = np.empty((rows, self._basis.shape[1]))
             basis[: len(self._basis)] = self._basis
             self._basis = basis
+
+
+def _positive_ritz(column):
+    """Return what `ritz` does; raise where A is not positive definite."""
+    values, vectors = column.ritz()
+    _check_positive("Ritz value", values, column.eps)
+    return values, vectors
 
 
 def _log_columns(A, B, rtol, maxiter, scale):
@@ -707,14 +709,28 @@ class _Logarithm:
         return float(np.mean(self._errors))
 
 
-def _middle_of_spectrum(A, b):
-    """Return a number that half of the eigenvalues are below, about."""
-    column = _Krylov(b, np.finfo(A.dtype).eps, min(_PILOT_STEPS, len(b)))
-    for _ in range(min(_PILOT_STEPS, len(b))):
+def smallest_ritz_value(A):
+    """Return the smallest Ritz value of a symmetric operator after a few Lanczos steps.
+
+    Above the smallest eigenvalue, and close to it if that is apart from the others.
+    """
+    b = np.random.default_rng(0).standard_normal(A.shape[0])
+    return float(_pilot(A, b, _EDGE_STEPS).ritz()[0][0])
+
+
+def _pilot(A, b, n_steps):
+    """Return the Krylov space of a few steps."""
+    column = _Krylov(b, np.finfo(A.dtype).eps, min(n_steps, len(b)))
+    for _ in range(min(n_steps, len(b))):
         column.extend(_multiply(A, column.last[:, None])[:, 0])
         if column.is_invariant:
             break
-    values, vectors = column.ritz()
+    return column
+
+
+def _middle_of_spectrum(A, b):
+    """Return a number that half of the eigenvalues are below, about."""
+    values, vectors = _positive_ritz(_pilot(A, b, _PILOT_STEPS))
     # Squares of the first entries are the weights of the quadrature that approximates the spectrum.
     return float(values[np.searchsorted(np.cumsum(vectors[0] ** 2), 0.5)])
 
@@ -755,11 +771,3 @@ def _unconverged(name, changes, rtol, maxiter):
         f"{changes.max():.2e} after {maxiter} steps, relative to their norm, but {rtol:.1e} is "
         f"wanted. Raise maxiter (now {maxiter}), rtol or the shift."
     )
-
-
-def _warn(message):
-    """Warn at the line outside of this package: functions here are called by others in it."""
-    package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, ConvergenceWarning, stacklevel=level)

@@ -7,14 +7,11 @@ a point that is farther out than all points of its leaf, of which the skeletons 
 points are summed up. So the result for a point depends on no other.
 """
 
-import warnings
-
 import numpy as np
 from scipy.spatial import KDTree
-from sklearn.exceptions import ConvergenceWarning
 
 from .._ext import evaluation as _core
-from ._checks import check_columns
+from ._checks import check_columns, warn
 from ._kernel_matrix import KernelMatrix
 from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 
@@ -257,11 +254,9 @@ def evaluate(H, X_new, weights, return_error=False):
     some = kernel_sum.some(len(X_new))
     error = 0.0 if H.is_dense else kernel_sum.error(X_new[some], sums[some])
     if not error <= H.report_.rtol:
-        warnings.warn(
+        warn(
             f"evaluate: relative error {error:.2e} of the sums, but rtol={H.report_.rtol:.0e} was "
-            "promised for the matrix. Compress with a smaller rtol, or use KernelMatrix.evaluate.",
-            ConvergenceWarning,
-            stacklevel=3,
+            "promised for the matrix. Compress with a smaller rtol, or use KernelMatrix.evaluate."
         )
     sums = sums.reshape(len(X_new), *np.shape(weights)[1:])
     return (sums, error) if return_error else sums

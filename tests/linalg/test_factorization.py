@@ -234,7 +234,7 @@ def test_exact_form(n, form, small_panels, global_random_seed):
     np.testing.assert_allclose(F.inverse_diagonal(), np.linalg.inv(A).diagonal(), rtol=1e-12)
     assert F.nbytes <= 8 * n * (n + 70) / 2
     np.testing.assert_array_equal(K.toarray(), dense)  # what the user holds is not changed
-    with pytest.raises(np.linalg.LinAlgError, match=r"shift=-1 .* eigenvalue -"):
+    with pytest.raises(np.linalg.LinAlgError, match=r"shift=-1 .* eigenvalue is about -"):
         H.factorize(-1)
     np.testing.assert_array_equal(K.toarray(), dense)
 
@@ -397,7 +397,7 @@ def test_loss_of_definiteness_is_reported(leaf_size, global_random_seed):
             H.factorize(below)
         message = str(caught.value)
         assert "not positive definite" in message
-        assert "eigenvalue -" in message
+        assert "eigenvalue is about -" in message
         assert "Raise shift" in message
         assert "rtol (now 1e-03)" in message
     # Just definite: the same decision as that of the eigenvalues.
@@ -415,30 +415,20 @@ def test_the_error_has_the_eigenvalue(form, small_panels, rng, global_random_see
         assert type(error.eigenvalue) is float
         assert error.eigenvalue < 0
         message = str(error)
-        assert f"K + shift I is not positive definite: with shift={text} a block of" in message
-        assert f"has the eigenvalue {error.eigenvalue:.3g}. Raise" in message
+        assert f"K + shift I is not positive definite: with shift={text} its smallest" in message
+        assert f"eigenvalue is about {error.eigenvalue:.2g}. Raise" in message
         assert f"Raise shift by more than {-error.eigenvalue:.2g}, or compress" in message
-        n_rows = int(re.search(r"a block of (\d+) rows", message)[1])
-        assert 1 <= n_rows <= (70 if form != "hss" else 300)
+        smallest = np.linalg.eigvalsh(own_dense(H, shift))[0]
+        assert error.eigenvalue == pytest.approx(smallest, rel=0.1)
 
 
-@pytest.mark.parametrize("form", ["one leaf", "array"])
-def test_with_one_block_the_eigenvalue_is_the_smallest(form, global_random_seed):
-    if form == "array":
-        H = make(form, 300, global_random_seed)
-    else:
-        dense = make_matrix("exponential_3d", 60, global_random_seed).dense
-        H = hss(dense, global_random_seed, leaf_size=64)
-        assert not H.is_dense
-    for shift in (-1.0, np.linspace(-2.0, 1.0, H.shape[0])):
+@pytest.mark.parametrize("form", FORMS)
+def test_the_advice_is_right(form, global_random_seed):
+    H = make(form, 300, global_random_seed)
+    for shift in (-1.0, np.linspace(-2.0, 1.0, 300)):
         with pytest.raises(NotDefiniteError) as caught:
             H.factorize(shift)
-        smallest = np.linalg.eigvalsh(own_dense(H, shift))[0]
-        assert caught.value.eigenvalue == pytest.approx(smallest, rel=1e-9)
-        # So the advice is right, and it says no more than is needed.
-        H.factorize(shift - 1.001 * smallest)
-        with pytest.raises(NotDefiniteError):
-            H.factorize(shift - 0.999 * smallest)
+        H.factorize(shift - 1.1 * caught.value.eigenvalue)
 
 
 @pytest.mark.parametrize("form", ["hss", "array"])
@@ -460,7 +450,7 @@ def test_the_eigenvalue_of_a_singular_matrix(leaf_size, dtype):
     H = hss(np.ones((100, 100), dtype=dtype), 0, leaf_size=leaf_size)
     with pytest.raises(NotDefiniteError) as caught:
         H.factorize()
-    assert abs(caught.value.eigenvalue) <= 1e-11
+    assert abs(caught.value.eigenvalue) <= 1e-6
     np.testing.assert_allclose(H.factorize(1.0).inverse_diagonal(), 100 / 101, rtol=1e-12)
 
 
@@ -490,7 +480,7 @@ def test_fmm_format_is_refused(global_random_seed):
 
 
 @pytest.mark.parametrize("leaf_size", [32, 64])
-@pytest.mark.parametrize("shift", [np.nan, -np.inf, "a", None, 1j, [1.0] * 50])
+@pytest.mark.parametrize("shift", [np.nan, -np.inf, "a", None, 1j, [1.0] * 49])
 def test_bad_shift(shift, leaf_size, global_random_seed):
     H = hss(np.eye(50), global_random_seed, leaf_size=leaf_size)
     with pytest.raises(ValueError, match=r"shift is .*; allowed is a finite number"):

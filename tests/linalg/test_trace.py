@@ -149,7 +149,7 @@ def test_no_more_products_than_needed(global_random_seed):
 
 
 @pytest.mark.parametrize("sign", [1, -1, 0], ids=["positive", "negative", "both"])
-@pytest.mark.parametrize("rank", [0, 1, 7])
+@pytest.mark.parametrize("rank", [0, 1, 5])
 def test_low_rank_is_exact(rank, sign, global_random_seed):
     V = np.random.default_rng(global_random_seed).standard_normal((200, rank))
     signs = sign if sign != 0 else (-1) ** np.arange(rank)
