@@ -49,7 +49,7 @@ def solve_iteratively(method, A, M, B, X, rtol, maxiter):
     X /= scales
     sizes = np.linalg.norm(B, axis=0)
     sizes[sizes == 0] = 1.0
-    R = B - A(X) if X.any() else B
+    R = B - A(X) if X.any() else B.copy()
     residuals = np.linalg.norm(R, axis=0) / sizes
     n_iterations = 0
     while (residuals > rtol).any() and n_iterations < maxiter:

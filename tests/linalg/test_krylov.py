@@ -122,3 +122,21 @@ def test_maxiter_is_kept_and_what_was_found_returned(method, rng):
     np.testing.assert_allclose(residuals, true)
     if method is minres:  # its residual never grows
         assert (residuals < 1).all()
+
+
+def test_many_starts_from_the_true_residual(rng):
+    """A method that gains two digits at a time: six times, and what is given stays as it is."""
+    A, B = spd(50, rng), rng.standard_normal((50, 3))
+    exact, before = np.linalg.inv(A), B.copy()
+
+    def two_digits(A, M, R, target, maxiter):
+        return 0.99 * (exact @ R), 1
+
+    X = np.zeros_like(B)
+    residuals, n_iterations = solve_iteratively(
+        two_digits, A.__matmul__, identity, B, X, 1e-11, 100
+    )
+    assert n_iterations == 6
+    np.testing.assert_array_equal(B, before)
+    np.testing.assert_allclose(A @ X, B, atol=1e-10 * np.abs(B).max())
+    assert (residuals <= 1e-11).all()
