@@ -33,43 +33,6 @@ _KERNEL_CONSTRAINTS = {
 class _DualEstimator(CompressionMixin, BaseEstimator):
     """What kernel ridge estimators share: the kernel, the system of dual coefficients, the sums."""
 
-    def __init__(
-        self,
-        *,
-        kernel,
-        gamma,
-        degree,
-        coef0,
-        kernel_params,
-        tol,
-        max_iter,
-        rtol,
-        leaf_size,
-        max_rank,
-        n_neighbors,
-        budget,
-        distance,
-        n_jobs,
-        random_state,
-        verbose,
-    ):
-        self.kernel = kernel
-        self.gamma = gamma
-        self.degree = degree
-        self.coef0 = coef0
-        self.kernel_params = kernel_params
-        self.tol = tol
-        self.max_iter = max_iter
-        self.rtol = rtol
-        self.leaf_size = leaf_size
-        self.max_rank = max_rank
-        self.n_neighbors = n_neighbors
-        self.budget = budget
-        self.distance = distance
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-
     def _validated(self, X, y, **options):
         # In float32 the residual of a system with a small alpha would be nothing but rounding.
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, **options)
@@ -149,6 +112,67 @@ class _DualEstimator(CompressionMixin, BaseEstimator):
         return {"pairwise": self.kernel == "precomputed"}
 
 
+class _FixedAlpha(_DualEstimator):
+    """An estimator that is given its penalty."""
+
+    def __init__(
+        self,
+        alpha=1.0,
+        *,
+        kernel="linear",
+        gamma=None,
+        degree=3,
+        coef0=1,
+        kernel_params=None,
+        tol=1e-6,
+        max_iter=None,
+        rtol=1e-4,
+        leaf_size=256,
+        max_rank=None,
+        n_neighbors=32,
+        budget="auto",
+        distance="auto",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.alpha = alpha
+        self.kernel = kernel
+        self.gamma = gamma
+        self.degree = degree
+        self.coef0 = coef0
+        self.kernel_params = kernel_params
+        self.tol = tol
+        self.max_iter = max_iter
+        self.rtol = rtol
+        self.leaf_size = leaf_size
+        self.max_rank = max_rank
+        self.n_neighbors = n_neighbors
+        self.budget = budget
+        self.distance = distance
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+
+class _Regressor(MultiOutputMixin, RegressorMixin):
+    """Predicts the values of the function."""
+
+    def predict(self, X):
+        """Predict.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            With a precomputed kernel the matrix of these samples with those of `fit`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
+        return self._decision(X)
+
+
 def _check_alphas(name, given, n_targets):
     """Return one alpha per target."""
     alphas = np.atleast_1d(np.asarray(given, dtype=np.float64))
@@ -167,13 +191,16 @@ def _check_not_negative(name, given, alphas):
 
 
 @with_compression_parameters
-class KernelRidge(MultiOutputMixin, RegressorMixin, _DualEstimator):
+class KernelRidge(_Regressor, _FixedAlpha):
     """Kernel ridge regression.
 
     `sklearn.kernel_ridge.KernelRidge` in less time and memory: the same model and the same
     parameters, and the same system of equations, (K + alpha I) dual_coef = y. It is solved by
-    conjugate gradients on the exact kernel matrix, which is never stored, with the factorization of
-    a compressed one as the preconditioner. Up to 1,024 samples it is solved directly.
+    conjugate gradients on the exact kernel matrix, up to 1,024 samples directly. The preconditioner
+    is a Cholesky factorization in float32 for up to 4,096 samples, and for more the first of these
+    that is good enough: an approximation of low rank, a compressed matrix, again a factorization,
+    for up to 20,000 samples, and else as much of low rank as 3.2 GB can hold. Up to 20,000 samples
+    the entries may be held in float32, 4 bytes for each pair.
 
     Parameters
     ----------
@@ -232,47 +259,6 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _DualEstimator):
         **_KERNEL_CONSTRAINTS,
     }
 
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        kernel="linear",
-        gamma=None,
-        degree=3,
-        coef0=1,
-        kernel_params=None,
-        tol=1e-6,
-        max_iter=None,
-        rtol=1e-4,
-        leaf_size=256,
-        max_rank=None,
-        n_neighbors=32,
-        budget="auto",
-        distance="auto",
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            kernel=kernel,
-            gamma=gamma,
-            degree=degree,
-            coef0=coef0,
-            kernel_params=kernel_params,
-            tol=tol,
-            max_iter=max_iter,
-            rtol=rtol,
-            leaf_size=leaf_size,
-            max_rank=max_rank,
-            n_neighbors=n_neighbors,
-            budget=budget,
-            distance=distance,
-            n_jobs=n_jobs,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.alpha = alpha
-
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
@@ -301,28 +287,16 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _DualEstimator):
         C = self._solve(system, Y[used], alphas)
         return self._keep(X, system, used, C, y.shape[1:])
 
-    def predict(self, X):
-        """Predict.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            With a precomputed kernel the matrix of these samples with those of `fit`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        """
-        return self._decision(X)
-
 
 @with_compression_parameters
-class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
+class KernelRidgeCV(_Regressor, _DualEstimator):
     """Kernel ridge regression with the penalty that leave-one-out cross-validation finds.
 
-    The kernel matrix is compressed once. For each alpha, the errors of all leave-one-out models
-    come from one factorization of it, by the diagonal of the inverse [1]_; with the best one the
-    exact system is solved as in `KernelRidge`.
+    For each alpha, the errors of all leave-one-out models come from one system of equations and the
+    diagonal of its inverse [1]_. For more than 1,024 samples that is estimated from an
+    approximation of low rank and random signs, as long as the estimated standard error of the mean
+    squared error is at most 1 %; below, it comes from a factorization, of the compressed matrix if
+    there is one. With the best alpha the exact system is solved as in `KernelRidge`.
 
     Parameters
     ----------
@@ -410,26 +384,24 @@ class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
         random_state=None,
         verbose=0,
     ):
-        super().__init__(
-            kernel=kernel,
-            gamma=gamma,
-            degree=degree,
-            coef0=coef0,
-            kernel_params=kernel_params,
-            tol=tol,
-            max_iter=max_iter,
-            rtol=rtol,
-            leaf_size=leaf_size,
-            max_rank=max_rank,
-            n_neighbors=n_neighbors,
-            budget=budget,
-            distance=distance,
-            n_jobs=n_jobs,
-            random_state=random_state,
-            verbose=verbose,
-        )
         self.alphas = alphas
         self.alpha_per_target = alpha_per_target
+        self.kernel = kernel
+        self.gamma = gamma
+        self.degree = degree
+        self.coef0 = coef0
+        self.kernel_params = kernel_params
+        self.tol = tol
+        self.max_iter = max_iter
+        self.rtol = rtol
+        self.leaf_size = leaf_size
+        self.max_rank = max_rank
+        self.n_neighbors = n_neighbors
+        self.budget = budget
+        self.distance = distance
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
@@ -454,7 +426,7 @@ class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
             raise ValueError(f"alphas has shape {alphas.shape}; allowed is (n_alphas,).")
         _check_not_negative("alphas", self.alphas, alphas)
         system, used = self._system(X, sample_weight)
-        errors = np.array([self._loo_mse(system, Y[used], alpha) for alpha in alphas])
+        errors = system.leave_one_out(Y[used], alphas)
         scored = ~np.isnan(errors).any(axis=1)
         if not scored.any():
             raise ValueError(
@@ -471,26 +443,6 @@ class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
         chosen = np.broadcast_to(self.alpha_, Y.shape[1])
         return self._keep(X, system, used, self._solve(system, Y[used], chosen), y.shape[1:])
 
-    def predict(self, X):
-        """Predict.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            With a precomputed kernel the matrix of these samples with those of `fit`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        """
-        return self._decision(X)
-
-    def _loo_mse(self, system, Y, alpha):
-        missed = system.leave_one_out(Y, alpha)
-        if missed is None:
-            return np.full(Y.shape[1], np.nan)
-        return np.average(np.square(missed), axis=0, weights=system.weights)
-
     def _warn_of_unscored(self, unscored, scored):
         text = f"alphas up to {unscored.max():.3g} are not scored: the compressed kernel matrix is "
         text += f"not positive definite with them. Lower rtol (now {self.rtol:.0e})."
@@ -500,7 +452,7 @@ class KernelRidgeCV(MultiOutputMixin, RegressorMixin, _DualEstimator):
 
 
 @with_compression_parameters
-class KernelRidgeClassifier(ClassifierMixin, _DualEstimator):
+class KernelRidgeClassifier(ClassifierMixin, _FixedAlpha):
     """Classifier by kernel ridge regression on targets -1 and 1, one for each class.
 
     As `sklearn.linear_model.RidgeClassifier`, with the kernel and the solver of `KernelRidge`.
@@ -547,47 +499,6 @@ class KernelRidgeClassifier(ClassifierMixin, _DualEstimator):
         "alpha": [Interval(Real, 0, None, closed="left")],
         **_KERNEL_CONSTRAINTS,
     }
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        kernel="linear",
-        gamma=None,
-        degree=3,
-        coef0=1,
-        kernel_params=None,
-        tol=1e-6,
-        max_iter=None,
-        rtol=1e-4,
-        leaf_size=256,
-        max_rank=None,
-        n_neighbors=32,
-        budget="auto",
-        distance="auto",
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            kernel=kernel,
-            gamma=gamma,
-            degree=degree,
-            coef0=coef0,
-            kernel_params=kernel_params,
-            tol=tol,
-            max_iter=max_iter,
-            rtol=rtol,
-            leaf_size=leaf_size,
-            max_rank=max_rank,
-            n_neighbors=n_neighbors,
-            budget=budget,
-            distance=distance,
-            n_jobs=n_jobs,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.alpha = alpha
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):

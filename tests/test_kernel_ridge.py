@@ -60,6 +60,14 @@ def rng(global_random_seed):
 def iterative(monkeypatch):
     """Small problems are solved like large ones."""
     monkeypatch.setattr(_dual, "_SMALL", 0)
+    monkeypatch.setattr(_dual, "_MEDIUM", 0)
+
+
+@pytest.fixture
+def compressed(monkeypatch, iterative):
+    """Nothing of low rank is good enough."""
+    monkeypatch.setattr(_dual, "_FIRST_RANK", 0)
+    monkeypatch.setattr(_dual, "_LOO_RTOL", 0)
 
 
 def problem(rng, n=700, d=3):
@@ -162,7 +170,7 @@ def test_weights_are_repetitions(rng):
     assert not once.dual_coef_[weights == 0].any()
 
 
-@pytest.mark.usefixtures("iterative")
+@pytest.mark.usefixtures("compressed")
 def test_predictions_through_the_treecode_where_it_is_accurate(rng):
     X, Y, X_new = problem(rng, 2000, 2)
     options = {"kernel": "rbf", "leaf_size": 64, "random_state": 0}
@@ -197,7 +205,7 @@ def test_indefinite_kernels(rng):
     np.testing.assert_allclose(model.dual_coef_, expected, atol=1e-3 * np.abs(expected).max())
 
 
-@pytest.mark.usefixtures("iterative")
+@pytest.mark.usefixtures("compressed")
 def test_a_miss_is_a_warning(rng):
     X, Y, _ = problem(rng)
     model = KernelRidge(1e-6, kernel="rbf", rtol=0.1, leaf_size=32, budget=0, max_iter=2)
@@ -208,7 +216,7 @@ def test_a_miss_is_a_warning(rng):
     assert 1e-6 < model.residual_ < 1  # what was found is kept
 
 
-@pytest.mark.usefixtures("iterative")
+@pytest.mark.usefixtures("compressed")
 @pytest.mark.filterwarnings("ignore:The standard error:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("budget", [0, 0.2])
 def test_alphas_that_no_rough_preconditioner_is_good_enough_for(budget, rng):
@@ -221,7 +229,7 @@ def test_alphas_that_no_rough_preconditioner_is_good_enough_for(budget, rng):
         assert cv.fit(X, Y).alpha_ == 1.0
 
 
-@pytest.mark.usefixtures("iterative")
+@pytest.mark.usefixtures("compressed")
 @pytest.mark.parametrize("options", [{"leaf_size": 32, "budget": 0, "rtol": 1e-5}, {"rtol": 1e-9}])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_cv_scores_are_those_of_leaving_one_out(weighted, options, rng):
@@ -245,7 +253,7 @@ def test_cv_scores_are_those_of_leaving_one_out(weighted, options, rng):
     np.testing.assert_allclose(model.dual_coef_, fixed.dual_coef_)
 
 
-@pytest.mark.usefixtures("iterative")
+@pytest.mark.usefixtures("compressed")
 def test_one_compression_for_all_alphas(rng, monkeypatch):
     X, Y, _ = problem(rng)
     calls = []
@@ -260,7 +268,7 @@ def test_one_compression_for_all_alphas(rng, monkeypatch):
     assert len(calls) == 1
 
 
-@pytest.mark.usefixtures("iterative")
+@pytest.mark.usefixtures("compressed")
 def test_alphas_below_the_accuracy_are_not_scored(rng):
     X, Y, _ = problem(rng)
     options = {"kernel": "rbf", "rtol": 0.1, "leaf_size": 32, "budget": 0, "random_state": 0}

@@ -1,5 +1,8 @@
 """The linear system of kernel ridge estimators, for many right-hand sides and many penalties."""
 
+import math
+from functools import cached_property
+
 import numpy as np
 import scipy.linalg
 
@@ -9,18 +12,34 @@ from ._factorization import factorize
 from ._hierarchical import Report, exact_form
 from ._inverse import inverse_diagonal
 from ._kernel_matrix import KernelMatrix
+from ._krylov import relative_norms
+from ._low_rank import LowRankSystem
 from ._operator import ShiftedOperator
-from ._solve import SolveInfo, can_factorize, solve
+from ._solve import MAX_DENSE, MAX_ITERATIONS, SolveInfo, can_factorize, solve
 from ._treecode import KernelSum
 
-# Up to this size a dense factorization takes no longer than looking for a better way.
+# Up to this size a factorization in float64 takes no longer than looking for a better way, ...
 _SMALL = 1024
+# ... and up to this size one in float32 that conjugate gradients are preconditioned by.
+_MEDIUM = 4096
+# Ranks that are tried first: at most one for so many rows, and so many.
+_FIRST_ROWS, _FIRST_RANK = 20, 1000
+# Ranks where nothing else helps: at most one for so many rows, and so many entries, 3.2 GB.
+_LAST_ROWS, _LAST_ENTRIES = 5, 800_000_000
+# What may be left of K on the diagonal, relative to alpha, where its entries cannot be held: the
+# longer a product takes, the more an iteration is worth.
+_ENOUGH_OF_MANY = 0.1
+# Relative standard error of leave-one-out errors that is as good as exact.
+_LOO_RTOL = 0.01
 
 
 class DualSystem:
     """(K + alpha diag(1 / weights)) C = Y.
 
-    The exact system is solved: K is compressed only for a preconditioner, and once for all alphas.
+    The exact system is solved; what approximates K is a preconditioner, and made once for all
+    alphas: the matrix itself in float32 if it is not large, else one of low rank if that leaves
+    little of K, else a compressed one, and where K does not compress as much of low rank as memory
+    allows.
 
     Parameters
     ----------
@@ -34,7 +53,6 @@ class DualSystem:
 
     Attributes
     ----------
-    H : HierarchicalMatrix
     residual : float
         Largest relative residual of all solves.
     n_iterations : int
@@ -44,18 +62,32 @@ class DualSystem:
     def __init__(self, K, compress, weights=None, n_jobs=None):
         self.K, self.weights, self.n_jobs = K, weights, n_jobs
         self.inverse_weights = 1.0 if weights is None else 1.0 / weights
-        self._is_small = K.shape[0] <= _SMALL
-        if self._is_small or K.diagonal().min() <= 0:  # a semidefinite kernel may have zeros
-            self.H = self._exact
-        else:
-            self.H = compress(K)
+        self._compress, self._is_compressed = compress, False
+        n = K.shape[0]
+        self._is_small = n <= _SMALL
+        self._first_rank = min(n // _FIRST_ROWS, _FIRST_RANK) if n > _MEDIUM else 0
+        self._last_rank = min(n // _LAST_ROWS, _LAST_ENTRIES // n)
+        self._enough = 1.0 if n <= MAX_DENSE else _ENOUGH_OF_MANY
         self.residual, self.n_iterations = 0.0, 0
+
+    @cached_property
+    def H(self):
+        """The matrix, compressed unless it is small."""
+        n, least = self.K.shape[0], self.K.diagonal().min()
+        if n <= _MEDIUM or least <= 0:  # a semidefinite kernel may have zeros
+            return self._exact()
+        self._is_compressed = True
+        return self._compress(self.K)
+
+    @cached_property
+    def _low_rank(self):
+        return LowRankSystem(self.K, self.weights, self.n_jobs)
 
     def solve(self, Y, alpha, tol, max_iter=None):
         """Return C for Y of shape (n, k)."""
         shift = alpha * self.inverse_weights
         try:
-            C, info = self._solve_definite(Y, shift, tol, max_iter)
+            C, info = self._solve_definite(Y, alpha, shift, tol, max_iter)
         except np.linalg.LinAlgError:
             warn(
                 f"the kernel matrix with alpha={alpha:.3g} is not positive definite; the solution "
@@ -73,18 +105,35 @@ class DualSystem:
         self.n_iterations = max(self.n_iterations, info.n_iterations)
         return C
 
-    def _solve_definite(self, Y, shift, tol, max_iter):
+    def _solve_definite(self, Y, alpha, shift, tol, max_iter):
+        """Solve by the first way that is good enough, and reaches the tolerance."""
         options = {"return_info": True, "quiet": True}
         if self._is_small:
             return solve(self.H, Y, shift, tol, **options)
-        options |= {"operator": self.K, "random_state": 0}
-        C, info = solve(self.H, Y, shift, tol, max_iter, **options)
-        if info.residuals.max(initial=0.0) <= tol or max_iter is not None:
+        options |= {"maxiter": max_iter, "operator": self.K, "random_state": 0}
+        C, info = None, None
+        if self._left(alpha, self._first_rank) <= self._enough:
+            C, info = self._solve_by_low_rank(Y, alpha, tol, max_iter)
+        elif not self.H.is_dense:
+            C, info = solve(self.H, Y, shift, tol, **options)
+        elif not can_factorize(self.H) and self._left(alpha, self._last_rank) < math.inf:
+            C, info = self._solve_by_low_rank(Y, alpha, tol, max_iter)
+        if info is not None and (info.residuals.max(initial=0.0) <= tol or max_iter is not None):
             return C, info
-        if self.H.is_dense or not can_factorize(self._exact):
+        exact = self.H if self.H.is_dense else self._exact()
+        if info is not None and not can_factorize(exact):
             return C, info
-        # Alpha is far less than what the compressed matrix is off by.
-        return solve(self._exact, Y, shift, tol, **options)
+        return solve(exact, Y, shift, tol, **options)
+
+    def _left(self, alpha, max_rank):
+        """Make the low-rank approximation and return what is left of K, relative to alpha."""
+        if alpha == 0 or max_rank == 0:
+            return math.inf
+        return self._low_rank.approximate(alpha, max_rank, self._enough)
+
+    def _solve_by_low_rank(self, Y, alpha, tol, max_iter):
+        C, *how = self._low_rank.solve(Y, alpha, tol, max_iter or MAX_ITERATIONS)
+        return C, SolveInfo("cg", *how)
 
     def _solve_indefinite(self, Y, shift, tol, max_iter):
         options = {"return_info": True, "quiet": True}
@@ -92,44 +141,93 @@ class DualSystem:
             options |= {"solver": "minres", "preconditioner": None, "operator": self.K}
             return solve(self.H, Y, shift, tol, max_iter, **options)
         C = self._pseudo_inverse(shift) @ Y
-        missed = np.linalg.norm(Y - ShiftedOperator(self.H, shift) @ C, axis=0)
-        sizes = np.linalg.norm(Y, axis=0)
-        return C, SolveInfo("direct", missed / np.where(sizes > 0, sizes, 1.0), 0)
+        residuals = relative_norms(Y - ShiftedOperator(self.H, shift) @ C, Y)
+        return C, SolveInfo("direct", residuals, 0)
 
-    @property
     def _exact(self):
-        """The exact matrix in the form of a compressed one."""
+        """Return the exact matrix in the form of a compressed one."""
         report = Report(reason_dense="it is small, or no other preconditioner will do")
         return exact_form(Entries(as_source(self.K)), report, self.n_jobs)
 
-    def _pseudo_inverse(self, shift):
-        every = np.arange(self.K.shape[0])
-        K = self.H._entries.block(every, every).astype(np.float64)
-        K[every, every] += shift
-        return scipy.linalg.pinvh(K)
+    def leave_one_out(self, Y, alphas):
+        """Return the mean squared errors of predictions for each sample if the others are fitted.
 
-    def leave_one_out(self, Y, alpha):
-        """Return what the prediction for each sample misses if the others are fitted.
+        What is missed is C_i / (inverse)_ii (Allen, Technometrics 16, 1974).
 
-        From the compressed matrix: C_i / (inverse)_ii (Allen, Technometrics 16, 1974).
+        Parameters
+        ----------
+        Y : ndarray of shape (n, k)
+        alphas : ndarray of shape (m,)
 
         Returns
         -------
-        missed : ndarray of shape (n, k), or None
-            None where alpha is less than what the compression is off by.
+        means : ndarray of shape (m, k)
+            Weighted; NaN where alpha is less than what the compressed matrix is off by.
         """
+        if self._is_small:
+            return self._leave_one_out_small(Y, alphas)
+        means = np.full((len(alphas), Y.shape[1]), np.nan)
+        todo = np.argsort(alphas)[::-1]
+        rank = self._first_rank or self._last_rank
+        todo = self._estimate(Y, alphas, todo, rank, _LOO_RTOL, means)
+        if len(todo) > 0 and self._first_rank > 0 and self.H.is_dense:
+            rtol = _LOO_RTOL if can_factorize(self.H) else math.inf
+            todo = self._estimate(Y, alphas, todo, self._last_rank, rtol, means)
+        for i in todo:
+            means[i] = self._leave_one_out(Y, alphas[i])
+        return means
+
+    def _estimate(self, Y, alphas, todo, max_rank, rtol, means):
+        """Write the means that the low-rank approximation is enough for; return the others."""
+        positive = todo[alphas[todo] > 0]
+        if len(positive) == 0 or self._left(alphas[positive[-1]], max_rank) == math.inf:
+            return todo
+        found, errors = self._low_rank.leave_one_out(Y, alphas[positive], rtol)
+        done = positive[: len(found)]
+        means[done] = found
+        if errors.max(initial=0.0) > _LOO_RTOL:
+            warn(
+                f"the mean squared leave-one-out errors are estimates, with relative standard "
+                f"errors of up to {errors.max():.1%} for alpha={alphas[done[-1]]:.3g}. Raise alpha."
+            )
+        return todo[~np.isin(todo, done)]
+
+    def _leave_one_out(self, Y, alpha):
+        """Return the mean squared errors of the compressed matrix for one alpha, or NaN."""
         shift = alpha * self.inverse_weights
         try:
             if can_factorize(self.H):
                 F = factorize(self.H, shift)
-                return F.solve(Y) / F.inverse_diagonal()[:, np.newaxis]
-            C = solve(self.H, Y, shift)
-            return C / inverse_diagonal(self.H, shift, random_state=0)[:, np.newaxis]
+                C, diagonal = F.solve(Y), F.inverse_diagonal()
+            else:
+                C = solve(self.H, Y, shift)
+                diagonal = inverse_diagonal(self.H, shift, random_state=0)
         except np.linalg.LinAlgError:
-            if not self._is_small:
-                return None
-            inverse = self._pseudo_inverse(shift)
-            return inverse @ Y / inverse.diagonal()[:, np.newaxis]
+            return np.nan
+        return np.average(np.square(C / diagonal[:, np.newaxis]), axis=0, weights=self.weights)
+
+    def _leave_one_out_small(self, Y, alphas):
+        d = np.ones((len(Y), 1)) if self.weights is None else np.sqrt(self.weights)[:, np.newaxis]
+        values, vectors = scipy.linalg.eigh(d * self._dense() * d.T)
+        projected = vectors.T @ (d * Y)
+        means = []
+        for alpha in alphas:
+            sums = values + alpha
+            is_zero = np.abs(sums) <= len(sums) * np.finfo(np.float64).eps * np.abs(sums).max()
+            inverse = np.where(is_zero, 0.0, 1 / np.where(is_zero, 1.0, sums))
+            C = vectors @ (inverse[:, np.newaxis] * projected)
+            missed = C / (np.square(vectors) @ inverse)[:, np.newaxis]
+            means.append(np.square(missed).sum(axis=0) / np.square(d).sum())
+        return np.array(means)
+
+    def _dense(self):
+        every = np.arange(self.K.shape[0])
+        return as_source(self.K).block(every, every)
+
+    def _pseudo_inverse(self, shift):
+        K = self._dense()
+        np.fill_diagonal(K, K.diagonal() + shift)
+        return scipy.linalg.pinvh(K)
 
     def kernel_sum(self, C, rtol):
         """Return the sums of the kernel with weights C at new points.
@@ -137,11 +235,15 @@ class DualSystem:
         By the treecode if that is accurate: where the solution's terms cancel, errors of the far
         field do not.
         """
-        H = self.H
-        if H.is_dense or not isinstance(self.K, KernelMatrix):
+        if not isinstance(self.K, KernelMatrix) or not self._has_treecode:
             return KernelSum(None, self.K, C, self.n_jobs)
-        fast = KernelSum(H, self.K, C, self.n_jobs)
+        fast = KernelSum(self.H, self.K, C, self.n_jobs)
         points = self.K.X[fast.some(len(self.K.X))]
         if fast.error(points, fast(points)) <= rtol:
             return fast
         return KernelSum(None, self.K, C, self.n_jobs)
+
+    @property
+    def _has_treecode(self):
+        """Whether there is a compressed matrix; for many points it is worth one."""
+        return (self._is_compressed or self.K.shape[0] > MAX_DENSE) and not self.H.is_dense

@@ -4,14 +4,13 @@ import numpy as np
 
 from ._checks import as_real_operator, check_shift, warn
 from ._hierarchical import HierarchicalMatrix
-from ._krylov import IndefiniteError, conjugate_gradients, solve_iteratively
+from ._krylov import conjugate_gradients, solve_iteratively
 from ._operator import ShiftedOperator
-from ._solve import can_factorize, make_preconditioner, not_definite
+from ._solve import MAX_ITERATIONS, can_factorize, make_preconditioner
 from ._trace import Estimate, estimate_diagonal, estimate_logdet, xtrace
 
 # A solve is this much more accurate than the estimate that is made with it.
 _SOLVE_PART = 1e-2
-_MAX_ITERATIONS = 1000
 
 
 def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False):
@@ -125,20 +124,15 @@ class _Inverse:
     """Products with (A + shift I)^-1 by iterative solves."""
 
     def __init__(self, A, shift, rtol):
-        self.A, self.shift, self.rtol = ShiftedOperator(A, shift), shift, _SOLVE_PART * rtol
+        self.A, self.rtol = ShiftedOperator(A, shift), _SOLVE_PART * rtol
         self.M = None
         if isinstance(A, HierarchicalMatrix):
             self.M = make_preconditioner(A, A, shift, "auto", random_state=0)[0]
 
     def __call__(self, B):
-        X = np.zeros(B.shape)
-        M = (lambda V: V) if self.M is None else self.M.__matmul__
-        try:
-            residuals, n_iterations = solve_iteratively(
-                conjugate_gradients, self.A.__matmul__, M, B, X, self.rtol, _MAX_ITERATIONS
-            )
-        except IndefiniteError as error:
-            raise not_definite(self.shift, error.curvature) from None
+        X, residuals, n_iterations = solve_iteratively(
+            conjugate_gradients, self.A, self.M, B, self.rtol, MAX_ITERATIONS
+        )
         if (residuals > self.rtol).any():
             warn(
                 f"the inverse: relative residual {residuals.max():.2e} after {n_iterations} "

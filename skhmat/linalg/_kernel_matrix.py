@@ -259,8 +259,22 @@ class KernelMatrix(SymmetricOperator):
         perm = _indices("perm", perm, n)
         if len(perm) != n or np.any(np.bincount(perm, minlength=n) != 1):
             raise ValueError(f"perm must be a permutation of range({n}), got {len(perm)} indices")
+        return self.with_points(self.X[perm])
+
+    def with_points(self, X):
+        """Return the matrix of the same kernel on other points.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features)
+
+        Returns
+        -------
+        KernelMatrix
+            Of shape (m, m), in the dtype of X.
+        """
         return type(self)(
-            self.X[perm],
+            X,
             self.kernel,
             self.bandwidth,
             alpha=self.alpha,

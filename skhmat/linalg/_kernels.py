@@ -30,6 +30,8 @@ class Kernel:
         ``diagonal(X, values)``: k(x, x) for the rows of X, in float64.
     min_dim : int
         Smallest dimension of the points.
+    is_radial : bool
+        Whether it is a function of the distance.
     """
 
     id: int
@@ -37,6 +39,7 @@ class Kernel:
     parameters: tuple
     diagonal: Callable
     min_dim: int = 1
+    is_radial: bool = True
 
 
 def _ones(X, values):
@@ -98,9 +101,16 @@ KERNELS = {
         "(gamma x.y + coef0)^degree",
         ("gamma", "coef0", "degree"),
         _polynomial_diagonal,
+        is_radial=False,
     ),
-    "linear": Kernel(_core.INNER, "x.y", (), _squared_norms),
-    "cosine": Kernel(_core.COSINE, "x.y / (|x| |y|), 0 for a zero vector", (), _cosine_diagonal),
+    "linear": Kernel(_core.INNER, "x.y", (), _squared_norms, is_radial=False),
+    "cosine": Kernel(
+        _core.COSINE,
+        "x.y / (|x| |y|), 0 for a zero vector",
+        (),
+        _cosine_diagonal,
+        is_radial=False,
+    ),
 }
 # What the neighbour search evaluates; not positive definite, so no kernel of a KernelMatrix.
 SQEUCLIDEAN = _core.SQEUCLIDEAN

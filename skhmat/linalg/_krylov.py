@@ -8,17 +8,26 @@ import numpy as np
 
 # A restart from the true residual that leaves more than this part of it ends the iteration.
 _STAGNATION = 0.5
+# Part of a residual that an iteration with products in float32 goes down to, at most.
+_INNER_RTOL = 1e-4
 
 
 class IndefiniteError(np.linalg.LinAlgError):
     """A matrix that must be positive definite has a direction of negative curvature."""
 
     def __init__(self, curvature):
-        super().__init__(f"the curvature in a direction is {curvature:.3g}")
+        super().__init__(
+            f"the matrix is not positive definite: it has the curvature {curvature:.3g}. Raise "
+            "shift, compress with a smaller rtol, solve with the exact matrix (operator=K), or "
+            "with solver='minres'."
+        )
         self.curvature = curvature
 
+    def __reduce__(self):
+        return type(self), (self.curvature,)
 
-def solve_iteratively(method, A, M, B, X, rtol, maxiter):
+
+def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None):
     """Solve A X = B until each column's true residual is at most rtol of its right-hand side.
 
     The residuals that an iteration carries along are not the true ones, so it is started again from
@@ -28,47 +37,66 @@ def solve_iteratively(method, A, M, B, X, rtol, maxiter):
     ----------
     method : callable
         `conjugate_gradients` or `minres`.
-    A, M : callable
-        Products with the matrix and with the preconditioner, an approximate inverse; from (n, k)
-        to (n, k) in float64.
-    B : ndarray of shape (n, k), float64
-    X : ndarray of shape (n, k), float64
-        Start, overwritten by the solution.
+    A, M : operator
+        The matrix and the preconditioner, an approximate inverse, or None; their products with
+        (n, k) in float64 by ``@``.
+    B : ndarray of shape (n, k)
     rtol : float
     maxiter : int
+    inner : operator or None
+        Close to A, with products that cost less, for the iteration itself. A gives the true
+        residuals then, and takes over where the other is not close enough.
 
     Returns
     -------
+    X : ndarray of shape (n, k), float64
     residuals : ndarray of shape (k,)
         True residual norms relative to those of B.
     n_iterations : int
         Of the column that took most.
+
+    Raises
+    ------
+    IndefiniteError
+        A or M is not what `method` needs.
     """
     scales = column_scales(B)  # squares must be neither zero nor infinite
     B = B / scales
-    X /= scales
-    sizes = np.linalg.norm(B, axis=0)
-    sizes[sizes == 0] = 1.0
-    R = B - A(X) if X.any() else B.copy()
-    residuals = np.linalg.norm(R, axis=0) / sizes
+    X, R = np.zeros_like(B), B.copy()
+    residuals = relative_norms(R, B)
     n_iterations = 0
     while (residuals > rtol).any() and n_iterations < maxiter:
         active = np.flatnonzero(residuals > rtol)
         target = 0.5 * rtol / residuals[active]
-        step, taken = method(A, M, R[:, active], target, maxiter - n_iterations)
+        if inner is not None:
+            target = np.maximum(target, _INNER_RTOL)
+        matrix = A if inner is None else inner
+        try:
+            step, taken = method(matrix, M, R[:, active], target, maxiter - n_iterations)
+        except IndefiniteError:
+            if inner is None:
+                raise
+            inner = None
+            continue
         n_iterations += taken
-        X[:, active] += step
         before = residuals[active]
-        R[:, active] = B[:, active] - A(X[:, active])
-        residuals[active] = np.linalg.norm(R[:, active], axis=0) / sizes[active]
-        worse = residuals[active] > before
-        if worse.any():  # rounding only; what was there is better
-            X[:, active[worse]] -= step[:, worse]
-            residuals[active[worse]] = before[worse]
+        x = X[:, active] + step
+        rest = B[:, active] - A @ x
+        sizes = relative_norms(rest, B[:, active])
+        better = sizes < before  # if not, it is rounding, and what was there is kept
+        kept = active[better]
+        X[:, kept], R[:, kept], residuals[kept] = x[:, better], rest[:, better], sizes[better]
         if (residuals[active] > np.maximum(rtol, _STAGNATION * before)).all() or taken == 0:
-            break
-    X *= scales
-    return residuals, n_iterations
+            if inner is None:
+                break
+            inner = None
+    return X * scales, residuals, n_iterations
+
+
+def relative_norms(R, B):
+    """Return the norms of the columns of R relative to those of B, where these are not zero."""
+    sizes = np.linalg.norm(B, axis=0)
+    return np.linalg.norm(R, axis=0) / np.where(sizes > 0, sizes, 1.0)
 
 
 def column_scales(B):
@@ -85,7 +113,7 @@ def conjugate_gradients(A, M, B, target, maxiter):
 
     Parameters
     ----------
-    A, M : callable
+    A, M : operator
     B : ndarray of shape (n, k)
         Not zero in any column.
     target : ndarray of shape (k,)
@@ -106,11 +134,11 @@ def conjugate_gradients(A, M, B, target, maxiter):
     allowed = target * np.linalg.norm(B, axis=0)
     x, R = X.copy(), B.copy()
     smooth, rest = x.copy(), R.copy()
-    P = Z = M(R)
+    P = Z = _preconditioned(M, R)
     rz = _inner(R, Z)
     _check_positive(rz, R)
     for iteration in range(1, maxiter + 1):
-        AP = A(P)
+        AP = A @ P
         curvature = _inner(P, AP)
         _check_positive(curvature, P)
         alpha = rz / curvature
@@ -125,7 +153,7 @@ def conjugate_gradients(A, M, B, target, maxiter):
         if not going.all():
             x, R, P, rz = x[:, going], R[:, going], P[:, going], rz[going]
             smooth, rest = smooth[:, going], rest[:, going]
-        Z = M(R)
+        Z = _preconditioned(M, R)
         previous, rz = rz, _inner(R, Z)
         _check_positive(rz, R)
         P = Z + (rz / previous) * P
@@ -159,16 +187,16 @@ def minres(A, M, B, target, maxiter):
     k = B.shape[1]
     x, V_old, V = X.copy(), np.zeros_like(B), B.copy()
     W_old, W = np.zeros_like(B), np.zeros_like(B)
-    Z = M(V)
+    Z = _preconditioned(M, V)
     gamma = _root(_inner(V, Z), V)
     gamma_old, eta, allowed = np.ones(k), gamma.copy(), target * gamma
     (c_old, c), (s_old, s) = np.ones((2, k)), np.zeros((2, k))
     for iteration in range(1, maxiter + 1):
         Z = Z / gamma
-        AZ = A(Z)
+        AZ = A @ Z
         delta = _inner(Z, AZ)
         V_old, V = V, AZ - (delta / gamma) * V - (gamma / gamma_old) * V_old
-        Z_new = M(V)
+        Z_new = _preconditioned(M, V)
         gamma_old, gamma = gamma, _root(_inner(V, Z_new), V)
         a0 = c * delta - c_old * s * gamma_old
         a1 = np.hypot(a0, gamma)
@@ -191,6 +219,10 @@ def minres(A, M, B, target, maxiter):
             c_old, c, s_old, s = c_old[going], c[going], s_old[going], s[going]
     X[:, active] = x
     return X, maxiter
+
+
+def _preconditioned(M, R):
+    return R if M is None else M @ R
 
 
 def _inner(X, Y):

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.linalg
 from sklearn.utils import check_random_state
 
+from .._ext import single as _core
 from ._checks import check_integer
 from ._entries import Entries, as_source
 from ._kernel_matrix import KernelMatrix
@@ -28,6 +29,8 @@ _ROUNDING = 32
 _EXCESS = 0.5
 # Rounding is no larger part of the trace than this.
 _MOST_ROUNDING = 1e-3
+# Entries of a stripe of F that is copied to float64.
+_STRIPE_ENTRIES = 1 << 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,9 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
         K is nothing that entries can be read from.
     ValueError
         A parameter is out of its range, or K is not square, not real, not finite where it was
-        read, has a negative diagonal entry, or turns out not to be positive semidefinite.
+        read, or has a negative diagonal entry.
+    numpy.linalg.LinAlgError
+        K turns out not to be positive semidefinite.
 
     References
     ----------
@@ -293,7 +298,7 @@ class _Elimination:
         allowed, k = _MOST_ROUNDING * self.trace, len(self.pivots)
         stopped_early = self._is_rounding and np.maximum(self.left, 0.0).sum() > allowed
         if stopped_early or _excess(self.left) > allowed:
-            raise ValueError(
+            raise np.linalg.LinAlgError(
                 f"K is not positive semidefinite: after about {k} columns, elimination takes more "
                 "from the diagonal than is left of it."
             )
@@ -351,16 +356,16 @@ def _excess(left):
 class CholeskyPreconditioner(SymmetricOperator):
     """The inverse of F F^T + shift I as a linear operator, for F with few columns.
 
-    From the thin singular value decomposition F = U S V^T, by orthogonal transformations only, it
-    is U (S² + shift I)^-1 U^T + (I - U U^T) / shift: a preconditioner for K + shift I where
-    F F^T ~ K [1]_. Made in O(n k²) operations and applied to a vector in O(n k).
+    By the Sherman-Morrison-Woodbury formula, (I - F (F^T F + shift I)^-1 F^T) / shift: a
+    preconditioner for K + shift I where F F^T ~ K [1]_. Made in O(n k²) operations and applied to a
+    vector in O(n k).
 
     Parameters
     ----------
     factor : ndarray of shape (n, k) or PivotedCholesky
         F, float32 or float64 (anything else becomes float64).
     shift : float
-        Greater than 0.
+        Greater than 0. What is less than the rounding of F F^T in float64 is raised to that.
 
     Attributes
     ----------
@@ -395,11 +400,12 @@ class CholeskyPreconditioner(SymmetricOperator):
         F = _check_factor(factor.factor if isinstance(factor, PivotedCholesky) else factor)
         shift = _check_positive(shift)
         super().__init__(F.dtype, (len(F), len(F)))
-        self._vectors, self._squares = _left_singular(F)
+        self._rows = np.ascontiguousarray(F.T)
+        self._gram = _gram(self._rows)
         self._set_shift(shift)
 
     def with_shift(self, shift):
-        """Return the same for another shift; nothing is decomposed anew.
+        """Return the same for another shift, in O(k³) operations.
 
         Parameters
         ----------
@@ -414,21 +420,64 @@ class CholeskyPreconditioner(SymmetricOperator):
         other._set_shift(_check_positive(shift))
         return other
 
+    def inverse_diagonals(self, shifts):
+        """Return the diagonals of (F F^T + shift I)^-1 for several shifts.
+
+        Parameters
+        ----------
+        shifts : ndarray of shape (m,)
+
+        Returns
+        -------
+        diagonals : ndarray of shape (n, m), float64
+        """
+        squares, vectors = scipy.linalg.eigh(self._gram, lower=True, check_finite=False)
+        weights = 1 / (np.maximum(squares, 0.0)[:, np.newaxis] + shifts)
+        out = np.empty((self.shape[0], len(shifts)))
+        for part in _stripes(self._rows):
+            wide = self._rows[:, part].astype(np.float64)
+            out[part] = 1 - np.square(wide.T @ vectors) @ weights
+        return out / shifts
+
     def __repr__(self):
-        n, k = self._vectors.shape
+        k, n = self._rows.shape
         return f"<{n}x{n} CholeskyPreconditioner of {self.dtype}: rank {k}, shift {self.shift:.3g}>"
 
     def _set_shift(self, shift):
-        self.shift = shift
-        # 1 / (s² + shift) - 1 / shift, without the difference.
-        weights = -(self._squares / (self._squares + shift)) / shift
-        self._weights = weights.astype(self.dtype)[:, np.newaxis]
+        k, G = len(self._rows), self._gram
+        most = math.sqrt(max(2 * np.vdot(G, G) - np.vdot(G.diagonal(), G.diagonal()), 0.0))
+        self.shift = max(shift, k * np.finfo(np.float64).eps * most)
+        shifted = G.copy(order="F")
+        shifted[np.arange(k), np.arange(k)] += self.shift
+        self._root = None
+        if k > 0:
+            self._root = scipy.linalg.cholesky(
+                shifted, lower=True, overwrite_a=True, check_finite=False
+            )
 
     def _multiply(self, W):
-        W = np.ascontiguousarray(W, dtype=self.dtype)
-        product = self._vectors @ (self._weights * (self._vectors.T @ W))
-        product += W / self.dtype.type(self.shift)
-        return product
+        # In float64, since the difference may cancel.
+        W = np.ascontiguousarray(W, dtype=np.float64)
+        (k, n), n_threads = self._rows.shape, effective_n_threads()
+        if k == 0 or W.size == 0:
+            return W / self.shift
+        C, out = np.empty((k, W.shape[1])), np.empty((n, W.shape[1]))
+        with single_threaded_blas():
+            _core.multiply_rows(self._rows, W, C, n_threads)
+            self._solve(C)
+            _core.multiply_columns(self._rows, C, out, n_threads)
+        np.subtract(W, out, out=out)
+        out /= self.shift
+        return out
+
+    def _solve(self, C):
+        """Do C = (F^T F + shift I)^-1 C."""
+        if C.shape[1] == 1:
+            trsv = scipy.linalg.get_blas_funcs("trsv", (self._root,))
+            for transposed in (0, 1):
+                C[:, 0] = trsv(self._root, C[:, 0], lower=1, trans=transposed)
+        else:
+            C[:] = scipy.linalg.cho_solve((self._root, True), C, check_finite=False)
 
 
 def _check_factor(factor):
@@ -448,12 +497,19 @@ def _check_positive(shift):
     return float(shift)
 
 
-def _left_singular(F):
-    """Return the left singular vectors of F, and the squares of its singular values in float64.
+def _stripes(rows):
+    """Return slices of the columns of F^T, so few that they may be copied."""
+    k, n = rows.shape
+    step = max(_STRIPE_ENTRIES // max(k, 1), 64)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
-    Not from the eigenvalues of F^T F: vectors of small singular values would not be orthogonal.
-    """
-    if F.shape[1] == 0:
-        return F, np.empty(0)
-    U, S, _ = scipy.linalg.svd(F, full_matrices=False, check_finite=False)
-    return U, np.square(S, dtype=np.float64)
+
+def _gram(rows):
+    """Return the lower triangle of F^T F in float64."""
+    gram = np.zeros((len(rows), len(rows)), order="F")
+    if len(rows) > 0:
+        syrk = scipy.linalg.get_blas_funcs("syrk", (gram,))
+        for part in _stripes(rows):
+            wide = rows[:, part].astype(np.float64)
+            gram = syrk(1.0, wide.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+    return gram

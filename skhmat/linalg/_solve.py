@@ -13,19 +13,18 @@ from ._checks import (
     check_columns,
     check_integer,
     check_shift,
-    describe_shift,
     warn,
 )
 from ._compress import compress
 from ._factorization import NotDefiniteError, factorize, is_hss
-from ._krylov import IndefiniteError, conjugate_gradients, minres, solve_iteratively
+from ._krylov import conjugate_gradients, minres, relative_norms, solve_iteratively
 from ._operator import ShiftedOperator
 from ._pivoted_cholesky import CholeskyPreconditioner, pivoted_cholesky
 
 _SOLVERS = {"cg": conjugate_gradients, "minres": minres}
-_MAX_ITERATIONS = 1000
+MAX_ITERATIONS = 1000
 # A matrix of up to this size that does not compress is factorized densely: 0.8 GB in float32.
-_MAX_DENSE = 20_000
+MAX_DENSE = 20_000
 # Promise of the HSS form that preconditions a matrix in another format.
 _HSS_RTOL = 1e-2
 # Columns of a pivoted Cholesky preconditioner: at least so many, and one for so many rows, as long
@@ -82,7 +81,7 @@ def solve(
         rtol = 1e-8 if operator.dtype == np.float64 else 1e-5
     if not isinstance(rtol, Real) or not 0 < rtol < 1:
         raise ValueError(f"rtol is {rtol!r}; allowed are None and a number in (0, 1).")
-    maxiter = _MAX_ITERATIONS if maxiter is None else check_integer("maxiter", maxiter, 1)
+    maxiter = MAX_ITERATIONS if maxiter is None else check_integer("maxiter", maxiter, 1)
     if solver not in ("auto", "direct", *_SOLVERS):
         raise ValueError(f"solver is {solver!r}; allowed are 'auto', 'direct', 'cg', 'minres'.")
     _check_preconditioner(preconditioner, n, shift)
@@ -139,32 +138,15 @@ def definite_factorization(H, shift):
 
 def _solve_directly(H, B, shift):
     X = factorize(H, shift).solve(B)
-    sizes = np.linalg.norm(B, axis=0)
-    sizes[sizes == 0] = 1.0
-    return X, SolveInfo(
-        "direct", np.linalg.norm(B - ShiftedOperator(H, shift) @ X, axis=0) / sizes, 0
-    )
+    residuals = relative_norms(B - ShiftedOperator(H, shift) @ X, B)
+    return X, SolveInfo("direct", residuals, 0)
 
 
 def _solve_iteratively(H, operator, B, shift, rtol, maxiter, method, preconditioner, random_state):
-    B = B.astype(np.float64, copy=False)
     M, raised = make_preconditioner(H, operator, shift, preconditioner, random_state)
-    A, M = ShiftedOperator(operator, shift).__matmul__, (lambda V: V) if M is None else M.__matmul__
-    X = np.zeros(B.shape)
-    try:
-        residuals, n_iterations = solve_iteratively(_SOLVERS[method], A, M, B, X, rtol, maxiter)
-    except IndefiniteError as error:
-        raise not_definite(shift, error.curvature) from None
-    return X, SolveInfo(method, residuals, n_iterations, raised)
-
-
-def not_definite(shift, curvature):
-    """Return the error that says by how much definiteness is missed."""
-    return np.linalg.LinAlgError(
-        f"the matrix is not positive definite: with shift={describe_shift(shift)} it has the "
-        f"curvature {curvature:.3g}. Raise shift, compress with a smaller rtol, solve with the "
-        "exact matrix (operator=K), or with solver='minres'."
-    )
+    A = ShiftedOperator(operator, shift)
+    X, *how = solve_iteratively(_SOLVERS[method], A, M, B.astype(np.float64), rtol, maxiter)
+    return X, SolveInfo(method, *how, raised)
 
 
 def _warn_of_a_miss(info, rtol, maxiter, operator):
@@ -247,7 +229,7 @@ def hss_form(H, must=False):
         why = (
             "has near pairs off the diagonal and was loaded without its entries"
             if H._entries is None
-            else f"does not compress to the HSS format, and has more than {_MAX_DENSE} rows"
+            else f"does not compress to the HSS format, and has more than {MAX_DENSE} rows"
         )
         raise ValueError(
             f"preconditioner is 'hierarchical', but this matrix {why}. Use preconditioner=None or "
@@ -258,7 +240,7 @@ def hss_form(H, must=False):
 
 def can_factorize(H):
     """Tell whether a matrix can be factorized with reasonable memory."""
-    return is_hss(H) or (H.is_dense and H.shape[0] <= _MAX_DENSE)
+    return is_hss(H) or (H.is_dense and H.shape[0] <= MAX_DENSE)
 
 
 def _rough_hss(H):

@@ -525,7 +525,7 @@ def test_entries_that_are_no_numbers(bad):
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_indefinite_matrices(K, dtype, global_random_seed):
-    with pytest.raises(ValueError, match="K is not positive semidefinite: after about"):
+    with pytest.raises(np.linalg.LinAlgError, match="K is not positive semidefinite: after about"):
         pivoted_cholesky(K.astype(dtype), 300, random_state=global_random_seed)
 
 
@@ -578,28 +578,40 @@ def test_preconditioner_of_a_factorization(global_random_seed):
     np.testing.assert_allclose(M @ x, inverse(result.factor, 0.1) @ x, atol=1e-11)
 
 
-def test_singular_vectors_are_orthogonal_where_singular_values_are_small(global_random_seed):
-    """Of a Gram matrix, those below 1e-8 of the largest would be lost."""
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_shifts_below_rounding_are_raised(dtype, global_random_seed):
     rng = np.random.default_rng(global_random_seed)
-    F = np.linalg.qr(rng.standard_normal((100, 12)))[0] * np.geomspace(1, 1e-12, 12)
-    for shift in (1e-20, 1e-12, 1.0):
-        M = CholeskyPreconditioner(F, shift)
-        values = np.linalg.eigvalsh(M @ np.eye(100))
-        assert values[0] >= -1e-14 / shift
-        assert values[-1] == pytest.approx(1 / shift, rel=1e-12)
+    F = (np.linalg.qr(rng.standard_normal((100, 12)))[0] * np.geomspace(1, 1e-12, 12)).astype(dtype)
+    M = CholeskyPreconditioner(F, 1e-20)
+    assert 1e-16 < M.shift < 1e-14
+    values = np.linalg.eigvalsh(M @ np.eye(100))
+    assert values[0] > 0
+    assert values[-1] == pytest.approx(1 / M.shift, rel=1e-6)
+    assert CholeskyPreconditioner(F, 1e-12).shift == 1e-12
 
 
-def test_with_shift_decomposes_nothing(monkeypatch, global_random_seed):
+def test_with_shift_multiplies_nothing(monkeypatch, global_random_seed):
     F = random_factor(100, 10, np.float64, global_random_seed)
     M = CholeskyPreconditioner(F, 1.0)
     expected = {shift: CholeskyPreconditioner(F, shift) @ F for shift in (1e-3, 1.0, 50)}
-    monkeypatch.setattr(module, "_left_singular", None)
+    monkeypatch.setattr(module, "_gram", None)
     for shift, product in expected.items():
         other = M.with_shift(shift)
         assert other.shift == shift
         np.testing.assert_array_equal(other @ F, product)
     assert M.shift == 1.0
     np.testing.assert_array_equal(M @ F, expected[1.0])
+
+
+@pytest.mark.parametrize("k", [0, 1, 20])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inverse_diagonals(k, dtype, monkeypatch, global_random_seed):
+    monkeypatch.setattr(module, "_STRIPE_ENTRIES", 1000)
+    F = random_factor(300, max(k, 1), dtype, global_random_seed)[:, :k]
+    shifts = np.array([1e-3, 1.0, 10.0])
+    found = CholeskyPreconditioner(F, 1.0).inverse_diagonals(shifts)
+    expected = np.column_stack([inverse(F, shift).diagonal() for shift in shifts])
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def n_iterations(A, b, M):

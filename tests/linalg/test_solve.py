@@ -173,7 +173,7 @@ def test_any_array_like(K):
 
 def test_large_dense_matrices_get_a_low_rank_preconditioner(K, rng, monkeypatch):
     H = small(K, **FORMS["dense"])
-    monkeypatch.setattr(module, "_MAX_DENSE", N - 1)
+    monkeypatch.setattr(module, "MAX_DENSE", N - 1)
     b = rng.standard_normal(N)
     x, info = H.solve(b, 0.1, return_info=True)
     assert info.solver == "cg"

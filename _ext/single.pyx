@@ -1,0 +1,171 @@
+"""Products with large matrices that are held in float32 and read once.
+
+Threads are those of the other cores: the threads of BLAS, which wait actively, would slow them down
+where both take turns.
+"""
+
+import numpy as np
+
+from cython.parallel cimport prange, threadid
+
+from _blas cimport add_product, real
+
+# Rows and columns of a block that is converted to float64 at a time, and stays in cache.
+cdef enum:
+    _ROWS = 32
+    _COLS = 1024
+
+
+def multiply_tiles(
+    const real[::1] tiles, const Py_ssize_t[::1] rows, const Py_ssize_t[::1] cols,
+    const Py_ssize_t[::1] offsets, const real[:, ::1] W, Py_ssize_t width, real[:, :, ::1] sums,
+    int n_threads,
+):
+    """Multiply a symmetric matrix of which the tiles of the lower triangle are held.
+
+    The product is added up in several parts; they do not depend on the number of threads.
+
+    Parameters
+    ----------
+    tiles : entries of all tiles, each row-major
+    rows, cols, offsets : first row, first column and first entry of each tile
+    W : (n, k)
+    width : rows and columns of a tile, but for the last ones
+    sums : (n_parts, n, k), zero
+    """
+    cdef Py_ssize_t part
+    with nogil:
+        for part in prange(sums.shape[0], num_threads=n_threads, schedule="dynamic", chunksize=1):
+            _add_part(tiles, rows, cols, offsets, W, width, sums, part)
+
+
+cdef void _add_part(
+    const real[::1] tiles, const Py_ssize_t[::1] rows, const Py_ssize_t[::1] cols,
+    const Py_ssize_t[::1] offsets, const real[:, ::1] W, Py_ssize_t width, real[:, :, ::1] sums,
+    Py_ssize_t part,
+) noexcept nogil:
+    cdef Py_ssize_t t = part, i, j, n = W.shape[0]
+    cdef int m, c
+    cdef int k = <int> W.shape[1]
+    while t < rows.shape[0]:
+        i, j = rows[t], cols[t]
+        m, c = <int> min(width, n - i), <int> min(width, n - j)
+        add_product[real](&tiles[offsets[t]], False, &W[j, 0], &sums[part, i, 0], m, c, k, 1.0)
+        if i != j:
+            add_product[real](&tiles[offsets[t]], True, &W[i, 0], &sums[part, j, 0], c, m, k, 1.0)
+        t += sums.shape[0]
+
+
+def multiply_rows(const real[:, ::1] F, const double[:, ::1] W, double[:, ::1] out, int n_threads):
+    """out = F W in float64; F (k, n), W (n, c)."""
+    cdef Py_ssize_t block, n_blocks = (F.shape[0] + _ROWS - 1) // _ROWS
+    cdef double[:, ::1] buffers = np.empty((n_threads, _ROWS * _COLS))
+    with nogil:
+        for block in prange(n_blocks, num_threads=n_threads, schedule="dynamic", chunksize=1):
+            _row_block(F, W, out, block * _ROWS, &buffers[threadid(), 0])
+
+
+def multiply_columns(
+    const real[:, ::1] F, const double[:, ::1] C, double[:, ::1] out, int n_threads
+):
+    """out = F^T C in float64; F (k, n), C (k, c)."""
+    cdef Py_ssize_t block, n_blocks = (F.shape[1] + _COLS - 1) // _COLS
+    cdef double[:, ::1] buffers = np.empty((n_threads, _ROWS * _COLS))
+    with nogil:
+        for block in prange(n_blocks, num_threads=n_threads, schedule="dynamic", chunksize=1):
+            _column_block(F, C, out, block * _COLS, &buffers[threadid(), 0])
+
+
+cdef void _row_block(
+    const real[:, ::1] F, const double[:, ::1] W, double[:, ::1] out, Py_ssize_t row,
+    double* buffer,
+) noexcept nogil:
+    cdef Py_ssize_t col = 0
+    cdef int m = <int> min(<Py_ssize_t> _ROWS, F.shape[0] - row), c
+    while col < F.shape[1]:
+        c = <int> min(<Py_ssize_t> _COLS, F.shape[1] - col)
+        if W.shape[1] == 1:
+            _add_rows(F, row, col, m, c, &W[col, 0], &out[row, 0], col == 0)
+            col += _COLS
+            continue
+        _convert(F, row, col, m, c, buffer)
+        add_product[double](
+            buffer, False, &W[col, 0], &out[row, 0], m, c, <int> W.shape[1], 1.0 if col > 0 else 0.0
+        )
+        col += _COLS
+
+
+cdef void _column_block(
+    const real[:, ::1] F, const double[:, ::1] C, double[:, ::1] out, Py_ssize_t col,
+    double* buffer,
+) noexcept nogil:
+    cdef Py_ssize_t row = 0
+    cdef int m, c = <int> min(<Py_ssize_t> _COLS, F.shape[1] - col)
+    while row < F.shape[0]:
+        m = <int> min(<Py_ssize_t> _ROWS, F.shape[0] - row)
+        if C.shape[1] == 1:
+            _add_columns(F, row, col, m, c, &C[row, 0], &out[col, 0], row == 0)
+            row += _ROWS
+            continue
+        _convert(F, row, col, m, c, buffer)
+        add_product[double](
+            buffer, True, &C[row, 0], &out[col, 0], c, m, <int> C.shape[1], 1.0 if row > 0 else 0.0
+        )
+        row += _ROWS
+
+
+cdef void _convert(
+    const real[:, ::1] F, Py_ssize_t row, Py_ssize_t col, int m, int c, double* buffer
+) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef const real* source
+    cdef double* target
+    for i in range(m):
+        source, target = &F[row + i, col], buffer + i * c
+        for j in range(c):
+            target[j] = source[j]
+
+
+cdef void _add_rows(
+    const real[:, ::1] F, Py_ssize_t row, Py_ssize_t col, int m, int c, const double* x, double* y,
+    bint is_first,
+) noexcept nogil:
+    """y += F x for a block of F and one vector."""
+    cdef Py_ssize_t i, j, t, whole = c - c % 8
+    cdef double sums[8]
+    cdef double total
+    cdef const real* a
+    for i in range(m):
+        a = &F[row + i, col]
+        for t in range(8):
+            sums[t] = 0.0
+        for j in range(0, whole, 8):
+            for t in range(8):
+                sums[t] += a[j + t] * x[j + t]
+        total = 0.0
+        for j in range(whole, c):
+            total += a[j] * x[j]
+        for t in range(8):
+            total += sums[t]
+        y[i] = total if is_first else y[i] + total
+
+
+cdef void _add_columns(
+    const real[:, ::1] F, Py_ssize_t row, Py_ssize_t col, int m, int c, const double* x, double* y,
+    bint is_first,
+) noexcept nogil:
+    """y += F^T x for a block of F and one vector."""
+    cdef Py_ssize_t i, j
+    cdef const real *a0, *a1, *a2, *a3
+    if is_first:
+        for j in range(c):
+            y[j] = 0.0
+    for i in range(0, m - m % 4, 4):
+        a0, a1 = &F[row + i, col], &F[row + i + 1, col]
+        a2, a3 = &F[row + i + 2, col], &F[row + i + 3, col]
+        for j in range(c):
+            y[j] += (x[i] * a0[j] + x[i + 1] * a1[j]) + (x[i + 2] * a2[j] + x[i + 3] * a3[j])
+    for i in range(m - m % 4, m):
+        a0 = &F[row + i, col]
+        for j in range(c):
+            y[j] += x[i] * a0[j]

@@ -1,0 +1,79 @@
+"""Exact matrices in float32: products that cost less, for iterations corrected in float64."""
+
+import numpy as np
+
+from .._ext import single as _core
+from ._kernels import KERNELS
+from ._operator import SymmetricOperator
+from ._parallel import run_tasks, single_threaded_blas
+
+# Rows and columns of a tile: it stays in cache while it is multiplied from both sides.
+_TILE = 256
+# Sums that are held at once: as many for any number of threads, for equal rounding.
+_N_PARTS = 8
+
+
+class PackedMatrix(SymmetricOperator):
+    """The lower triangle of a symmetric matrix, held in float32.
+
+    Parameters
+    ----------
+    source : object with ``block(rows, cols)``, `shape` and `thread_safe`
+        Entries in the range of float32.
+    n_threads : int
+
+    Attributes
+    ----------
+    nbytes : int
+        Bytes of the entries.
+    """
+
+    def __init__(self, source, n_threads):
+        super().__init__(np.dtype(np.float32), source.shape)
+        self._n_threads = n_threads
+        n = source.shape[0]
+        starts = range(0, n, _TILE)
+        tiles = np.array([(i, j) for i in starts for j in starts if j <= i], dtype=np.intp)
+        self._rows, self._cols = tiles.T.copy()
+        sizes = np.prod(np.minimum(tiles + _TILE, n) - tiles, axis=1)
+        self._offsets = np.append(0, np.cumsum(sizes))
+        # In one piece, which the system backs by large pages.
+        self._entries = np.empty(self._offsets[-1], dtype=np.float32)
+
+        def read(t):
+            rows, cols = (np.arange(start, min(start + _TILE, n)) for start in tiles[t])
+            block = source.block(rows, cols)
+            self._entries[self._offsets[t] : self._offsets[t + 1]] = block.ravel()
+
+        run_tasks(read, range(len(tiles)), n_threads if source.thread_safe else 1)
+
+    @property
+    def nbytes(self):
+        """Bytes of the entries."""
+        return self._entries.nbytes
+
+    def _multiply(self, W):
+        W = np.ascontiguousarray(W, dtype=np.float32)
+        sums = np.zeros((_N_PARTS, *W.shape), dtype=np.float32)
+        index = self._rows, self._cols, self._offsets
+        if W.size == 0:
+            return W.astype(np.float64)
+        with single_threaded_blas():
+            _core.multiply_tiles(self._entries, *index, W, _TILE, sums, self._n_threads)
+        return sums.sum(axis=0, dtype=np.float64)
+
+
+def kernel_in_single(K):
+    """Return a kernel matrix with its points in float32, or K itself if that is impossible.
+
+    Where the kernel is one of distances, the points are centred first, which changes none of them.
+    """
+    if callable(K.kernel):
+        return K
+    X = K.X - K.X.mean(axis=0) if KERNELS[K.kernel].is_radial else K.X
+    with np.errstate(over="ignore"):
+        X = X.astype(np.float32)
+    try:
+        return K.with_points(X)
+    except ValueError:  # entries beyond the range of float32
+        return K

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from operator_contract import LAWS, Case
+from sklearn.metrics.pairwise import rbf_kernel
+
+from skhmat.linalg import KernelMatrix
+from skhmat.linalg import _single as module
+from skhmat.linalg._kernels import KERNELS
+from skhmat.linalg._single import PackedMatrix, kernel_in_single
+
+
+@pytest.fixture
+def rng(global_random_seed):
+    return np.random.default_rng(global_random_seed)
+
+
+@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 150])
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_packed_matrix_is_an_operator_like_any_other(law, n, monkeypatch, global_random_seed, rng):
+    monkeypatch.setattr(module, "_TILE", 32)
+    K = KernelMatrix(rng.standard_normal((n, 3)))
+    packed = PackedMatrix(K, 2)
+    assert n * (n + 1) / 2 * 4 <= packed.nbytes <= (n * (n + 1) / 2 + 32 * n) * 4
+    error = 1e2 * np.finfo(np.float32).eps
+    law(Case(packed, K.toarray(), error, global_random_seed, has_entries=False))
+
+
+def test_threads_change_nothing(rng, monkeypatch):
+    monkeypatch.setattr(module, "_TILE", 32)
+    K, W = KernelMatrix(rng.standard_normal((500, 3))), rng.standard_normal((500, 3))
+    np.testing.assert_array_equal(PackedMatrix(K, 1) @ W, PackedMatrix(K, 3) @ W)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernels_in_single(kernel, rng):
+    """Far from the origin too, where only distances count."""
+    X = rng.standard_normal((100, 3)) + (1e6 if KERNELS[kernel].is_radial else 0)
+    K = KernelMatrix(X, kernel, bandwidth=2.0)
+    single = kernel_in_single(K)
+    assert single.dtype == np.float32
+    expected = K.toarray()
+    assert np.abs(single.toarray() - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_kernels_that_stay_as_they_are(rng):
+    X = rng.standard_normal((20, 3))
+    for K in (KernelMatrix(X, rbf_kernel), KernelMatrix(1e30 * X, "linear")):
+        assert kernel_in_single(K) is K
