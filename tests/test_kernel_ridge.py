@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_compat.utils.estimator_checks import parametrize_with_checks
 
 from skhmat.kernel_ridge import KernelRidge, KernelRidgeClassifier, KernelRidgeCV
-from skhmat.linalg import _dual
+from skhmat.linalg import _dual, _low_rank, _solve
 
 
 def expected_failures(estimator):
@@ -68,6 +68,13 @@ def compressed(monkeypatch, iterative):
     """Nothing of low rank is good enough."""
     monkeypatch.setattr(_dual, "_FIRST_RANK", 0)
     monkeypatch.setattr(_dual, "_LOO_RTOL", 0)
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Nothing is small enough for a dense factorization."""
+    for module in (_dual, _low_rank, _solve):
+        monkeypatch.setattr(module, "MAX_DENSE", 0)
 
 
 def problem(rng, n=700, d=3):
@@ -216,17 +223,22 @@ def test_a_miss_is_a_warning(rng):
     assert 1e-6 < model.residual_ < 1  # what was found is kept
 
 
+def exact_scores(K, Y, alpha):
+    """Mean squared leave-one-out errors by the inverse."""
+    inverse = np.linalg.inv(K + alpha * np.eye(len(K)))
+    return np.square(inverse @ Y / inverse.diagonal()[:, np.newaxis]).mean(axis=0)
+
+
 @pytest.mark.usefixtures("compressed")
-@pytest.mark.filterwarnings("ignore:The standard error:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("budget", [0, 0.2])
 def test_alphas_that_no_rough_preconditioner_is_good_enough_for(budget, rng):
     X, Y, X_new = problem(rng)
     options = {"rtol": 1e-2, "leaf_size": 32, "budget": budget, "random_state": 0}
     model = KernelRidge(1e-8, kernel="rbf", **options)
     assert_predicts_the_same(model, Reference(1e-8, kernel="rbf"), X, Y, X_new)
-    cv = KernelRidgeCV([1e-12, 1.0], kernel="rbf", **options)
-    with pytest.warns(ConvergenceWarning, match="not scored"):
-        assert cv.fit(X, Y).alpha_ == 1.0
+    cv = KernelRidgeCV([1e-5, 1.0], kernel="rbf", alpha_per_target=True, **options).fit(X, Y)
+    expected = exact_scores(pairwise_kernels(X, metric="rbf"), Y, 1e-5)
+    np.testing.assert_allclose(cv.loo_mse_[0], expected, rtol=1e-3)
 
 
 @pytest.mark.usefixtures("compressed")
@@ -268,7 +280,31 @@ def test_one_compression_for_all_alphas(rng, monkeypatch):
     assert len(calls) == 1
 
 
-@pytest.mark.usefixtures("compressed")
+@pytest.mark.usefixtures("iterative")
+@pytest.mark.parametrize("d", [2, 8])
+def test_cv_scores_of_low_rank(d, rng):
+    """To the documented standard error of 1 % they are those of the exact inverse."""
+    X, Y, _ = problem(rng, 700, d)
+    alphas = np.geomspace(1e-3, 100, 6)
+    model = KernelRidgeCV(alphas, kernel="rbf", alpha_per_target=True).fit(X, Y)
+    K = pairwise_kernels(X, metric="rbf")
+    expected = [exact_scores(K, Y, alpha) for alpha in alphas]
+    np.testing.assert_allclose(model.loo_mse_, expected, rtol=0.05)
+
+
+@pytest.mark.usefixtures("iterative", "large")
+def test_large_matrices_that_do_not_compress(rng):
+    X, Y, X_new = problem(rng, 400, 10)
+    model = KernelRidge([0.1, 1.0], kernel="rbf", random_state=0)
+    assert_predicts_the_same(model, Reference([0.1, 1.0], kernel="rbf"), X, Y, X_new)
+    assert 1 < model.n_iter_ < 200
+    cv = KernelRidgeCV([0.1, 100.0], kernel="rbf", random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"are estimates.*up to .*% for alpha=0.1"):
+        cv.fit(X, Y)
+    assert np.isfinite(cv.loo_mse_).all()
+
+
+@pytest.mark.usefixtures("compressed", "large")
 def test_alphas_below_the_accuracy_are_not_scored(rng):
     X, Y, _ = problem(rng)
     options = {"kernel": "rbf", "rtol": 0.1, "leaf_size": 32, "budget": 0, "random_state": 0}

@@ -1,5 +1,6 @@
 """Hierarchical matrices as SciPy linear operators."""
 
+from ._cholesky_preconditioner import CholeskyPreconditioner
 from ._compress import compress
 from ._eigsh import eigsh
 from ._factorization import Factorization
@@ -7,7 +8,7 @@ from ._hierarchical import HierarchicalMatrix
 from ._inverse import inverse_diagonal, inverse_trace, logdet
 from ._io import from_file, load, to_file
 from ._kernel_matrix import KernelMatrix
-from ._pivoted_cholesky import CholeskyPreconditioner, PivotedCholesky, pivoted_cholesky
+from ._pivoted_cholesky import PivotedCholesky, pivoted_cholesky
 from ._solve import SolveInfo
 from ._trace import Estimate
 

@@ -64,8 +64,8 @@ class DenseFactor:
             columns = np.eye(starts[-1] - start, panel.shape[1], dtype=panel.dtype)
             for first, other in zip(starts[i:-1] - start, self.panels[i:], strict=True):
                 own, width = columns[first:], other.shape[1]
-                own[:width] = _solve_triangular(other[:width], own[:width])
-                own[width:] -= other[width:] @ own[:width]
+                _divide(own[:width], other[:width])
+                _subtract(own[width:], other[width:], own[:width])
             out[start:stop] = np.einsum("ij,ij->j", columns, columns, dtype=np.float64)
         return out
 
@@ -119,19 +119,34 @@ def _read(entries, cols, scale, dtype, n_threads):
     return panel
 
 
+# What is row-major here is column-major and transposed for BLAS, which works in place.
+
+
 def _subtract_product(panel, below):
-    """Do panel -= below below[:width]^T, without room for the product."""
-    # What is row-major here is column-major and transposed for BLAS.
+    """Do panel -= below below[:width]^T."""
     gemm = scipy.linalg.get_blas_funcs("gemm", (panel,))
     top = below[: panel.shape[1]]
     gemm(-1.0, top.T, below.T, beta=1.0, c=panel.T, trans_a=1, overwrite_c=1)
 
 
 def _divide_by_factor(panel, L):
-    """Do panel = panel L^-T in place, for a lower triangular L."""
+    """Do panel = panel L^-T for a lower triangular L."""
     if len(panel) > 0:
         trsm = scipy.linalg.get_blas_funcs("trsm", (panel,))
         trsm(1.0, L.T, panel.T, lower=0, trans_a=1, overwrite_b=1)
+
+
+def _subtract(C, A, B):
+    """Do C -= A B."""
+    if len(C) > 0:
+        gemm = scipy.linalg.get_blas_funcs("gemm", (C,))
+        gemm(-1.0, B.T, A.T, beta=1.0, c=C.T, overwrite_c=1)
+
+
+def _divide(B, L):
+    """Do B = L^-1 B for a lower triangular L."""
+    trsm = scipy.linalg.get_blas_funcs("trsm", (B,))
+    trsm(1.0, L.T, B.T, side=1, lower=0, overwrite_b=1)
 
 
 def _solve_triangular(L, B, trans="N"):

@@ -12,7 +12,7 @@ from ._factorization import factorize
 from ._hierarchical import Report, exact_form
 from ._inverse import inverse_diagonal
 from ._kernel_matrix import KernelMatrix
-from ._krylov import relative_norms
+from ._krylov import conjugate_gradients, relative_norms, solve_iteratively
 from ._low_rank import LowRankSystem
 from ._operator import ShiftedOperator
 from ._solve import MAX_DENSE, MAX_ITERATIONS, SolveInfo, can_factorize, solve
@@ -26,11 +26,17 @@ _MEDIUM = 4096
 _FIRST_ROWS, _FIRST_RANK = 20, 1000
 # Ranks where nothing else helps: at most one for so many rows, and so many entries, 3.2 GB.
 _LAST_ROWS, _LAST_ENTRIES = 5, 800_000_000
-# What may be left of K on the diagonal, relative to alpha, where its entries cannot be held: the
-# longer a product takes, the more an iteration is worth.
-_ENOUGH_OF_MANY = 0.1
+# What should be left of K on the diagonal, relative to alpha, and what may be where iterations are
+# cheap, for all entries can be held.
+_ENOUGH, _MOST_LEFT = 0.1, 1.0
+# What should be left where the diagonal of the inverse is wanted.
+_ENOUGH_TO_ESTIMATE = 1e-3
 # Relative standard error of leave-one-out errors that is as good as exact.
 _LOO_RTOL = 0.01
+# The relative error of a diagonal computed in float32 is about 3 times the rounding of the matrix
+# relative to alpha.
+_LOO_ROUNDING = 3e-4
+_LOO_SOLVE_RTOL = 1e-6
 
 
 class DualSystem:
@@ -67,7 +73,7 @@ class DualSystem:
         self._is_small = n <= _SMALL
         self._first_rank = min(n // _FIRST_ROWS, _FIRST_RANK) if n > _MEDIUM else 0
         self._last_rank = min(n // _LAST_ROWS, _LAST_ENTRIES // n)
-        self._enough = 1.0 if n <= MAX_DENSE else _ENOUGH_OF_MANY
+        self._most_left = _MOST_LEFT if n <= MAX_DENSE else _ENOUGH
         self.residual, self.n_iterations = 0.0, 0
 
     @cached_property
@@ -112,7 +118,7 @@ class DualSystem:
             return solve(self.H, Y, shift, tol, **options)
         options |= {"maxiter": max_iter, "operator": self.K, "random_state": 0}
         C, info = None, None
-        if self._left(alpha, self._first_rank) <= self._enough:
+        if self._left(alpha, self._first_rank) <= self._most_left:
             C, info = self._solve_by_low_rank(Y, alpha, tol, max_iter)
         elif not self.H.is_dense:
             C, info = solve(self.H, Y, shift, tol, **options)
@@ -125,11 +131,11 @@ class DualSystem:
             return C, info
         return solve(exact, Y, shift, tol, **options)
 
-    def _left(self, alpha, max_rank):
+    def _left(self, alpha, max_rank, enough=_ENOUGH):
         """Make the low-rank approximation and return what is left of K, relative to alpha."""
         if alpha == 0 or max_rank == 0:
             return math.inf
-        return self._low_rank.approximate(alpha, max_rank, self._enough)
+        return self._low_rank.approximate(alpha, max_rank, enough)
 
     def _solve_by_low_rank(self, Y, alpha, tol, max_iter):
         C, *how = self._low_rank.solve(Y, alpha, tol, max_iter or MAX_ITERATIONS)
@@ -168,19 +174,19 @@ class DualSystem:
             return self._leave_one_out_small(Y, alphas)
         means = np.full((len(alphas), Y.shape[1]), np.nan)
         todo = np.argsort(alphas)[::-1]
-        rank = self._first_rank or self._last_rank
-        todo = self._estimate(Y, alphas, todo, rank, _LOO_RTOL, means)
-        if len(todo) > 0 and self._first_rank > 0 and self.H.is_dense:
-            rtol = _LOO_RTOL if can_factorize(self.H) else math.inf
-            todo = self._estimate(Y, alphas, todo, self._last_rank, rtol, means)
+        todo = self._estimate(Y, alphas, todo, _LOO_RTOL, means)
+        if len(todo) > 0 and self.H.is_dense and not can_factorize(self.H):
+            todo = self._estimate(Y, alphas, todo, math.inf, means)
         for i in todo:
             means[i] = self._leave_one_out(Y, alphas[i])
         return means
 
-    def _estimate(self, Y, alphas, todo, max_rank, rtol, means):
+    def _estimate(self, Y, alphas, todo, rtol, means):
         """Write the means that the low-rank approximation is enough for; return the others."""
         positive = todo[alphas[todo] > 0]
-        if len(positive) == 0 or self._left(alphas[positive[-1]], max_rank) == math.inf:
+        if len(positive) == 0:
+            return todo
+        if self._left(alphas[positive[-1]], self._last_rank, _ENOUGH_TO_ESTIMATE) == math.inf:
             return todo
         found, errors = self._low_rank.leave_one_out(Y, alphas[positive], rtol)
         done = positive[: len(found)]
@@ -193,18 +199,37 @@ class DualSystem:
         return todo[~np.isin(todo, done)]
 
     def _leave_one_out(self, Y, alpha):
-        """Return the mean squared errors of the compressed matrix for one alpha, or NaN."""
-        shift = alpha * self.inverse_weights
+        """Return the mean squared errors for one alpha, or NaN."""
         try:
-            if can_factorize(self.H):
-                F = factorize(self.H, shift)
-                C, diagonal = F.solve(Y), F.inverse_diagonal()
-            else:
-                C = solve(self.H, Y, shift)
-                diagonal = inverse_diagonal(self.H, shift, random_state=0)
+            C, diagonal = self._solved_with_diagonal(Y, alpha * self.inverse_weights)
         except np.linalg.LinAlgError:
             return np.nan
-        return np.average(np.square(C / diagonal[:, np.newaxis]), axis=0, weights=self.weights)
+        missed = C / diagonal[:, np.newaxis]
+        return np.average(np.square(missed), axis=0, weights=self.weights)
+
+    def _solved_with_diagonal(self, Y, shift):
+        """Return the solution and the diagonal of the inverse.
+
+        From the compressed matrix if that can be factorized; from the exact one where it cannot, in
+        float32 if that will do.
+        """
+        if not self.H.is_dense and can_factorize(self.H):
+            try:
+                F = factorize(self.H, shift)
+                return F.solve(Y), F.inverse_diagonal()
+            except np.linalg.LinAlgError:
+                pass
+        exact = self.H if self.H.is_dense else self._exact()
+        if can_factorize(exact):
+            rounding = np.finfo(np.float32).eps * exact.diagonal().max()
+            single = rounding <= _LOO_ROUNDING * np.min(shift)
+            F = factorize(exact, shift, np.float32 if single else np.float64)
+            how = F, Y, _LOO_SOLVE_RTOL, MAX_ITERATIONS
+            C, _, _ = solve_iteratively(conjugate_gradients, ShiftedOperator(exact, shift), *how)
+            return C, F.inverse_diagonal()
+        if self.H.is_dense:
+            raise np.linalg.LinAlgError
+        return solve(self.H, Y, shift), inverse_diagonal(self.H, shift, random_state=0)
 
     def _leave_one_out_small(self, Y, alphas):
         d = np.ones((len(Y), 1)) if self.weights is None else np.sqrt(self.weights)[:, np.newaxis]

@@ -39,7 +39,8 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None):
         `conjugate_gradients` or `minres`.
     A, M : operator
         The matrix and the preconditioner, an approximate inverse, or None; their products with
-        (n, k) in float64 by ``@``.
+        (n, k) in float64 by ``@``. With a method `columns` they are k matrices, one for each
+        column, and ``columns(which)`` are some of these.
     B : ndarray of shape (n, k)
     rtol : float
     maxiter : int
@@ -72,7 +73,8 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None):
             target = np.maximum(target, _INNER_RTOL)
         matrix = A if inner is None else inner
         try:
-            step, taken = method(matrix, M, R[:, active], target, maxiter - n_iterations)
+            operators = _columns(matrix, active), _columns(M, active)
+            step, taken = method(*operators, R[:, active], target, maxiter - n_iterations)
         except IndefiniteError:
             if inner is None:
                 raise
@@ -81,7 +83,7 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None):
         n_iterations += taken
         before = residuals[active]
         x = X[:, active] + step
-        rest = B[:, active] - A @ x
+        rest = B[:, active] - _columns(A, active) @ x
         sizes = relative_norms(rest, B[:, active])
         better = sizes < before  # if not, it is rounding, and what was there is kept
         kept = active[better]
@@ -151,6 +153,7 @@ def conjugate_gradients(A, M, B, target, maxiter):
         if len(active) == 0:
             return X, iteration
         if not going.all():
+            A, M = _columns(A, going), _columns(M, going)
             x, R, P, rz = x[:, going], R[:, going], P[:, going], rz[going]
             smooth, rest = smooth[:, going], rest[:, going]
         Z = _preconditioned(M, R)
@@ -214,11 +217,17 @@ def minres(A, M, B, target, maxiter):
         if len(active) == 0:
             return X, iteration
         if not going.all():
+            A, M = _columns(A, going), _columns(M, going)
             x, V_old, V, W_old, W, Z = (m[:, going] for m in (x, V_old, V, W_old, W, Z))
             gamma, gamma_old, eta = gamma[going], gamma_old[going], eta[going]
             c_old, c, s_old, s = c_old[going], c[going], s_old[going], s[going]
     X[:, active] = x
     return X, maxiter
+
+
+def _columns(A, which):
+    """Return what multiplies some of the columns."""
+    return A.columns(which) if hasattr(A, "columns") else A
 
 
 def _preconditioned(M, R):

@@ -1,16 +1,18 @@
 """Kernel systems with a penalty by a low-rank approximation and conjugate gradients."""
 
+import itertools
 import math
 from functools import cached_property
 
 import numpy as np
 
+from ._cholesky_preconditioner import CholeskyPreconditioner, ManyShifts
 from ._entries import as_source
 from ._kernel_matrix import KernelMatrix
-from ._krylov import conjugate_gradients, solve_iteratively
-from ._operator import ShiftedOperator, SymmetricOperator
+from ._krylov import IndefiniteError, conjugate_gradients, solve_iteratively
+from ._operator import ShiftedColumns, ShiftedOperator, SymmetricOperator
 from ._parallel import effective_n_threads
-from ._pivoted_cholesky import CholeskyPreconditioner, pivoted_cholesky
+from ._pivoted_cholesky import pivoted_cholesky
 from ._single import PackedMatrix, kernel_in_single
 from ._solve import MAX_DENSE, MAX_ITERATIONS
 
@@ -18,9 +20,13 @@ from ._solve import MAX_DENSE, MAX_ITERATIONS
 _LEAST_IN_SINGLE = 1e-5
 # What a penalty larger than the matrix asks for.
 _MOST_LEFT = 0.5
-# Random signs that estimate the diagonal of an inverse, and the residual of their systems.
+# Random signs that estimate the diagonal of an inverse, and the residual of all systems there.
 _N_SIGNS = 8
-_SIGNS_RTOL = 1e-4
+_ESTIMATE_RTOL = 1e-4
+# Systems with signs that share their products: not so many that the last ones would be in vain.
+_GROUP = 3
+# Where no more is left relative to the penalty, they are not needed.
+_CERTAIN = 1e-3
 # Relative second-order effect of an error of 1 in a divisor, on the square of the quotient.
 _SECOND_ORDER = 3
 # How much of it is counted as an error where it is corrected for.
@@ -96,7 +102,11 @@ class LowRankSystem:
             In the norm with the weights.
         n_iterations : int
         """
-        X, *how = self._solved(self._d * Y, alpha * self._unit, tol, max_iter)
+        shift = alpha * self._unit
+        M = self._M if self._M.shift == shift else self._M.with_shift(shift)
+        A, inner = (ShiftedOperator(matrix, shift) for matrix in (self._scaled, self._inner))
+        B = self._d * Y
+        X, *how = solve_iteratively(conjugate_gradients, A, M, B, tol, max_iter, inner)
         return self._d * X, *how
 
     def leave_one_out(self, Y, alphas, rtol):
@@ -119,36 +129,54 @@ class LowRankSystem:
             Estimated relative standard error.
         """
         shifts = alphas * self._unit
-        known = self._M.inverse_diagonals(shifts + self._left)
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(Y), _N_SIGNS))
-        means, errors = [], []
-        for shift, diagonal in zip(shifts, known.T, strict=True):
-            mean, error = self._leave_one_out(Y, signs, shift, diagonal)
-            if error > rtol:
+        inverses = ManyShifts(self._M, shifts + self._left)
+        diagonals = inverses.diagonals()
+        n_certain = np.count_nonzero(self._left <= _CERTAIN * shifts)
+        bounds = [0, n_certain, *range(n_certain + _GROUP, len(shifts), _GROUP), len(shifts)]
+        found = []
+        for start, stop in itertools.pairwise(np.unique(bounds)):
+            which = slice(start, stop)
+            n_signs = _N_SIGNS if start >= n_certain else 0
+            rows = inverses.columns(which), diagonals[:, which], n_signs
+            try:
+                found += self._leave_one_out(Y, shifts[which], *rows)
+            except IndefiniteError:  # the shift is less than rounding to float32
                 break
-            means.append(mean)
-            errors.append(error)
+            if found[-1][1] > rtol:
+                break
+        found = list(itertools.takewhile(lambda row: row[1] <= rtol, found))
+        means, errors = zip(*found, strict=True) if found else ((), ())
         return np.reshape(means, (-1, Y.shape[1])), np.array(errors)
 
-    def _leave_one_out(self, Y, signs, shift, known):
-        k = Y.shape[1]
+    def _leave_one_out(self, Y, shifts, inverses, diagonals, n_signs):
+        """Return mean and error for some shifts, whose systems share their products."""
+        n, k, m = *Y.shape, len(shifts)
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (n, n_signs))
         B = np.hstack([self._d * Y, signs])
-        X, _, _ = self._solved(B, shift, _SIGNS_RTOL, MAX_ITERATIONS)
-        noisy = signs * (X[:, k:] - self._M.with_shift(shift + self._left) @ signs)
-        diagonal = np.clip(known + noisy.mean(axis=1), 1 / (self._diagonal + shift), 1 / shift)
-        variance = (noisy.var(axis=1, ddof=1) / _N_SIGNS / np.square(diagonal))[:, np.newaxis]
+        M = inverses.columns(np.repeat(np.arange(m), k + n_signs))
+        A, B = ShiftedColumns(self._inner, np.repeat(shifts, k + n_signs)), np.tile(B, m)
+        X, _, _ = solve_iteratively(conjugate_gradients, A, M, B, _ESTIMATE_RTOL, MAX_ITERATIONS)
+        C, images = np.split(X.reshape(n, m, k + n_signs), [k], axis=2)
+        if n_signs > 0:
+            images = signs[:, np.newaxis] * (images - (M @ B).reshape(n, m, -1)[:, :, k:])
+        rows = C.swapaxes(0, 1), shifts, diagonals.T, images.swapaxes(0, 1)
+        return [self._mean_square(*row) for row in zip(*rows, strict=True)]
+
+    def _mean_square(self, C, shift, diagonal, noisy):
+        """Return the mean of squared errors and its relative standard error."""
+        variance = np.zeros(len(C))
+        if noisy.shape[1] > 0:
+            diagonal = diagonal + noisy.mean(axis=1)
+            variance = noisy.var(axis=1, ddof=1) / noisy.shape[1]
+        diagonal = np.clip(diagonal, 1 / (self._diagonal + shift), 1 / shift)[:, np.newaxis]
+        variance = variance[:, np.newaxis] / np.square(diagonal)
         # Weights times squared errors.
-        squares = np.square(X[:, :k] / diagonal[:, np.newaxis])
+        squares = np.square(C / diagonal)
         total = squares.sum(axis=0)
         bias = _SECOND_ORDER * (variance * squares).sum(axis=0) / total
         spread = 2 * np.sqrt((variance * np.square(squares)).sum(axis=0)) / total
-        mean = total * (1 - bias) / np.square(self._d).sum()
-        return mean, float(np.hypot(spread, _UNCORRECTED * bias).max())
-
-    def _solved(self, B, shift, tol, max_iter):
-        M = self._M if self._M.shift == shift else self._M.with_shift(shift)
-        A, inner = (ShiftedOperator(matrix, shift) for matrix in (self._scaled, self._inner))
-        return solve_iteratively(conjugate_gradients, A, M, B, tol, max_iter, inner)
+        error = np.hypot(spread, _UNCORRECTED * bias) if noisy.shape[1] > 0 else self._left / shift
+        return total * (1 - bias) / np.square(self._d).sum(), float(np.max(error))
 
     @cached_property
     def _inner(self):

@@ -44,3 +44,17 @@ class ShiftedOperator(SymmetricOperator):
 
     def _multiply(self, W):
         return self.A @ W + self.shift * W
+
+
+class ShiftedColumns:
+    """A + shift I with a shift of its own for each column that it is multiplied with."""
+
+    def __init__(self, A, shifts):
+        self._A, self._shifts = A, shifts
+
+    def columns(self, which):
+        """Return the same for some of the columns."""
+        return ShiftedColumns(self._A, self._shifts[which])
+
+    def __matmul__(self, W):
+        return self._A @ W + self._shifts * W

@@ -1,6 +1,5 @@
-"""Low-rank approximation by randomly pivoted Cholesky, and the preconditioner made of it."""
+"""Low-rank approximation by randomly pivoted Cholesky."""
 
-import copy
 import math
 from dataclasses import dataclass
 from numbers import Real
@@ -9,11 +8,9 @@ import numpy as np
 import scipy.linalg
 from sklearn.utils import check_random_state
 
-from .._ext import single as _core
 from ._checks import check_integer
 from ._entries import Entries, as_source
 from ._kernel_matrix import KernelMatrix
-from ._operator import SymmetricOperator
 from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
 
 # Pivots proposed at once. From 60 to 160 the time is the same; with fewer, products of small
@@ -29,8 +26,6 @@ _ROUNDING = 32
 _EXCESS = 0.5
 # Rounding is no larger part of the trace than this.
 _MOST_ROUNDING = 1e-3
-# Entries of a stripe of F that is copied to float64.
-_STRIPE_ENTRIES = 1 << 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,165 +346,3 @@ def _column_squares(block):
 def _excess(left):
     """Return by how much the diagonal of a residual is below zero, summed up."""
     return -float(np.minimum(left, 0.0).sum())
-
-
-class CholeskyPreconditioner(SymmetricOperator):
-    """The inverse of F F^T + shift I as a linear operator, for F with few columns.
-
-    By the Sherman-Morrison-Woodbury formula, (I - F (F^T F + shift I)^-1 F^T) / shift: a
-    preconditioner for K + shift I where F F^T ~ K [1]_. Made in O(n k²) operations and applied to a
-    vector in O(n k).
-
-    Parameters
-    ----------
-    factor : ndarray of shape (n, k) or PivotedCholesky
-        F, float32 or float64 (anything else becomes float64).
-    shift : float
-        Greater than 0. What is less than the rounding of F F^T in float64 is raised to that.
-
-    Attributes
-    ----------
-    shape : tuple (n, n)
-    dtype : dtype
-        That of F.
-    shift : float
-
-    Raises
-    ------
-    ValueError
-        F is not a matrix of finite real numbers, or `shift` is not greater than 0.
-
-    References
-    ----------
-    .. [1] M. Díaz, E. N. Epperly, Z. Frangella, J. A. Tropp, R. J. Webber. Robust, randomized
-       preconditioning for kernel ridge regression. 2023. https://arxiv.org/abs/2304.12465
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skhmat.linalg import CholeskyPreconditioner
-    >>> F = np.array([[1.0], [1.0], [0.0]])
-    >>> M = CholeskyPreconditioner(F, shift=0.5)
-    >>> (M @ (F @ F.T + 0.5 * np.eye(3))).round(12) + 0.0
-    array([[1., 0., 0.],
-           [0., 1., 0.],
-           [0., 0., 1.]])
-    """
-
-    def __init__(self, factor, shift):
-        F = _check_factor(factor.factor if isinstance(factor, PivotedCholesky) else factor)
-        shift = _check_positive(shift)
-        super().__init__(F.dtype, (len(F), len(F)))
-        self._rows = np.ascontiguousarray(F.T)
-        self._gram = _gram(self._rows)
-        self._set_shift(shift)
-
-    def with_shift(self, shift):
-        """Return the same for another shift, in O(k³) operations.
-
-        Parameters
-        ----------
-        shift : float
-            Greater than 0.
-
-        Returns
-        -------
-        preconditioner : CholeskyPreconditioner
-        """
-        other = copy.copy(self)
-        other._set_shift(_check_positive(shift))
-        return other
-
-    def inverse_diagonals(self, shifts):
-        """Return the diagonals of (F F^T + shift I)^-1 for several shifts.
-
-        Parameters
-        ----------
-        shifts : ndarray of shape (m,)
-
-        Returns
-        -------
-        diagonals : ndarray of shape (n, m), float64
-        """
-        squares, vectors = scipy.linalg.eigh(self._gram, lower=True, check_finite=False)
-        weights = 1 / (np.maximum(squares, 0.0)[:, np.newaxis] + shifts)
-        out = np.empty((self.shape[0], len(shifts)))
-        for part in _stripes(self._rows):
-            wide = self._rows[:, part].astype(np.float64)
-            out[part] = 1 - np.square(wide.T @ vectors) @ weights
-        return out / shifts
-
-    def __repr__(self):
-        k, n = self._rows.shape
-        return f"<{n}x{n} CholeskyPreconditioner of {self.dtype}: rank {k}, shift {self.shift:.3g}>"
-
-    def _set_shift(self, shift):
-        k, G = len(self._rows), self._gram
-        most = math.sqrt(max(2 * np.vdot(G, G) - np.vdot(G.diagonal(), G.diagonal()), 0.0))
-        self.shift = max(shift, k * np.finfo(np.float64).eps * most)
-        shifted = G.copy(order="F")
-        shifted[np.arange(k), np.arange(k)] += self.shift
-        self._root = None
-        if k > 0:
-            self._root = scipy.linalg.cholesky(
-                shifted, lower=True, overwrite_a=True, check_finite=False
-            )
-
-    def _multiply(self, W):
-        # In float64, since the difference may cancel.
-        W = np.ascontiguousarray(W, dtype=np.float64)
-        (k, n), n_threads = self._rows.shape, effective_n_threads()
-        if k == 0 or W.size == 0:
-            return W / self.shift
-        C, out = np.empty((k, W.shape[1])), np.empty((n, W.shape[1]))
-        with single_threaded_blas():
-            _core.multiply_rows(self._rows, W, C, n_threads)
-            self._solve(C)
-            _core.multiply_columns(self._rows, C, out, n_threads)
-        np.subtract(W, out, out=out)
-        out /= self.shift
-        return out
-
-    def _solve(self, C):
-        """Do C = (F^T F + shift I)^-1 C."""
-        if C.shape[1] == 1:
-            trsv = scipy.linalg.get_blas_funcs("trsv", (self._root,))
-            for transposed in (0, 1):
-                C[:, 0] = trsv(self._root, C[:, 0], lower=1, trans=transposed)
-        else:
-            C[:] = scipy.linalg.cho_solve((self._root, True), C, check_finite=False)
-
-
-def _check_factor(factor):
-    factor = np.asarray(factor)
-    if factor.ndim != 2 or len(factor) < 1:
-        raise ValueError(f"factor has shape {factor.shape}; allowed is (n, k), with n >= 1.")
-    if factor.dtype.kind not in "fiub":
-        raise ValueError(f"factor has dtype {factor.dtype}; it must hold real numbers.")
-    if not np.isfinite(factor).all():
-        raise ValueError("factor contains NaN or infinity; all entries must be finite.")
-    return factor if factor.dtype == np.float32 else factor.astype(np.float64, copy=False)
-
-
-def _check_positive(shift):
-    if not isinstance(shift, Real) or not 0 < shift < math.inf:
-        raise ValueError(f"shift is {shift!r}; allowed is a finite number greater than 0.")
-    return float(shift)
-
-
-def _stripes(rows):
-    """Return slices of the columns of F^T, so few that they may be copied."""
-    k, n = rows.shape
-    step = max(_STRIPE_ENTRIES // max(k, 1), 64)
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
-
-
-def _gram(rows):
-    """Return the lower triangle of F^T F in float64."""
-    gram = np.zeros((len(rows), len(rows)), order="F")
-    if len(rows) > 0:
-        syrk = scipy.linalg.get_blas_funcs("syrk", (gram,))
-        for part in _stripes(rows):
-            wide = rows[:, part].astype(np.float64)
-            gram = syrk(1.0, wide.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
-    return gram

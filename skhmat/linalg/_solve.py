@@ -15,11 +15,12 @@ from ._checks import (
     check_shift,
     warn,
 )
+from ._cholesky_preconditioner import CholeskyPreconditioner
 from ._compress import compress
 from ._factorization import NotDefiniteError, factorize, is_hss
 from ._krylov import conjugate_gradients, minres, relative_norms, solve_iteratively
 from ._operator import ShiftedOperator
-from ._pivoted_cholesky import CholeskyPreconditioner, pivoted_cholesky
+from ._pivoted_cholesky import pivoted_cholesky
 
 _SOLVERS = {"cg": conjugate_gradients, "minres": minres}
 MAX_ITERATIONS = 1000

@@ -7,6 +7,7 @@ from skhmat.linalg._krylov import (
     minres,
     solve_iteratively,
 )
+from skhmat.linalg._operator import ShiftedColumns
 
 METHODS = [conjugate_gradients, minres]
 
@@ -134,3 +135,15 @@ def test_products_that_are_too_far_away_are_given_up(wrong, rng):
     X, residuals, _ = solve_iteratively(conjugate_gradients, A, None, B, 1e-9, 1000, other)
     assert (residuals <= 1e-9).all()
     np.testing.assert_allclose(A @ X, B, atol=1e-8 * np.abs(B).max())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_matrix_for_each_column(method, rng):
+    A, B = spd(50, rng), rng.standard_normal((50, 3))
+    shifts = np.array([1e3, 1e-2, 1.0])
+    M = ShiftedColumns(np.eye(50), np.zeros(3))
+    X, residuals, _ = solve_iteratively(method, ShiftedColumns(A, shifts), M, B, 1e-10, 1000)
+    assert (residuals <= 1e-10).all()
+    for shift, x, b in zip(shifts, X.T, B.T, strict=True):
+        expected = np.linalg.solve(A + shift * np.eye(50), b)
+        np.testing.assert_allclose(x, expected, atol=1e-8 * np.abs(expected).max())
