@@ -72,9 +72,8 @@ def factorize(
 
     Returns
     -------
-    node : int
-        -1, or a node whose rows are not positive definite: `L` then holds what was to be factorized
-        there.
+    is_definite : bool
+        False if the rows of some node are not positive definite; the factors are of no use then.
     """
     cdef Py_ssize_t level, j
     # S and R of each node, kept until the parent has taken them.
@@ -93,8 +92,8 @@ def factorize(
                     far_offset, far_transposed, interp, interp_ptr, order, order_ptr, S, R,
                     &work[threadid(), 0])
         if bad_.any():
-            return int(np.flatnonzero(bad_)[0])
-    return -1
+            return False
+    return True
 
 
 cdef unsigned char _node(
@@ -146,8 +145,6 @@ cdef unsigned char _node(
             memcpy(L + j * q, M + (r + j) * m + r, q * sizeof(double))
         dpotrf(b"L", &q, L, &q, &info)
         if info != 0:
-            for j in range(q):
-                memcpy(L + j * q, M + (r + j) * m + r, q * sizeof(double))
             return 1
     if r > 0:
         for j in range(r):
@@ -330,12 +327,17 @@ cdef void _turn(
     dgemm(b"N", b"T", &k, &m, &r, &minus, work, &k, V, &m, &one, x, &k)
 
 
+cdef inline Py_ssize_t _row_in_parent(Factor f, Py_ssize_t node) noexcept nogil:
+    """The first row that the parent takes from a node: those of the left child come first."""
+    return f.row_ptr[(node - 1) >> 1] + (f.rank[node - 1] if node % 2 == 0 else 0)
+
+
 cdef void _forward(
     Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, const double[:, ::1] B,
     double[:, ::1] rows, double* work,
 ) noexcept nogil:
     cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, k = <int> rows.shape[1]
-    cdef Py_ssize_t i, parent
+    cdef Py_ssize_t i
     cdef double one = 1.0, minus = -1.0
     cdef double* x
     if m == 0 or k == 0:
@@ -353,9 +355,7 @@ cdef void _forward(
     if q > 0:  # x_1 -= W^T y
         dgemm(
             b"N", b"N", &k, &r, &q, &minus, x + r * k, &k, &f.W[f.w_ptr[node]], &q, &one, x, &k)
-    parent = (node - 1) >> 1
-    i = f.row_ptr[parent] + (f.rank[node - 1] if node % 2 == 0 else 0)
-    memcpy(&rows[i, 0], x, r * k * sizeof(double))
+    memcpy(&rows[_row_in_parent(f, node), 0], x, r * k * sizeof(double))
 
 
 cdef void _backward(
@@ -363,16 +363,14 @@ cdef void _backward(
     double[:, ::1] rows, double* work,
 ) noexcept nogil:
     cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, k = <int> rows.shape[1]
-    cdef Py_ssize_t i, parent
+    cdef Py_ssize_t i
     cdef double one = 1.0, minus = -1.0
     cdef double* x
     if m == 0 or k == 0:
         return
     x = &rows[f.row_ptr[node], 0]
     if r > 0:
-        parent = (node - 1) >> 1
-        i = f.row_ptr[parent] + (f.rank[node - 1] if node % 2 == 0 else 0)
-        memcpy(x, &rows[i, 0], r * k * sizeof(double))
+        memcpy(x, &rows[_row_in_parent(f, node), 0], r * k * sizeof(double))
         if q > 0:  # y -= W x_1
             dgemm(
                 b"N", b"T", &k, &q, &r, &minus, x, &k, &f.W[f.w_ptr[node]], &q, &one, x + r * k, &k)

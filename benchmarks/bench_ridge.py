@@ -47,7 +47,7 @@ TOL = 1e-6
 FASTER, LESS_MEMORY = 8, 4
 REPEATS = 2
 # N, the penalties, most seconds, most memory in GiB.
-LARGE = ((20_000, ALPHAS, 60, 1.5), (100_000, ALPHAS[:1], 900, 8))
+LARGE = ((20_000, ALPHAS, 60, 1.5), (100_000, ALPHAS, 900, 8))
 PENALTIES = np.geomspace(1e-3, 1e2, 20)
 CV_FACTOR = 3
 GIB = 2**30

@@ -3,10 +3,9 @@ Kernel ridge regression as the data grow
 ========================================
 
 scikit-learn's ``KernelRidge`` stores the kernel matrix and factorizes it: N² numbers, N³ / 3
-operations. That of skhmat solves the same equations by conjugate gradients. The exact kernel
-matrix is multiplied without being stored, and the factorization of a compressed one is the
-preconditioner. This example fits both to the same samples and compares seconds, memory and
-predictions.
+operations. That of skhmat solves the same equations by conjugate gradients, preconditioned by an
+approximation of low rank or, up to 4,096 samples, by a factorization in float32. This example fits
+both to the same samples and compares seconds, memory and predictions.
 
 Memory is the peak of what a process holds, beyond what it held before the fit. Such a peak never
 goes down again, so each fit has a process of its own. Up to 1,024 samples skhmat, too, factorizes

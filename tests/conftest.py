@@ -22,3 +22,9 @@ def x87_state_left_clean():
 def global_random_seed():
     """A seed that changes from run to run; set SKHMAT_TEST_SEED to the printed one to repeat."""
     return _SEED
+
+
+@pytest.fixture
+def rng(global_random_seed):
+    """Random numbers of that seed."""
+    return np.random.default_rng(global_random_seed)

@@ -52,11 +52,6 @@ def test_scikit_learn_conventions(estimator, check):
 
 
 @pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
-@pytest.fixture
 def iterative(monkeypatch):
     """Small problems are solved like large ones."""
     monkeypatch.setattr(_dual, "_SMALL", 0)

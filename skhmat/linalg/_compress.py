@@ -2,15 +2,14 @@
 
 import logging
 import time
-import warnings
 from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ._blocks import assemble
+from ._checks import warn
 from ._cost import extrapolate_ranks, pays, product_cost
 from ._distances import DISTANCES, make_distance
 from ._entries import as_entries, as_source
@@ -190,7 +189,7 @@ class _Compression:
         H.report_.n_read = self.entries.n_read
         self.log.info(f"{H!r}")
         if not H.error_estimate_ <= self.report.rtol:  # NaN too
-            warnings.warn(self._missed(H.error_estimate_), ConvergenceWarning, stacklevel=3)
+            warn(self._missed(H.error_estimate_))
         return H
 
     def _order(self):

@@ -1,15 +1,13 @@
 """`eigsh`: leading eigenpairs of symmetric operators by the implicitly restarted Lanczos method."""
 
 import inspect
-import warnings
 
 import numpy as np
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence
 from scipy.sparse.linalg import eigsh as _arpack_eigsh
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from ._checks import as_real_operator, check_integer
+from ._checks import as_real_operator, check_integer, warn
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 # Up to this size the whole matrix is decomposed: as fast as Lanczos, and without its special cases.
@@ -148,11 +146,9 @@ def _lanczos_pairs(A, k, which, tol, v0, maxiter, ncv):
         values, vectors = _arpack_eigsh(A, k, **options)
     except ArpackNoConvergence as error:
         values, vectors = error.eigenvalues, error.eigenvectors
-        warnings.warn(
+        warn(
             f"eigsh: {len(values)} of {k} eigenpairs converged in {maxiter} iterations; these are "
-            "returned. Raise maxiter, ncv or tol.",
-            ConvergenceWarning,
-            stacklevel=3,
+            "returned. Raise maxiter, ncv or tol."
         )
     except ArpackError:
         # ARPACK refuses the zero matrix, which has eigenpairs like any other.

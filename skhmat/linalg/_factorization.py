@@ -9,9 +9,9 @@ from scipy.sparse.linalg import onenormest
 from .._ext import factorization as _core
 from ._checks import check_columns, check_shift, describe_shift
 from ._dense_factor import factorize_dense
+from ._lanczos import smallest_ritz_value
 from ._operator import ShiftedOperator, SymmetricOperator
 from ._parallel import effective_n_threads, single_threaded_blas
-from ._trace import smallest_ritz_value
 
 # Right-hand sides solved together.
 _CHUNK = 128
@@ -250,12 +250,12 @@ def _factorize_hss(H, shift):
     pair = s.far_ptr[1:-1:2]
     n_threads = effective_n_threads(H._n_jobs)
     with single_threaded_blas():
-        node = _core.factorize(
+        is_definite = _core.factorize(
             *(factors.core(), np.full(H.shape[0], H._scale * shift), near, near_offset),
             *(s.far, s.far_offset[pair], s.far_transposed[pair], s.interp, s.interp_ptr),
             *(s.order, s.order_ptr, n_threads),
         )
-    if node >= 0:
+    if not is_definite:
         raise _not_definite(H, shift)
     return Factorization(H, factors, shift, H._scale)
 

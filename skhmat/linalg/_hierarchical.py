@@ -152,13 +152,14 @@ class HierarchicalMatrix(SymmetricOperator):
         self.report_ = report
         self._plan = None if structure is None else structure.plan()
         self._kept_work = []
-        self._hss = None  # another compression, a preconditioner
+        # Made when first needed: another compression, a preconditioner; and where new points go.
+        self._hss = self._treecode = None
 
     def __getstate__(self):
         # SciPy from 1.18 on, and Python from 3.11 on, have something of their own to say here.
         inherited = getattr(super(), "__getstate__", None)
         state = dict(self.__dict__ if inherited is None else inherited())
-        state["_plan"] = state["_hss"] = None
+        state["_plan"] = state["_hss"] = state["_treecode"] = None
         state["_kept_work"] = []
         if self._structure is not None and self._structure.near is not None:
             # The blocks are all here, so the matrix itself is not needed; points are, for new ones.

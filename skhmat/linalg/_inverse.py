@@ -5,9 +5,10 @@ import numpy as np
 from ._checks import as_real_operator, check_shift, warn
 from ._hierarchical import HierarchicalMatrix
 from ._krylov import conjugate_gradients, solve_iteratively
+from ._lanczos import estimate_logdet
 from ._operator import ShiftedOperator
 from ._solve import MAX_ITERATIONS, can_factorize, make_preconditioner
-from ._trace import Estimate, estimate_diagonal, estimate_logdet, xtrace
+from ._trace import Estimate, estimate_diagonal, xtrace
 
 # A solve is this much more accurate than the estimate that is made with it.
 _SOLVE_PART = 1e-2

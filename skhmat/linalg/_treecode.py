@@ -14,6 +14,7 @@ from .._ext import evaluation as _core
 from ._checks import check_columns, warn
 from ._kernel_matrix import KernelMatrix
 from ._parallel import effective_n_threads, run_tasks, single_threaded_blas
+from ._tree import Tree
 
 # Beyond this part of all points, summing up all of them is as cheap: they need not be gathered.
 _FEW = 0.5
@@ -42,8 +43,9 @@ class KernelSum:
         self.kernel_matrix = kernel_matrix
         self.weights = np.ascontiguousarray(weights, dtype=kernel_matrix.dtype)
         self.n_jobs = n_jobs
-        self._plan = None if H is None or H.is_dense else _Plan(H._structure, kernel_matrix)
-        if self._plan is not None:
+        self._plan = None
+        if H is not None and not H.is_dense:
+            self._plan = _plan_of(H, kernel_matrix)
             self._permuted = self.weights[H._structure.permutation]
             self._charges = _collect_charges(H, self.weights)
 
@@ -93,6 +95,13 @@ class KernelSum:
         sources = np.concatenate([near, self._plan.skeletons[far]])
         charges = np.concatenate([self._permuted[near], self._charges[far]])
         return K._sums(points, self._plan.points[sources], charges, 1)
+
+
+def _plan_of(H, kernel_matrix):
+    """Return the plan for the points of a matrix, made once."""
+    if H._treecode is None:
+        H._treecode = _Plan(H._structure, kernel_matrix)
+    return H._treecode
 
 
 class _Plan:
@@ -228,11 +237,9 @@ def _splits(points, s):
     n_inner = (1 << s.depth) - 1
     axes = np.zeros((n_inner, points.shape[1]), dtype=points.dtype)
     cuts = np.zeros(n_inner, dtype=points.dtype)
+    tree = Tree(s.permutation, s.leaf_bounds, s.depth)
     for node in range(n_inner):
-        level = (node + 1).bit_length() - 1
-        width = 1 << (s.depth - level)
-        first = (node + 1 - (1 << level)) * width
-        start, middle, stop = s.leaf_bounds[[first, first + width // 2, first + width]]
+        (start, middle), (_, stop) = map(tree.node_bounds, (2 * node + 1, 2 * node + 2))
         left, right = points[start:middle], points[middle:stop]
         axes[node] = right.mean(axis=0) - left.mean(axis=0)
         cuts[node] = np.median(points[start:stop] @ axes[node])

@@ -11,11 +11,6 @@ from skhmat.linalg import KernelMatrix, compress
 DTYPES = [np.float32, np.float64]
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 def check(K, dense, rtol=1e-3, **options):
     """Compress K: finite, and as accurate as it says; a miss must be announced."""
     options = {"leaf_size": 32, "random_state": 0, **options}

@@ -161,3 +161,18 @@ def relative_error(H, dense, seed=None, n_vectors=64):
     if not np.isfinite(product).all():
         raise AssertionError(f"{np.sum(~np.isfinite(product))} entries are not finite: {H!r}")
     return float(np.linalg.norm(product - expected) / np.linalg.norm(expected))
+
+
+def symmetric(eigenvalues, seed):
+    """Return a symmetric matrix with these eigenvalues and random eigenvectors."""
+    n = len(eigenvalues)
+    Q = np.linalg.qr(np.random.default_rng(seed).standard_normal((n, n)))[0]
+    A = (Q * eigenvalues) @ Q.T
+    return (A + A.T) / 2
+
+
+def quietly(function, *args, **kwargs):
+    """Call a function that may warn that it is not accurate enough."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return function(*args, **kwargs)

@@ -17,11 +17,6 @@ PANELS = [1, 7, 64, N, 200]
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 @pytest.fixture(params=PANELS)
 def panel(request, monkeypatch):
     monkeypatch.setattr(module, "_PANEL", request.param)

@@ -14,11 +14,6 @@ def ratio(values, reference):
     return values / factor
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 @pytest.fixture(params=[np.float32, np.float64])
 def dtype(request):
     return request.param

@@ -19,11 +19,6 @@ N = 60
 DTYPES = [np.float32, np.float64]
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 def spd(rng, n=N, dtype=np.float64):
     A = rng.standard_normal((n, n + 3))
     return (A @ A.T / n).astype(dtype)

@@ -13,11 +13,6 @@ FORMS = ("hss", "array", "callable", "kernel")
 
 
 @pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
-@pytest.fixture
 def small_panels(monkeypatch):
     monkeypatch.setattr(dense_factor, "_PANEL", 70)
 

@@ -15,11 +15,6 @@ N = 600
 
 
 @pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
-@pytest.fixture
 def K(rng):
     return KernelMatrix(rng.standard_normal((N, 2)))
 

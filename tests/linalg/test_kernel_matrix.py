@@ -15,11 +15,6 @@ from skhmat.linalg._kernels import KERNELS
 DTYPES = [np.float32, np.float64]
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 def laplacian(A, B):
     """A callable kernel."""
     return np.exp(-cdist(A, B, "cityblock"))

@@ -31,11 +31,6 @@ def isa(request):
     assert core.select_isa(before)
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 def reference(kernel, X, Y, p=PARAMETERS):
     """The formulas, in float64, from differences."""
     X, Y = X.astype(np.float64), Y.astype(np.float64)

@@ -17,11 +17,6 @@ def spd(n, rng, condition=100.0):
     return (Q * np.geomspace(1, condition, n)) @ Q.T
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 class Counted:
     """A matrix that knows how wide its products were, or makes them in another dtype."""
 

@@ -10,11 +10,6 @@ N = 400
 
 
 @pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
-@pytest.fixture
 def X(rng):
     return rng.standard_normal((N, 4))
 

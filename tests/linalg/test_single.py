@@ -9,11 +9,6 @@ from skhmat.linalg._kernels import KERNELS
 from skhmat.linalg._single import PackedMatrix, kernel_in_single
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 150])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_packed_matrix_is_an_operator_like_any_other(law, n, monkeypatch, global_random_seed, rng):

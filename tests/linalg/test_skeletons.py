@@ -21,11 +21,6 @@ DTYPES = [np.float32, np.float64]
 METHODS = ["qr", "cholesky"]
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 # ---- the two factorizations ----
 
 

@@ -14,11 +14,6 @@ N = 3000
 pytestmark = pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
 
 
-@pytest.fixture
-def rng(global_random_seed):
-    return np.random.default_rng(global_random_seed)
-
-
 def small(K, **options):
     return compress(K, **{"rtol": 1e-3, "leaf_size": 64, "random_state": 0, **options})
 
