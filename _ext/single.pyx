@@ -85,7 +85,7 @@ cdef void _row_block(
     while col < F.shape[1]:
         c = <int> min(<Py_ssize_t> _COLS, F.shape[1] - col)
         if W.shape[1] == 1:
-            _add_rows(F, row, col, m, c, &W[col, 0], &out[row, 0], col == 0)
+            _add_rows_wide(F, row, col, m, c, &W[col, 0], &out[row, 0], col == 0)
             col += _COLS
             continue
         _convert(F, row, col, m, c, buffer)
@@ -104,7 +104,7 @@ cdef void _column_block(
     while row < F.shape[0]:
         m = <int> min(<Py_ssize_t> _ROWS, F.shape[0] - row)
         if C.shape[1] == 1:
-            _add_columns(F, row, col, m, c, &C[row, 0], &out[col, 0], row == 0)
+            _add_columns_wide(F, row, col, m, c, &C[row, 0], &out[col, 0], row == 0)
             row += _ROWS
             continue
         _convert(F, row, col, m, c, buffer)
@@ -126,7 +126,7 @@ cdef void _convert(
             target[j] = source[j]
 
 
-cdef void _add_rows(
+cdef void _add_rows_wide(
     const real[:, ::1] F, Py_ssize_t row, Py_ssize_t col, int m, int c, const double* x, double* y,
     bint is_first,
 ) noexcept nogil:
@@ -150,7 +150,7 @@ cdef void _add_rows(
         y[i] = total if is_first else y[i] + total
 
 
-cdef void _add_columns(
+cdef void _add_columns_wide(
     const real[:, ::1] F, Py_ssize_t row, Py_ssize_t col, int m, int c, const double* x, double* y,
     bint is_first,
 ) noexcept nogil:

@@ -4,7 +4,7 @@ Kernel ridge regression as the data grow
 
 scikit-learn's ``KernelRidge`` stores the kernel matrix and factorizes it: N² numbers, N³ / 3
 operations. That of skhmat solves the same equations by conjugate gradients, preconditioned by an
-approximation of low rank or, up to 4,096 samples, by a factorization in float32. This example fits
+approximation of low rank or, up to 6,000 samples, by a factorization in float32. This example fits
 both to the same samples and compares seconds, memory and predictions.
 
 Memory is the peak of what a process holds, beyond what it held before the fit. Such a peak never

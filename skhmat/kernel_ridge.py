@@ -197,7 +197,7 @@ class KernelRidge(_Regressor, _FixedAlpha):
     `sklearn.kernel_ridge.KernelRidge` in less time and memory: the same model and the same
     parameters, and the same system of equations, (K + alpha I) dual_coef = y. It is solved by
     conjugate gradients on the exact kernel matrix, up to 1,024 samples directly. The preconditioner
-    is a Cholesky factorization in float32 for up to 4,096 samples, and for more the first of these
+    is a Cholesky factorization in float32 for up to 6,000 samples, and for more the first of these
     that is good enough: an approximation of low rank, a compressed matrix, again a factorization,
     for up to 20,000 samples, and else as much of low rank as 3.2 GB can hold. Up to 20,000 samples
     the entries may be held in float32, 4 bytes for each pair.
@@ -219,7 +219,8 @@ class KernelRidge(_Regressor, _FixedAlpha):
     kernel_params : dict, default=None
         Parameters of a callable kernel.
     tol : float, default=1e-6
-        Relative residual of the solution, in (0, 1).
+        Relative residual of the solution, in (0, 1). With sample weights, and more than 6,000
+        samples, each equation may count by the root of its weight.
     max_iter : int, default=None
         Most iterations; None means 1000.
     {compression}
@@ -293,10 +294,10 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
     """Kernel ridge regression with the penalty that leave-one-out cross-validation finds.
 
     For each alpha, the errors of all leave-one-out models come from one system of equations and the
-    diagonal of its inverse [1]_. For more than 1,024 samples that is estimated from an
-    approximation of low rank and random signs, as long as the estimated standard error of the mean
-    squared error is at most 1 %; below, it comes from a factorization, of the compressed matrix if
-    there is one. With the best alpha the exact system is solved as in `KernelRidge`.
+    diagonal of its inverse [1]_. Up to 1,024 samples it comes from eigenvalues; for more it is
+    estimated from an approximation of low rank and random signs, if the estimated standard error of
+    the mean squared error is at most 1 %, and otherwise from a factorization for each alpha, which
+    takes longer. With the best alpha the exact system is solved as in `KernelRidge`.
 
     Parameters
     ----------
@@ -338,7 +339,9 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
     Warns
     -----
     ConvergenceWarning
-        An alpha cannot be scored, because it is less than the error of the compressed matrix.
+        An alpha cannot be scored: it is less than the error of the compressed matrix, or of
+        rounding. Or, for more than 20,000 samples, an error is estimated to no better than 1 %. Or
+        `tol` was missed.
 
     References
     ----------
@@ -430,8 +433,9 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
         scored = ~np.isnan(errors).any(axis=1)
         if not scored.any():
             raise ValueError(
-                f"alphas is {self.alphas!r}: each is less than what the compressed matrix is off "
-                f"by. Lower rtol (now {self.rtol:.0e}), or allow larger alphas."
+                f"alphas is {self.alphas!r}: each is less than rounding, or than what the "
+                f"compressed matrix is off by. Lower rtol (now {self.rtol:.0e}), or allow larger "
+                "alphas."
             )
         per_target = self.alpha_per_target and y.ndim == 2
         self.loo_mse_ = errors if per_target else errors.mean(axis=1)
@@ -444,8 +448,9 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
         return self._keep(X, system, used, self._solve(system, Y[used], chosen), y.shape[1:])
 
     def _warn_of_unscored(self, unscored, scored):
-        text = f"alphas up to {unscored.max():.3g} are not scored: the compressed kernel matrix is "
-        text += f"not positive definite with them. Lower rtol (now {self.rtol:.0e})."
+        text = f"alphas up to {unscored.max():.3g} are not scored: the kernel matrix, or what it "
+        text += "is compressed to, is not positive definite with them. Lower rtol (now "
+        text += f"{self.rtol:.0e})."
         if np.min(self.alpha_) == scored.min():
             text += f" The smallest of the others, {scored.min():.3g}, is chosen."
         warn(text)

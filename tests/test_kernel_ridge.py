@@ -294,9 +294,47 @@ def test_large_matrices_that_do_not_compress(rng):
     assert_predicts_the_same(model, Reference([0.1, 1.0], kernel="rbf"), X, Y, X_new)
     assert 1 < model.n_iter_ < 200
     cv = KernelRidgeCV([0.1, 100.0], kernel="rbf", random_state=0)
-    with pytest.warns(ConvergenceWarning, match=r"are estimates.*up to .*% for alpha=0.1"):
+    with pytest.warns(ConvergenceWarning, match=r"are estimates.*error of .*% for alpha=0.1"):
         cv.fit(X, Y)
     assert np.isfinite(cv.loo_mse_).all()
+
+
+@pytest.mark.usefixtures("iterative")
+def test_cv_with_a_target_that_is_zero(rng):
+    X, Y, _ = problem(rng, 300, 2)
+    Y[:, 1] = 0
+    model = KernelRidgeCV([1.0, 10.0], kernel="rbf", alpha_per_target=True).fit(X, Y)
+    assert not model.loo_mse_[:, 1].any()
+    assert not model.dual_coef_[:, 1].any()
+
+
+def test_cv_of_a_singular_kernel_is_the_limit(rng):
+    """With alpha = 0 a linear model interpolates where it can, and is least squares elsewhere."""
+    X, Y, _ = problem(rng, 100)
+    X[0] = 0
+    zero, tiny = _dual.DualSystem(X @ X.T, None).leave_one_out(Y, np.array([0.0, 1e-9]))
+    np.testing.assert_allclose(zero, tiny, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("iterative")
+def test_negative_diagonals(rng):
+    """Of a sigmoid kernel: not semidefinite, but a solution all the same."""
+    X, Y, _ = problem(rng, 200)
+    model = KernelRidge(1.0, kernel="sigmoid", coef0=-1, gamma=0.1)
+    with pytest.warns(ConvergenceWarning, match="not positive definite"):
+        model.fit(X, Y)
+    K = pairwise_kernels(X, metric="sigmoid", coef0=-1, gamma=0.1)
+    np.testing.assert_allclose(K @ model.dual_coef_ + model.dual_coef_, Y, atol=1e-3)
+
+
+@pytest.mark.usefixtures("iterative")
+def test_precomputed_must_be_symmetric(rng):
+    X, Y, _ = problem(rng, 200)
+    K = X @ X.T
+    with pytest.raises(ValueError, match="K is not symmetric"):
+        KernelRidge(1.0, kernel="precomputed").fit(K + rng.random(K.shape), Y)
+    for form in (np.asfortranarray(K), np.tile(K, (2, 2))[::2, ::2]):
+        KernelRidge(1.0, kernel="precomputed").fit((form + form.T) / 2, Y)
 
 
 @pytest.mark.usefixtures("compressed", "large")

@@ -29,6 +29,8 @@ class CholeskyPreconditioner(SymmetricOperator):
         F, float32 or float64 (anything else becomes float64).
     shift : float
         Greater than 0. What is less than the rounding of F F^T in float64 is raised to that.
+    n_jobs : int, default=None
+        Threads of products; None means all that OpenMP would use, -1 all cores.
 
     Attributes
     ----------
@@ -59,7 +61,9 @@ class CholeskyPreconditioner(SymmetricOperator):
            [0., 0., 1.]])
     """
 
-    def __init__(self, factor, shift):
+    def __init__(self, factor, shift, n_jobs=None):
+        self.n_jobs = n_jobs
+        effective_n_threads(n_jobs)  # raises where it is not allowed
         F = _check_factor(factor.factor if isinstance(factor, PivotedCholesky) else factor)
         shift = _check_positive(shift)
         super().__init__(F.dtype, (len(F), len(F)))
@@ -104,7 +108,7 @@ class CholeskyPreconditioner(SymmetricOperator):
         W = np.ascontiguousarray(W, dtype=np.float64)
         if self._root is None:
             return W / self.shift
-        return (W - _around(self._rows, self._solved, W)) / self.shift
+        return (W - _around(self._rows, self._solved, W, self.n_jobs)) / self.shift
 
     def _solved(self, C):
         """Return (F^T F + shift I)^-1 C."""
@@ -130,7 +134,8 @@ class ManyShifts:
 
     def __init__(self, preconditioner, shifts):
         self._rows, self.shifts = preconditioner._rows, shifts
-        squares, self._vectors = scipy.linalg.eigh(preconditioner._gram, lower=True)
+        self.n_jobs = preconditioner.n_jobs
+        squares, self._vectors = np.linalg.eigh(preconditioner._gram, UPLO="L")
         self._squares = np.maximum(squares, 0.0)[:, np.newaxis]
 
     def diagonals(self):
@@ -151,15 +156,15 @@ class ManyShifts:
     def __matmul__(self, W):
         """Multiply each of m columns by the matrix of one shift."""
         W = np.ascontiguousarray(W)
-        return (W - _around(self._rows, self._solved, W)) / self.shifts
+        return (W - _around(self._rows, self._solved, W, self.n_jobs)) / self.shifts
 
     def _solved(self, C):
         return self._vectors @ ((self._vectors.T @ C) / (self._squares + self.shifts))
 
 
-def _around(rows, solved, W):
+def _around(rows, solved, W, n_jobs):
     """Return F solved(F^T W)."""
-    (k, n), n_threads = rows.shape, effective_n_threads()
+    (k, n), n_threads = rows.shape, effective_n_threads(n_jobs)
     C, out = np.empty((k, W.shape[1])), np.empty((n, W.shape[1]))
     if W.size == 0 or k == 0:
         return np.zeros_like(W)

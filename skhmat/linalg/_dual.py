@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 
 from ._checks import warn
-from ._entries import Entries, as_source
+from ._entries import Entries, as_source, check_symmetric
 from ._factorization import factorize
 from ._hierarchical import Report, exact_form
 from ._inverse import inverse_diagonal
@@ -21,18 +21,19 @@ from ._treecode import KernelSum
 # Up to this size a factorization in float64 takes no longer than looking for a better way, ...
 _SMALL = 1024
 # ... and up to this size one in float32 that conjugate gradients are preconditioned by.
-_MEDIUM = 4096
+_MEDIUM = 6000
 # Ranks that are tried first: at most one for so many rows, and so many.
 _FIRST_ROWS, _FIRST_RANK = 20, 1000
-# Ranks where nothing else helps: at most one for so many rows, and so many entries, 3.2 GB.
-_LAST_ROWS, _LAST_ENTRIES = 5, 800_000_000
+# Ranks where nothing else helps: at most one for so many rows.
+_LAST_ROWS = 5
 # What should be left of K on the diagonal, relative to alpha, and what may be where iterations are
 # cheap, for all entries can be held.
-_ENOUGH, _MOST_LEFT = 0.1, 1.0
+_ENOUGH, _ENOUGH_OF_FEW = 0.1, 1.0
 # What should be left where the diagonal of the inverse is wanted.
 _ENOUGH_TO_ESTIMATE = 1e-3
-# Relative standard error of leave-one-out errors that is as good as exact.
-_LOO_RTOL = 0.01
+# Relative standard error of leave-one-out errors that is as good as exact, and one up to which an
+# estimate says something.
+_LOO_RTOL, _LOO_MOST = 0.01, 0.5
 # The relative error of a diagonal computed in float32 is about 3 times the rounding of the matrix
 # relative to alpha.
 _LOO_ROUNDING = 3e-4
@@ -71,9 +72,11 @@ class DualSystem:
         self._compress, self._is_compressed = compress, False
         n = K.shape[0]
         self._is_small = n <= _SMALL
+        if not self._is_small and not isinstance(K, KernelMatrix):
+            check_symmetric(Entries(as_source(K)), np.random.default_rng(0))
         self._first_rank = min(n // _FIRST_ROWS, _FIRST_RANK) if n > _MEDIUM else 0
-        self._last_rank = min(n // _LAST_ROWS, _LAST_ENTRIES // n)
-        self._most_left = _MOST_LEFT if n <= MAX_DENSE else _ENOUGH
+        self._last_rank = n // _LAST_ROWS
+        self._most_left = _ENOUGH_OF_FEW if n <= MAX_DENSE else _ENOUGH
         self.residual, self.n_iterations = 0.0, 0
 
     @cached_property
@@ -105,7 +108,7 @@ class DualSystem:
             warn(
                 f"relative residual {residual:.2e} with alpha={alpha:.3g} after "
                 f"{info.n_iterations} iterations, but tol={tol:.0e} was asked for. Raise max_iter "
-                "or alpha, or lower rtol for a better preconditioner."
+                "or alpha."
             )
         self.residual = max(self.residual, residual)
         self.n_iterations = max(self.n_iterations, info.n_iterations)
@@ -145,7 +148,7 @@ class DualSystem:
         options = {"return_info": True, "quiet": True}
         if not self._is_small:
             options |= {"solver": "minres", "preconditioner": None, "operator": self.K}
-            return solve(self.H, Y, shift, tol, max_iter, **options)
+            return solve(self._exact(), Y, shift, tol, max_iter, **options)
         C = self._pseudo_inverse(shift) @ Y
         residuals = relative_norms(Y - ShiftedOperator(self.H, shift) @ C, Y)
         return C, SolveInfo("direct", residuals, 0)
@@ -172,31 +175,33 @@ class DualSystem:
         """
         if self._is_small:
             return self._leave_one_out_small(Y, alphas)
-        means = np.full((len(alphas), Y.shape[1]), np.nan)
-        todo = np.argsort(alphas)[::-1]
-        todo = self._estimate(Y, alphas, todo, _LOO_RTOL, means)
-        if len(todo) > 0 and self.H.is_dense and not can_factorize(self.H):
-            todo = self._estimate(Y, alphas, todo, math.inf, means)
-        for i in todo:
-            means[i] = self._leave_one_out(Y, alphas[i])
+        means, errors = self._estimates(Y, alphas)
+        for i in np.flatnonzero(errors > _LOO_RTOL):
+            mean = self._leave_one_out(Y, alphas[i])
+            if not np.isnan(mean).any():
+                means[i], errors[i] = mean, 0.0
+        if np.any((errors > _LOO_RTOL) & (errors <= _LOO_MOST)):
+            worst = np.argmax(np.where(errors <= _LOO_MOST, errors, 0.0))
+            warn(
+                "mean squared leave-one-out errors are estimates, with a relative standard error "
+                f"of {errors[worst]:.1%} for alpha={alphas[worst]:.3g}. Raise alpha."
+            )
+        means[errors > _LOO_MOST] = np.nan
         return means
 
-    def _estimate(self, Y, alphas, todo, rtol, means):
-        """Write the means that the low-rank approximation is enough for; return the others."""
-        positive = todo[alphas[todo] > 0]
-        if len(positive) == 0:
-            return todo
-        if self._left(alphas[positive[-1]], self._last_rank, _ENOUGH_TO_ESTIMATE) == math.inf:
-            return todo
-        found, errors = self._low_rank.leave_one_out(Y, alphas[positive], rtol)
-        done = positive[: len(found)]
-        means[done] = found
-        if errors.max(initial=0.0) > _LOO_RTOL:
-            warn(
-                f"the mean squared leave-one-out errors are estimates, with relative standard "
-                f"errors of up to {errors.max():.1%} for alpha={alphas[done[-1]]:.3g}. Raise alpha."
-            )
-        return todo[~np.isin(todo, done)]
+    def _estimates(self, Y, alphas):
+        """Return what the low-rank approximation says, and its relative standard errors."""
+        means, errors = np.zeros((len(alphas), Y.shape[1])), np.full(len(alphas), math.inf)
+        order = np.argsort(alphas)[::-1]
+        order = order[alphas[order] > 0]
+        if len(order) > 0:
+            left = self._left(alphas[order[-1]], self._last_rank, _ENOUGH_TO_ESTIMATE)
+            if left < math.inf:
+                # A factorization would be better, as long as there can be one.
+                rtol = _LOO_RTOL if len(Y) <= MAX_DENSE else _LOO_MOST
+                found = self._low_rank.leave_one_out(Y, alphas[order], rtol)
+                means[order], errors[order] = found
+        return means, errors
 
     def _leave_one_out(self, Y, alpha):
         """Return the mean squared errors for one alpha, or NaN."""
@@ -234,14 +239,19 @@ class DualSystem:
     def _leave_one_out_small(self, Y, alphas):
         d = np.ones((len(Y), 1)) if self.weights is None else np.sqrt(self.weights)[:, np.newaxis]
         values, vectors = scipy.linalg.eigh(d * self._dense() * d.T)
-        projected = vectors.T @ (d * Y)
+        projected, squares = vectors.T @ (d * Y), np.square(vectors)
         means = []
         for alpha in alphas:
             sums = values + alpha
             is_zero = np.abs(sums) <= len(sums) * np.finfo(np.float64).eps * np.abs(sums).max()
             inverse = np.where(is_zero, 0.0, 1 / np.where(is_zero, 1.0, sums))
-            C = vectors @ (inverse[:, np.newaxis] * projected)
-            missed = C / (np.square(vectors) @ inverse)[:, np.newaxis]
+            C, diagonal = vectors @ (inverse[:, np.newaxis] * projected), squares @ inverse
+            if is_zero.any():  # the limit for alpha from above, where the null space has a part
+                own = squares @ is_zero
+                has_part = own > len(sums) * np.finfo(np.float64).eps
+                limit = vectors[:, is_zero] @ projected[is_zero]
+                C[has_part], diagonal[has_part] = limit[has_part], own[has_part]
+            missed = C / diagonal[:, np.newaxis]
             means.append(np.square(missed).sum(axis=0) / np.square(d).sum())
         return np.array(means)
 

@@ -295,7 +295,7 @@ def as_entries(source, rng, n_threads):
     is_kernel = isinstance(source, KernelMatrix)
     entries = Entries(source, scale=scale, check_finite=not (in_memory or is_kernel))
     if not is_kernel:
-        _check_symmetric(entries, rng)
+        check_symmetric(entries, rng)
     return entries
 
 
@@ -315,7 +315,8 @@ def _safe_scale(largest, dtype):
     return math.ldexp(1.0, min(-exponent, np.finfo(dtype).maxexp - 2))
 
 
-def _check_symmetric(entries, rng):
+def check_symmetric(entries, rng):
+    """Raise ValueError if random rows and columns differ."""
     n = entries.shape[0]
     rows = np.sort(rng.choice(n, size=min(n, _N_SYMMETRY), replace=False))
     cols = np.sort(rng.choice(n, size=min(n, _N_SYMMETRY), replace=False))

@@ -1,6 +1,5 @@
 """Kernel systems with a penalty by a low-rank approximation and conjugate gradients."""
 
-import itertools
 import math
 from functools import cached_property
 
@@ -20,13 +19,18 @@ from ._solve import MAX_DENSE, MAX_ITERATIONS
 _LEAST_IN_SINGLE = 1e-5
 # What a penalty larger than the matrix asks for.
 _MOST_LEFT = 0.5
-# Random signs that estimate the diagonal of an inverse, and the residual of all systems there.
+# Bytes of the factor, at most.
+_MAX_BYTES = 3_200_000_000
+# Random signs that correct the diagonal of an inverse. Where no more is left relative to the
+# penalty, nor rounded in float32, than this, they are only made for the smallest penalty.
 _N_SIGNS = 8
-_ESTIMATE_RTOL = 1e-4
-# Systems with signs that share their products: not so many that the last ones would be in vain.
-_GROUP = 3
-# Where no more is left relative to the penalty, they are not needed.
-_CERTAIN = 1e-3
+_CERTAIN, _MOST_ROUNDING = 1e-3, 3e-4
+# Penalties whose systems share products: not so many that the last ones would be in vain; and their
+# columns.
+_GROUP, _COLUMNS = 3, 256
+_ROUNDING = np.finfo(np.float32).eps
+# Residual of these systems, and one with which an estimate is none.
+_ESTIMATE_RTOL, _MOST_MISSED = 2e-4, 1e-3
 # Relative second-order effect of an error of 1 in a divisor, on the square of the quotient.
 _SECOND_ORDER = 3
 # How much of it is counted as an error where it is corrected for.
@@ -57,10 +61,11 @@ class LowRankSystem:
         self._scaled = self._rough = _Scaled(K, self._d)
         if isinstance(K, KernelMatrix):
             self._rough = _Scaled(kernel_in_single(K), self._d)
-        self._n_threads = effective_n_threads(n_jobs)
+        self._n_jobs = n_jobs
         self._diagonal = diagonal * np.square(self._d[:, 0])
         # Until another column would be rounding, the rank is the largest that was allowed.
         self._M, self._left, self._rank = None, math.inf, 0
+        self._is_single = self._is_indefinite = False
 
     def approximate(self, alpha, max_rank, enough=1.0):
         """Raise the rank, up to a limit, until little of K is left on the diagonal, on average.
@@ -79,15 +84,20 @@ class LowRankSystem:
             What is left, relative to alpha; infinite if K is not positive semidefinite.
         """
         shift, mean = alpha * self._unit, self._diagonal.mean()
-        if self._left > enough * shift and self._rank < max_rank:
-            part = min(enough * shift / mean, _MOST_LEFT) if mean > 0 else _MOST_LEFT
-            source = _Single(self._rough) if part > _LEAST_IN_SINGLE else self._scaled
-            options = {"rtol": part, "random_state": 0, "n_jobs": self._n_threads}
+        if not 0 < shift < math.inf or mean <= 0 or self._is_indefinite:
+            return math.inf
+        part = min(enough * shift / mean, _MOST_LEFT)
+        if self._left > part * mean and self._rank < max_rank:
+            self._is_single = part > _LEAST_IN_SINGLE
+            source = _Single(self._rough) if self._is_single else self._scaled
+            room = _MAX_BYTES // (source.dtype.itemsize * len(self._diagonal))
+            options = {"rtol": part, "random_state": 0, "n_jobs": self._n_jobs}
             try:
-                low_rank = pivoted_cholesky(source, max_rank, **options)
+                low_rank = pivoted_cholesky(source, max(min(max_rank, room), 1), **options)
             except np.linalg.LinAlgError:
+                self._is_indefinite = True
                 return math.inf
-            self._M = CholeskyPreconditioner(low_rank, shift)
+            self._M = CholeskyPreconditioner(low_rank, shift, self._n_jobs)
             self._left = low_rank.trace_error * mean
             self._rank = len(low_rank.pivots) if low_rank.trace_error <= part else max_rank
         return self._left / shift
@@ -104,7 +114,9 @@ class LowRankSystem:
         """
         shift = alpha * self._unit
         M = self._M if self._M.shift == shift else self._M.with_shift(shift)
-        A, inner = (ShiftedOperator(matrix, shift) for matrix in (self._scaled, self._inner))
+        A, inner = ShiftedOperator(self._scaled, shift), None
+        if self._inner is not None:
+            inner = ShiftedOperator(self._inner, shift)
         B = self._d * Y
         X, *how = solve_iteratively(conjugate_gradients, A, M, B, tol, max_iter, inner)
         return self._d * X, *how
@@ -120,47 +132,75 @@ class LowRankSystem:
         alphas : ndarray of shape (m,)
             Descending, above 0.
         rtol : float
-            The first alpha whose error is larger ends it: smaller ones have larger errors.
+            After the first alpha whose error is larger there are no more: smaller ones have larger
+            errors.
 
         Returns
         -------
-        means : ndarray of shape (m', k), m' <= m
-        errors : ndarray of shape (m',)
-            Estimated relative standard error.
+        means : ndarray of shape (m, k)
+        errors : ndarray of shape (m,)
+            Estimated relative standard error; infinite where there is no estimate.
         """
         shifts = alphas * self._unit
         inverses = ManyShifts(self._M, shifts + self._left)
         diagonals = inverses.diagonals()
-        n_certain = np.count_nonzero(self._left <= _CERTAIN * shifts)
-        bounds = [0, n_certain, *range(n_certain + _GROUP, len(shifts), _GROUP), len(shifts)]
-        found = []
-        for start, stop in itertools.pairwise(np.unique(bounds)):
-            which = slice(start, stop)
-            n_signs = _N_SIGNS if start >= n_certain else 0
-            rows = inverses.columns(which), diagonals[:, which], n_signs
-            try:
-                found += self._leave_one_out(Y, shifts[which], *rows)
-            except IndefiniteError:  # the shift is less than rounding to float32
-                break
-            if found[-1][1] > rtol:
-                break
-        found = list(itertools.takewhile(lambda row: row[1] <= rtol, found))
-        means, errors = zip(*found, strict=True) if found else ((), ())
-        return np.reshape(means, (-1, Y.shape[1])), np.array(errors)
+        means, errors = np.zeros((len(shifts), Y.shape[1])), np.full(len(shifts), math.inf)
 
-    def _leave_one_out(self, Y, shifts, inverses, diagonals, n_signs):
-        """Return mean and error for some shifts, whose systems share their products."""
+        def score(which, n_signs):
+            rows = inverses.columns(which), diagonals[:, which]
+            means[which], errors[which] = self._scores(Y, shifts[which], *rows, n_signs)
+            return errors[which].max() <= rtol
+
+        n_certain = np.count_nonzero(self._is_certain(shifts))
+        try:
+            if n_certain > 0 and score(slice(n_certain - 1, n_certain), _N_SIGNS):
+                # Larger ones are more certain still.
+                n_rough = np.count_nonzero(self._is_rough_enough(shifts[: n_certain - 1]))
+                room = max(_COLUMNS // Y.shape[1], 1)
+                for which in _groups(0, n_rough, room) + _groups(n_rough, n_certain - 1, room):
+                    score(which, 0)
+                    errors[which] += errors[n_certain - 1]
+            else:
+                n_certain = 0
+            room = max(_COLUMNS // (Y.shape[1] + _N_SIGNS), 1)
+            for which in _groups(n_certain, len(shifts), min(_GROUP, room)):
+                if not score(which, _N_SIGNS):
+                    break
+        except IndefiniteError:
+            pass  # the shift is less than what K lacks to be semidefinite
+        return means, errors
+
+    def _is_certain(self, shifts):
+        """Tell for which shifts the diagonal needs no correction to speak of."""
+        rounding = _ROUNDING * self._diagonal.max() if self._is_single else 0.0
+        return (self._left <= _CERTAIN * shifts) & (rounding <= _MOST_ROUNDING * shifts)
+
+    def _is_rough_enough(self, shifts):
+        """Tell for which shifts products in float32 need no correction."""
+        rounding = math.sqrt(len(self._diagonal)) * _ROUNDING * self._diagonal.max()
+        return rounding <= _MOST_MISSED * shifts
+
+    def _scores(self, Y, shifts, inverses, diagonals, n_signs):
+        """Return means and errors for some shifts, whose systems share their products."""
         n, k, m = *Y.shape, len(shifts)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (n, n_signs))
-        B = np.hstack([self._d * Y, signs])
+        B = np.tile(np.hstack([self._d * Y, signs]), m)
+        repeated = np.repeat(shifts, k + n_signs)
         M = inverses.columns(np.repeat(np.arange(m), k + n_signs))
-        A, B = ShiftedColumns(self._inner, np.repeat(shifts, k + n_signs)), np.tile(B, m)
-        X, _, _ = solve_iteratively(conjugate_gradients, A, M, B, _ESTIMATE_RTOL, MAX_ITERATIONS)
+        A, inner = ShiftedColumns(self._scaled, repeated), None
+        if self._inner is not None:
+            inner = ShiftedColumns(self._inner, repeated)
+            if self._is_rough_enough(shifts).all():
+                A, inner = inner, None
+        how = _ESTIMATE_RTOL, MAX_ITERATIONS, inner
+        X, residuals, _ = solve_iteratively(conjugate_gradients, A, M, B, *how)
         C, images = np.split(X.reshape(n, m, k + n_signs), [k], axis=2)
         if n_signs > 0:
             images = signs[:, np.newaxis] * (images - (M @ B).reshape(n, m, -1)[:, :, k:])
-        rows = C.swapaxes(0, 1), shifts, diagonals.T, images.swapaxes(0, 1)
-        return [self._mean_square(*row) for row in zip(*rows, strict=True)]
+        rows = zip(C.swapaxes(0, 1), shifts, diagonals.T, images.swapaxes(0, 1), strict=True)
+        means, errors = zip(*(self._mean_square(*row) for row in rows), strict=True)
+        is_solved = residuals.reshape(m, -1).max(axis=1) <= _MOST_MISSED
+        return np.array(means), np.where(is_solved, errors, math.inf)
 
     def _mean_square(self, C, shift, diagonal, noisy):
         """Return the mean of squared errors and its relative standard error."""
@@ -173,25 +213,31 @@ class LowRankSystem:
         # Weights times squared errors.
         squares = np.square(C / diagonal)
         total = squares.sum(axis=0)
-        bias = _SECOND_ORDER * (variance * squares).sum(axis=0) / total
-        spread = 2 * np.sqrt((variance * np.square(squares)).sum(axis=0)) / total
-        error = np.hypot(spread, _UNCORRECTED * bias) if noisy.shape[1] > 0 else self._left / shift
-        return total * (1 - bias) / np.square(self._d).sum(), float(np.max(error))
+        size = np.where(total > 0, total, 1.0)
+        bias = _SECOND_ORDER * (variance * squares).sum(axis=0) / size
+        spread = 2 * np.sqrt((variance * np.square(squares)).sum(axis=0)) / size
+        error = np.hypot(spread, _UNCORRECTED * bias)
+        return total / (1 + bias) / np.square(self._d).sum(), float(np.max(error))
 
     @cached_property
     def _inner(self):
-        """The matrix in float32, or as it is where that would not be faster."""
+        """The matrix in float32, or None where that would not be faster."""
         if len(self._diagonal) <= MAX_DENSE:
-            return PackedMatrix(self._rough, self._n_threads)
-        return self._rough
+            return PackedMatrix(self._rough, effective_n_threads(self._n_jobs))
+        return None if self._rough.dtype == np.float64 else self._rough
+
+
+def _groups(start, stop, size):
+    """Return slices of at most so many from start to stop."""
+    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 class _Scaled(SymmetricOperator):
     """D K D, its products and its entries; D is diagonal, of shape (n, 1)."""
 
     def __init__(self, K, d):
-        super().__init__(np.dtype(np.float64), K.shape)
         self._K, self._source, self._d = K, as_source(K), d
+        super().__init__(np.dtype(self._source.dtype), K.shape)
         self._is_identity = bool((d == 1).all())
         self.thread_safe = getattr(self._source, "thread_safe", False)
 
@@ -208,6 +254,8 @@ class _Scaled(SymmetricOperator):
         return block
 
     def _multiply(self, W):
+        if self._is_identity:
+            return self._K @ W
         return self._d * (self._K @ (self._d * W))
 
 

@@ -87,10 +87,10 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
     TypeError
         K is nothing that entries can be read from.
     ValueError
-        A parameter is out of its range, or K is not square, not real, not finite where it was
-        read, or has a negative diagonal entry.
+        A parameter is out of its range, or K is not square, not real, or not finite where it was
+        read.
     numpy.linalg.LinAlgError
-        K turns out not to be positive semidefinite.
+        K has a negative diagonal entry, or turns out not to be positive semidefinite.
 
     References
     ----------
@@ -144,7 +144,7 @@ def _check_diagonal(diagonal):
         raise ValueError("K contains NaN or infinity on its diagonal; all entries must be finite.")
     row = int(np.argmin(diagonal))
     if diagonal[row] < 0:
-        raise ValueError(
+        raise np.linalg.LinAlgError(
             f"K has the diagonal entry {diagonal[row]:.3g} in row {row}; a positive semidefinite "
             "matrix has none below 0."
         )

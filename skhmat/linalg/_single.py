@@ -11,6 +11,12 @@ from ._parallel import run_tasks, single_threaded_blas
 _TILE = 256
 # Sums that are held at once: as many for any number of threads, for equal rounding.
 _N_PARTS = 8
+# Columns multiplied at once, for these sums.
+_COLUMNS = 64
+# What rounding of the points may be relative to the bandwidth.
+_COORDINATE_ERROR = 1e-5
+# Below, entries that count are not normal numbers any more.
+_LEAST_DIAGONAL = 1e-25
 
 
 class PackedMatrix(SymmetricOperator):
@@ -21,11 +27,6 @@ class PackedMatrix(SymmetricOperator):
     source : object with ``block(rows, cols)``, `shape` and `thread_safe`
         Entries in the range of float32.
     n_threads : int
-
-    Attributes
-    ----------
-    nbytes : int
-        Bytes of the entries.
     """
 
     def __init__(self, source, n_threads):
@@ -47,33 +48,33 @@ class PackedMatrix(SymmetricOperator):
 
         run_tasks(read, range(len(tiles)), n_threads if source.thread_safe else 1)
 
-    @property
-    def nbytes(self):
-        """Bytes of the entries."""
-        return self._entries.nbytes
-
     def _multiply(self, W):
-        W = np.ascontiguousarray(W, dtype=np.float32)
-        sums = np.zeros((_N_PARTS, *W.shape), dtype=np.float32)
+        out = np.zeros(W.shape)
         index = self._rows, self._cols, self._offsets
-        if W.size == 0:
-            return W.astype(np.float64)
-        with single_threaded_blas():
-            _core.multiply_tiles(self._entries, *index, W, _TILE, sums, self._n_threads)
-        return sums.sum(axis=0, dtype=np.float64)
+        for start in range(0, W.shape[1], _COLUMNS):
+            columns = np.ascontiguousarray(W[:, start : start + _COLUMNS], dtype=np.float32)
+            sums = np.zeros((_N_PARTS, *columns.shape), dtype=np.float32)
+            with single_threaded_blas():
+                _core.multiply_tiles(self._entries, *index, columns, _TILE, sums, self._n_threads)
+            out[:, start : start + _COLUMNS] = sums.sum(axis=0, dtype=np.float64)
+        return out
 
 
 def kernel_in_single(K):
-    """Return a kernel matrix with its points in float32, or K itself if that is impossible.
+    """Return a kernel matrix with its points in float32, or K itself where that is too rough.
 
     Where the kernel is one of distances, the points are centred first, which changes none of them.
     """
     if callable(K.kernel):
         return K
-    X = K.X - K.X.mean(axis=0) if KERNELS[K.kernel].is_radial else K.X
+    is_radial = KERNELS[K.kernel].is_radial
+    X = K.X - K.X.mean(axis=0) if is_radial else K.X
+    if is_radial and np.finfo(np.float32).eps * np.abs(X).max() > _COORDINATE_ERROR * K.bandwidth:
+        return K
     with np.errstate(over="ignore"):
         X = X.astype(np.float32)
     try:
-        return K.with_points(X)
+        single = K.with_points(X)
     except ValueError:  # entries beyond the range of float32
         return K
+    return single if single.diagonal().max() >= _LEAST_DIAGONAL else K

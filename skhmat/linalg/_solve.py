@@ -183,20 +183,25 @@ def make_preconditioner(H, operator, shift, preconditioner, random_state=None):
     source = _source(H, operator)
     if np.min(size) == 0 or source is None:
         return None, 0.0
-    rank = _cholesky_rank(H.shape[0])
-    low_rank = pivoted_cholesky(source, rank, random_state=random_state, n_jobs=H._n_jobs)
-    return _cholesky_preconditioner(low_rank, size), 0.0
+    options = {"random_state": random_state, "n_jobs": H._n_jobs}
+    try:
+        low_rank = pivoted_cholesky(source, _cholesky_rank(H.shape[0]), **options)
+    except np.linalg.LinAlgError:  # not semidefinite
+        if preconditioner == "cholesky":
+            raise
+        return None, 0.0
+    return _cholesky_preconditioner(low_rank, size, H._n_jobs), 0.0
 
 
 def _cholesky_rank(n):
     return min(n, max(_MIN_RANK, n // _ROWS_PER_COLUMN), max(_MAX_ENTRIES // n, 1))
 
 
-def _cholesky_preconditioner(low_rank, shift):
+def _cholesky_preconditioner(low_rank, shift, n_jobs):
     if np.ndim(shift) == 0:
-        return CholeskyPreconditioner(low_rank, shift)
+        return CholeskyPreconditioner(low_rank, shift, n_jobs)
     root = np.sqrt(shift)[:, np.newaxis]
-    scaled = CholeskyPreconditioner(low_rank.factor / root, 1.0)
+    scaled = CholeskyPreconditioner(low_rank.factor / root, 1.0, n_jobs)
     return LinearOperator(
         scaled.shape,
         matvec=lambda v: (scaled @ (v.reshape(-1, 1) / root) / root).ravel(),

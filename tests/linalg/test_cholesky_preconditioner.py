@@ -148,3 +148,13 @@ def test_bad_shifts(shift):
 def test_bad_factors(factor, message):
     with pytest.raises(ValueError, match=message):
         CholeskyPreconditioner(factor, 1.0)
+
+
+@pytest.mark.parametrize("n_columns", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_more_rows_than_a_block_of_the_core(dtype, n_columns, rng):
+    F, W = rng.standard_normal((2500, 70)).astype(dtype), rng.standard_normal((2500, n_columns))
+    M = CholeskyPreconditioner(F, 1.0, n_jobs=2)
+    wide = F.astype(np.float64)
+    expected = W - wide @ np.linalg.solve(wide.T @ wide + np.eye(70), wide.T @ W)
+    np.testing.assert_allclose(M._multiply(W), expected, atol=1e-10)

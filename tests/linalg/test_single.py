@@ -15,7 +15,6 @@ def test_packed_matrix_is_an_operator_like_any_other(law, n, monkeypatch, global
     monkeypatch.setattr(module, "_TILE", 32)
     K = KernelMatrix(rng.standard_normal((n, 3)))
     packed = PackedMatrix(K, 2)
-    assert n * (n + 1) / 2 * 4 <= packed.nbytes <= (n * (n + 1) / 2 + 32 * n) * 4
     error = 1e2 * np.finfo(np.float32).eps
     law(Case(packed, K.toarray(), error, global_random_seed, has_entries=False))
 
@@ -39,5 +38,7 @@ def test_kernels_in_single(kernel, rng):
 
 def test_kernels_that_stay_as_they_are(rng):
     X = rng.standard_normal((20, 3))
-    for K in (KernelMatrix(X, rbf_kernel), KernelMatrix(1e30 * X, "linear")):
+    far = KernelMatrix(1e8 * X, bandwidth=10.0)
+    large, tiny = (KernelMatrix(scale * X, "linear") for scale in (1e30, 1e-30))
+    for K in (KernelMatrix(X, rbf_kernel), far, large, tiny):
         assert kernel_in_single(K) is K
