@@ -2,7 +2,7 @@
 
 from ._cholesky_preconditioner import CholeskyPreconditioner
 from ._compress import compress
-from ._eigsh import eigsh
+from ._eigsh import EigenInfo, eigsh
 from ._factorization import Factorization
 from ._hierarchical import HierarchicalMatrix
 from ._inverse import inverse_diagonal, inverse_trace, logdet
@@ -14,6 +14,7 @@ from ._trace import Estimate
 
 __all__ = [
     "CholeskyPreconditioner",
+    "EigenInfo",
     "Estimate",
     "Factorization",
     "HierarchicalMatrix",

@@ -12,6 +12,8 @@ from ._trace import Estimate, Rounds, check_tolerance, trace_without_each
 
 # Lanczos steps that find the middle of a spectrum, and its lower end.
 _PILOT_STEPS, _EDGE_STEPS = 30, 100
+# Lanczos steps for a bound of it.
+_BOUND_STEPS = 12
 # The method is this much more accurate than the estimate that is made with it, ...
 _LANCZOS_PART = 0.1
 # ... within these bounds: rounding, and what tells convergence from chance.
@@ -206,6 +208,11 @@ class _Krylov:
         """The basis vector whose product is needed next."""
         return self._basis[self.n_steps]
 
+    @property
+    def last_length(self):
+        """Length of the residual of the last step."""
+        return self._off_diagonal[-1]
+
     def extend(self, product):
         """Take the product of A with the last basis vector."""
         V = self._basis[: self.n_steps + 1]
@@ -341,6 +348,19 @@ def smallest_ritz_value(A):
     """
     b = np.random.default_rng(0).standard_normal(A.shape[0])
     return float(_pilot(A, b, _EDGE_STEPS).ritz()[0][0])
+
+
+def lower_bound(A):
+    """Return a lower bound of the spectrum after a few Lanczos steps, and their number.
+
+    The smallest Ritz value less the length of the residual (Zhou and Li, Journal of Computational
+    and Applied Mathematics 235, 2011): safe but for start vectors that are orthogonal to the end of
+    the spectrum.
+    """
+    b = np.random.default_rng(0).standard_normal(A.shape[0])
+    column = _pilot(A, b, _BOUND_STEPS)
+    rest = 0.0 if column.is_invariant else column.last_length
+    return float(column.ritz()[0][0]) - rest, column.n_steps
 
 
 def _pilot(A, b, n_steps):

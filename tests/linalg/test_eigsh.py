@@ -217,3 +217,73 @@ def test_bad_parameters_are_named(changed, message):
 def test_what_is_no_matrix(A):
     with pytest.raises((TypeError, ValueError), match=r"A (is|has)"):
         eigsh(A)
+
+
+@pytest.mark.parametrize("which", ["LA", "SA"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_chebyshev_agrees_with_lanczos(which, dtype, global_random_seed):
+    A, _ = symmetric(200, global_random_seed, dtype)
+    options = {"k": 5, "which": which, "random_state": global_random_seed}
+    values, vectors = eigsh(A, method="chebyshev", **options)
+    expected, expected_vectors = eigsh(A, method="lanczos", **options)
+    assert values.dtype == expected.dtype
+    assert vectors.dtype == dtype
+    tolerance = 1e-3 if dtype == np.float32 else 1e-9
+    np.testing.assert_allclose(values, expected, rtol=tolerance)
+    np.testing.assert_allclose(vectors, expected_vectors, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("n_start", [1, 3, 5, 30])
+def test_a_block_to_start_with(n_start, global_random_seed):
+    A, values = symmetric(200, global_random_seed)
+    V = np.linalg.eigh(A)[1][:, ::-1][:, :n_start]
+    found, _, info = eigsh(A, k=5, v0=V, return_info=True, random_state=0)
+    assert info.method == "chebyshev"
+    np.testing.assert_allclose(found, values[-5:])
+    assert (info.residuals <= 1e-11).all()
+    without = eigsh(A, k=5, method="chebyshev", return_info=True, random_state=0)[2]
+    assert info.n_products < without.n_products or n_start < 5
+    # One vector at a time knows nothing of blocks; their sum is a start vector.
+    lanczos = eigsh(A, k=5, v0=V, method="lanczos", return_info=True)
+    np.testing.assert_allclose(lanczos[0], values[-5:])
+
+
+@pytest.mark.parametrize("method", ["lanczos", "chebyshev"])
+@pytest.mark.parametrize("n", [20, 150])
+def test_info(n, method):
+    A, _ = symmetric(n)
+    calls = []
+
+    def product(W):
+        calls.append(W.shape[1])
+        return A @ W
+
+    operator = LinearOperator(
+        (n, n), matvec=lambda v: product(v.reshape(n, 1)), matmat=product, dtype=np.float64
+    )
+    values, vectors, info = eigsh(operator, k=3, method=method, return_info=True, random_state=0)
+    assert info.method == ("dense" if n == 20 else method)
+    assert info.n_products == sum(calls)
+    missed = np.linalg.norm(A @ vectors - vectors * values, axis=0) / np.abs(values).max()
+    np.testing.assert_allclose(info.residuals, missed, atol=1e-13)
+
+
+def test_signs():
+    A, _ = symmetric(150)
+    for method in ("lanczos", "chebyshev"):
+        for seed in range(3):
+            vectors = eigsh(A, k=4, method=method, random_state=seed)[1]
+            assert (vectors[np.abs(vectors).argmax(axis=0), np.arange(4)] > 0).all()
+
+
+def test_chebyshev_that_does_not_converge():
+    A, _ = symmetric(400)
+    with pytest.warns(ConvergenceWarning, match="of 6 eigenpairs converged in 1 iterations"):
+        values, vectors = eigsh(A, k=6, method="chebyshev", maxiter=1, random_state=0)
+    assert len(values) == vectors.shape[1] < 6
+    with pytest.raises(ValueError, match=r"method is 'arnoldi'; allowed are"):
+        eigsh(A, method="arnoldi")
+    with pytest.raises(ValueError, match=r"method is 'chebyshev'.*which='BE'"):
+        eigsh(A, method="chebyshev", which="BE")
+    with pytest.raises(ValueError, match=r"v0 has shape \(3, 2\)"):
+        eigsh(A, v0=np.ones((3, 2)))
