@@ -1,3 +1,4 @@
+import inspect
 import pickle
 import re
 from copy import deepcopy
@@ -434,5 +435,5 @@ def test_bad_weights(weights, message, rng):
 def test_shared_parameters_are_documented():
     for cls in (KernelRidge, KernelRidgeCV, KernelRidgeClassifier):
         for name in cls().get_params():
-            assert re.search(rf"^    {name} : ", cls.__doc__, re.MULTILINE), name
+            assert re.search(rf"^{name} : ", inspect.getdoc(cls), re.MULTILINE), name
         assert "{" + "compression}" not in cls.__doc__
