@@ -86,12 +86,11 @@ cdef void _row_block(
         c = <int> min(<Py_ssize_t> _COLS, F.shape[1] - col)
         if W.shape[1] == 1:
             _add_rows_wide(F, row, col, m, c, &W[col, 0], &out[row, 0], col == 0)
-            col += _COLS
-            continue
-        _convert(F, row, col, m, c, buffer)
-        add_product[double](
-            buffer, False, &W[col, 0], &out[row, 0], m, c, <int> W.shape[1], 1.0 if col > 0 else 0.0
-        )
+        else:
+            _convert(F, row, col, m, c, buffer)
+            add_product[double](
+                buffer, False, &W[col, 0], &out[row, 0], m, c, <int> W.shape[1],
+                1.0 if col > 0 else 0.0)
         col += _COLS
 
 
@@ -105,12 +104,11 @@ cdef void _column_block(
         m = <int> min(<Py_ssize_t> _ROWS, F.shape[0] - row)
         if C.shape[1] == 1:
             _add_columns_wide(F, row, col, m, c, &C[row, 0], &out[col, 0], row == 0)
-            row += _ROWS
-            continue
-        _convert(F, row, col, m, c, buffer)
-        add_product[double](
-            buffer, True, &C[row, 0], &out[col, 0], c, m, <int> C.shape[1], 1.0 if row > 0 else 0.0
-        )
+        else:
+            _convert(F, row, col, m, c, buffer)
+            add_product[double](
+                buffer, True, &C[row, 0], &out[col, 0], c, m, <int> C.shape[1],
+                1.0 if row > 0 else 0.0)
         row += _ROWS
 
 

@@ -63,7 +63,6 @@ class LowRankSystem:
             self._rough = _Scaled(kernel_in_single(K), self._d)
         self._n_jobs = n_jobs
         self._diagonal = diagonal * np.square(self._d[:, 0])
-        # Until another column would be rounding, the rank is the largest that was allowed.
         self._M, self._left, self._rank = None, math.inf, 0
         self._is_single = self._is_indefinite = False
 
@@ -114,9 +113,7 @@ class LowRankSystem:
         """
         shift = alpha * self._unit
         M = self._M if self._M.shift == shift else self._M.with_shift(shift)
-        A, inner = ShiftedOperator(self._scaled, shift), None
-        if self._inner is not None:
-            inner = ShiftedOperator(self._inner, shift)
+        A, inner = self._shifted(ShiftedOperator, shift)
         B = self._d * Y
         X, *how = solve_iteratively(conjugate_gradients, A, M, B, tol, max_iter, inner)
         return self._d * X, *how
@@ -187,11 +184,9 @@ class LowRankSystem:
         B = np.tile(np.hstack([self._d * Y, signs]), m)
         repeated = np.repeat(shifts, k + n_signs)
         M = inverses.columns(np.repeat(np.arange(m), k + n_signs))
-        A, inner = ShiftedColumns(self._scaled, repeated), None
-        if self._inner is not None:
-            inner = ShiftedColumns(self._inner, repeated)
-            if self._is_rough_enough(shifts).all():
-                A, inner = inner, None
+        A, inner = self._shifted(ShiftedColumns, repeated)
+        if inner is not None and self._is_rough_enough(shifts).all():
+            A, inner = inner, None
         how = _ESTIMATE_RTOL, MAX_ITERATIONS, inner
         X, residuals, _ = solve_iteratively(conjugate_gradients, A, M, B, *how)
         C, images = np.split(X.reshape(n, m, k + n_signs), [k], axis=2)
@@ -218,6 +213,11 @@ class LowRankSystem:
         spread = 2 * np.sqrt((variance * np.square(squares)).sum(axis=0)) / size
         error = np.hypot(spread, _UNCORRECTED * bias)
         return total / (1 + bias) / np.square(self._d).sum(), float(np.max(error))
+
+    def _shifted(self, kind, shift):
+        """Return the matrix with a shift, and the same in float32 or None."""
+        A, inner = kind(self._scaled, shift), self._inner
+        return A, None if inner is None else kind(inner, shift)
 
     @cached_property
     def _inner(self):

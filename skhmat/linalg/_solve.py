@@ -8,13 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from sklearn.exceptions import ConvergenceWarning
 
-from ._checks import (
-    as_real_operator,
-    check_columns,
-    check_integer,
-    check_shift,
-    warn,
-)
+from ._checks import as_real_operator, check_columns, check_integer, check_shift, warn
 from ._cholesky_preconditioner import CholeskyPreconditioner
 from ._compress import compress
 from ._factorization import NotDefiniteError, factorize, is_hss
@@ -29,7 +23,7 @@ MAX_DENSE = 20_000
 # Promise of the HSS form that preconditions a matrix in another format.
 _HSS_RTOL = 1e-2
 # Columns of a pivoted Cholesky preconditioner: at least so many, and one for so many rows, as long
-# as they have no more entries than that: 0.8 GB, three times while singular vectors are computed.
+# as they have no more entries than that: 0.8 GB.
 _MIN_RANK, _ROWS_PER_COLUMN, _MAX_ENTRIES = 500, 10, 100_000_000
 # A preconditioner's shift is raised until it is definite, by this multiple of what is missing.
 _RAISE = 1.5
