@@ -22,7 +22,7 @@ _MARGIN = 0.1
 
 @dataclass(frozen=True)
 class Pairs:
-    """Eigenpairs, largest first, and what they took.
+    """Eigenpairs, largest first.
 
     Attributes
     ----------
@@ -30,14 +30,11 @@ class Pairs:
     vectors : ndarray of shape (n, k)
     residuals : ndarray of shape (k,)
         ||A v - lambda v|| relative to the largest eigenvalue in magnitude.
-    n_products : int
-        Vectors that the operator was multiplied with.
     """
 
     values: np.ndarray
     vectors: np.ndarray
     residuals: np.ndarray
-    n_products: int
 
 
 def chebyshev_filtered(A, V, k, tol, maxiter):
@@ -60,12 +57,11 @@ def chebyshev_filtered(A, V, k, tol, maxiter):
     pairs : Pairs
         The k largest Ritz pairs; not all residuals need be small enough.
     """
-    low, n_products = lower_bound(A)
+    low = lower_bound(A)
     locked, images = np.empty((len(V), 0)), np.empty((len(V), 0))
     for iteration in range(maxiter + 1):
         V = _orthonormal(V, locked)
         W = np.asarray(A @ V, dtype=np.float64)
-        n_products += V.shape[1]
         V, W = np.hstack([locked, V]), np.hstack([images, W])
         values, V, W = _rayleigh_ritz(V, W)
         residuals = np.linalg.norm(W[:, :k] - V[:, :k] * values[:k], axis=0)
@@ -75,10 +71,9 @@ def chebyshev_filtered(A, V, k, tol, maxiter):
             break
         interval = low, max(values[-1], np.nextafter(low, math.inf))
         degree = _degree(values[n_done:k], residuals[n_done:].max() / tol, *interval)
-        n_products += degree * (V.shape[1] - n_done)
         locked, images = V[:, :n_done], W[:, :n_done]
         V = _filtered(A, V[:, n_done:], degree, *interval, values[n_done])
-    return Pairs(values[:k], V[:, :k], residuals, n_products)
+    return Pairs(values[:k], V[:, :k], residuals)
 
 
 def _orthonormal(V, locked):

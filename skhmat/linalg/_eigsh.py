@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from ._chebyshev import chebyshev_filtered
 from ._checks import as_real_operator, check_integer, warn
-from ._operator import SymmetricOperator
+from ._operator import CountedOperator
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _METHODS = ("auto", "lanczos", "chebyshev")
@@ -147,7 +147,7 @@ def eigsh(
         maxiter = check_integer("maxiter", maxiter, 1)
     method = _check_method(method, which, np.ndim(v0))
     V = _start_block(v0, n, random_state)
-    A = _Counted(A)
+    A = CountedOperator(A)
     if k >= n or n <= _SMALL:
         method, (values, vectors) = "dense", _dense_pairs(A, min(k, n), which)
     else:
@@ -182,18 +182,6 @@ def _start_block(v0, n, random_state):
     if v0.dtype.kind not in "fiub" or not np.isfinite(v0).all() or not v0.any():
         raise ValueError("v0 is zero, complex or not finite; it must be real vectors, not zero.")
     return v0.reshape(n, -1).astype(np.float64)
-
-
-class _Counted(SymmetricOperator):
-    """An operator that counts the vectors it is multiplied with."""
-
-    def __init__(self, A):
-        super().__init__(A.dtype, A.shape)
-        self._A, self.n_products = A, 0
-
-    def _multiply(self, W):
-        self.n_products += W.shape[1]
-        return self._A @ W
 
 
 def _with_signs(vectors):

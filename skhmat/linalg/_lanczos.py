@@ -351,7 +351,7 @@ def smallest_ritz_value(A):
 
 
 def lower_bound(A):
-    """Return a lower bound of the spectrum after a few Lanczos steps, and their number.
+    """Return a lower bound of the spectrum after a few Lanczos steps.
 
     The smallest Ritz value less the length of the residual (Zhou and Li, Journal of Computational
     and Applied Mathematics 235, 2011): safe but for start vectors that are orthogonal to the end of
@@ -360,7 +360,7 @@ def lower_bound(A):
     b = np.random.default_rng(0).standard_normal(A.shape[0])
     column = _pilot(A, b, _BOUND_STEPS)
     rest = 0.0 if column.is_invariant else column.last_length
-    return float(column.ritz()[0][0]) - rest, column.n_steps
+    return float(column.ritz()[0][0]) - rest
 
 
 def _pilot(A, b, n_steps):

@@ -46,6 +46,18 @@ class ShiftedOperator(SymmetricOperator):
         return self.A @ W + self.shift * W
 
 
+class CountedOperator(SymmetricOperator):
+    """A symmetric operator that counts the vectors it is multiplied with."""
+
+    def __init__(self, A):
+        super().__init__(A.dtype, A.shape)
+        self._A, self.n_products = A, 0
+
+    def _multiply(self, W):
+        self.n_products += W.shape[1]
+        return self._A @ W
+
+
 class ShiftedColumns:
     """A + shift I with a shift of its own for each column that it is multiplied with."""
 
