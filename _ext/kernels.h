@@ -22,11 +22,78 @@ enum skhmat_kernel {
     SKHMAT_COSINE = 10,
 };
 
+/* Kernels of densities: functions of the squared distance t over the squared bandwidth, as u. */
+enum skhmat_density_kernel {
+    SKHMAT_GAUSSIAN_DENSITY = 0,     /* exp(-u / 2) */
+    SKHMAT_EXPONENTIAL_DENSITY = 1,  /* exp(-sqrt(u)) */
+    SKHMAT_TOPHAT_DENSITY = 2,       /* 1, and these are 0 from u = 1 on */
+    SKHMAT_EPANECHNIKOV_DENSITY = 3, /* 1 - u */
+    SKHMAT_LINEAR_DENSITY = 4,       /* 1 - sqrt(u) */
+    SKHMAT_COSINE_DENSITY = 5,       /* cos(pi / 2 sqrt(u)) */
+};
+
 /* BLAS gemm as SciPy exports it (Fortran calling convention). */
 typedef void skhmat_sgemm(char *, char *, int *, int *, int *, float *, float *, int *, float *,
                           int *, float *, float *, int *);
 typedef void skhmat_dgemm(char *, char *, int *, int *, int *, double *, double *, int *, double *,
                           int *, double *, double *, int *);
+
+/* A sparse matrix by rows: entries start[i] to start[i + 1] - 1 are those of row i. */
+struct skhmat_rows {
+    intptr_t n;
+    const intptr_t *start;
+    const int32_t *cols;
+    const double *entries;
+};
+
+/* out = scale (A W - shift W) - factor before for W (n, k); `out` may be `before`. */
+struct skhmat_step {
+    const double *W;
+    intptr_t k;
+    double scale, shift, factor;
+    const double *before;
+    double *out;
+};
+
+/* A kernel of densities, and the error that a sum may have. */
+struct skhmat_density {
+    int kernel;
+    double c;       /* exp(-c t), exp(-c sqrt(t)), otherwise u = c t */
+    double support; /* 0 from this squared distance on */
+    double rtol;    /* part of the sum */
+    double atol;    /* in units of the kernel */
+};
+
+/* What to sum up: a kernel of densities over points Y (n_cols, d) at points X (n_rows, d). `weights` are
+ * logarithms where the kernel vanishes nowhere; NULL means 1. `own` is the column that does not count
+ * in each row; NULL means none. `largest` receives the logarithm of the largest term. */
+struct skhmat_log_sums_f32 {
+    struct skhmat_density density;
+    intptr_t n_rows, n_cols, d;
+    const float *X, *Y, *weights;
+    const intptr_t *own;
+    double *out, *largest;
+};
+struct skhmat_log_sums_f64 {
+    struct skhmat_density density;
+    intptr_t n_rows, n_cols, d;
+    const double *X, *Y, *weights;
+    const intptr_t *own;
+    double *out, *largest;
+};
+
+/* A binary tree of boxes of points: the children of node i are 2 i + 1 and 2 i + 2, all leaves are on
+ * the last level. `first` and `last` are positions of points; mean and spread are the weighted mean of
+ * the points, relative to `low`, and that of their squared distances from it. */
+struct skhmat_tree {
+    intptr_t n_nodes, d;
+    const intptr_t *first, *last;
+    const double *low, *high, *mean;                 /* (n_nodes, d) */
+    const double *spread, *weight, *log_weight;      /* (n_nodes) */
+    const double *Y;       /* coordinate k of point j is Y[k stride + j], readable for 64 more j */
+    intptr_t stride;
+    const double *weights; /* as in skhmat_log_sums */
+};
 
 /* Row-major points X (.., d) and Y (.., d). `rows`/`cols` choose points of X/Y; NULL takes the first
  * n_rows/n_cols. Functions return 0, or -1 when memory ran out. */
@@ -46,6 +113,16 @@ struct skhmat_kernels {
                       const double *params, double *out, skhmat_dgemm *gemm, int n_threads);
     void (*exp_f32)(const float *x, float *out, intptr_t n);
     void (*exp_f64)(const double *x, double *out, intptr_t n);
+    void (*sparse_f64)(const struct skhmat_rows *A, const struct skhmat_step *step, int n_threads);
+    int (*log_sums_f32)(const struct skhmat_log_sums_f32 *in, int n_threads);
+    int (*log_sums_f64)(const struct skhmat_log_sums_f64 *in, int n_threads);
+    /* `work` receives the points summed up one by one and the nodes visited, (n_rows, 2). */
+    void (*tree_log_sums_f64)(const struct skhmat_tree *tree, const struct skhmat_density *density,
+                              const double *X, intptr_t n_rows, const intptr_t *own, double *out,
+                              double *work, int n_threads);
+    int lanes_f32; /* columns that `tile_f32` takes are a multiple */
+    void (*tile_f32)(const float *a, intptr_t m, intptr_t c, intptr_t k, const float *row_W,
+                     const float *col_W, float *row_out, float *col_out, int is_diagonal);
 };
 
 extern const struct skhmat_kernels skhmat_kernels_plain;

@@ -105,6 +105,7 @@ struct NAME(job) {
     const intptr_t *rows, *cols;
     intptr_t n_rows, n_cols, d, chunk;
     int kernel, radial, dot;
+    int direct; /* distances are summed up from differences in any dimension */
     REAL scale;        /* power of two applied to the points: distances in units of the bandwidth */
     REAL c, exponent, amplitude, coef0;
     int power;

@@ -232,7 +232,7 @@ static void NAME(set_kernel)(struct NAME(job) *job, int kernel, const double *pa
     if (kernel != SKHMAT_SQEUCLIDEAN)
         job->scale = NAME(unit_scale)(params[0], largest);
     /* Norms of centred points that overflow are no use. */
-    job->dot = job->d >= DOT_DIM && largest * job->scale < SQRT(REAL_MAX / 32 / job->d);
+    job->dot = !job->direct && job->d >= DOT_DIM && largest * job->scale < SQRT(REAL_MAX / 32 / job->d);
     if (kernel == SKHMAT_SQEUCLIDEAN)
         return;
     const double b = params[0] * job->scale;
@@ -503,6 +503,14 @@ static int NAME(matmat)(const REAL *X, intptr_t n_rows, const REAL *Y, intptr_t 
     NAME(release)(&job);
     return status;
 }
+
+#include "density_impl.h"
+#ifdef IS_DOUBLE
+#include "density_tree.h"
+#include "sparse_impl.h"
+#else
+#include "tiles_impl.h"
+#endif
 
 #undef NAME
 #undef VREAL

@@ -35,6 +35,16 @@
 #define PACK_BYTES (256 * 1024) /* packed columns of a chunk: stay in L2 */
 #define RECOMPUTE 0.0625 /* of |x|^2 + |y|^2: closer pairs are recomputed from differences */
 
+/* The number exp(shift) * sum. */
+struct log_sum {
+    double sum, shift;
+};
+
+static inline int is_compact(int density)
+{
+    return density != SKHMAT_GAUSSIAN_DENSITY && density != SKHMAT_EXPONENTIAL_DENSITY;
+}
+
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
 
@@ -68,4 +78,5 @@
 
 const struct skhmat_kernels JOIN(skhmat_kernels, SKHMAT_ISA) = {
     STRING(SKHMAT_ISA), block_f32, block_f64, matmat_f32, matmat_f64, exp_array_f32, exp_array_f64,
+    sparse_f64, log_sums_f32, log_sums_f64, tree_log_sums_f64, VECTOR_BYTES / sizeof(float), tile_both_f32,
 };

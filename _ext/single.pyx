@@ -16,46 +16,6 @@ cdef enum:
     _COLS = 1024
 
 
-def multiply_tiles(
-    const real[::1] tiles, const Py_ssize_t[::1] rows, const Py_ssize_t[::1] cols,
-    const Py_ssize_t[::1] offsets, const real[:, ::1] W, Py_ssize_t width, real[:, :, ::1] sums,
-    int n_threads,
-):
-    """Multiply a symmetric matrix of which the tiles of the lower triangle are held.
-
-    The product is added up in several parts; they do not depend on the number of threads.
-
-    Parameters
-    ----------
-    tiles : entries of all tiles, each row-major
-    rows, cols, offsets : first row, first column and first entry of each tile
-    W : (n, k)
-    width : rows and columns of a tile, but for the last ones
-    sums : (n_parts, n, k), zero
-    """
-    cdef Py_ssize_t part
-    with nogil:
-        for part in prange(sums.shape[0], num_threads=n_threads, schedule="dynamic", chunksize=1):
-            _add_part(tiles, rows, cols, offsets, W, width, sums, part)
-
-
-cdef void _add_part(
-    const real[::1] tiles, const Py_ssize_t[::1] rows, const Py_ssize_t[::1] cols,
-    const Py_ssize_t[::1] offsets, const real[:, ::1] W, Py_ssize_t width, real[:, :, ::1] sums,
-    Py_ssize_t part,
-) noexcept nogil:
-    cdef Py_ssize_t t = part, i, j, n = W.shape[0]
-    cdef int m, c
-    cdef int k = <int> W.shape[1]
-    while t < rows.shape[0]:
-        i, j = rows[t], cols[t]
-        m, c = <int> min(width, n - i), <int> min(width, n - j)
-        add_product[real](&tiles[offsets[t]], False, &W[j, 0], &sums[part, i, 0], m, c, k, 1.0)
-        if i != j:
-            add_product[real](&tiles[offsets[t]], True, &W[i, 0], &sums[part, j, 0], c, m, k, 1.0)
-        t += sums.shape[0]
-
-
 def multiply_rows(const real[:, ::1] F, const double[:, ::1] W, double[:, ::1] out, int n_threads):
     """out = F W in float64; F (k, n), W (n, c)."""
     cdef Py_ssize_t block, n_blocks = (F.shape[0] + _ROWS - 1) // _ROWS

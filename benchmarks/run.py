@@ -2,7 +2,7 @@
 
 python benchmarks/run.py [names] [--quick] [--output docs/benchmarks.rst]
 
-Without names all of them, in about 45 minutes on two cores that have nothing else to do. Each runs
+Without names all of them, in about an hour on two cores that have nothing else to do. Each runs
 in a process of its own and leaves its figures in build/benchmarks; the page is made from all that
 lie there, so that one benchmark can be run again by its name. A target that is missed is reported
 and never an error. `--quick` takes small sizes, a few minutes in all, and writes a page only where
@@ -32,6 +32,10 @@ NAMES = (
     "solve",
     "evaluate",
     "ridge",
+    "diffusion",
+    "density",
+    "features",
+    "newton_cg",
 )
 
 INTRODUCTION = """\

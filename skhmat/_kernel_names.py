@@ -53,5 +53,7 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
         return KernelMatrix(X, "polynomial", **options, n_jobs=n_jobs)
     if kernel in ("linear", "cosine"):
         return KernelMatrix(X, kernel, n_jobs=n_jobs)
-    parameters = {"gamma": gamma, "degree": degree, "coef0": coef0}
+    parameters = {"degree": degree, "coef0": coef0}
+    if gamma is not None:
+        parameters["gamma"] = gamma
     return KernelMatrix(X, _Pairwise(kernel, parameters), n_jobs=n_jobs)

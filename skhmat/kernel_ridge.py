@@ -9,12 +9,13 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from ._compression import CONSTRAINTS, CompressionMixin, with_compression_parameters
 from ._kernel_names import KERNEL_NAMES, kernel_matrix
+from ._validation import check_square, checked_weights
 from .linalg._checks import warn
 from .linalg._dual import DualSystem
 
@@ -36,26 +37,16 @@ class _DualEstimator(CompressionMixin, BaseEstimator):
     def _validated(self, X, y, **options):
         # In float32 the residual of a system with a small alpha would be nothing but rounding.
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, **options)
-        if self.kernel == "precomputed" and X.shape[0] != X.shape[1]:
-            raise ValueError(
-                f"kernel is 'precomputed', so X must be a square matrix, but its shape is {X.shape}"
-            )
+        if self.kernel == "precomputed":
+            check_square(X, "kernel")
         return X, y
 
     def _system(self, X, sample_weight):
         """Return the system of the samples that have a weight, and which they are."""
         used = np.arange(len(X))
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            if sample_weight.min() < 0:
-                i = int(np.argmin(sample_weight))
-                raise ValueError(
-                    f"Negative values in sample_weight: {sample_weight[i]:.3g} at {i}; allowed are "
-                    "weights of at least 0."
-                )
+            sample_weight = checked_weights(X, sample_weight)
             used = np.flatnonzero(sample_weight)
-            if len(used) == 0:
-                raise ValueError("sample_weight is zero for all samples; one must be positive.")
             sample_weight = sample_weight[used]
         if self.kernel == "precomputed":
             K = X if len(used) == len(X) else X[np.ix_(used, used)]

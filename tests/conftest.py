@@ -3,6 +3,7 @@ import random
 
 import numpy as np
 import pytest
+from skhmat._ext import kernels as core
 
 _SEED = int(os.environ.get("SKHMAT_TEST_SEED", random.SystemRandom().randrange(10**6)))
 
@@ -28,3 +29,19 @@ def global_random_seed():
 def rng(global_random_seed):
     """Random numbers of that seed."""
     return np.random.default_rng(global_random_seed)
+
+
+def _available():
+    before = core.isa()
+    names = [name for name in ("plain", "avx2", "avx512") if core.select_isa(name)]
+    assert core.select_isa(before)
+    return names
+
+
+@pytest.fixture(params=_available())
+def isa(request):
+    """Each instruction set of this CPU in turn."""
+    before = core.isa()
+    assert core.select_isa(request.param)
+    yield request.param
+    assert core.select_isa(before)

@@ -26,7 +26,7 @@ def test_version_is_that_of_the_installed_distribution():
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", skhmat.__version__)
 
 
-@pytest.mark.parametrize("module", ["skhmat", "skhmat.linalg"])
+@pytest.mark.parametrize("module", ["skhmat", "skhmat.linalg", "skhmat.neural_network"])
 def test_import_leaves_optional_packages_alone(module, tmp_path):
     code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     assert HEAVY.isdisjoint(run_python(code, tmp_path).split())

@@ -10,6 +10,7 @@ from ._io import from_file, load, to_file
 from ._kernel_matrix import KernelMatrix
 from ._pivoted_cholesky import PivotedCholesky, pivoted_cholesky
 from ._solve import SolveInfo
+from ._spectral_density import SpectralDensity, spectral_density
 from ._trace import Estimate
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "KernelMatrix",
     "PivotedCholesky",
     "SolveInfo",
+    "SpectralDensity",
     "compress",
     "eigsh",
     "from_file",
@@ -29,5 +31,6 @@ __all__ = [
     "load",
     "logdet",
     "pivoted_cholesky",
+    "spectral_density",
     "to_file",
 ]

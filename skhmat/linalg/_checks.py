@@ -15,12 +15,12 @@ from sklearn.exceptions import ConvergenceWarning
 _OURS = (__name__.partition(".")[0], "sklearn", "sklearn_compat")
 
 
-def warn(message):
-    """Emit a ConvergenceWarning at the line outside of this package and of scikit-learn."""
+def warn(message, category=ConvergenceWarning):
+    """Emit a warning at the line outside of this package and of scikit-learn."""
     frame, level = sys._getframe(1), 2
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, ConvergenceWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def check_integer(name, value, low, high=None):

@@ -1,6 +1,5 @@
 """`compress`: the pipeline from entries to a hierarchical matrix that keeps its promise."""
 
-import logging
 import time
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -16,12 +15,11 @@ from ._entries import as_entries, as_source
 from ._error import ErrorCheck
 from ._hierarchical import HierarchicalMatrix, Report, exact_form
 from ._interactions import find_interactions
+from ._log import Log
 from ._neighbors import find_neighbors
 from ._parallel import effective_n_threads, physical_memory
 from ._skeletons import Skeletonizer
 from ._tree import build_tree
-
-logger = logging.getLogger("skhmat")
 
 _MAX_ATTEMPTS = 6
 # The first tolerance is this part of what the error would be if those of all levels added up as
@@ -31,8 +29,6 @@ _SAFETY = 0.65
 _AUTO_PARTNERS = 6
 # After a miss, aim at this part of the promise.
 _AIM = 0.8
-# Seconds after which a long run shows its progress.
-_SILENCE = 5.0
 # An error this many times larger than the tolerance lets expect shows that the sample is to blame.
 _SURPRISE = 4.0
 # Up to this many rows, every far row is read when sampling fails its check.
@@ -171,7 +167,7 @@ class _Compression:
         self.n_jobs = n_jobs
         self.n_threads = n_threads
         self.rng = rng
-        self.log = _Log(verbose)
+        self.log = Log(verbose)
         self.report = Report(rtol=rtol, parameters=dict(options))
         self._skeletonizer = None  # that of the pilot, where there was one
 
@@ -355,27 +351,6 @@ class _Compression:
         seconds = time.perf_counter() - start
         self.report.seconds[name] = self.report.seconds.get(name, 0.0) + seconds
         self.log.info(f"{name}: {seconds:.3f} s")
-
-
-class _Log:
-    """Logging at the level that `verbose` asks for; what it does not ask for is for debugging."""
-
-    def __init__(self, verbose):
-        self.verbose = int(verbose)
-        self._last = time.perf_counter()
-        if self.verbose > 0 and not logger.hasHandlers():
-            logger.addHandler(logging.StreamHandler())
-            logger.setLevel(logging.INFO)
-
-    def info(self, message):
-        """Log with verbose >= 1."""
-        self._last = time.perf_counter()
-        logger.log(logging.INFO if self.verbose >= 1 else logging.DEBUG, message)
-
-    def progress(self, message):
-        """Log with verbose >= 2, and with verbose = 1 where nothing was said for a while."""
-        if self.verbose >= 2 or time.perf_counter() - self._last > _SILENCE:
-            self.info(message)
 
 
 def _check_parameters(rtol, leaf_size, max_rank, n_neighbors, budget, distance, max_bytes):

@@ -10,7 +10,7 @@ from .._ext import factorization as _core
 from ._checks import check_columns, check_shift, describe_shift
 from ._dense_factor import factorize_dense
 from ._lanczos import smallest_ritz_value
-from ._operator import ShiftedOperator, SymmetricOperator
+from ._operator import NegatedOperator, ShiftedOperator, SymmetricOperator
 from ._parallel import effective_n_threads, single_threaded_blas
 
 # Right-hand sides solved together.
@@ -208,14 +208,16 @@ class NotDefiniteError(np.linalg.LinAlgError):
         return type(self), (str(self), self.eigenvalue)
 
 
-def _not_definite(H, shift):
+def _not_definite(H, shift, sign=1):
     """Return the error, with what the Lanczos method finds for the smallest eigenvalue."""
     rounding = float(np.finfo(H.dtype).eps) * float(H.diagonal().max())
-    eigenvalue = min(smallest_ritz_value(ShiftedOperator(H, shift)), -rounding)
+    matrix = H if sign > 0 else NegatedOperator(H)
+    eigenvalue = min(smallest_ritz_value(ShiftedOperator(matrix, shift)), -rounding)
+    name = "K" if sign > 0 else "-K"
     return NotDefiniteError(
-        f"K + shift I is not positive definite: with shift={describe_shift(shift)} its smallest "
-        f"eigenvalue is about {eigenvalue:.2g}. Raise shift by more than {-eigenvalue:.2g}, or "
-        f"compress with a smaller rtol (now {H.report_.rtol:.0e}).",
+        f"{name} + shift I is not positive definite: with shift={describe_shift(shift)} its "
+        f"smallest eigenvalue is about {eigenvalue:.2g}. Raise shift by more than "
+        f"{-eigenvalue:.2g}, or compress with a smaller rtol (now {H.report_.rtol:.0e}).",
         eigenvalue,
     )
 
@@ -242,9 +244,17 @@ def factorize(H, shift=0.0, dense_dtype=np.float64):
     return _factorize_hss(H, shift)
 
 
-def _factorize_hss(H, shift):
+def factorize_negative(H, shift):
+    """Factorize shift I - H for an H in the HSS format, which must be definite."""
+    return _factorize_hss(H, shift, sign=-1)
+
+
+def _factorize_hss(H, shift, sign=1):
     s = H._structure
     near, near_offset = H._diagonal_blocks()
+    far = s.far
+    if sign < 0:
+        near, far = -near, -far
     factors = Factors.empty(s)
     # In the HSS format the only far partner of a node is its sibling.
     pair = s.far_ptr[1:-1:2]
@@ -252,11 +262,11 @@ def _factorize_hss(H, shift):
     with single_threaded_blas():
         is_definite = _core.factorize(
             *(factors.core(), np.full(H.shape[0], H._scale * shift), near, near_offset),
-            *(s.far, s.far_offset[pair], s.far_transposed[pair], s.interp, s.interp_ptr),
+            *(far, s.far_offset[pair], s.far_transposed[pair], s.interp, s.interp_ptr),
             *(s.order, s.order_ptr, n_threads),
         )
     if not is_definite:
-        raise _not_definite(H, shift)
+        raise _not_definite(H, shift, sign)
     return Factorization(H, factors, shift, H._scale)
 
 

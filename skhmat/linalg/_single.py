@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .._ext import single as _core
+from .._ext import kernels as _core
 from ._kernels import KERNELS
 from ._operator import SymmetricOperator
-from ._parallel import run_tasks, single_threaded_blas
+from ._parallel import run_tasks
 
 # Rows and columns of a tile: it stays in cache while it is multiplied from both sides.
 _TILE = 256
@@ -48,16 +48,38 @@ class PackedMatrix(SymmetricOperator):
 
         run_tasks(read, range(len(tiles)), n_threads if source.thread_safe else 1)
 
+    def scale(self, factors):
+        """Multiply rows and columns by the same factors, in place."""
+
+        def scale_tile(t):
+            rows, cols = (
+                factors[start : start + _TILE] for start in (self._rows[t], self._cols[t])
+            )
+            tile = self._entries[self._offsets[t] : self._offsets[t + 1]]
+            tile = tile.reshape(len(rows), len(cols))
+            tile *= rows[:, np.newaxis].astype(np.float32) * cols.astype(np.float32)
+
+        run_tasks(scale_tile, range(len(self._rows)), self._n_threads)
+
     def _multiply(self, W):
-        out = np.zeros(W.shape)
+        out = np.empty(W.shape)
         index = self._rows, self._cols, self._offsets
         for start in range(0, W.shape[1], _COLUMNS):
-            columns = np.ascontiguousarray(W[:, start : start + _COLUMNS], dtype=np.float32)
+            columns = _whole_lanes(W[:, start : start + _COLUMNS])
             sums = np.zeros((_N_PARTS, *columns.shape), dtype=np.float32)
-            with single_threaded_blas():
-                _core.multiply_tiles(self._entries, *index, columns, _TILE, sums, self._n_threads)
-            out[:, start : start + _COLUMNS] = sums.sum(axis=0, dtype=np.float64)
+            _core.multiply_tiles(self._entries, *index, columns, _TILE, sums, self._n_threads)
+            total = sums.sum(axis=0, dtype=np.float64)
+            out[:, start : start + _COLUMNS] = total[:, : W.shape[1] - start]
         return out
+
+
+def _whole_lanes(W):
+    """Return columns in float32: one, or zeros added to as many as the core takes."""
+    n, k = W.shape
+    lanes = 1 if k == 1 else _core.tile_lanes()
+    columns = np.zeros((n, -(-k // lanes) * lanes), dtype=np.float32)
+    columns[:, :k] = W
+    return columns
 
 
 def kernel_in_single(K):

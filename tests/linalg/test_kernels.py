@@ -16,21 +16,6 @@ DTYPES = [np.float32, np.float64]
 PARAMETERS = {"bandwidth": 1.7, "alpha": 0.8, "gamma": 0.3, "coef0": 0.6, "degree": 5}
 
 
-def _available():
-    before = core.isa()
-    names = [name for name in ("plain", "avx2", "avx512") if core.select_isa(name)]
-    assert core.select_isa(before)
-    return names
-
-
-@pytest.fixture(params=_available())
-def isa(request):
-    before = core.isa()
-    assert core.select_isa(request.param)
-    yield request.param
-    assert core.select_isa(before)
-
-
 def reference(kernel, X, Y, p=PARAMETERS):
     """The formulas, in float64, from differences."""
     X, Y = X.astype(np.float64), Y.astype(np.float64)

@@ -32,7 +32,7 @@ def test_solves_the_system(alpha, form, weighted, X, rng, monkeypatch):
     left = system.approximate(alpha, 200)
     C, residuals, n_iterations = system.solve(Y, alpha, 1e-8, 1000)
     assert (residuals <= 1e-8).all()
-    assert left > 1 or n_iterations < 100
+    assert left > 1 or n_iterations < 150
     expected = exact_inverse(kernel.toarray(), alpha, weights) @ Y
     assert np.linalg.norm(C - expected) <= 1e-3 * np.linalg.norm(expected)
 

@@ -25,6 +25,26 @@ def test_threads_change_nothing(rng, monkeypatch):
     np.testing.assert_array_equal(PackedMatrix(K, 1) @ W, PackedMatrix(K, 3) @ W)
 
 
+@pytest.mark.parametrize("k", [1, 2, 7, 16, 19, 64, 70])
+@pytest.mark.parametrize("n", [1, 5, 32, 37, 90])
+def test_products_of_every_width(isa, n, k, rng, monkeypatch):
+    monkeypatch.setattr(module, "_TILE", 32)
+    K, W = KernelMatrix(rng.standard_normal((n, 3))), rng.standard_normal((n, k))
+    exact = K @ W
+    scale = np.abs(K.toarray()) @ np.abs(W)
+    assert np.all(np.abs(PackedMatrix(K, 1) @ W - exact) <= 1e-6 * scale)
+
+
+def test_scaled_rows_and_columns(rng, monkeypatch):
+    monkeypatch.setattr(module, "_TILE", 32)
+    K, factors = KernelMatrix(rng.standard_normal((90, 3))), rng.uniform(0.1, 3, 90)
+    packed = PackedMatrix(K, 2)
+    packed.scale(factors)
+    np.testing.assert_allclose(
+        packed @ np.eye(90), K.toarray() * np.outer(factors, factors), rtol=1e-6
+    )
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernels_in_single(kernel, rng):
     """Far from the origin too, where only distances count."""

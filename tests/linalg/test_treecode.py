@@ -72,8 +72,9 @@ def test_own_points_agree_with_the_product(rng):
     """The rows of the matrix are sums at its own points."""
     K = KernelMatrix(rng.standard_normal((N, 3)), bandwidth=2.0)
     H = small(K)
-    w = rng.standard_normal(N)
-    assert relative(H.evaluate(K.X, w), H @ w) <= 2e-3
+    # Many vectors: a single one may lack the leading eigenvector, and then its sums are small.
+    W = rng.standard_normal((N, 32))
+    assert relative(H.evaluate(K.X, W), H @ W) <= 2e-3
 
 
 @pytest.mark.parametrize("budget", [0, 0.1])

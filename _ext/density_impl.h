@@ -1,0 +1,175 @@
+/* Logarithms of sums of kernels at many points, for one floating-point type; included by kernels_impl.h.
+ *
+ * Terms are summed up relative to the largest one so far, and a sum is scaled down when a larger one
+ * comes. Nothing is ever subtracted, so that no sum underflows or cancels.
+ */
+
+/* ---- terms --------------------------------------------------------------------------------- */
+
+/* A kernel that vanishes from the bandwidth on, at squared distance t. */
+static inline __attribute__((always_inline)) REAL
+NAME(compact)(int kernel, REAL c, REAL support, REAL t)
+{
+    /* The power series of cos(pi/2 sqrt(u)) / (1 - u), which has no zero near [0, 1]. */
+    const double q[] = {1.0,
+                        -0.23370055013616982735,
+                        0.019968957764878186282,
+                        -0.0008945229984747745908,
+                        2.4737276364651989442e-05,
+                        -4.6476600840861603898e-07,
+                        6.3214694732011113844e-09,
+                        -6.5133610590740856702e-11,
+                        5.2602055905386692026e-13,
+                        -3.4194610195954559326e-15};
+    const REAL u = t * c;
+    REAL value = 1;
+    switch (kernel) {
+    case SKHMAT_EPANECHNIKOV_DENSITY:
+        value = 1 - u;
+        break;
+    case SKHMAT_LINEAR_DENSITY:
+        value = (1 - u) / (1 + SQRT(u));
+        break;
+    case SKHMAT_COSINE_DENSITY:
+        value = (REAL)q[9];
+        for (int i = 8; i >= 0; i--)
+            value = value * u + (REAL)q[i];
+        value *= 1 - u;
+        break;
+    default:
+        break;
+    }
+    return t < support ? value : 0;
+}
+
+/* Squared distances to values of a compact kernel: a loop for each kernel, so that all are vectorised. */
+static void NAME(compact_values)(const struct skhmat_density *k, REAL *restrict t, intptr_t m)
+{
+    const REAL c = (REAL)k->c, support = (REAL)k->support;
+    switch (k->kernel) {
+    case SKHMAT_TOPHAT_DENSITY:
+        EACH(j, m)
+            t[j] = NAME(compact)(SKHMAT_TOPHAT_DENSITY, c, support, t[j]);
+        break;
+    case SKHMAT_EPANECHNIKOV_DENSITY:
+        EACH(j, m)
+            t[j] = NAME(compact)(SKHMAT_EPANECHNIKOV_DENSITY, c, support, t[j]);
+        break;
+    case SKHMAT_LINEAR_DENSITY:
+        EACH(j, m)
+            t[j] = NAME(compact)(SKHMAT_LINEAR_DENSITY, c, support, t[j]);
+        break;
+    default:
+        EACH(j, m)
+            t[j] = NAME(compact)(SKHMAT_COSINE_DENSITY, c, support, t[j]);
+    }
+}
+
+static REAL NAME(weighted_sum)(const REAL *restrict t, const REAL *restrict w, intptr_t m)
+{
+    REAL sum = 0;
+    if (w) {
+#pragma omp simd reduction(+ : sum)
+        for (intptr_t j = 0; j < m; j++)
+            sum += w[j] * t[j];
+    } else {
+#pragma omp simd reduction(+ : sum)
+        for (intptr_t j = 0; j < m; j++)
+            sum += t[j];
+    }
+    return sum;
+}
+
+/* Add the terms of m squared distances; `t` is overwritten. */
+static void NAME(add_terms)(const struct skhmat_density *k, REAL *restrict t,
+                            const REAL *restrict w, intptr_t m, struct log_sum *s)
+{
+    if (is_compact(k->kernel)) {
+        NAME(compact_values)(k, t, m);
+        s->sum += NAME(weighted_sum)(t, w, m);
+        s->shift = 0;
+        return;
+    }
+    const REAL c = NAME(bounded)(k->c); /* not 0: the distance of a point that does not count is not */
+    REAL top = -(REAL)INFINITY;
+    if (k->kernel == SKHMAT_EXPONENTIAL_DENSITY) {
+        EACH(j, m)
+            t[j] = SQRT(t[j]);
+    }
+    if (w) {
+        EACH(j, m)
+            t[j] = w[j] - c * t[j];
+    } else {
+        EACH(j, m)
+            t[j] = -c * t[j];
+    }
+#pragma omp simd reduction(max : top)
+    for (intptr_t j = 0; j < m; j++)
+        top = t[j] > top ? t[j] : top;
+    if (top == -(REAL)INFINITY)
+        return;
+    if (top > s->shift) {
+        s->sum *= exp(s->shift - top);
+        s->shift = top;
+    }
+    const REAL shift = (REAL)s->shift;
+    EACH(j, m)
+        t[j] = NAME(exp_one)(t[j] - shift, 0);
+    s->sum += NAME(weighted_sum)(t, NULL, m);
+}
+
+/* ---- over all points ----------------------------------------------------------------------- */
+
+/* Log sums of rows i0..i0+n-1, n <= BLOCK_ROWS. */
+static void NAME(log_sums_of_rows)(const struct NAME(job) *job, const struct NAME(skhmat_log_sums) *in,
+                                   intptr_t i0, intptr_t n, REAL *x, REAL *norms)
+{
+    REAL t[ROWS * CHUNK] __attribute__((aligned(64)));
+    struct log_sum sums[BLOCK_ROWS];
+    for (intptr_t i = 0; i < n; i++)
+        sums[i] = (struct log_sum){0, -INFINITY};
+    NAME(pack_rows)(job, i0, n, x, norms);
+    for (intptr_t j0 = 0; j0 < job->n_cols; j0 += job->chunk) {
+        const intptr_t m = job->n_cols - j0 < job->chunk ? job->n_cols - j0 : job->chunk;
+        const intptr_t ld = (m + STRIP - 1) / STRIP * STRIP;
+        for (intptr_t i = 0; i < n; i += ROWS) {
+            NAME(tile)(job, i0 + i, x + i * job->d, norms + i, j0, m, t, ld);
+            for (intptr_t r = 0; r < ROWS && i + r < n; r++) {
+                const intptr_t own = in->own ? in->own[i0 + i + r] - j0 : -1;
+                if (own >= 0 && own < m)
+                    t[r * ld + own] = (REAL)INFINITY;
+                NAME(add_terms)(&in->density, t + r * ld, in->weights ? in->weights + j0 : NULL, m,
+                                sums + i + r);
+            }
+        }
+    }
+    for (intptr_t i = 0; i < n; i++) {
+        in->out[i0 + i] = log(sums[i].sum) + (sums[i].sum > 0 ? sums[i].shift : 0);
+        in->largest[i0 + i] = sums[i].shift;
+    }
+}
+
+static int NAME(log_sums)(const struct NAME(skhmat_log_sums) *in, int n_threads)
+{
+    struct NAME(job) job = {.X = in->X, .Y = in->Y, .n_rows = in->n_rows, .n_cols = in->n_cols,
+                            .d = in->d, .direct = is_compact(in->density.kernel)};
+    const intptr_t per_thread = BLOCK_ROWS * (job.d + 1) / 16 * 16 + 16;
+    if (NAME(prepare)(&job, SKHMAT_SQEUCLIDEAN, NULL, n_threads))
+        return -1;
+    REAL *work = NAME(buffer)(n_threads * per_thread);
+    if (work) {
+        /* A row does not depend on those it is computed with. */
+        intptr_t rows = job.n_rows / n_threads / 4 / ROWS * ROWS;
+        rows = rows < ROWS ? ROWS : rows > BLOCK_ROWS ? BLOCK_ROWS : rows;
+#pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic)
+        for (intptr_t i0 = 0; i0 < job.n_rows; i0 += rows) {
+            const intptr_t n = job.n_rows - i0 < rows ? job.n_rows - i0 : rows;
+            REAL *x = work + SKHMAT_THREAD * per_thread;
+            NAME(log_sums_of_rows)(&job, in, i0, n, x, x + BLOCK_ROWS * job.d);
+        }
+    }
+    NAME(release)(&job);
+    const int failed = !work;
+    free(work);
+    return -failed;
+}

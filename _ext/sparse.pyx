@@ -1,0 +1,71 @@
+"""Sparse matrices by rows, made from blocks of a dense one: entries that are large enough."""
+
+from libc.stdint cimport int32_t
+
+
+def count_entries(const double[:, ::1] block, double least, Py_ssize_t[::1] counts):
+    """Write to `counts` how many entries of each row of a block are at least `least`."""
+    cdef Py_ssize_t i, j, total
+    with nogil:
+        for i in range(block.shape[0]):
+            total = 0
+            for j in range(block.shape[1]):
+                total += block[i, j] >= least
+            counts[i] = total
+
+
+def take_entries(
+    const double[:, ::1] block, double least, const Py_ssize_t[::1] numbers,
+    int32_t[::1] cols, double[::1] entries,
+):
+    """Write these entries row by row, and the numbers of their columns.
+
+    `cols` and `entries` have room for just as many.
+    """
+    cdef Py_ssize_t i, j, at = 0
+    with nogil:
+        for i in range(block.shape[0]):
+            for j in range(block.shape[1]):
+                if block[i, j] >= least:
+                    entries[at] = block[i, j]
+                    cols[at] = <int32_t> numbers[j]
+                    at += 1
+
+
+def scale_entries(
+    const Py_ssize_t[::1] start, const int32_t[::1] cols, double[::1] entries,
+    const double[::1] factors,
+):
+    """Multiply rows and columns by the same factors; a symmetric matrix stays symmetric."""
+    cdef Py_ssize_t i, p
+    with nogil:
+        for i in range(start.shape[0] - 1):
+            for p in range(start[i], start[i + 1]):
+                entries[p] *= factors[i] * factors[cols[p]]
+
+
+def label_components(
+    const Py_ssize_t[::1] start, const int32_t[::1] cols, int32_t[::1] labels, int32_t[::1] stack
+):
+    """Number the connected components of a symmetric matrix in the order of their first rows.
+
+    `labels` holds -1 and gets the number of each row's component; `stack` has room for all rows.
+    Returns how many there are.
+    """
+    cdef Py_ssize_t first, i, j, p, top
+    cdef int32_t n_found = 0
+    with nogil:
+        for first in range(labels.shape[0]):
+            if labels[first] >= 0:
+                continue
+            labels[first], stack[0], top = n_found, <int32_t> first, 1
+            while top > 0:
+                top -= 1
+                i = stack[top]
+                for p in range(start[i], start[i + 1]):
+                    j = cols[p]
+                    if labels[j] < 0:
+                        labels[j], stack[top] = n_found, <int32_t> j
+                        top += 1
+            n_found += 1
+    return n_found

@@ -1,0 +1,214 @@
+"""Geometric harmonics: functions of samples at new points."""
+
+from numbers import Integral
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+from sklearn_compat.base import _fit_context
+from sklearn_compat.utils.validation import validate_data
+
+from .._compression import with_compression_parameters
+from ..linalg._diffusion import Start, normalization
+from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
+
+# Eigenvalues, relative to the largest, that rounding leaves nothing of.
+_LEAST_EIGENVALUE = 1e-12
+
+
+@with_compression_parameters
+class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
+    """Functions of samples on a manifold at new points, by geometric harmonics.
+
+    A function known at the samples is projected on the leading eigenvectors of the Gaussian kernel
+    ``exp(-||x - y||^2 / (2 epsilon))`` of the samples, and these are extended to new points by the
+    Nystroem method [1]_. Few eigenvectors, or a wide kernel, give smooth functions; the prediction
+    goes to 0 far from all samples. The kernel is held, and its eigenvectors are found, as in
+    `DiffusionMaps`.
+
+    Parameters
+    ----------
+    n_eigenpairs : int, default=10
+        Number of eigenvectors, at most the number of samples.
+    epsilon : float or "auto", default="auto"
+        Bandwidth, in squared units of X. "auto" is where the sum of the kernel grows fastest with
+        epsilon.
+    cut_off : "auto", float or None, default="auto"
+        Distance beyond which the kernel is 0, as in `DiffusionMaps`.
+    eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
+        "auto" is "dense" for up to 512 samples, and where a fifth of all eigenpairs is wanted.
+    eigen_tol : float or "auto", default="auto"
+        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors of 1e-5.
+    {compression}
+
+    Attributes
+    ----------
+    eigenvalues_ : ndarray of shape (n_eigenpairs,)
+        Of the kernel matrix, largest first; fewer than `n_eigenpairs` where rounding, or the error
+        of the kernel matrix, leaves nothing of the others.
+    eigenvectors_ : ndarray of shape (n_samples, n_eigenpairs)
+        Orthonormal.
+    epsilon_ : float
+    dimension_ : float
+        Dimension of the manifold that the choice of the bandwidth tells; only for epsilon="auto".
+    error_estimate_ : float
+        Relative error of the kernel matrix in the Frobenius norm.
+    residual_ : float or ndarray of shape (n_targets,)
+        Part of each function at the samples that the eigenvectors do not hold, relative in the
+        2-norm.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
+        Only where X has names for all features.
+
+    References
+    ----------
+    .. [1] R. R. Coifman, S. Lafon. Geometric harmonics: a novel tool for multiscale out-of-sample
+       extension of empirical functions. Applied and Computational Harmonic Analysis 21, 2006.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_s_curve
+    >>> from skhmat.manifold import GeometricHarmonics
+    >>> X, position = make_s_curve(2000, random_state=0)
+    >>> model = GeometricHarmonics(n_eigenpairs=200, epsilon=0.1).fit(X[:1500], position[:1500])
+    >>> model.score(X[1500:], position[1500:]) > 0.999
+    True
+    """
+
+    _parameter_constraints: ClassVar = {
+        "n_eigenpairs": [Interval(Integral, 1, None, closed="left")],
+        **KERNEL_CONSTRAINTS,
+    }
+
+    def __init__(
+        self,
+        n_eigenpairs=10,
+        *,
+        epsilon="auto",
+        cut_off="auto",
+        eigen_solver="auto",
+        eigen_tol="auto",
+        rtol=1e-4,
+        leaf_size=256,
+        max_rank=None,
+        n_neighbors=32,
+        budget="auto",
+        distance="auto",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_eigenpairs = n_eigenpairs
+        self.epsilon = epsilon
+        self.cut_off = cut_off
+        self.eigen_solver = eigen_solver
+        self.eigen_tol = eigen_tol
+        self.rtol = rtol
+        self.leaf_size = leaf_size
+        self.max_rank = max_rank
+        self.n_neighbors = n_neighbors
+        self.budget = budget
+        self.distance = distance
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Find the eigenvectors and project the function on them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+
+        Returns
+        -------
+        self : GeometricHarmonics
+        """
+        X, y = validate_data(
+            *(self, X, y),
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+            ensure_min_samples=2,
+        )
+        n = len(X)
+        if self.n_eigenpairs > n:
+            raise ValueError(
+                f"n_eigenpairs is {self.n_eigenpairs}, but there are {n} samples; allowed are at "
+                f"most {n}."
+            )
+        self._prepare()
+        affinity, profile = self._kernel_of_points(X.astype(np.float64))
+        cloud, order = self._surroundings.cloud, self._surroundings.order
+        norm = normalization(affinity, None)
+        coarse = Start(cloud, profile, None, self._rng, self._n_threads)
+        A = affinity.operator(norm.factors)
+        start = coarse.of(self.epsilon_, norm)
+        pairs = self._eigenpairs(A, self.n_eigenpairs, start, affinity.is_definite)
+        least = max(_LEAST_EIGENVALUE, affinity.error)
+        reliable = pairs.values > least * pairs.values[0]
+        pairs = pairs.first(int(np.argmin(np.append(reliable, False))))
+        self.eigenvalues_, self.error_estimate_ = pairs.values, affinity.error
+        self.eigenvectors_ = np.empty_like(pairs.vectors)
+        self.eigenvectors_[order] = pairs.vectors
+        self._form = affinity.describe()
+        Y = y.reshape(n, -1).astype(np.float64)
+        self._project(affinity, pairs, Y[order], y.shape[1:])
+        self._log()
+        return self
+
+    def predict(self, X):
+        """Return the function at new points.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_new, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_new,) or (n_new, n_targets)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        sums = self._at_points(X, lambda cloud: self._affinity.sums_at(cloud, self._weights))
+        return sums.reshape(len(X), *self._shape)
+
+    def summary(self):
+        """Describe the fit in several lines.
+
+        Returns
+        -------
+        text : str
+        """
+        check_is_fitted(self)
+        ratio = self.eigenvalues_[-1] / self.eigenvalues_[0]
+        return self._describe(
+            [
+                ("kernel", self._form),
+                ("error", f"{self.error_estimate_:.1e} relative in the Frobenius norm"),
+                ("epsilon", self._describe_epsilon()),
+                ("eigenvalues", f"{len(self.eigenvalues_)}, the last {ratio:.1e} of the first"),
+            ]
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Few eigenvectors hold only what is smooth of a function.
+        tags.regressor_tags.poor_score = True
+        return tags
+
+    def _more_tags(self):
+        return {"poor_score": True}
+
+    def _project(self, affinity, pairs, Y, shape):
+        coefficients = pairs.vectors.T @ Y
+        left_out = np.linalg.norm(Y - pairs.vectors @ coefficients, axis=0)
+        sizes = np.linalg.norm(Y, axis=0)
+        residual = np.divide(left_out, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+        self.residual_ = residual.reshape(shape) if shape else float(residual[0])
+        self._affinity, self._shape = affinity, shape
+        self._weights = pairs.vectors @ (coefficients / pairs.values[:, np.newaxis])

@@ -1,0 +1,24 @@
+"""Second-order training of Keras models, and Keras models as scikit-learn estimators."""
+
+import importlib
+
+_HOMES = {
+    "HessianOperator": "_hessian_operator",
+    "KerasClassifier": "_classifier",
+    "KerasRegressor": "_regressor",
+    "NewtonCG": "_newton_cg",
+    "second_order": "_second_order",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    """Import TensorFlow only for what needs it."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

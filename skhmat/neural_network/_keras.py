@@ -1,0 +1,118 @@
+"""TensorFlow and Keras, imported in one place: late, quietly, and only together."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+
+from ._checks import check_real
+
+if importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("keras") is None:
+    raise ImportError(
+        "skhmat.neural_network needs Keras 3 and TensorFlow: pip install skhmat[keras], or "
+        "pip install keras tensorflow[and-cuda] on a machine with a GPU."
+    )
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep what TensorFlow's C++ code writes while it is loaded from the terminal."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    sys.stderr.flush()
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+if "tensorflow" in sys.modules:
+    import tensorflow as tf
+else:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet():
+        import tensorflow as tf
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+import keras  # noqa: E402
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "skhmat.neural_network works with the TensorFlow backend of Keras, and Keras runs on "
+        f"{keras.backend.backend()!r}: set the environment variable KERAS_BACKEND=tensorflow "
+        "before Keras is imported."
+    )
+
+
+def in_xla():
+    """Return whether the graph that is being made is for XLA (``jit_compile=True``)."""
+    from tensorflow.python.ops import control_flow_util  # there is no public way to ask
+
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def check_precision(layers=()):
+    """Raise ValueError where products with curvature would have three digits.
+
+    In a graph, all that is computed in it and around it so far is looked at.
+    """
+    found = {layer.compute_dtype for layer in layers}
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None:
+        operations = graph.get_operations()
+        found |= {tensor.dtype.name for operation in operations for tensor in operation.outputs}
+        graph = getattr(graph, "outer_graph", None)
+    half = sorted(found & {"float16", "bfloat16"})
+    if half:
+        raise ValueError(
+            f"NewtonCG does not support mixed precision, and there is {half[0]}: products with "
+            "curvature need float32. Set keras.config.set_dtype_policy('float32') before the "
+            "model is made."
+        )
+
+
+def checked_rate(learning_rate):
+    """Return a learning rate as Keras takes it: a positive float, a schedule or a callable."""
+    if callable(learning_rate):  # schedules are
+        return learning_rate
+    check_real("learning_rate", learning_rate, 0, open_low=True)
+    return float(learning_rate)
+
+
+def known_to_keras(name, get, value, allowed):
+    """Return what Keras makes of a value; raise ValueError, which names it, if that is nothing."""
+    try:
+        return get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must be {allowed}, not {value!r}.") from error
+
+
+def loss_function(loss):
+    """Return the function behind a loss: of its name, in a keras.losses.Loss, or itself."""
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    return getattr(loss, "fn", loss)
+
+
+def checked_optimizer(name, optimizer):
+    """Return an optimizer of its own, from its name, configuration or a pattern."""
+    allowed = "a name that Keras knows ('adam', 'sgd', ...) or a keras.optimizers.Optimizer"
+    made = known_to_keras(name, keras.optimizers.get, optimizer, allowed)
+    return type(made).from_config(made.get_config())
+
+
+__all__ = [
+    "check_precision",
+    "checked_optimizer",
+    "checked_rate",
+    "in_xla",
+    "keras",
+    "known_to_keras",
+    "loss_function",
+    "tf",
+]
