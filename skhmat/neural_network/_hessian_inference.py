@@ -127,6 +127,22 @@ def solve(posterior, x):
     return (x - _combined(tf.cast(inner, x.dtype), W)) / tf.cast(prior.mean, x.dtype)
 
 
+def new_direction(posterior, g):
+    """Return the next direction to observe: of the inverse of B times g, what is new, and unit.
+
+    Without noise that is what is orthogonal to the directions before it. Where nothing is left the
+    direction is zero.
+    """
+    s = solve(posterior, g)
+    s = tf.math.divide_no_nan(s, tf.norm(s))
+    rows = tf.math.divide_no_nan(posterior.S, tf.norm(posterior.S, axis=1, keepdims=True))
+    left = s
+    for _ in range(2):  # twice is enough against rounding (W. Kahan)
+        left = left - _combined(_along(rows, left), rows)
+    left = tf.where(tf.norm(left) > np.sqrt(epsilon(s)), left, tf.zeros_like(left))
+    return tf.where(posterior.prior.noise > 0, s, tf.math.divide_no_nan(left, tf.norm(left)))
+
+
 def worth(posterior, s):
     """Return whether a product with s would tell much: bool.
 
@@ -134,13 +150,14 @@ def worth(posterior, s):
     projection shrunk by the noise. A product takes u^2 / (u + noise^2 / w^2) of it.
     """
     prior, S, _ = posterior
-    s = s / tf.norm(s)
+    there = tf.norm(s) > 0
+    s = tf.math.divide_no_nan(s, tf.norm(s))
     ratio = tf.math.divide_no_nan(prior.noise, prior.scale) ** 2
     squares = tf.reduce_sum(tf.cast(S, tf.float64) ** 2, axis=1)
     along = tf.cast(_along(S, s), tf.float64) ** 2
     known = tf.reduce_sum(tf.math.divide_no_nan(along, squares + ratio))
     left = tf.maximum(1 - known, 0)
-    return tf.math.divide_no_nan(left**2, left + ratio) > _WORTH
+    return there & (tf.math.divide_no_nan(left**2, left + ratio) > _WORTH)
 
 
 def ritz_pairs(posterior):

@@ -71,8 +71,8 @@ def check_precision(layers=()):
     half = sorted(found & {"float16", "bfloat16"})
     if half:
         raise ValueError(
-            f"NewtonCG does not support mixed precision, and there is {half[0]}: products with "
-            "curvature need float32. Set keras.config.set_dtype_policy('float32') before the "
+            "Second-order optimizers do not support mixed precision, and there is "
+            f"{half[0]}: products with curvature need float32. Set keras.config.set_dtype_policy('float32') before the "
             "model is made."
         )
 

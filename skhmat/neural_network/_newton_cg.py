@@ -39,6 +39,10 @@ _PRECONDITIONER_MEMORY = 0.95
 #: the double is slow (docs/neural_network.rst).
 _DAMPING = 1.0
 
+#: The curvature that damping is in units of is not taken to fall faster than this from one step to
+#: the next. Of a saturated softmax it is next to nothing, where the gradient is not.
+_LEAST_FALL = 0.5
+
 #: Most steps of conjugate gradients, in a loop and (True) laid out one by one.
 _MAX_CG_STEPS = {False: 20, True: 10}
 
@@ -254,8 +258,7 @@ class NewtonCG(keras.optimizers.Optimizer):
         self._at_boundary = number("at_boundary")
         if self.warm_start:
             self._direction = vector("direction")
-        if self.preconditioner or self.warm_start:
-            self._scale = self.add_variable((layout.n_blocks,), dtype=dtype, name="curvature_scale")
+        self._scale = self.add_variable((layout.n_blocks,), dtype=dtype, name="curvature_scale")
         if self.preconditioner:
             self._diagonal = vector("diagonal")
         if self.pretrain_steps:
@@ -437,7 +440,7 @@ class NewtonCG(keras.optimizers.Optimizer):
     def _newton_step(self, objective, system):
         """Move along the solution, as far as the line search lets."""
         g, layout, solution = objective.gradient, objective.layout, system.solution
-        d, Bd, fallback = _safeguarded(objective, system)
+        d, Bd, fallback = _safeguarded(objective, system, self._radius)
         slope, curvature = tf.tensordot(g, d, 1), tf.tensordot(d, Bd, 1)
         weights = [tf.identity(variable) for variable in objective.variables]
         parts = layout.unpack(d)
@@ -514,7 +517,9 @@ class NewtonCG(keras.optimizers.Optimizer):
         # A rejected step foretells nothing but that damping must grow.
         error = tf.maximum(error, self._rejected)
         if self.tau == "auto":
-            return lambda curvature: _DAMPING * self._boost * error**2 * tf.abs(curvature)
+            least = _LEAST_FALL * self._scale
+            factor = _DAMPING * self._boost * error**2
+            return lambda curvature: factor * tf.maximum(tf.abs(curvature), least)
         if self.tau == "levenberg-marquardt":
             return lambda curvature: tf.where(
                 self._damping < 0, error * tf.abs(curvature), self._damping
@@ -596,8 +601,8 @@ class NewtonCG(keras.optimizers.Optimizer):
         self._damping.assign(damping)
         if self.warm_start:
             self._direction.assign(d)
-        if self.warm_start or self.preconditioner:
-            self._scale.assign(tf.abs(solution.first_curvature))
+        scale = tf.maximum(tf.abs(solution.first_curvature), _LEAST_FALL * self._scale)
+        self._scale.assign(scale)
 
     def _record(self, objective, **entries):
         """Add a row to the history."""
@@ -616,7 +621,7 @@ class _System(NamedTuple):
     error: Any  # of the last prediction
 
 
-def _safeguarded(objective, system):
+def _safeguarded(objective, system, radius):
     """Return a direction of descent, the curvature matrix times it, and what had to be done."""
     solution, b = system.solution, system.b
     g, d, Bd = objective.gradient, solution.direction, solution.product
@@ -627,7 +632,9 @@ def _safeguarded(objective, system):
     steepest = ~(finite & descends)
     scale = tf.abs(solution.first_curvature) + solution.damping
     scale = objective.layout.spread(tf.where(scale > 0, scale, tf.ones_like(scale)))
-    d = tf.where(steepest, b / scale, d)
+    down = b / scale
+    down = tf.where(tf.math.is_finite(tf.norm(down)), down, b * radius / tf.norm(b))
+    d = tf.where(steepest, down, d)
     Bd = tf.where(steepest, b, Bd)
     d, Bd = (tf.where(flat, tf.zeros_like(v), v) for v in (d, Bd))
     fallback = tf.where(solution.negative, FALLBACKS.index("negative curvature"), 0)

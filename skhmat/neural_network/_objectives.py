@@ -249,7 +249,8 @@ class GradientObjective:
     """Gradients in a graph, all that an optimizer of Keras is given.
 
     Products are taken by differentiating them once more, which works in the graph that they
-    were made in, and neither in a loop nor in a branch.
+    were made in, and neither in a loop nor in a branch. None stands for no gradient: such a
+    variable has zeros in all vectors.
     """
 
     loss = None
@@ -261,8 +262,9 @@ class GradientObjective:
     def __init__(self, gradients, variables, by_variable=False):
         self.variables = values(variables)
         self.layout = Layout(self.variables, by_variable)
-        self._gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        self.gradient = self.layout.pack(self._gradients)
+        self._known = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        self._gradients = [tf.convert_to_tensor(gradients[i]) for i in self._known]
+        self.gradient = self._pack(self._gradients)
 
     def product_where(self, needed, v):
         """Return the product with v where it is needed, and v, at no cost, where it is not.
@@ -280,23 +282,31 @@ class GradientObjective:
     def product(self, v):
         """Return the Hessian times a vector."""
         parts = self.layout.unpack(v)
+        parts = [parts[i] for i in self._known]
+        variables = [self.variables[i] for i in self._known]
         if self.layout.by_variable:
             products = [
                 tf.gradients(g, x, grad_ys=part)[0]
-                for g, x, part in zip(self._gradients, self.variables, parts, strict=True)
+                for g, x, part in zip(self._gradients, variables, parts, strict=True)
             ]
         else:
-            products = tf.gradients(self._gradients, self.variables, grad_ys=parts)
-        missing = [x.name for x, part in zip(self.variables, products, strict=True) if part is None]
+            products = tf.gradients(self._gradients, variables, grad_ys=parts)
+        missing = [x.name for x, part in zip(variables, products, strict=True) if part is None]
         if missing:
             raise ValueError(
-                "NewtonCG cannot differentiate the gradients of these variables again: "
-                f"{missing}. Either the loss has no second derivative (hinge, absolute errors), "
-                "or the gradients were made in another graph (a branch, a loop, a "
-                "LossScaleOptimizer); the latter does not matter to "
-                "skhmat.neural_network.second_order(model)."
+                f"The gradients of these variables cannot be differentiated again: {missing}. "
+                "Either the loss has no second derivative (hinge, absolute errors), or the "
+                "gradients were made in another graph (a branch, a loop, a LossScaleOptimizer); "
+                "the latter does not matter to skhmat.neural_network.second_order(model), which "
+                "NewtonCG can be used with."
             )
-        return self.layout.pack(products)
+        return self._pack(products)
+
+    def _pack(self, tensors):
+        filled = [tf.zeros_like(variable) for variable in self.variables]
+        for i, tensor in zip(self._known, tensors, strict=True):
+            filled[i] = tensor
+        return self.layout.pack(filled)
 
 
 def _state_of(model):

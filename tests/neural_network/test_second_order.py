@@ -268,3 +268,15 @@ def test_mixed_precision_is_refused_from_gradients_alone(policy, rng):
     model.compile(NewtonCG(max_cg_steps=1), "mse")
     with pytest.raises(ValueError, match="mixed precision"):
         model.fit(rng.standard_normal((10, 4)), rng.standard_normal(10), verbose=0)
+
+
+def test_saturated_outputs(rng):
+    """Where classes of a batch can be told apart, the curvature runs to nothing."""
+    model, X, y = network("activation layer", rng, NewtonCG())
+    second_order(model)
+    for weight in model.trainable_weights:
+        weight.assign(1e3 * rng.standard_normal(weight.shape))
+    losses = model.fit(X, y, batch_size=len(X), epochs=20, verbose=0).history["loss"]
+    assert min(losses) < 0.9 * losses[0]
+    assert np.isfinite(losses).all()
+    assert set(model.optimizer.history["fallback"]).isdisjoint({"not finite"})

@@ -1,0 +1,855 @@
+"""The probabilistic preconditioner: an optimizer for Keras that wraps another."""
+
+import re
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from ..linalg._checks import check_integer, warn
+from . import _hessian_inference as inference
+from ._checks import check_real
+from ._keras import check_precision, checked_optimizer, in_xla, keras, tf
+from ._objectives import FunctionObjective, GradientObjective
+from ._vectors import Layout, epsilon, values
+
+#: What is done with a minibatch besides the update, by the number that stands in the state.
+PHASES = ("idle", "prior", "observing")
+_IDLE, _PRIOR, _OBSERVING = range(3)
+
+#: Of the learning rate in units of one over the curvature that is left. Measured on digits: 0.5 is
+#: slower, 2 diverges.
+_SAFETY = 1.0
+
+#: Steps in each of the two windows whose prediction errors are compared, and the probability of a
+#: new estimate where nothing has changed, at each comparison.
+_WINDOW = 10
+_FALSE_ALARM = 1e-3
+
+
+@keras.saving.register_keras_serializable(package="skhmat")
+class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
+    r"""Gradients rescaled by a learned inverse of the Hessian, before any other optimizer.
+
+    From products of the Hessian with a few vectors, each on a minibatch and so noisy, Gaussian
+    inference gives a mean of the Hessian :math:`B = b_0 I +` low rank for each variable. Its largest
+    eigenvalues are taken down to the level :math:`\rho` of the others by
+
+    .. math:: P = I + \sum_i \left((\rho/\sigma_i)^p - 1\right) u_i u_i^T,
+
+    every gradient is multiplied by P, and the learning rate is :math:`1/\rho` [1]_, [2]_. An
+    estimate takes `prior_iterations` steps for the prior (:math:`b_0`, its uncertainty and the
+    noise), then `num_observations` for the posterior, one product each; all other steps cost
+    what they cost without.
+
+    It works in a plain ``model.compile(optimizer=ProbabilisticPreconditioner())``. Compile with
+    ``jit_compile=False``: XLA, the default of Keras, takes a product in each step, needed or not.
+
+    Parameters
+    ----------
+    inner : str or keras.optimizers.Optimizer, default="sgd"
+        The optimizer that is given the rescaled gradients. A copy is trained.
+    est_rank : int, default=2
+        Eigenvalues of each variable that are taken down, at most `num_observations`.
+    num_observations : int, default=5
+        Products for the posterior. Less are taken where the variance of the posterior says that
+        another product would tell nothing. With 0, the learning rate alone is learned
+        ("OnlyAdaptiveSGD" in [2]_).
+    prior_iterations : int, default=10
+        Products with the gradient for the prior. With 0, :math:`b_0` is one over the learning rate.
+    weight_decay : float, default=0
+        Given to the inner optimizer: each step takes this part of the weights, times the learning
+        rate. Where it is 0, that of the inner optimizer stays.
+    learning_rate : float, default=None
+        The learning rate until the second estimate begins: in the first epoch. None for one from
+        curvature from the first step on.
+    parameter_groups : list of str, default=None
+        Regular expressions. The variables whose path contains the first are a group with a learning
+        rate of its own, and so on; those without a match are the last group.
+    restart : {"epoch", "auto"}, int or None, default="epoch"
+        When a new estimate begins: with each epoch of ``fit``; after that many steps; where the
+        present one no longer foretells gradients, by a test of the errors of prediction in
+        two windows of 10 steps (false alarms: 0.1 %); or never. An estimate that is not
+        finished when an epoch ends is carried over into the next.
+    precondition : bool, default=True
+        Whether gradients are multiplied by P. If not, the learning rate is :math:`1/b_0`
+        ("AdaptiveSGD" in [2]_).
+    adapt_learning_rate : bool, default=True
+        Whether the learning rate is learned. If not, `learning_rate` or that of the inner optimizer
+        is used ("PreconditionedTuned"). Optimizers of Keras that scale gradients themselves (Adam,
+        RMSprop, ...) keep theirs in any case: one over a curvature has no meaning for them.
+    exponent : float, default=1.0
+        The power p, not above 1: 1 makes all kept directions equal to the rest, 0 changes nothing.
+    update_while_estimating : bool, default=True
+        Whether the weights are updated while an estimate is being made, with the last estimate
+        (with one over the curvature seen so far in the first one).
+    name : str, default="probabilistic_preconditioner"
+
+    Notes
+    -----
+    The product is that of the whole Hessian with directions in all variables, of which each
+    variable sees its own part. So curvature that variables share counts, as in [2]_.
+
+    Memory: ``2 * num_observations + est_rank + 3`` vectors as long as all weights.
+
+    The expected difference of Hessian and prior mean is :math:`w = |a/c| / \sqrt{n}` in each entry,
+    for a variable of size n, where [1]_ has :math:`|a/c|`: the latter expects a difference of
+    :math:`\sqrt{n}` times the curvature in each product, and takes noise for signal.
+
+    References
+    ----------
+    .. [1] F. de Roos, P. Hennig, "Active probabilistic inference on matrices for pre-conditioning
+       in stochastic optimization", AISTATS 2019.
+    .. [2] L. Bald, "Investigating probabilistic preconditioning on artificial neural networks",
+       Bachelor thesis, University of Tübingen, 2019.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from skhmat.neural_network import ProbabilisticPreconditioner
+    >>> x = keras.Variable([3.0, -2.0])
+    >>> optimizer = ProbabilisticPreconditioner(est_rank=1, prior_iterations=2)
+    >>> for _ in range(30):
+    ...     loss = optimizer.minimize(lambda: 100 * x[0] ** 2 + x[1] ** 2, [x])
+    >>> bool(abs(x.numpy()).max() < 1e-5)
+    True
+    """
+
+    def __init__(
+        self,
+        inner="sgd",
+        *,
+        est_rank=2,
+        num_observations=5,
+        prior_iterations=10,
+        weight_decay=0,
+        learning_rate=None,
+        parameter_groups=None,
+        restart="epoch",
+        precondition=True,
+        adapt_learning_rate=True,
+        exponent=1.0,
+        update_while_estimating=True,
+        name="probabilistic_preconditioner",
+    ):
+        check_integer("est_rank", est_rank, 0)
+        check_integer("num_observations", num_observations, 0)
+        check_integer("prior_iterations", prior_iterations, 0)
+        check_real("weight_decay", weight_decay, 0)
+        check_real("exponent", exponent, 0, 1)
+        check_real("learning_rate", learning_rate, 0, none=True, open_low=True)
+        for key, value in (
+            ("precondition", precondition),
+            ("adapt_learning_rate", adapt_learning_rate),
+            ("update_while_estimating", update_while_estimating),
+        ):
+            if not isinstance(value, (bool, np.bool_)):
+                raise ValueError(f"{key} must be True or False, not {value!r}.")
+        _check_restart(restart, prior_iterations + num_observations)
+        inner = checked_optimizer("inner", inner)
+        _check_inner(inner, adapt_learning_rate)
+        _compiled(parameter_groups)
+        super().__init__(learning_rate=_rate_of(inner), name=name)
+        self.inner = inner
+        self.est_rank = est_rank
+        self.num_observations = num_observations
+        self.prior_iterations = prior_iterations
+        self.first_learning_rate = learning_rate
+        self.parameter_groups = parameter_groups
+        self.restart = restart
+        self.precondition = precondition
+        self.adapt_learning_rate = adapt_learning_rate
+        self.exponent = exponent
+        self.update_while_estimating = update_while_estimating
+        self.inner_weight_decay = weight_decay
+        if weight_decay:
+            inner.weight_decay = float(weight_decay)
+        if learning_rate is not None and not callable(inner._learning_rate):
+            inner.learning_rate = float(learning_rate)
+        # As they were given, whatever the learning rate is set to later.
+        self._first_rate = _rate_of(inner)
+        self._given_inner = keras.optimizers.serialize(inner)
+        self._reported = dict.fromkeys(_TROUBLES, 0)
+
+    def get_config(self):
+        """Return the parameters, as :meth:`from_config` takes them."""
+        own = (
+            "est_rank num_observations prior_iterations parameter_groups restart precondition "
+            "adapt_learning_rate exponent update_while_estimating name"
+        )
+        config = {key: getattr(self, key) for key in own.split()}
+        config["parameter_groups"] = (
+            None if self.parameter_groups is None else list(self.parameter_groups)
+        )
+        config["learning_rate"] = self.first_learning_rate
+        config["weight_decay"] = self.inner_weight_decay
+        config["inner"] = self._given_inner
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Return an optimizer with the parameters of `get_config`."""
+        config = dict(config)
+        if isinstance(config.get("inner"), dict):
+            config["inner"] = keras.optimizers.deserialize(
+                config["inner"], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+    # ---- state
+
+    def build(self, variables):
+        """Create the state for these variables."""
+        if self.built:
+            return
+        if not variables:
+            raise ValueError("There are no trainable weights, so nothing to train.")
+        dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
+        if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
+            raise ValueError(
+                "ProbabilisticPreconditioner needs weights of one type, float32 or float64; they "
+                f"are {sorted(dtypes)}."
+            )
+        groups = _grouped(variables, self.parameter_groups)
+        super().build(variables)
+        self._layout = Layout(values(variables))
+        self._group_of = tuple(groups)
+        self._n_groups = max(groups) + 1
+        self._inners = [self.inner]
+        for _ in range(1, self._n_groups):
+            self._inners.append(type(self.inner).from_config(self.inner.get_config()))
+        for k, inner in enumerate(self._inners):
+            inner.build([v for v, group in zip(variables, groups, strict=True) if group == k])
+        self._add_state(dtypes.pop())
+
+    def _add_state(self, dtype):
+        n, n_variables, m = self._layout.size, len(self._layout.sizes), self.num_observations
+
+        def add(name, shape=(), dtype="float64", initializer="zeros"):
+            return self.add_variable(shape, dtype=dtype, name=name, initializer=initializer)
+
+        def constant(value):
+            return keras.initializers.Constant(value)
+
+        per_group = (self._n_groups,)
+        self._phase = add("phase", dtype="int32")
+        self._taken = add("products_of_this_phase", dtype="int32")
+        self._since = add("steps_since_start", dtype="int32")
+        self._started = add("estimates_started", dtype="int32")
+        self._finished = add("estimates_finished", dtype="int32")
+        self._requested = add("requested", dtype="bool", initializer="ones")
+        rate = constant(self._first_rate)
+        self._rate = add("rate", per_group, initializer=rate)
+        self._mean = add("prior_mean", per_group)
+        self._scale = add("curvature_along_gradient", per_group)
+        self._noise = add("noise")
+        self._level = add("level", per_group)
+        self._troubles = add("troubles", (len(_TROUBLES),), dtype="int32")
+        self._worst = add("most_negative_curvature")
+        if self.prior_iterations:
+            self._sums = add("sums", (1 + self._n_groups, len(inference.Sums._fields)))
+            self._last_v = add("last_direction", (n,), dtype)
+            self._last_y = add("last_product", (n,), dtype)
+        if m:
+            self._anchor = add("anchor", (n,), dtype)
+            self._S = add("directions", (m, n), dtype)
+            self._Y = add("products", (m, n), dtype)
+            self._ritz = add("ritz_values", (n_variables, m), initializer=constant(-np.inf))
+        if self._rank:
+            self._U = add("eigenvectors", (self._rank, n), dtype)
+            self._factors = add("factors", (n_variables, self._rank), initializer="ones")
+        if self.restart == "epoch":
+            self._seen = add("samples_of_this_epoch", initializer=constant(np.inf))
+        if self.restart == "auto":
+            self._last_gradient = add("last_gradient", (n,), dtype)
+            self._last_weights = add("last_weights", (n,), dtype)
+            # Steps in either window, and the sums of squares of its errors.
+            self._windows = add("windows", (2, 2))
+            self._foretelling = add("foretelling", dtype="bool")
+
+    @property
+    def _rank(self):
+        return min(self.est_rank, self.num_observations) if self.precondition else 0
+
+    @property
+    def variables(self):
+        """All state, that of the inner optimizers included."""
+        inners = self._inners if self.built else [self.inner]
+        return super().variables + [v for inner in inners for v in inner.variables]
+
+    def save_own_variables(self, store):
+        """Put the state into `store`. The inner optimizers are saved by Keras, as attributes."""
+        for i, variable in enumerate(super().variables):
+            store[str(i)] = variable.numpy()
+
+    def load_own_variables(self, store):
+        """Take the state from `store`."""
+        own = super().variables
+        if len(store.keys()) != len(own):
+            raise ValueError(
+                f"The state of ProbabilisticPreconditioner has {len(own)} variables, and "
+                f"{len(store.keys())} were saved: it was saved by one with other parameters, or "
+                "not built before it was loaded."
+            )
+        for i, variable in enumerate(own):
+            variable.assign(store[str(i)])
+
+    @property
+    def learning_rate(self):
+        """That of the inner optimizer (of the first group). Learned rates replace one that is set."""
+        return self.inner.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        for inner in self._inners if self.built else [self.inner]:
+            inner.learning_rate = learning_rate
+
+    # ---- the two ways in
+
+    def apply(self, grads, trainable_variables=None):
+        """Take a step from gradients, in the graph they were made in."""
+        if trainable_variables is None:
+            trainable_variables = self._trainable_variables
+        trainable_variables = list(trainable_variables)
+        grads = list(grads)
+        if all(gradient is None for gradient in grads):
+            raise ValueError("No gradients provided for any variable.")
+        if tf.executing_eagerly():
+            raise RuntimeError(
+                "ProbabilisticPreconditioner cannot differentiate gradients again outside of a "
+                "graph. Leave run_eagerly=False, or call optimizer.minimize(loss, variables)."
+            )
+        check_precision()
+        if not self.built:
+            self.build(trainable_variables)
+        self._check_variables_are_known(trainable_variables)
+        found = {self._get_variable_index(v): g for v, g in zip(trainable_variables, grads)}
+        grads = [found.get(i) for i in range(len(self._trainable_variables))]
+        self._request_in_time(self._samples_of_epoch())
+        self._advance(GradientObjective(grads, self._trainable_variables), grads)
+
+    def minimize(self, loss, variables):
+        """Take one step on a plain function of variables. It has no epochs to restart with.
+
+        Parameters
+        ----------
+        loss : callable
+            Without arguments; returns the loss, a scalar tensor, twice differentiable in
+            `variables`.
+        variables : list of keras.Variable or tf.Variable
+
+        Returns
+        -------
+        loss : tensor of shape ()
+            Before the step.
+        """
+        if not callable(loss):
+            raise TypeError(f"loss must be callable without arguments, not {loss!r}.")
+        if not (isinstance(variables, (list, tuple)) and variables):
+            raise ValueError(f"variables must be a list of one or more, not {variables!r}.")
+        if not self.built:
+            self.build(list(variables))
+        self._check_variables_are_known(variables)
+        if len(variables) != len(self._trainable_variables):
+            raise ValueError(
+                f"variables are {len(variables)} of the {len(self._trainable_variables)} that the "
+                "optimizer was built with; it needs all of them in each step."
+            )
+        objective = FunctionObjective(loss, self._trainable_variables)
+        self._request_in_time(None)
+        self._advance(objective, objective.layout.unpack(objective.gradient))
+        if tf.executing_eagerly():
+            self._report()
+        return objective.loss
+
+    def start_estimate(self):
+        """Begin a new estimate with the next step, or when the present one is finished."""
+        if self.built:
+            self._requested.assign(True)
+
+    def maybe_start_estimate(self):
+        """Begin a new estimate if the present one no longer foretells gradients.
+
+        Errors of prediction in the last 10 steps are compared with those in the 10 steps after the
+        estimate was finished. The sums of squares of both have chi-square distributions with the
+        same variance, if nothing has changed; then their ratio has an F distribution, and is
+        above its quantile of 99.9 % in one comparison out of 1,000. Called before each step with
+        ``restart="auto"``.
+
+        Raises
+        ------
+        ValueError
+            With any other `restart`: errors are not recorded then.
+        """
+        if self.restart != "auto":
+            raise ValueError(
+                f"maybe_start_estimate needs restart='auto', and restart is {self.restart!r}."
+            )
+        if not self.built or not self._rank:
+            return
+        windows = tf.convert_to_tensor(self._windows)
+        full = windows[1, 0] >= _WINDOW
+        ratio = tf.math.divide_no_nan(windows[1, 1] * windows[0, 0], windows[0, 1] * windows[1, 0])
+        # An error that shares a gradient with that before it has a correlation of 1/4 with it,
+        # squared, and so two thirds of the degrees of freedom.
+        rows = np.arange(1, self._layout.size + 1)[: len(self._layout.sizes) * self._rank]
+        freedom = 2 / 3 * _WINDOW * rows
+        quantiles = tf.constant(stats.f.isf(_FALSE_ALARM, freedom, freedom))
+        there = tf.reduce_sum(tf.cast(self._kept_rows() > 0, tf.int32))
+        limit = tf.gather(quantiles, tf.clip_by_value(there - 1, 0, len(rows) - 1))
+        self._requested.assign(self._requested.value | (full & (ratio > limit)))
+        self._windows.assign(tf.where(full, windows * [[1.0], [0.0]], windows))
+
+    def finalize_variable_values(self, var_list):
+        """Finish training: Keras calls it at the end of ``fit``."""
+        for k, inner in enumerate(self._inners):
+            inner.finalize_variable_values(
+                [
+                    v
+                    for v, g in zip(self._trainable_variables, self._group_of, strict=True)
+                    if g == k
+                ]
+            )
+        self._report()
+
+    def get_log(self):
+        """Return what has been learned.
+
+        Returns
+        -------
+        log : dict
+            ``phase``: "idle", "prior" or "observing"; ``step``; ``estimates``, finished ones.
+            Per group, arrays: ``learning_rate`` of the inner optimizers; ``curvature`` :math:`b_0`;
+            ``level``, the curvature :math:`\\rho` that is left. ``noise``: the standard deviation
+            of an entry of the product with a unit vector. ``spectrum``: for each variable, by
+            its path, the eigenvalues of the last estimate on the observed directions, largest
+            first. And counts: ``negative_curvature``, priors that saw it; ``clipped``,
+            eigenvalues that were to be kept and were not positive; ``carried_over``, epochs that
+            ended before an estimate was finished; ``not_finite``, steps left out.
+        """
+        if not self.built:
+            return {"phase": PHASES[_IDLE], "step": 0, "estimates": 0}
+        spectrum = {}
+        for i, variable in enumerate(self._trainable_variables):
+            found = self._ritz.numpy()[i] if self.num_observations else np.empty(0)
+            spectrum[getattr(variable, "path", variable.name)] = found[np.isfinite(found)]
+        return {
+            "phase": PHASES[int(self._phase.numpy())],
+            "step": int(self._iterations.numpy()),
+            "estimates": int(self._finished.numpy()),
+            "learning_rate": np.array(
+                [float(keras.ops.convert_to_numpy(inner.learning_rate)) for inner in self._inners]
+            ),
+            "curvature": self._mean.numpy(),
+            "level": self._level.numpy(),
+            "noise": float(self._noise.numpy()),
+            "spectrum": spectrum,
+            **dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True)),
+        }
+
+    # ---- a step
+
+    def _advance(self, objective, grads):
+        """Learn from the batch, then let the inner optimizers update the weights."""
+        g = objective.gradient
+        if self.restart == "auto":
+            self._watch(objective)
+            self.maybe_start_estimate()
+        self._begin(g)
+        v, needed = self._direction(g)
+        finite = tf.math.is_finite(tf.norm(g))
+        needed = needed & finite
+        y = objective.product_where(needed, v)
+        usable = needed & tf.math.is_finite(tf.norm(y))
+        tf.cond(usable, lambda: self._learn(v, y), lambda: None)
+        self._trouble("not_finite", ~finite | (needed & ~usable))
+        moving = finite
+        if not self.update_while_estimating:
+            moving &= self._phase.value == _IDLE
+        tf.cond(moving, lambda: self._update(g, grads), lambda: None)
+        self._since.assign_add(1)
+        self._iterations.assign_add(1)
+
+    def _begin(self, g):
+        """Begin a new estimate where one was asked for and none is being made."""
+
+        def begin():
+            self._requested.assign(False)
+            self._since.assign(0)
+            self._started.assign_add(1)
+            self._taken.assign(0)
+            if self.num_observations:
+                self._anchor.assign(g)
+                self._S.assign(tf.zeros_like(self._S))
+                self._Y.assign(tf.zeros_like(self._Y))
+            if self.prior_iterations:
+                self._sums.assign(tf.zeros_like(self._sums))
+                self._last_v.assign(tf.zeros_like(g))
+                self._last_y.assign(tf.zeros_like(g))
+                self._phase.assign(_PRIOR)
+            elif self.num_observations:
+                self._set_prior(1 / self._rate.value, 1 / self._rate.value, 0.0)
+                self._phase.assign(_OBSERVING)
+
+        # Nothing can be learned from a gradient that is zero.
+        able = tf.math.is_finite(tf.norm(g)) & (tf.norm(g) > 0)
+        start = self._requested.value & (self._phase.value == _IDLE) & able
+        tf.cond(start, begin, lambda: None)
+
+    def _direction(self, g):
+        """Return the vector whose product is wanted, and whether one is."""
+
+        def observing():
+            directions = []
+            parts = zip(
+                range(len(self._layout.sizes)), tf.split(self._anchor.value, self._layout.sizes)
+            )
+            for i, anchor in parts:
+                posterior = self._posterior(i)
+                s = inference.new_direction(posterior, anchor)
+                s = tf.where(inference.worth(posterior, s), s, tf.zeros_like(s))
+                directions.append(s)
+            v = tf.concat(directions, axis=0)
+            known = tf.norm(v) == 0
+            tf.cond(known, self._finish, lambda: None)
+            return v, ~known
+
+        phase = self._phase.value
+        if not self.num_observations:
+            return g, phase == _PRIOR
+        return tf.cond(phase == _OBSERVING, observing, lambda: (tf.identity(g), phase == _PRIOR))
+
+    def _learn(self, v, y):
+        """Take up the product y of the Hessian with v."""
+        branches = []
+        if self.prior_iterations:
+            branches.append((self._phase.value == _PRIOR, lambda: self._add_to_prior(v, y)))
+        if self.num_observations:
+            branches.append((self._phase.value == _OBSERVING, lambda: self._observe(v, y)))
+        if branches:
+            tf.case(branches, default=lambda: None)
+
+    def _add_to_prior(self, v, y):
+        rows = tf.unstack(self._sums.value)
+        members = [None, *range(self._n_groups)]
+        last_v, last_y = self._last_v.value, self._last_y.value
+        new = []
+        for row, group in zip(rows, members, strict=True):
+            sums = inference.Sums(*tf.unstack(row))
+            parts = (self._part(x, group) for x in (v, y, last_v, last_y))
+            new.append(tf.stack(inference.accumulate(sums, *parts)))
+        self._sums.assign(tf.stack(new))
+        self._last_v.assign(v)
+        self._last_y.assign(y)
+        self._taken.assign_add(1)
+        whole = inference.Sums(*tf.unstack(new[0]))
+        # The asymmetry of all variables together: between two of them there is none to speak of.
+        joint = inference.prior(whole, 1, epsilon(v))
+        found = [
+            inference.prior(inference.Sums(*tf.unstack(row)), 1, epsilon(v)) for row in new[1:]
+        ]
+        mean, scale = (tf.stack([p[k] for p in found]) for k in (0, 1))
+        positive = tf.math.is_finite(mean) & (mean > 0)
+        measured = tf.where(positive, _SAFETY / tf.where(positive, mean, 1.0), self._rate.value)
+        if self.adapt_learning_rate:
+            # There is no estimate yet, so what is known so far has to do.
+            first = self._finished.value == 0
+            self._rate.assign(tf.where(first, measured, self._rate.value))
+
+        def complete():
+            self._trouble("negative_curvature", tf.reduce_any(mean < 0))
+            along = tf.math.divide_no_nan(1.0, mean)
+            worst = tf.where(mean < 0, -scale, tf.zeros_like(along))
+            self._worst.assign(tf.minimum(self._worst.value, tf.reduce_min(worst)))
+            self._set_prior(tf.where(positive, mean, 1 / self._rate.value), scale, joint.noise)
+            self._taken.assign(0)
+            if self.num_observations:
+                self._phase.assign(_OBSERVING)
+            else:
+                self._finish()
+
+        tf.cond(self._taken.value >= self.prior_iterations, complete, lambda: None)
+
+    def _set_prior(self, mean, scale, noise):
+        self._mean.assign(mean)
+        self._scale.assign(scale)
+        self._noise.assign(noise)
+
+    def _observe(self, s, y):
+        row = self._taken.value
+        self._S.value[row].assign(s)
+        self._Y.value[row].assign(y)
+        self._taken.assign_add(1)
+        tf.cond(self._taken.value >= self.num_observations, self._finish, lambda: None)
+
+    def _posterior(self, i):
+        """Return the posterior of the block of a variable."""
+        first = sum(self._layout.sizes[:i])
+        columns = slice(first, first + self._layout.sizes[i])
+        S, Y = self._S.value[:, columns], self._Y.value[:, columns]
+        group, n_variables = self._group_of[i], len(self._layout.sizes)
+        # Directions have length one in each variable, and noise goes with that in all of them.
+        prior = inference.Prior(
+            self._mean.value[group],
+            self._scale.value[group] / np.sqrt(self._layout.sizes[i]),
+            self._noise.value * np.sqrt(n_variables),
+        )
+        return inference.posterior(prior, S, Y)
+
+    def _finish(self):
+        """Make the preconditioner and the learning rate of what was observed."""
+        self._phase.assign(_IDLE)
+        self._finished.assign_add(1)
+        level = self._mean.value
+        if self.num_observations:
+            pairs = [inference.ritz_pairs(self._posterior(i)) for i in range(len(self._group_of))]
+            ritz = [found for found, _ in pairs]
+            self._ritz.assign(tf.stack(ritz))
+        if self.num_observations and self.precondition:
+            level = self._levels(ritz)
+        if self._rank:
+            made = [
+                inference.preconditioner(*pair, level[group], self._rank, self.exponent)
+                for pair, group in zip(pairs, self._group_of, strict=True)
+            ]
+            self._U.assign(tf.concat([P.U for P in made], axis=1))
+            self._factors.assign(tf.stack([P.factors for P in made]))
+            kept = tf.stack([found[: self._rank] for found in ritz])
+            clipped = tf.reduce_sum(tf.cast(tf.math.is_finite(kept) & (kept <= 0), tf.int32))
+            self._trouble("clipped", clipped)
+        self._level.assign(level)
+        if self.adapt_learning_rate:
+            self._rate.assign(_SAFETY / level)
+        if self.restart == "auto":
+            self._windows.assign(tf.zeros_like(self._windows))
+            self._foretelling.assign(False)
+
+    def _levels(self, ritz):
+        """Return the largest curvature that is not taken down, of the variables of each group."""
+        m = self.num_observations
+        nexts = [
+            found[self._rank] if self._rank < m else tf.constant(-np.inf, tf.float64)
+            for found in ritz
+        ]
+        levels = []
+        for group in range(self._n_groups):
+            largest = tf.reduce_max(
+                tf.stack([x for x, g in zip(nexts, self._group_of, strict=True) if g == group])
+            )
+            levels.append(tf.where(largest > 0, largest, self._mean.value[group]))
+        return tf.stack(levels)
+
+    def _update(self, g, grads):
+        """Hand the rescaled gradients to the inner optimizers."""
+        parts = tf.split(g, self._layout.sizes)
+        if self._rank:
+            U = tf.split(self._U.value, self._layout.sizes, axis=1)
+            parts = [
+                inference.precondition(inference.Preconditioner(U[i], self._factors.value[i]), part)
+                for i, part in enumerate(parts)
+            ]
+        rates = self._rate.value
+        if self.first_learning_rate is not None:
+            rates = tf.where(self._started.value <= 1, self.first_learning_rate, rates)
+        for group, inner in enumerate(self._inners):
+            # Where there is no gradient, Keras warns and leaves the variable alone.
+            members = [i for i, k in enumerate(self._group_of) if k == group]
+            if all(grads[i] is None for i in members):
+                continue
+            if self.adapt_learning_rate and _scales_linearly(inner):
+                inner.learning_rate.assign(tf.cast(rates[group], inner.learning_rate.dtype))
+            inner.apply(
+                [
+                    None if grads[i] is None else tf.reshape(parts[i], self._layout.shapes[i])
+                    for i in members
+                ],
+                [self._trainable_variables[i] for i in members],
+            )
+
+    # ---- when to begin again
+
+    def _samples_of_epoch(self):
+        """Return how many samples of this epoch the model has seen, or None where that is unknown.
+
+        Keras tells optimizers nothing of epochs. But the mean of the loss begins anew with each,
+        so look, while the graph is made, for the model that is being trained.
+        """
+        frame = sys._getframe(1)
+        while frame is not None:
+            model = frame.f_locals.get("self")
+            if isinstance(model, keras.Model) and getattr(model, "optimizer", None) is self:
+                return model._loss_tracker.count
+            frame = frame.f_back
+        if self.restart == "epoch":
+            warn(
+                "ProbabilisticPreconditioner: restart='epoch' sees epochs of model.fit only. Call "
+                "start_estimate() when an epoch begins, or restart after a number of steps."
+            )
+        return None
+
+    def _request_in_time(self, samples):
+        """Ask for a new estimate where an epoch or a number of steps is over."""
+        if self.restart == "epoch" and samples is not None:
+            samples = tf.cast(samples.value, tf.float64)
+            is_new = samples <= self._seen.value
+            busy = self._phase.value != _IDLE
+            self._trouble("carried_over", is_new & busy)
+            self._requested.assign(self._requested.value | (is_new & ~busy))
+            self._seen.assign(samples)
+        elif self.restart not in (None, "epoch", "auto"):
+            due = (self._since.value >= self.restart) & (self._started.value > 0)
+            self._requested.assign(self._requested.value | due)
+
+    def _kept_rows(self):
+        """Return which eigenvectors there are, an array of shape (n_variables, rank) of 0 and 1."""
+        rows = tf.split(self._U.value, self._layout.sizes, axis=1)
+        return tf.stack([tf.cast(tf.norm(U, axis=1) > 0.5, tf.float64) for U in rows])
+
+    def _watch(self, objective):
+        """Record how well the estimate foretold this gradient along its eigenvectors."""
+        if not self._rank:
+            return
+        g = objective.gradient
+        w = objective.layout.pack([tf.identity(variable) for variable in objective.variables])
+        change, move = (
+            tf.split(new - last.value, self._layout.sizes)
+            for new, last in ((g, self._last_gradient), (w, self._last_weights))
+        )
+        total = tf.zeros([], tf.float64)
+        for i, U in enumerate(tf.split(self._U.value, self._layout.sizes, axis=1)):
+            sigma = tf.cast(self._ritz.value[i, : self._rank], U.dtype)
+            along = tf.linalg.matvec(U, move[i])
+            foretold = tf.where(along == 0, tf.zeros_like(along), sigma * along)
+            missed = tf.linalg.matvec(U, change[i]) - foretold
+            total += tf.cast(tf.reduce_sum(missed**2), tf.float64)
+        # Rounding of the gradient is no error.
+        total += tf.cast(epsilon(g) * tf.norm(g), tf.float64) ** 2
+        counted = tf.stack([tf.ones_like(total), total])
+        idle = (self._phase.value == _IDLE) & (self._finished.value > 0) & tf.math.is_finite(total)
+        window = tf.where(self._windows.value[0, 0] < _WINDOW, 0, 1)
+        here = tf.one_hot(window, 2, dtype=tf.float64)[:, None] * counted
+        counts = idle & self._foretelling.value
+        self._windows.assign_add(tf.where(counts, here, tf.zeros_like(here)))
+        self._foretelling.assign(idle)
+        self._last_gradient.assign(g)
+        self._last_weights.assign(w)
+
+    # ---- trouble
+
+    def _trouble(self, trouble, happened):
+        """Count it, once (bool) or so many times."""
+        where = tf.one_hot(list(_TROUBLES).index(trouble), len(_TROUBLES), dtype=tf.int32)
+        self._troubles.assign_add(where * tf.cast(happened, tf.int32))
+
+    def _report(self):
+        """Warn of the trouble since the last report."""
+        counts = dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True))
+        for trouble, text in _TROUBLES.items():
+            new = counts[trouble] - self._reported[trouble]
+            if new > 0:
+                length = self.prior_iterations + self.num_observations
+                text = text.format(new=new, worst=float(self._worst.numpy()), length=length)
+                warn(f"ProbabilisticPreconditioner: {text}")
+        self._reported = counts
+
+    def _part(self, v, group):
+        """Return the entries of the variables of a group, or of all."""
+        if group is None:
+            return v
+        parts = tf.split(v, self._layout.sizes)
+        return tf.concat(
+            [p for p, g in zip(parts, self._group_of, strict=True) if g == group], axis=0
+        )
+
+
+#: What can go wrong in a graph, which cannot warn, and how to say it afterwards.
+_TROUBLES = {
+    "negative_curvature": (
+        "{new} priors saw negative curvature along the gradient (down to {worst:.2g}); the last "
+        "learning rate was kept for them."
+    ),
+    "clipped": (
+        "{new} of the largest eigenvalues found were not positive, and left as they are: noise or "
+        "negative curvature. More num_observations or larger batches help."
+    ),
+    "carried_over": (
+        "{new} epochs ended before the estimate of {length} steps was finished; it was carried "
+        "over into the next. Take smaller batches, less prior_iterations and num_observations, or "
+        "restart after a number of steps."
+    ),
+    "not_finite": "{new} steps were left out because the gradient or the product was not finite.",
+}
+
+
+def _check_restart(restart, length):
+    if restart is None or restart in ("epoch", "auto"):
+        return
+    try:
+        check_integer("restart", restart, 1)
+    except ValueError as error:
+        raise ValueError(
+            f"restart must be 'epoch', 'auto', a number of steps or None, not {restart!r}."
+        ) from error
+    if restart <= length:
+        raise ValueError(
+            f"restart={restart} steps is too short: an estimate takes {length} steps "
+            "(prior_iterations + num_observations)."
+        )
+
+
+def _check_inner(inner, adapt_learning_rate):
+    if isinstance(inner, ProbabilisticPreconditioner) or hasattr(inner, "inner_optimizer"):
+        raise ValueError(f"inner must not wrap another optimizer itself, as {inner!r} does.")
+    if inner.gradient_accumulation_steps:
+        raise ValueError(
+            "inner must not accumulate gradients (gradient_accumulation_steps): a product belongs "
+            "to one batch. Take larger batches."
+        )
+    if adapt_learning_rate and callable(inner._learning_rate) and _scales_linearly(inner):
+        raise ValueError(
+            "inner has a schedule of learning rates, which cannot be adapted: give it a number, or "
+            "set adapt_learning_rate=False."
+        )
+
+
+def _scales_linearly(optimizer):
+    """Return whether steps are proportional to gradients, so that a rate is one over a curvature."""
+    own = (keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
+    own += (keras.optimizers.Adadelta, keras.optimizers.Ftrl, keras.optimizers.Lion)
+    own += (keras.optimizers.Nadam, keras.optimizers.Adafactor, keras.optimizers.Adamax)
+    return not isinstance(optimizer, own)
+
+
+def _rate_of(optimizer):
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+def _compiled(groups):
+    """Return regular expressions of parameter groups; raise ValueError where they are none."""
+    if groups is None:
+        return []
+    allowed = "None or a list of regular expressions for paths of variables"
+    if isinstance(groups, str) or not all(isinstance(group, str) for group in groups):
+        raise ValueError(f"parameter_groups must be {allowed}, not {groups!r}.")
+    try:
+        return [re.compile(group) for group in groups]
+    except re.error as error:
+        raise ValueError(f"parameter_groups must be {allowed}; {groups!r} has {error}.") from error
+
+
+def _grouped(variables, groups):
+    """Return the number of the group of each variable."""
+    patterns = _compiled(groups)
+    paths = [getattr(variable, "path", variable.name) for variable in variables]
+    first = [
+        next((k for k, pattern in enumerate(patterns) if pattern.search(path)), len(patterns))
+        for path in paths
+    ]
+    for k, pattern in enumerate(patterns):
+        if k not in first:
+            raise ValueError(
+                f"parameter_groups: {pattern.pattern!r} matches none of the variables that are "
+                f"left. Their paths are {paths}."
+            )
+    return [sorted(set(first)).index(k) for k in first]
