@@ -130,6 +130,8 @@ def steihaug(
         usable = state.active & tf.math.is_finite(damped)
         negative = usable & (((damped < 0) & ~flat) | (flat & is_first))
         length = _ratio(rz, damped)
+        # A step as long as this has no digit in common with the weights: no curvature, again.
+        negative |= usable & (length * tf.sqrt(pp) > radius / epsilon(b))
         limit = _to_boundary(layout, state.x, p, pp, radius, bounded)
         outside = usable & (length > limit) if bounded else tf.zeros_like(usable)
         length = tf.where(negative | outside, limit, length)

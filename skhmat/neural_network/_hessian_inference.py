@@ -25,8 +25,6 @@ class Sums(NamedTuple):
     vy: Any
     yy: Any
     vv: Any
-    asymmetry: Any
-    n: Any
 
 
 class Prior(NamedTuple):
@@ -52,40 +50,39 @@ class Preconditioner(NamedTuple):
     factors: Any
 
 
-def accumulate(sums, v, y, last_v, last_y):
-    """Return the sums with one more observation; the last one is zero where there is none.
+def accumulate(sums, v, y):
+    """Return the sums with one more observation."""
+    return Sums(sums.vy + _dot(v, y), sums.yy + _dot(y, y), sums.vv + _dot(v, v))
 
-    The noise is read off the asymmetry: v' H u and u' H v are the same number, unless two
-    minibatches disagree about H, and then they differ by the variance 2 noise^2 |u|^2 |v|^2.
+
+def spread(v, y, other_y):
+    """Return what two products with the same v, on two minibatches, tell of the noise.
+
+    An estimate of the variance of all of y together, per squared length of v. It is 0 where
+    minibatches agree.
     """
-    crossed = _dot(v, last_y) - _dot(last_v, y)
-    scale = 2 * _dot(v, v) * _dot(last_v, last_v)
-    return Sums(
-        sums.vy + _dot(v, y),
-        sums.yy + _dot(y, y),
-        sums.vv + _dot(v, v),
-        sums.asymmetry + tf.math.divide_no_nan(crossed**2, scale),
-        sums.n + 1,
-    )
+    difference = tf.cast(y, tf.float64) - tf.cast(other_y, tf.float64)
+    return tf.math.divide_no_nan(_dot(difference, difference) / 2, _dot(v, v))
 
 
-def prior(sums, size, precision):
+def prior(sums, size, variance, precision):
     """Return the prior of a block with so many rows: b_0 = y'y / v'y, w = |v'y / v'v| / sqrt(size).
 
     B s differs from B_0 s by about w sqrt(size), so this expects differences as large as the
     curvature, in all components together. (With w = |v'y / v'v| noise is hardly shrunk: on noisy
     quadratics of 200 rows the posterior mean is up to 1.14 times as far off as the prior's.)
 
-    The noise is 0 where it is not above rounding (of relative size `precision`), or where there are
-    less than two observations. A mean that is not positive says that the curvature was negative.
+    `variance` is the mean of what `spread` returns; the noise is 0 where it is not above rounding
+    (of relative size `precision`). A mean that is not positive says that the curvature was
+    negative.
     """
     divide = tf.math.divide_no_nan
-    noise = tf.sqrt(divide(sums.asymmetry, sums.n - 1))
     rounding = 100 * precision * tf.sqrt(divide(sums.yy, sums.vv))
+    noise = tf.sqrt(variance)
     return Prior(
         divide(sums.yy, sums.vy),
         tf.abs(divide(sums.vy, sums.vv)) / np.sqrt(size),
-        tf.where(noise > rounding, noise, tf.zeros_like(noise)),
+        tf.where(noise > rounding, noise, tf.zeros_like(noise)) / np.sqrt(size),
     )
 
 
@@ -130,17 +127,16 @@ def solve(posterior, x):
 def new_direction(posterior, g):
     """Return the next direction to observe: of the inverse of B times g, what is new, and unit.
 
-    Without noise that is what is orthogonal to the directions before it. Where nothing is left the
-    direction is zero.
+    What is orthogonal to the directions before it, that is: with noise, too, a product with it
+    tells most. Where nothing is left the direction is zero.
     """
     s = solve(posterior, g)
     s = tf.math.divide_no_nan(s, tf.norm(s))
     rows = tf.math.divide_no_nan(posterior.S, tf.norm(posterior.S, axis=1, keepdims=True))
-    left = s
     for _ in range(2):  # twice is enough against rounding (W. Kahan)
-        left = left - _combined(_along(rows, left), rows)
-    left = tf.where(tf.norm(left) > np.sqrt(epsilon(s)), left, tf.zeros_like(left))
-    return tf.where(posterior.prior.noise > 0, s, tf.math.divide_no_nan(left, tf.norm(left)))
+        s = s - _combined(_along(rows, s), rows)
+    s = tf.where(tf.norm(s) > np.sqrt(epsilon(s)), s, tf.zeros_like(s))
+    return tf.math.divide_no_nan(s, tf.norm(s))
 
 
 def worth(posterior, s):
@@ -177,6 +173,16 @@ def ritz_pairs(posterior):
     values, vectors = tf.linalg.eigh(small + tf.linalg.diag(below * (1 - there)))
     values = tf.where(values <= below / 2 - 0.5, -np.inf * tf.ones_like(values), values)
     return values[::-1], tf.cast(tf.transpose(vectors)[::-1], Q.dtype) @ Q
+
+
+def asymmetry(S, Y):
+    """Return how far S' Y is from symmetric, for orthonormal rows: the spectral norm of half of it.
+
+    Products with one symmetric matrix give 0. So this is what noise, and whatever else the model
+    leaves out, may have changed the Ritz values by.
+    """
+    half = (_gram(S, Y) - _gram(Y, S)) / 2
+    return tf.sqrt(tf.maximum(tf.reduce_max(tf.linalg.eigvalsh(half @ tf.transpose(half))), 0))
 
 
 def preconditioner(values, vectors, level, rank, exponent):

@@ -440,7 +440,7 @@ class NewtonCG(keras.optimizers.Optimizer):
     def _newton_step(self, objective, system):
         """Move along the solution, as far as the line search lets."""
         g, layout, solution = objective.gradient, objective.layout, system.solution
-        d, Bd, fallback = _safeguarded(objective, system, self._radius)
+        d, Bd, fallback = _safeguarded(objective, system)
         slope, curvature = tf.tensordot(g, d, 1), tf.tensordot(d, Bd, 1)
         weights = [tf.identity(variable) for variable in objective.variables]
         parts = layout.unpack(d)
@@ -621,7 +621,7 @@ class _System(NamedTuple):
     error: Any  # of the last prediction
 
 
-def _safeguarded(objective, system, radius):
+def _safeguarded(objective, system):
     """Return a direction of descent, the curvature matrix times it, and what had to be done."""
     solution, b = system.solution, system.b
     g, d, Bd = objective.gradient, solution.direction, solution.product
@@ -632,9 +632,7 @@ def _safeguarded(objective, system, radius):
     steepest = ~(finite & descends)
     scale = tf.abs(solution.first_curvature) + solution.damping
     scale = objective.layout.spread(tf.where(scale > 0, scale, tf.ones_like(scale)))
-    down = b / scale
-    down = tf.where(tf.math.is_finite(tf.norm(down)), down, b * radius / tf.norm(b))
-    d = tf.where(steepest, down, d)
+    d = tf.where(steepest, b / scale, d)
     Bd = tf.where(steepest, b, Bd)
     d, Bd = (tf.where(flat, tf.zeros_like(v), v) for v in (d, Bd))
     fallback = tf.where(solution.negative, FALLBACKS.index("negative curvature"), 0)

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from typing import Any, NamedTuple
+from itertools import islice
 
 import numpy as np
 from scipy import stats
@@ -10,7 +10,7 @@ from scipy import stats
 from ..linalg._checks import check_integer, warn
 from . import _hessian_inference as inference
 from ._checks import check_real
-from ._keras import check_precision, checked_optimizer, in_xla, keras, tf
+from ._keras import check_precision, checked_optimizer, keras, tf
 from ._objectives import FunctionObjective, GradientObjective
 from ._vectors import Layout, epsilon, values
 
@@ -18,14 +18,33 @@ from ._vectors import Layout, epsilon, values
 PHASES = ("idle", "prior", "observing")
 _IDLE, _PRIOR, _OBSERVING = range(3)
 
-#: Of the learning rate in units of one over the curvature that is left. Measured on digits: 0.5 is
-#: slower, 2 diverges.
-_SAFETY = 1.0
+#: The last learning rate is kept where it is not more than this many times one over the curvature
+#: that is left: below 2, steps of gradient descent converge.
+_KEPT = 1.5
 
 #: Steps in each of the two windows whose prediction errors are compared, and the probability of a
 #: new estimate where nothing has changed, at each comparison.
 _WINDOW = 10
 _FALSE_ALARM = 1e-3
+
+
+#: What can go wrong in a graph, which cannot warn, and how to say it afterwards.
+_TROUBLES = {
+    "negative_curvature": (
+        "{new} priors saw negative curvature along the gradient (down to {worst:.2g}); the last "
+        "learning rate was kept for them."
+    ),
+    "clipped": (
+        "{new} of the largest eigenvalues found were not positive, and left as they are: noise or "
+        "negative curvature. More num_observations or larger batches help."
+    ),
+    "carried_over": (
+        "{new} epochs ended before the estimate of {length} steps was finished; it was carried "
+        "over into the next. Take smaller batches, less prior_iterations and num_observations, or "
+        "restart after a number of steps."
+    ),
+    "not_finite": "{new} steps were left out because the gradient or the product was not finite.",
+}
 
 
 @keras.saving.register_keras_serializable(package="skhmat")
@@ -213,18 +232,19 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
         groups = _grouped(variables, self.parameter_groups)
         super().build(variables)
-        self._layout = Layout(values(variables))
-        self._group_of = tuple(groups)
-        self._n_groups = max(groups) + 1
+        # Variables in the order of their groups, so that each group is one piece of all vectors.
+        self._ordered = [variable for group in groups for variable in group]
+        self._layout = Layout(values(self._ordered))
+        self._sizes = [Layout(group).size for group in groups]
         self._inners = [self.inner]
-        for _ in range(1, self._n_groups):
+        for _ in groups[1:]:
             self._inners.append(type(self.inner).from_config(self.inner.get_config()))
-        for k, inner in enumerate(self._inners):
-            inner.build([v for v, group in zip(variables, groups, strict=True) if group == k])
+        for inner, group in zip(self._inners, groups, strict=True):
+            inner.build(group)
         self._add_state(dtypes.pop())
 
     def _add_state(self, dtype):
-        n, n_variables, m = self._layout.size, len(self._layout.sizes), self.num_observations
+        n, n_groups, m = self._layout.size, len(self._sizes), self.num_observations
 
         def add(name, shape=(), dtype="float64", initializer="zeros"):
             return self.add_variable(shape, dtype=dtype, name=name, initializer=initializer)
@@ -232,39 +252,39 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         def constant(value):
             return keras.initializers.Constant(value)
 
-        per_group = (self._n_groups,)
         self._phase = add("phase", dtype="int32")
         self._taken = add("products_of_this_phase", dtype="int32")
         self._since = add("steps_since_start", dtype="int32")
         self._started = add("estimates_started", dtype="int32")
         self._finished = add("estimates_finished", dtype="int32")
         self._requested = add("requested", dtype="bool", initializer="ones")
-        rate = constant(self._first_rate)
-        self._rate = add("rate", per_group, initializer=rate)
-        self._mean = add("prior_mean", per_group)
-        self._scale = add("curvature_along_gradient", per_group)
-        self._noise = add("noise")
-        self._level = add("level", per_group)
+        self._rate = add("rate", (n_groups,), initializer=constant(self._first_rate))
+        # Those of the prior, but for factors of the size.
+        self._mean = add("mean", (n_groups,))
+        self._scale = add("scale", (n_groups,))
+        self._noise = add("noise", (n_groups,))
+        self._level = add("level", (n_groups,))
         self._troubles = add("troubles", (len(_TROUBLES),), dtype="int32")
         self._worst = add("most_negative_curvature")
         if self.prior_iterations:
-            self._sums = add("sums", (1 + self._n_groups, len(inference.Sums._fields)))
+            self._sums = add("sums", (n_groups, len(inference.Sums._fields)))
+            self._spread = add("spread", (n_groups,))
             self._last_v = add("last_direction", (n,), dtype)
             self._last_y = add("last_product", (n,), dtype)
         if m:
             self._anchor = add("anchor", (n,), dtype)
             self._S = add("directions", (m, n), dtype)
             self._Y = add("products", (m, n), dtype)
-            self._ritz = add("ritz_values", (n_variables, m), initializer=constant(-np.inf))
+            self._ritz = add("ritz_values", (n_groups, m), initializer=constant(-np.inf))
         if self._rank:
             self._U = add("eigenvectors", (self._rank, n), dtype)
-            self._factors = add("factors", (n_variables, self._rank), initializer="ones")
+            self._factors = add("factors", (n_groups, self._rank), initializer="ones")
         if self.restart == "epoch":
             self._seen = add("samples_of_this_epoch", initializer=constant(np.inf))
         if self.restart == "auto":
             self._last_gradient = add("last_gradient", (n,), dtype)
             self._last_weights = add("last_weights", (n,), dtype)
-            # Steps in either window, and the sums of squares of its errors.
+            # Of either window: its steps, and the sum of squares of its errors.
             self._windows = add("windows", (2, 2))
             self._foretelling = add("foretelling", dtype="bool")
 
@@ -324,10 +344,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if not self.built:
             self.build(trainable_variables)
         self._check_variables_are_known(trainable_variables)
-        found = {self._get_variable_index(v): g for v, g in zip(trainable_variables, grads)}
-        grads = [found.get(i) for i in range(len(self._trainable_variables))]
+        found = {self._var_key(v): g for v, g in zip(trainable_variables, grads, strict=True)}
+        grads = [found.get(self._var_key(variable)) for variable in self._ordered]
         self._request_in_time(self._samples_of_epoch())
-        self._advance(GradientObjective(grads, self._trainable_variables), grads)
+        self._advance(GradientObjective(grads, self._ordered), [g is not None for g in grads])
 
     def minimize(self, loss, variables):
         """Take one step on a plain function of variables. It has no epochs to restart with.
@@ -356,9 +376,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 f"variables are {len(variables)} of the {len(self._trainable_variables)} that the "
                 "optimizer was built with; it needs all of them in each step."
             )
-        objective = FunctionObjective(loss, self._trainable_variables)
+        objective = FunctionObjective(loss, self._ordered)
         self._request_in_time(None)
-        self._advance(objective, objective.layout.unpack(objective.gradient))
+        self._advance(objective, [True] * len(self._ordered))
         if tf.executing_eagerly():
             self._report()
         return objective.loss
@@ -372,7 +392,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """Begin a new estimate if the present one no longer foretells gradients.
 
         Errors of prediction in the last 10 steps are compared with those in the 10 steps after the
-        estimate was finished. The sums of squares of both have chi-square distributions with the
+        estimate was finished. The sums of squares of both have chi-square distributions of the
         same variance, if nothing has changed; then their ratio has an F distribution, and is
         above its quantile of 99.9 % in one comparison out of 1,000. Called before each step with
         ``restart="auto"``.
@@ -388,29 +408,24 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
         if not self.built or not self._rank:
             return
-        windows = tf.convert_to_tensor(self._windows)
+        windows = self._windows.value
         full = windows[1, 0] >= _WINDOW
-        ratio = tf.math.divide_no_nan(windows[1, 1] * windows[0, 0], windows[0, 1] * windows[1, 0])
-        # An error that shares a gradient with that before it has a correlation of 1/4 with it,
-        # squared, and so two thirds of the degrees of freedom.
-        rows = np.arange(1, self._layout.size + 1)[: len(self._layout.sizes) * self._rank]
+        ratio = tf.math.divide_no_nan(windows[1, 1], windows[0, 1])
+        # Errors of two steps share a gradient, and so have a correlation of 1/2 where all is noise:
+        # that makes two thirds of the degrees of freedom.
+        rows = 1 + np.arange(len(self._sizes) * self._rank)
         freedom = 2 / 3 * _WINDOW * rows
         quantiles = tf.constant(stats.f.isf(_FALSE_ALARM, freedom, freedom))
-        there = tf.reduce_sum(tf.cast(self._kept_rows() > 0, tf.int32))
-        limit = tf.gather(quantiles, tf.clip_by_value(there - 1, 0, len(rows) - 1))
+        lengths = [tf.norm(U, axis=1) for U in self._blocks(self._U)]
+        there = tf.reduce_sum(tf.cast(tf.stack(lengths) > 0.5, tf.int32))
+        limit = tf.gather(quantiles, tf.maximum(there - 1, 0))
         self._requested.assign(self._requested.value | (full & (ratio > limit)))
         self._windows.assign(tf.where(full, windows * [[1.0], [0.0]], windows))
 
     def finalize_variable_values(self, var_list):
         """Finish training: Keras calls it at the end of ``fit``."""
-        for k, inner in enumerate(self._inners):
-            inner.finalize_variable_values(
-                [
-                    v
-                    for v, g in zip(self._trainable_variables, self._group_of, strict=True)
-                    if g == k
-                ]
-            )
+        for inner in self._inners:
+            inner.finalize_variable_values(inner._trainable_variables)
         self._report()
 
     def get_log(self):
@@ -420,37 +435,34 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         -------
         log : dict
             ``phase``: "idle", "prior" or "observing"; ``step``; ``estimates``, finished ones.
-            Per group, arrays: ``learning_rate`` of the inner optimizers; ``curvature`` :math:`b_0`;
-            ``level``, the curvature :math:`\\rho` that is left. ``noise``: the standard deviation
-            of an entry of the product with a unit vector. ``spectrum``: for each variable, by
-            its path, the eigenvalues of the last estimate on the observed directions, largest
-            first. And counts: ``negative_curvature``, priors that saw it; ``clipped``,
-            eigenvalues that were to be kept and were not positive; ``carried_over``, epochs that
-            ended before an estimate was finished; ``not_finite``, steps left out.
+            Arrays, one number per group: ``learning_rate`` of the inner optimizers;
+            ``curvature``, :math:`b_0`; ``level``, the curvature :math:`\\rho` that is left;
+            ``noise``, the standard deviation of the length of a product with a unit vector.
+            ``spectrum``: for each group an array, the eigenvalues of the last estimate on the
+            directions observed, largest first. And counts: ``negative_curvature``, priors that
+            saw it; ``clipped``, eigenvalues to be taken down that were not positive;
+            ``carried_over``, epochs that ended before an estimate was finished;
+            ``not_finite``, steps left out.
         """
         if not self.built:
             return {"phase": PHASES[_IDLE], "step": 0, "estimates": 0}
-        spectrum = {}
-        for i, variable in enumerate(self._trainable_variables):
-            found = self._ritz.numpy()[i] if self.num_observations else np.empty(0)
-            spectrum[getattr(variable, "path", variable.name)] = found[np.isfinite(found)]
+        ritz = self._ritz.numpy() if self.num_observations else np.empty((len(self._sizes), 0))
+        rates = [keras.ops.convert_to_numpy(inner.learning_rate) for inner in self._inners]
         return {
             "phase": PHASES[int(self._phase.numpy())],
             "step": int(self._iterations.numpy()),
             "estimates": int(self._finished.numpy()),
-            "learning_rate": np.array(
-                [float(keras.ops.convert_to_numpy(inner.learning_rate)) for inner in self._inners]
-            ),
+            "learning_rate": np.array(rates, dtype=float),
             "curvature": self._mean.numpy(),
             "level": self._level.numpy(),
-            "noise": float(self._noise.numpy()),
-            "spectrum": spectrum,
+            "noise": self._noise.numpy(),
+            "spectrum": [row[np.isfinite(row)] for row in ritz],
             **dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True)),
         }
 
     # ---- a step
 
-    def _advance(self, objective, grads):
+    def _advance(self, objective, has_gradient):
         """Learn from the batch, then let the inner optimizers update the weights."""
         g = objective.gradient
         if self.restart == "auto":
@@ -459,7 +471,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._begin(g)
         v, needed = self._direction(g)
         finite = tf.math.is_finite(tf.norm(g))
-        needed = needed & finite
+        needed &= finite
         y = objective.product_where(needed, v)
         usable = needed & tf.math.is_finite(tf.norm(y))
         tf.cond(usable, lambda: self._learn(v, y), lambda: None)
@@ -467,7 +479,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         moving = finite
         if not self.update_while_estimating:
             moving &= self._phase.value == _IDLE
-        tf.cond(moving, lambda: self._update(g, grads), lambda: None)
+        tf.cond(moving, lambda: self._update(g, has_gradient), lambda: None)
         self._since.assign_add(1)
         self._iterations.assign_add(1)
 
@@ -485,11 +497,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 self._Y.assign(tf.zeros_like(self._Y))
             if self.prior_iterations:
                 self._sums.assign(tf.zeros_like(self._sums))
-                self._last_v.assign(tf.zeros_like(g))
-                self._last_y.assign(tf.zeros_like(g))
+                self._spread.assign(tf.zeros_like(self._spread))
                 self._phase.assign(_PRIOR)
             elif self.num_observations:
-                self._set_prior(1 / self._rate.value, 1 / self._rate.value, 0.0)
+                curvature = 1 / self._rate.value
+                self._set_prior(curvature, curvature, tf.zeros_like(curvature))
                 self._phase.assign(_OBSERVING)
 
         # Nothing can be learned from a gradient that is zero.
@@ -501,68 +513,74 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """Return the vector whose product is wanted, and whether one is."""
 
         def observing():
-            directions = []
-            parts = zip(
-                range(len(self._layout.sizes)), tf.split(self._anchor.value, self._layout.sizes)
-            )
-            for i, anchor in parts:
-                posterior = self._posterior(i)
+            found = []
+            for group, anchor in enumerate(self._blocks(self._anchor)):
+                posterior = self._posterior(group)
                 s = inference.new_direction(posterior, anchor)
-                s = tf.where(inference.worth(posterior, s), s, tf.zeros_like(s))
-                directions.append(s)
-            v = tf.concat(directions, axis=0)
-            known = tf.norm(v) == 0
-            tf.cond(known, self._finish, lambda: None)
-            return v, ~known
+                found.append(tf.where(inference.worth(posterior, s), s, tf.zeros_like(s)))
+            v = tf.concat(found, axis=0)
+            wanted = tf.norm(v) > 0
+            tf.cond(wanted, lambda: None, self._finish)
+            return v, wanted
 
-        phase = self._phase.value
+        def otherwise():
+            if not self.prior_iterations:
+                return tf.identity(g), tf.constant(False)
+            # Every other product is one with the last direction again: their difference is noise.
+            v = tf.where(self._is_second(), self._last_v.value, g)
+            return v, self._phase.value == _PRIOR
+
         if not self.num_observations:
-            return g, phase == _PRIOR
-        return tf.cond(phase == _OBSERVING, observing, lambda: (tf.identity(g), phase == _PRIOR))
+            return otherwise()
+        return tf.cond(self._phase.value == _OBSERVING, observing, otherwise)
+
+    def _is_second(self):
+        return self._taken.value % 2 == 1
 
     def _learn(self, v, y):
         """Take up the product y of the Hessian with v."""
-        branches = []
-        if self.prior_iterations:
-            branches.append((self._phase.value == _PRIOR, lambda: self._add_to_prior(v, y)))
-        if self.num_observations:
-            branches.append((self._phase.value == _OBSERVING, lambda: self._observe(v, y)))
-        if branches:
-            tf.case(branches, default=lambda: None)
+        if not self.num_observations:
+            self._add_to_prior(v, y)
+        elif not self.prior_iterations:
+            self._observe(v, y)
+        else:
+            is_prior = self._phase.value == _PRIOR
+            tf.cond(is_prior, lambda: self._add_to_prior(v, y), lambda: self._observe(v, y))
 
     def _add_to_prior(self, v, y):
-        rows = tf.unstack(self._sums.value)
-        members = [None, *range(self._n_groups)]
-        last_v, last_y = self._last_v.value, self._last_y.value
-        new = []
-        for row, group in zip(rows, members, strict=True):
-            sums = inference.Sums(*tf.unstack(row))
-            parts = (self._part(x, group) for x in (v, y, last_v, last_y))
-            new.append(tf.stack(inference.accumulate(sums, *parts)))
-        self._sums.assign(tf.stack(new))
+        sums, apart = [], []
+        of_group = zip(
+            tf.unstack(self._sums.value),
+            *map(self._blocks, (v, y, self._last_y)),
+            strict=True,
+        )
+        for row, v_part, y_part, last in of_group:
+            sums.append(inference.accumulate(inference.Sums(*tf.unstack(row)), v_part, y_part))
+            apart.append(inference.spread(v, y_part, last))
+        self._sums.assign(tf.stack([tf.stack(row) for row in sums]))
+        spread = tf.where(self._is_second(), tf.stack(apart), tf.zeros_like(self._spread))
+        self._spread.assign_add(spread)
         self._last_v.assign(v)
         self._last_y.assign(y)
         self._taken.assign_add(1)
-        whole = inference.Sums(*tf.unstack(new[0]))
-        # The asymmetry of all variables together: between two of them there is none to speak of.
-        joint = inference.prior(whole, 1, epsilon(v))
-        found = [
-            inference.prior(inference.Sums(*tf.unstack(row)), 1, epsilon(v)) for row in new[1:]
+        variances = tf.unstack(self._spread.value / max(self.prior_iterations // 2, 1))
+        given = [
+            inference.prior(row, 1, variance, epsilon(v))
+            for row, variance in zip(sums, variances, strict=True)
         ]
-        mean, scale = (tf.stack([p[k] for p in found]) for k in (0, 1))
-        positive = tf.math.is_finite(mean) & (mean > 0)
-        measured = tf.where(positive, _SAFETY / tf.where(positive, mean, 1.0), self._rate.value)
+        mean, scale, noise = (tf.stack(numbers) for numbers in zip(*given, strict=True))
+        # Where there was no gradient, or negative curvature, the last learning rate tells the mean.
+        mean, curvature = tf.where(mean > 0, mean, 1 / self._rate.value), mean
         if self.adapt_learning_rate:
-            # There is no estimate yet, so what is known so far has to do.
-            first = self._finished.value == 0
-            self._rate.assign(tf.where(first, measured, self._rate.value))
+            # At first there is no estimate yet, and what is known so far has to do.
+            rate = self._rate.value
+            self._rate.assign(tf.where(self._finished.value == 0, 1 / mean, rate))
 
         def complete():
-            self._trouble("negative_curvature", tf.reduce_any(mean < 0))
-            along = tf.math.divide_no_nan(1.0, mean)
-            worst = tf.where(mean < 0, -scale, tf.zeros_like(along))
-            self._worst.assign(tf.minimum(self._worst.value, tf.reduce_min(worst)))
-            self._set_prior(tf.where(positive, mean, 1 / self._rate.value), scale, joint.noise)
+            worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
+            self._trouble("negative_curvature", worst < 0)
+            self._worst.assign(tf.minimum(self._worst.value, worst))
+            self._set_prior(mean, scale, noise)
             self._taken.assign(0)
             if self.num_observations:
                 self._phase.assign(_OBSERVING)
@@ -577,95 +595,89 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._noise.assign(noise)
 
     def _observe(self, s, y):
-        row = self._taken.value
+        row = tf.identity(self._taken.value)
         self._S.value[row].assign(s)
         self._Y.value[row].assign(y)
         self._taken.assign_add(1)
-        tf.cond(self._taken.value >= self.num_observations, self._finish, lambda: None)
+        tf.cond(row + 1 >= self.num_observations, self._finish, lambda: None)
 
-    def _posterior(self, i):
-        """Return the posterior of the block of a variable."""
-        first = sum(self._layout.sizes[:i])
-        columns = slice(first, first + self._layout.sizes[i])
-        S, Y = self._S.value[:, columns], self._Y.value[:, columns]
-        group, n_variables = self._group_of[i], len(self._layout.sizes)
-        # Directions have length one in each variable, and noise goes with that in all of them.
+    def _posterior(self, group):
+        """Return the posterior of the block of a group."""
+        S, Y = (self._blocks(rows)[group] for rows in (self._S, self._Y))
+        # Directions have length one in each group, and noise goes with all of them.
         prior = inference.Prior(
             self._mean.value[group],
-            self._scale.value[group] / np.sqrt(self._layout.sizes[i]),
-            self._noise.value * np.sqrt(n_variables),
+            self._scale.value[group] / np.sqrt(self._sizes[group]),
+            self._noise.value[group] * np.sqrt(len(self._sizes) / self._sizes[group]),
         )
         return inference.posterior(prior, S, Y)
 
     def _finish(self):
         """Make the preconditioner and the learning rate of what was observed."""
-        self._phase.assign(_IDLE)
-        self._finished.assign_add(1)
         level = self._mean.value
         if self.num_observations:
-            pairs = [inference.ritz_pairs(self._posterior(i)) for i in range(len(self._group_of))]
-            ritz = [found for found, _ in pairs]
-            self._ritz.assign(tf.stack(ritz))
-        if self.num_observations and self.precondition:
-            level = self._levels(ritz)
+            pairs = [inference.ritz_pairs(self._posterior(k)) for k in range(len(self._sizes))]
+            self._ritz.assign(tf.stack([found for found, _ in pairs]))
+            if self.precondition:
+                level = self._levels()
         if self._rank:
             made = [
-                inference.preconditioner(*pair, level[group], self._rank, self.exponent)
-                for pair, group in zip(pairs, self._group_of, strict=True)
+                inference.preconditioner(*pair, at, self._rank, self.exponent)
+                for pair, at in zip(pairs, tf.unstack(level), strict=True)
             ]
             self._U.assign(tf.concat([P.U for P in made], axis=1))
             self._factors.assign(tf.stack([P.factors for P in made]))
-            kept = tf.stack([found[: self._rank] for found in ritz])
-            clipped = tf.reduce_sum(tf.cast(tf.math.is_finite(kept) & (kept <= 0), tf.int32))
-            self._trouble("clipped", clipped)
+            kept = self._ritz.value[:, : self._rank]
+            clipped = tf.math.is_finite(kept) & (kept <= 0)
+            self._trouble("clipped", tf.reduce_sum(tf.cast(clipped, tf.int32)))
         self._level.assign(level)
         if self.adapt_learning_rate:
-            self._rate.assign(_SAFETY / level)
+            # A smaller rate lets the curvature of networks grow until it is too large, again.
+            last = tf.clip_by_value(self._rate.value, 1 / level, _KEPT / level)
+            self._rate.assign(tf.where(self._finished.value > 0, last, 1 / level))
         if self.restart == "auto":
             self._windows.assign(tf.zeros_like(self._windows))
             self._foretelling.assign(False)
+        self._phase.assign(_IDLE)
+        self._finished.assign_add(1)
 
-    def _levels(self, ritz):
-        """Return the largest curvature that is not taken down, of the variables of each group."""
-        m = self.num_observations
-        nexts = [
-            found[self._rank] if self._rank < m else tf.constant(-np.inf, tf.float64)
-            for found in ritz
-        ]
+    def _levels(self):
+        """Return the largest curvature that is not taken down, and what it may be wrong by."""
         levels = []
-        for group in range(self._n_groups):
-            largest = tf.reduce_max(
-                tf.stack([x for x, g in zip(nexts, self._group_of, strict=True) if g == group])
-            )
-            levels.append(tf.where(largest > 0, largest, self._mean.value[group]))
+        for group, ritz in enumerate(tf.unstack(self._ritz.value)):
+            level = self._mean.value[group]
+            if self._rank < self.num_observations:
+                level = tf.where(ritz[self._rank] > 0, ritz[self._rank], level)
+            S, Y = (self._blocks(rows)[group] for rows in (self._S, self._Y))
+            levels.append(level + inference.asymmetry(S, Y))
         return tf.stack(levels)
 
-    def _update(self, g, grads):
+    def _update(self, g, has_gradient):
         """Hand the rescaled gradients to the inner optimizers."""
-        parts = tf.split(g, self._layout.sizes)
         if self._rank:
-            U = tf.split(self._U.value, self._layout.sizes, axis=1)
-            parts = [
-                inference.precondition(inference.Preconditioner(U[i], self._factors.value[i]), part)
-                for i, part in enumerate(parts)
-            ]
+            parts = []
+            for g_part, U, factors in zip(
+                self._blocks(g), self._blocks(self._U), tf.unstack(self._factors.value), strict=True
+            ):
+                P = inference.Preconditioner(U, factors)
+                parts.append(inference.precondition(P, g_part))
+            g = tf.concat(parts, axis=0)
         rates = self._rate.value
         if self.first_learning_rate is not None:
             rates = tf.where(self._started.value <= 1, self.first_learning_rate, rates)
-        for group, inner in enumerate(self._inners):
-            # Where there is no gradient, Keras warns and leaves the variable alone.
-            members = [i for i, k in enumerate(self._group_of) if k == group]
-            if all(grads[i] is None for i in members):
-                continue
-            if self.adapt_learning_rate and _scales_linearly(inner):
-                inner.learning_rate.assign(tf.cast(rates[group], inner.learning_rate.dtype))
-            inner.apply(
-                [
-                    None if grads[i] is None else tf.reshape(parts[i], self._layout.shapes[i])
-                    for i in members
-                ],
-                [self._trainable_variables[i] for i in members],
-            )
+        pieces = iter(zip(self._layout.unpack(g), has_gradient, strict=True))
+        for inner, rate in zip(self._inners, tf.unstack(rates), strict=True):
+            variables = inner._trainable_variables
+            gradients = [part if known else None for part, known in islice(pieces, len(variables))]
+            if all(gradient is None for gradient in gradients):
+                continue  # or Keras would raise an error; of some that are None it warns
+            if self.adapt_learning_rate and _is_linear(inner):
+                inner.learning_rate.assign(tf.cast(rate, inner.learning_rate.dtype))
+            inner.apply(gradients, variables)
+
+    def _blocks(self, x):
+        """Return the pieces of the groups of a vector, or of vectors as rows."""
+        return tf.split(tf.convert_to_tensor(x), self._sizes, axis=-1)
 
     # ---- when to begin again
 
@@ -701,37 +713,34 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             due = (self._since.value >= self.restart) & (self._started.value > 0)
             self._requested.assign(self._requested.value | due)
 
-    def _kept_rows(self):
-        """Return which eigenvectors there are, an array of shape (n_variables, rank) of 0 and 1."""
-        rows = tf.split(self._U.value, self._layout.sizes, axis=1)
-        return tf.stack([tf.cast(tf.norm(U, axis=1) > 0.5, tf.float64) for U in rows])
-
     def _watch(self, objective):
         """Record how well the estimate foretold this gradient along its eigenvectors."""
         if not self._rank:
             return
         g = objective.gradient
         w = objective.layout.pack([tf.identity(variable) for variable in objective.variables])
-        change, move = (
-            tf.split(new - last.value, self._layout.sizes)
+        changes, moves = (
+            self._blocks(new - last.value)
             for new, last in ((g, self._last_gradient), (w, self._last_weights))
         )
-        total = tf.zeros([], tf.float64)
-        for i, U in enumerate(tf.split(self._U.value, self._layout.sizes, axis=1)):
-            sigma = tf.cast(self._ritz.value[i, : self._rank], U.dtype)
-            along = tf.linalg.matvec(U, move[i])
-            foretold = tf.where(along == 0, tf.zeros_like(along), sigma * along)
-            missed = tf.linalg.matvec(U, change[i]) - foretold
-            total += tf.cast(tf.reduce_sum(missed**2), tf.float64)
         # Rounding of the gradient is no error.
-        total += tf.cast(epsilon(g) * tf.norm(g), tf.float64) ** 2
-        counted = tf.stack([tf.ones_like(total), total])
-        idle = (self._phase.value == _IDLE) & (self._finished.value > 0) & tf.math.is_finite(total)
+        error = tf.cast(epsilon(g) * tf.norm(g), tf.float64) ** 2
+        for U, ritz, change, move in zip(
+            self._blocks(self._U), tf.unstack(self._ritz.value), changes, moves, strict=True
+        ):
+            along = tf.linalg.matvec(U, move)
+            foretold = tf.math.multiply_no_nan(tf.cast(ritz[: self._rank], g.dtype), along)
+            missed = tf.linalg.matvec(U, change) - foretold
+            error += tf.reduce_sum(tf.cast(missed, tf.float64) ** 2)
+        known = (self._phase.value == _IDLE) & (self._finished.value > 0)
+        usable = tf.math.is_finite(error)
         window = tf.where(self._windows.value[0, 0] < _WINDOW, 0, 1)
-        here = tf.one_hot(window, 2, dtype=tf.float64)[:, None] * counted
-        counts = idle & self._foretelling.value
-        self._windows.assign_add(tf.where(counts, here, tf.zeros_like(here)))
-        self._foretelling.assign(idle)
+        new = tf.one_hot(window, 2, dtype=tf.float64)[:, None] * tf.stack(
+            [tf.ones_like(error), error]
+        )
+        counts = known & usable & self._foretelling.value
+        self._windows.assign_add(tf.where(counts, new, tf.zeros_like(new)))
+        self._foretelling.assign(known & usable)
         self._last_gradient.assign(g)
         self._last_weights.assign(w)
 
@@ -752,34 +761,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 text = text.format(new=new, worst=float(self._worst.numpy()), length=length)
                 warn(f"ProbabilisticPreconditioner: {text}")
         self._reported = counts
-
-    def _part(self, v, group):
-        """Return the entries of the variables of a group, or of all."""
-        if group is None:
-            return v
-        parts = tf.split(v, self._layout.sizes)
-        return tf.concat(
-            [p for p, g in zip(parts, self._group_of, strict=True) if g == group], axis=0
-        )
-
-
-#: What can go wrong in a graph, which cannot warn, and how to say it afterwards.
-_TROUBLES = {
-    "negative_curvature": (
-        "{new} priors saw negative curvature along the gradient (down to {worst:.2g}); the last "
-        "learning rate was kept for them."
-    ),
-    "clipped": (
-        "{new} of the largest eigenvalues found were not positive, and left as they are: noise or "
-        "negative curvature. More num_observations or larger batches help."
-    ),
-    "carried_over": (
-        "{new} epochs ended before the estimate of {length} steps was finished; it was carried "
-        "over into the next. Take smaller batches, less prior_iterations and num_observations, or "
-        "restart after a number of steps."
-    ),
-    "not_finite": "{new} steps were left out because the gradient or the product was not finite.",
-}
 
 
 def _check_restart(restart, length):
@@ -806,15 +787,15 @@ def _check_inner(inner, adapt_learning_rate):
             "inner must not accumulate gradients (gradient_accumulation_steps): a product belongs "
             "to one batch. Take larger batches."
         )
-    if adapt_learning_rate and callable(inner._learning_rate) and _scales_linearly(inner):
+    if adapt_learning_rate and callable(inner._learning_rate) and _is_linear(inner):
         raise ValueError(
             "inner has a schedule of learning rates, which cannot be adapted: give it a number, or "
             "set adapt_learning_rate=False."
         )
 
 
-def _scales_linearly(optimizer):
-    """Return whether steps are proportional to gradients, so that a rate is one over a curvature."""
+def _is_linear(optimizer):
+    """Return whether steps are proportional to gradients: a rate is one over a curvature then."""
     own = (keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
     own += (keras.optimizers.Adadelta, keras.optimizers.Ftrl, keras.optimizers.Lion)
     own += (keras.optimizers.Nadam, keras.optimizers.Adafactor, keras.optimizers.Adamax)
@@ -839,17 +820,18 @@ def _compiled(groups):
 
 
 def _grouped(variables, groups):
-    """Return the number of the group of each variable."""
-    patterns = _compiled(groups)
+    """Return the variables of each group, lists."""
     paths = [getattr(variable, "path", variable.name) for variable in variables]
-    first = [
-        next((k for k, pattern in enumerate(patterns) if pattern.search(path)), len(patterns))
-        for path in paths
-    ]
-    for k, pattern in enumerate(patterns):
-        if k not in first:
+    left = dict(enumerate(paths))
+    found = []
+    for pattern in _compiled(groups):
+        members = [i for i, path in left.items() if pattern.search(path)]
+        if not members:
             raise ValueError(
                 f"parameter_groups: {pattern.pattern!r} matches none of the variables that are "
-                f"left. Their paths are {paths}."
+                f"left. Their paths are {list(left.values())}."
             )
-    return [sorted(set(first)).index(k) for k in first]
+        found.append(members)
+        left = {i: path for i, path in left.items() if i not in members}
+    found += [list(left)] * bool(left)
+    return [[variables[i] for i in members] for members in found]
