@@ -71,9 +71,18 @@ def check_precision(layers=()):
     half = sorted(found & {"float16", "bfloat16"})
     if half:
         raise ValueError(
-            "Second-order optimizers do not support mixed precision, and there is "
-            f"{half[0]}: products with curvature need float32. Set keras.config.set_dtype_policy('float32') before the "
-            "model is made."
+            f"Second-order optimizers do not support mixed precision, and there is {half[0]}: "
+            "products with curvature need float32. Set keras.config.set_dtype_policy('float32') "
+            "before the model is made."
+        )
+
+
+def check_replicas():
+    """Raise NotImplementedError where a batch is spread over several devices."""
+    n = tf.distribute.get_strategy().num_replicas_in_sync
+    if n > 1:
+        raise NotImplementedError(
+            f"Second-order optimizers train on one replica, and the strategy has {n}."
         )
 
 
@@ -108,6 +117,7 @@ def checked_optimizer(name, optimizer):
 
 __all__ = [
     "check_precision",
+    "check_replicas",
     "checked_optimizer",
     "checked_rate",
     "in_xla",

@@ -10,7 +10,7 @@ from scipy import stats
 from ..linalg._checks import check_integer, warn
 from . import _hessian_inference as inference
 from ._checks import check_real
-from ._keras import check_precision, checked_optimizer, keras, tf
+from ._keras import check_precision, check_replicas, checked_optimizer, keras, tf
 from ._objectives import FunctionObjective, GradientObjective
 from ._vectors import Layout, epsilon, values
 
@@ -52,8 +52,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     r"""Gradients rescaled by a learned inverse of the Hessian, before any other optimizer.
 
     From products of the Hessian with a few vectors, each on a minibatch and so noisy, Gaussian
-    inference gives a mean of the Hessian :math:`B = b_0 I +` low rank for each variable. Its largest
-    eigenvalues are taken down to the level :math:`\rho` of the others by
+    inference gives a mean of the Hessian, :math:`B = b_0 I` and a low rank. Its largest eigenvalues
+    are taken down to the level :math:`\rho` of the others by
 
     .. math:: P = I + \sum_i \left((\rho/\sigma_i)^p - 1\right) u_i u_i^T,
 
@@ -63,14 +63,15 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     what they cost without.
 
     It works in a plain ``model.compile(optimizer=ProbabilisticPreconditioner())``. Compile with
-    ``jit_compile=False``: XLA, the default of Keras, takes a product in each step, needed or not.
+    ``jit_compile=False``: XLA, which Keras turns on where there is a GPU, takes a product in each
+    step, needed or not.
 
     Parameters
     ----------
     inner : str or keras.optimizers.Optimizer, default="sgd"
         The optimizer that is given the rescaled gradients. A copy is trained.
     est_rank : int, default=2
-        Eigenvalues of each variable that are taken down, at most `num_observations`.
+        Eigenvalues of each group that are taken down, at most `num_observations`.
     num_observations : int, default=5
         Products for the posterior. Less are taken where the variance of the posterior says that
         another product would tell nothing. With 0, the learning rate alone is learned
@@ -100,6 +101,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         RMSprop, ...) keep theirs in any case: one over a curvature has no meaning for them.
     exponent : float, default=1.0
         The power p, not above 1: 1 makes all kept directions equal to the rest, 0 changes nothing.
+        Below 1 the learning rate is one over the largest curvature that is left,
+        :math:`\rho (\sigma_1/\rho)^{1-p}`.
     update_while_estimating : bool, default=True
         Whether the weights are updated while an estimate is being made, with the last estimate
         (with one over the curvature seen so far in the first one).
@@ -325,7 +328,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     @property
     def learning_rate(self):
-        """That of the inner optimizer (of the first group). Learned rates replace one that is set."""
+        """That of the inner optimizer, for the first group. Learned ones replace one that is set."""
         return self.inner.learning_rate
 
     @learning_rate.setter
@@ -349,6 +352,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 "graph. Leave run_eagerly=False, or call optimizer.minimize(loss, variables)."
             )
         check_precision()
+        check_replicas()
         if not self.built:
             self.build(trainable_variables)
         self._check_variables_are_known(trainable_variables)
@@ -437,14 +441,14 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._report()
 
     def get_log(self):
-        """Return what has been learned.
+        r"""Return what has been learned.
 
         Returns
         -------
         log : dict
             ``phase``: "idle", "prior" or "observing"; ``step``; ``estimates``, finished ones.
             Arrays, one number per group: ``learning_rate`` of the inner optimizers;
-            ``curvature``, :math:`b_0`; ``level``, the curvature :math:`\\rho` that is left;
+            ``curvature``, :math:`b_0`; ``level``, the curvature :math:`\rho` that is left;
             ``noise``, the standard deviation of the length of a product with a unit vector.
             ``spectrum``: for each group an array, the eigenvalues of the last estimate on the
             directions observed, largest first. And counts: ``negative_curvature``, priors that
@@ -638,10 +642,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 for pair, at in zip(pairs, tf.unstack(level), strict=True)
             ]
             self._U.assign(tf.concat([P.U for P in made], axis=1))
-            self._factors.assign(tf.stack([P.factors for P in made]))
+            factors = tf.stack([P.factors for P in made])
+            self._factors.assign(factors)
             kept = self._ritz.value[:, : self._rank]
             clipped = tf.math.is_finite(kept) & (kept <= 0)
             self._trouble("clipped", tf.reduce_sum(tf.cast(clipped, tf.int32)))
+            level = tf.maximum(level, tf.reduce_max(kept * factors, axis=1))
         if self.adapt_learning_rate:
             self._rate.assign(self._next_rate(level))
         self._level.assign(level)

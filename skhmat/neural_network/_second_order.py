@@ -2,7 +2,7 @@
 
 import types
 
-from ._keras import check_precision, keras, loss_function, tf
+from ._keras import check_precision, check_replicas, keras, loss_function, tf
 from ._newton_cg import NewtonCG
 from ._objectives import BatchObjective, no_second_derivative
 
@@ -43,7 +43,7 @@ def _train_step(model, data):
     if not isinstance(optimizer, NewtonCG):
         return type(model).train_step(model, data)
     check_loss(model)
-    _check_replicas()
+    check_replicas()
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if not model.built:
         model(x)
@@ -72,9 +72,3 @@ def check_loss(model):
         function = loss_function(loss)
         if getattr(function, "__name__", None) in _PIECEWISE_LINEAR:
             raise no_second_derivative(function.__name__)
-
-
-def _check_replicas():
-    n = tf.distribute.get_strategy().num_replicas_in_sync
-    if n > 1:
-        raise NotImplementedError(f"NewtonCG trains on one replica, and the strategy has {n}.")

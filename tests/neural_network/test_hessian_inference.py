@@ -74,30 +74,41 @@ def test_solve(noise, rng):
     np.testing.assert_allclose(inference.solve(given, tf.constant(x)), expected, rtol=1e-11 * scale)
 
 
-def summed(products, rng, n=6):
-    sums, last = Sums(*(tf.constant(0.0, tf.float64),) * 5), (np.zeros(n), np.zeros(n))
-    for H in products:
+def summed(products, rng, n=N):
+    """Return the sums, and the mean spread, of pairs of products with random directions."""
+    sums, spreads = Sums(*(tf.constant(0.0, tf.float64),) * 3), []
+    for H, other in products:
         v = rng.standard_normal(n)
-        sums = inference.accumulate(sums, v, H @ v, *last)
-        last = v, H @ v
-    return sums
+        for matrix_ in (H, other):
+            sums = inference.accumulate(sums, v, matrix_ @ v)
+        spreads.append(inference.spread(v, H @ v, other @ v))
+    return sums, np.mean(spreads) if spreads else tf.constant(0.0, tf.float64)
 
 
 def test_prior(rng):
     H = matrix(rng, rng.uniform(1, 9, N))
-    found = inference.prior(summed([H] * 10, np.random.default_rng(1)), N, EPSILON)
-    V = np.random.default_rng(1).standard_normal((10, N))
+    sums, spread = summed([(H, H)] * 5, np.random.default_rng(1))
+    found = inference.prior(sums, N, spread, EPSILON)
+    V = np.random.default_rng(1).standard_normal((5, N))
     Y = V @ H
     a, b, c = np.sum(V * Y), np.sum(Y**2), np.sum(V**2)
     assert float(found.mean) == pytest.approx(b / a)
     assert float(found.scale) == pytest.approx(a / c / np.sqrt(N))
     assert float(found.noise) == 0
-    negative = inference.prior(summed([-H] * 3, rng), N, EPSILON)
+    sums, spread = summed([(-H, -H)] * 3, rng)
+    negative = inference.prior(sums, N, spread, EPSILON)
     assert float(negative.mean) < 0 < float(negative.scale)
-    for count in (0, 1):
-        few = inference.prior(summed([H] * count, rng), N, EPSILON)
-        assert float(few.noise) == 0
-        assert np.isfinite([float(part) for part in few]).all()
+    none = inference.prior(*summed([], rng)[:1], N, tf.constant(0.0, tf.float64), EPSILON)
+    assert [float(part) for part in none] == [0, 0, 0]
+
+
+def test_rounding_is_no_noise(rng):
+    H = matrix(rng, rng.uniform(1, 9, N))
+    sums, _ = summed([(H, H)] * 5, rng)
+    difference = 1e-14 * rng.standard_normal(N)
+    spread = inference.spread(np.ones(N), H @ np.ones(N), H @ np.ones(N) + difference)
+    assert float(spread) > 0
+    assert float(inference.prior(sums, N, spread, EPSILON).noise) == 0
 
 
 def test_noise_is_found(rng):
@@ -108,8 +119,41 @@ def test_noise_is_found(rng):
         E = rng.standard_normal((n, n))
         return H + noise * (E + E.T) / np.sqrt(2)
 
-    found = inference.prior(summed([noisy() for _ in range(400)], rng, n), n, EPSILON)
-    assert float(found.noise) == pytest.approx(noise, rel=0.3)
+    sums, spread = summed([(noisy(), noisy()) for _ in range(200)], rng, n)
+    found = inference.prior(sums, n, spread, EPSILON)
+    assert float(found.noise) == pytest.approx(noise, rel=0.1)
+
+
+def test_asymmetry(rng):
+    """Products with a symmetric matrix have none, and it bounds what it adds to Ritz values."""
+    H = matrix(rng, rng.uniform(1, 9, N))
+    S = np.linalg.qr(rng.standard_normal((N, 3)))[0].T
+    assert float(inference.asymmetry(tf.constant(S), tf.constant(S @ H))) < 1e-7
+    A = rng.standard_normal((N, N))
+    A -= A.T
+    found = inference.asymmetry(tf.constant(S), tf.constant(S @ (H + A)))
+    np.testing.assert_allclose(found, np.linalg.norm(S @ A @ S.T, 2), rtol=1e-7)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_new_directions(noise, rng):
+    B = matrix(rng, rng.uniform(1, 9, N))
+    g = tf.constant(rng.standard_normal(N))
+    S = np.zeros((0, N))
+    for _ in range(N):
+        given = inference.posterior(prior(noise=noise), tf.constant(S), tf.constant(S @ B))
+        s = inference.new_direction(given, g).numpy()
+        S = np.vstack([S, s])
+        # In the span of the gradient and what products with it have shown.
+        space = np.vstack([g, *(np.vstack([S[:-1], S[:-1] @ B]))])
+        assert np.linalg.matrix_rank(np.vstack([space, s]), tol=1e-8) == np.linalg.matrix_rank(
+            space, tol=1e-8
+        )
+    np.testing.assert_allclose(S @ S.T, np.eye(N), atol=1e-10)
+    given = inference.posterior(prior(noise=noise), tf.constant(S), tf.constant(S @ B))
+    nothing = inference.new_direction(given, g)
+    np.testing.assert_array_equal(nothing, 0)
+    assert not bool(inference.worth(given, nothing))
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5])
@@ -154,18 +198,20 @@ def test_noisy_products_help_and_never_harm(ratio, kind, rng):
     def gradient():
         return slope + np.linalg.norm(slope) / ratio * rng.standard_normal(n) / np.sqrt(n)
 
-    sums, last = Sums(*(tf.constant(0.0, tf.float64),) * 5), (np.zeros(n), np.zeros(n))
-    for _ in range(10):
+    sums, spreads = Sums(*(tf.constant(0.0, tf.float64),) * 3), []
+    for _ in range(5):
         v = gradient()
-        sums, last = inference.accumulate(sums, v, y := product(v), *last), (v, y)
-    given = inference.prior(sums, n, EPSILON)
+        first, second = product(v), product(v)
+        for y in (first, second):
+            sums = inference.accumulate(sums, v, y)
+        spreads.append(inference.spread(v, first, second))
+    given = inference.prior(sums, n, np.mean(spreads), EPSILON)
     (S, Y), errors = np.zeros((2, 0, n)), []
     for _ in range(m + 1):
         found = inference.posterior(given, tf.constant(S), tf.constant(Y))
         B = np.array([inference.multiply(found, tf.constant(row)) for row in np.eye(n)])
         errors.append(np.linalg.norm(B - H))
-        s = inference.solve(found, tf.constant(gradient())).numpy()
-        s /= np.linalg.norm(s)
+        s = inference.new_direction(found, tf.constant(gradient())).numpy()
         S, Y = np.vstack([S, s]), np.vstack([Y, product(s)])
     assert max(errors) <= errors[0] * (1 + 1e-9)
     assert errors[-1] <= errors[m // 2] * (1 + 1e-3)

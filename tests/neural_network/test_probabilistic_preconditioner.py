@@ -1,0 +1,499 @@
+"""The probabilistic preconditioner on quadratics, and on networks."""
+
+import warnings
+
+import numpy as np
+import pytest
+from networks import keras, network, tf
+from sklearn.exceptions import ConvergenceWarning
+
+from skhmat.neural_network import KerasClassifier, NewtonCG, ProbabilisticPreconditioner
+
+TWO_LARGE = np.r_[1000.0, 500.0, np.ones(198)]
+L = keras.layers
+
+
+class Quadratic:
+    """x' H x / 2 with the given eigenvalues, and Gaussian noise in H and in the gradient."""
+
+    def __init__(self, values, rng, dtype="float64", noise=0.0):
+        n = len(values)
+        Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+        self.H = tf.Variable((Q * values) @ Q.T, dtype=dtype)
+        self.x = keras.Variable(rng.standard_normal(n), dtype=dtype)
+        self.noise = noise
+        self._random = tf.random.Generator.from_seed(int(rng.integers(2**31)))
+
+    def loss(self):
+        """Return the loss of a new minibatch."""
+        x, H = self.x.value, self.H
+        loss = tf.tensordot(x, tf.linalg.matvec(H, x), 1) / 2
+        if self.noise:
+            E = self.noise * self._random.normal(H.shape, dtype=H.dtype)
+            e = self.noise * self._random.normal(x.shape, dtype=H.dtype)
+            loss += tf.tensordot(x, tf.linalg.matvec(E, x), 1) / 2 + tf.tensordot(e, x, 1)
+        return loss
+
+    def stepper(self, optimizer):
+        """Return a function that takes a step and returns the loss before."""
+        step = tf.function(lambda: optimizer.minimize(self.loss, [self.x]))
+        return lambda: float(step())
+
+
+def preconditioned(optimizer, H):
+    """Return the eigenvalues of P H."""
+    U, factors = optimizer._U.numpy().astype(float), optimizer._factors.numpy()[0]
+    P = np.eye(len(H)) + (U.T * (factors - 1)) @ U
+    return np.sort(np.linalg.eigvals(P @ np.asarray(H, float)).real)
+
+
+def gradient_descent_steps(problem, reduction):
+    """Return the steps that gradient descent takes at its best constant rate."""
+    values, Q = np.linalg.eigh(problem.H.numpy())
+    c = Q.T @ problem.x.numpy()
+    first, rate, steps = np.sum(values * c**2), 2 / (values[0] + values[-1]), 0
+    while np.sum(values * c**2) > reduction * first:
+        c, steps = c * (1 - rate * values), steps + 1
+    return steps
+
+
+def net(seed, optimizer, **compile_options):
+    """Return a small network, compiled, and its data: 48 samples of three classes."""
+    rng = np.random.default_rng(seed)
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([L.Input((6,)), L.Dense(8, "tanh"), L.Dense(3, "softmax")])
+    options = {"jit_compile": False} | compile_options
+    model.compile(optimizer, "sparse_categorical_crossentropy", **options)
+    X = rng.standard_normal((48, 6)).astype("float32")
+    return model, X, np.argmax(X[:, :3] + 0.3 * rng.standard_normal((48, 3)), axis=1)
+
+
+def fit(model, X, y, **options):
+    return model.fit(X, y, **({"verbose": 0, "batch_size": 2} | options)).history["loss"]
+
+
+# ---- quadratics
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_two_large_eigenvalues(dtype, rng):
+    problem = Quadratic(TWO_LARGE, rng, dtype)
+    plain = gradient_descent_steps(problem, 1e-8)
+    optimizer = ProbabilisticPreconditioner(restart=None)
+    step = problem.stepper(optimizer)
+    losses = [step() for _ in range(60)]
+    values = preconditioned(optimizer, problem.H)
+    assert values[-1] / values[0] <= 2
+    steps = next(i for i, loss in enumerate(losses) if loss <= 1e-8 * losses[0])
+    assert plain >= 50 * steps
+    log = optimizer.get_log()
+    assert log["noise"] == 0
+    np.testing.assert_allclose(log["spectrum"][0][:2], [1000, 500], rtol=1e-3)
+    # Five observations were promised at most; the fourth tells nothing and is not taken.
+    assert len(log["spectrum"][0]) == 3
+
+
+def test_observed_part_of_a_spectrum(rng):
+    problem = Quadratic(np.linspace(1, 100, 200), rng)
+    optimizer = ProbabilisticPreconditioner()
+    step = problem.stepper(optimizer)
+    for _ in range(16):
+        step()
+    U, H = optimizer._U.numpy(), problem.H.numpy()
+    found = optimizer.get_log()["spectrum"][0][:2]
+    np.testing.assert_allclose(np.diag(U @ H @ U.T), found, rtol=0.05)
+    assert found[0] <= 100 * (1 + 1e-6)
+
+
+def test_a_scaled_loss_has_the_same_path(rng):
+    seed = int(rng.integers(2**31))
+    paths, rates = [], []
+    for scale in (1.0, 64.0):
+        problem = Quadratic(scale * np.linspace(1, 9, 12), np.random.default_rng(seed))
+        optimizer = ProbabilisticPreconditioner(restart=20)
+        step = problem.stepper(optimizer)
+        path = []
+        for _ in range(45):
+            step()
+            path.append(problem.x.numpy())
+        paths.append(path)
+        rates.append(optimizer.get_log()["learning_rate"][0])
+    np.testing.assert_allclose(paths[1], paths[0], rtol=1e-6, atol=1e-12)
+    assert rates[1] == pytest.approx(rates[0] / 64)
+
+
+def test_a_noisy_quadratic_converges_to_its_noise(rng):
+    problem = Quadratic(np.r_[50.0, 20.0, np.ones(28)], rng, noise=0.1)
+    optimizer = ProbabilisticPreconditioner(restart=25)
+    step = problem.stepper(optimizer)
+    losses = [step() for _ in range(200)]
+    assert optimizer.get_log()["noise"] > 0
+    assert np.median(losses[-50:]) < 0.02 * losses[0]
+
+
+def test_saddle(rng):
+    """Negative curvature: the learning rate that was given stays, and a warning says so."""
+    problem = Quadratic(-np.ones(5), rng)
+    optimizer = ProbabilisticPreconditioner(keras.optimizers.SGD(0.02), restart=None)
+    with pytest.warns(ConvergenceWarning, match=r"1 priors saw negative curvature .*-1\)"):
+        for _ in range(12):
+            optimizer.minimize(problem.loss, [problem.x])
+    log = optimizer.get_log()
+    assert log["learning_rate"] == pytest.approx(0.02)
+    assert log["negative_curvature"] == 1
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"est_rank": 0},
+        {"num_observations": 0},
+        {"prior_iterations": 0},
+        {"prior_iterations": 1},
+        {"prior_iterations": 0, "num_observations": 0},
+        {"est_rank": 9},
+        {"exponent": 0.5},
+        {"exponent": 0.0},
+        {"precondition": False},
+        {"adapt_learning_rate": False},
+        {"inner": "adam"},
+        {"inner": keras.optimizers.SGD(0.01, momentum=0.9)},
+        {"update_while_estimating": False},
+        {"weight_decay": 1e-3},
+        {"learning_rate": 0.05},
+        {"parameter_groups": ["kernel"]},
+        {"restart": "auto"},
+        {"restart": 20},
+        {"restart": None},
+    ],
+    ids=str,
+)
+def test_options(options, rng):
+    model, X, y = net(int(rng.integers(1000)), ProbabilisticPreconditioner(**options))
+    losses = fit(model, X, y, epochs=6)
+    assert min(losses) < losses[0]
+    assert max(losses) < 1.5
+    optimizer = model.optimizer
+    again = type(optimizer).from_config(optimizer.get_config())
+    assert again.get_config() == optimizer.get_config()
+    expected = {
+        "parameter_groups": 2 if "parameter_groups" in options else 1,
+    }
+    assert len(optimizer.get_log()["learning_rate"]) == expected["parameter_groups"]
+    keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+
+
+def test_any_network(name, rng):
+    model, X, y = network(name, rng, ProbabilisticPreconditioner(), jit_compile=False)
+    losses = model.fit(X, y, batch_size=4, epochs=5, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    assert min(losses[1:]) < losses[0]
+    assert model.optimizer.get_log()["estimates"] >= 1
+
+
+def test_half_the_exponent_leaves_room_for_what_is_left(rng):
+    problem = Quadratic(TWO_LARGE, rng)
+    optimizer = ProbabilisticPreconditioner(exponent=0.5, restart=None)
+    step = problem.stepper(optimizer)
+    losses = [step() for _ in range(100)]
+    assert losses[-1] < 1e-3 * losses[0]
+    largest = preconditioned(optimizer, problem.H)[-1]
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(1 / largest, rel=1e-3)
+    assert largest == pytest.approx(np.sqrt(1000), rel=1e-3)
+
+
+def test_variants(rng):
+    seed = int(rng.integers(1000))
+
+    def rates(**options):
+        model, X, y = net(seed, ProbabilisticPreconditioner(restart=None, **options))
+        fit(model, X, y, epochs=1)
+        return model.optimizer, model.optimizer.get_log()
+
+    _, adaptive = rates(precondition=False)
+    optimizer, only = rates(precondition=False, num_observations=0)
+    for log in (adaptive, only):
+        assert log["learning_rate"] == pytest.approx(1 / log["curvature"], rel=1e-6)
+    assert not hasattr(optimizer, "_S")  # nothing is built that is not applied
+    tuned, log = rates(adapt_learning_rate=False, inner=keras.optimizers.SGD(0.07))
+    assert log["learning_rate"] == pytest.approx(0.07)
+    assert (tuned._factors.numpy() < 1).any()
+    assert rates(inner="adam")[1]["learning_rate"] == pytest.approx(1e-3)
+
+
+def test_the_given_learning_rate_is_that_of_the_first_epoch(rng):
+    optimizer = ProbabilisticPreconditioner(learning_rate=1e-4)
+    model, X, y = net(int(rng.integers(1000)), optimizer)
+    fit(model, X, y, epochs=1)
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(1e-4)
+    assert optimizer.get_log()["estimates"] == 1
+    fit(model, X, y, epochs=1)
+    log = optimizer.get_log()
+    assert log["learning_rate"] > 1e-3
+    assert optimizer.get_config()["learning_rate"] == 1e-4
+
+
+def test_no_noise_where_batches_are_the_same(rng):
+    options = {"update_while_estimating": False, "restart": None}
+    model, X, y = net(int(rng.integers(1000)), ProbabilisticPreconditioner(**options))
+    fit(model, X, y, batch_size=48, epochs=20)
+    log = model.optimizer.get_log()
+    assert log["noise"] == 0
+    assert log["estimates"] == 1
+
+
+def test_updates_that_were_promised(rng):
+    seed = int(rng.integers(1000))
+    for updating in (True, False):
+        optimizer = ProbabilisticPreconditioner(update_while_estimating=updating)
+        model, X, y = net(seed, optimizer)
+        before = [w.copy() for w in model.get_weights()]
+        fit(model, X[:8], y[:8], epochs=1)
+        moved = [np.any(w != v) for w, v in zip(before, model.get_weights(), strict=True)]
+        assert all(moved) is updating
+        assert any(moved) is updating
+        fit(model, X, y, epochs=1)
+        assert optimizer.inner.iterations == (28 if updating else 28 - 15)
+        assert optimizer.iterations == 28
+
+
+def test_parameter_groups(rng):
+    seed = int(rng.integers(1000))
+    optimizer = ProbabilisticPreconditioner(parameter_groups=["dense.*/kernel", "nothing"])
+    model, X, y = net(seed, optimizer)
+    with pytest.raises(ValueError, match=r"parameter_groups: 'nothing' matches none"):
+        fit(model, X, y)
+    optimizer = ProbabilisticPreconditioner(parameter_groups=["bias", "kernel"])
+    model, X, y = net(seed, optimizer)
+    losses = fit(model, X, y, epochs=6)
+    assert losses[-1] < losses[0]
+    rates = optimizer.get_log()["learning_rate"]
+    assert rates.shape == (2,)
+    assert rates[0] != rates[1]
+
+
+def test_variables_of_one_element_and_without_gradient(rng):
+    x, y, z = (keras.Variable(value) for value in (2.0, [1.0, -1.0], [3.0]))
+    optimizer = ProbabilisticPreconditioner(restart=None)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = 4 * x.value**2 + tf.reduce_sum(y.value**2)
+        variables = [x, y, z]
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+        return loss
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Gradients do not exist")
+        warnings.filterwarnings("ignore", "ProbabilisticPreconditioner: restart='epoch'")
+        for _ in range(40):
+            loss = step()
+    assert float(loss) < 1e-8
+    assert z.numpy() == 3.0
+
+
+# ---- when estimates are made
+
+
+def test_restart(rng):
+    seed = int(rng.integers(1000))
+
+    def estimates(**options):
+        model, X, y = net(seed, ProbabilisticPreconditioner(**options))
+        fit(model, X, y, epochs=4)  # of 24 steps
+        return int(model.optimizer._started.numpy())
+
+    assert estimates() == 4
+    assert estimates(restart=None) == 1
+    assert estimates(restart=32) == 3
+    optimizer = ProbabilisticPreconditioner(restart=None)
+    model, X, y = net(seed, optimizer)
+    optimizer.start_estimate()
+    fit(model, X, y, epochs=1)
+    optimizer.start_estimate()
+    fit(model, X, y, epochs=1)
+    assert optimizer.get_log()["estimates"] == 2
+
+
+def test_epochs_shorter_than_an_estimate(rng):
+    model, X, y = net(int(rng.integers(1000)), ProbabilisticPreconditioner())
+    with pytest.warns(ConvergenceWarning, match="2 epochs ended before the estimate of 15 steps"):
+        fit(model, X, y, batch_size=8, epochs=3)
+    log = model.optimizer.get_log()
+    assert (log["estimates"], log["carried_over"], log["phase"]) == (1, 2, "idle")
+
+
+def test_epochs_that_cannot_be_seen(rng):
+    problem = Quadratic(np.ones(3), rng)
+    optimizer = ProbabilisticPreconditioner()
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = problem.loss()
+        optimizer.apply(tape.gradient(loss, [problem.x.value]), [problem.x])
+
+    with pytest.warns(ConvergenceWarning, match="restart='epoch' sees epochs of model.fit only"):
+        step()
+
+
+def test_restart_where_gradients_are_not_foretold_any_more(rng):
+    """The Hessian changes, and only then is there a new estimate."""
+    n = 20
+    problem = Quadratic(np.r_[9.0, 6.0, np.ones(n - 2)], rng, noise=0.3)
+    optimizer = ProbabilisticPreconditioner(restart="auto")
+    step = problem.stepper(optimizer)
+    for _ in range(200):
+        step()
+    # 18 comparisons with false alarms of 0.1 % each.
+    assert optimizer.get_log()["estimates"] <= 2
+    before = int(optimizer._started.numpy())
+    problem.H.assign(4 * problem.H)
+    for _ in range(60):
+        step()
+    assert int(optimizer._started.numpy()) > before
+    with pytest.raises(ValueError, match="needs restart='auto'"):
+        ProbabilisticPreconditioner().maybe_start_estimate()
+
+
+# ---- state
+
+
+@pytest.mark.parametrize("steps", [4, 12, 20], ids=["prior", "observing", "idle"])
+def test_saved_and_restored(steps, rng, tmp_path):
+    seed = int(rng.integers(1000))
+    inner = keras.optimizers.SGD(0.1, momentum=0.5)
+    optimizer = ProbabilisticPreconditioner(inner, parameter_groups=["bias"], restart=30)
+    model, X, y = net(seed, optimizer)
+    fit(model, X[: 2 * steps], y[: 2 * steps], shuffle=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.get_log()["phase"] == optimizer.get_log()["phase"]
+    histories = [fit(m, X, y, shuffle=False, epochs=2) for m in (model, loaded)]
+    np.testing.assert_array_equal(*histories)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_state_of_another_is_refused(rng, tmp_path):
+    model, X, y = net(1, ProbabilisticPreconditioner())
+    fit(model, X, y)
+    store = {}
+    model.optimizer.save_own_variables(store)
+    other, *_ = net(1, ProbabilisticPreconditioner(num_observations=0))
+    other.optimizer.build(other.trainable_variables)
+    with pytest.raises(ValueError, match="by one with other parameters"):
+        other.optimizer.load_own_variables(store)
+
+
+def test_what_is_not_finite_is_left_out(rng):
+    optimizer = ProbabilisticPreconditioner()
+    model, X, y = net(int(rng.integers(1000)), optimizer)
+    X[6] = np.nan
+    with pytest.warns(ConvergenceWarning, match="1 steps were left out"):
+        losses = fit(model, X, y, shuffle=False, epochs=1)
+    assert np.isnan(losses[0])
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert all(np.isfinite(v).all() or "ritz" in v.path for v in optimizer.variables[:-2])
+    assert optimizer.get_log()["not_finite"] == 1
+    assert np.isfinite(fit(model, X[8:], y[8:], epochs=3)).all()
+
+
+# ---- wrong input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"est_rank": -1}, "est_rank"),
+        ({"est_rank": 1.5}, "est_rank"),
+        ({"num_observations": "5"}, "num_observations"),
+        ({"prior_iterations": -2}, "prior_iterations"),
+        ({"weight_decay": -1}, "weight_decay"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"exponent": 2}, "exponent"),
+        ({"restart": "week"}, "restart must be 'epoch', 'auto', a number of steps or None"),
+        ({"restart": 15}, "restart=15 steps is too short: an estimate takes 15"),
+        ({"restart": True}, "restart"),
+        ({"precondition": 1}, "precondition must be True or False"),
+        ({"update_while_estimating": None}, "update_while_estimating"),
+        ({"inner": "nothing"}, "inner"),
+        ({"inner": NewtonCG()}, "inner"),
+        ({"inner": ProbabilisticPreconditioner()}, "inner must not wrap"),
+        ({"inner": keras.optimizers.SGD(gradient_accumulation_steps=2)}, "accumulate"),
+        (
+            {"inner": keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 9))},
+            "schedule",
+        ),
+        ({"parameter_groups": "bias"}, "parameter_groups must be None or a list"),
+        ({"parameter_groups": ["("]}, "parameter_groups"),
+    ],
+    ids=str,
+)
+def test_wrong_parameters(options, message):
+    with pytest.raises(ValueError, match=message):
+        ProbabilisticPreconditioner(**options)
+
+
+def test_a_schedule_where_the_rate_is_not_adapted(rng):
+    inner = keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.2, 10, 0.5))
+    optimizer = ProbabilisticPreconditioner(inner, adapt_learning_rate=False)
+    model, X, y = net(int(rng.integers(1000)), optimizer)
+    losses = fit(model, X, y, epochs=3)
+    assert losses[-1] < losses[0]
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(0.2 * 0.5**7.2, rel=1e-3)
+
+
+def test_wrong_ways_in(rng):
+    model, X, y = net(1, ProbabilisticPreconditioner(), run_eagerly=True)
+    with pytest.raises(RuntimeError, match="run_eagerly=False"):
+        fit(model, X, y)
+    optimizer = ProbabilisticPreconditioner()
+    with pytest.raises(TypeError, match="loss must be callable"):
+        optimizer.minimize(3.0, [keras.Variable(1.0)])
+    with pytest.raises(ValueError, match="variables must be a list"):
+        optimizer.minimize(lambda: 0.0, [])
+    x, z = keras.Variable(1.0), keras.Variable(1.0)
+    optimizer.minimize(lambda: x.value**2 + z.value**2, [x, z])
+    with pytest.raises(ValueError, match="1 of the 2 that the optimizer was built with"):
+        optimizer.minimize(lambda: x.value**2, [x])
+    mixed = [keras.Variable(1.0, dtype="float32"), keras.Variable(1.0, dtype="float64")]
+    with pytest.raises(ValueError, match="of one type"):
+        ProbabilisticPreconditioner().build(mixed)
+    model, X, y = net(1, ProbabilisticPreconditioner())
+    model.compile(ProbabilisticPreconditioner(), "mae", jit_compile=False)
+    with pytest.raises(ValueError, match="cannot be differentiated again"):
+        fit(keras.Sequential([L.Input((6,)), L.Dense(1)]), X, y) if False else None
+        linear = keras.Sequential([L.Input((6,)), L.Dense(1)])
+        linear.compile(ProbabilisticPreconditioner(), "mae", jit_compile=False)
+        fit(linear, X, y)
+
+
+def test_xla(rng):
+    seed = int(rng.integers(1000))
+    weights = []
+    for jit in (False, True):
+        model, X, y = net(seed, ProbabilisticPreconditioner(), jit_compile=jit)
+        fit(model, X, y, epochs=2, shuffle=False)
+        weights.append(np.concatenate([w.ravel() for w in model.get_weights()]))
+    assert model.optimizer.get_log()["estimates"] == 2
+    np.testing.assert_allclose(*weights, atol=1e-2)
+
+
+def test_classifier(rng):
+    X = rng.standard_normal((90, 5))
+    y = np.where(X[:, 0] > 0, "up", "down")
+    model = KerasClassifier(
+        optimizer="probabilistic-preconditioner", optimizer__est_rank=1, epochs=8, batch_size=4
+    )
+    assert model.fit(X, y).score(X, y) > 0.85
+    assert isinstance(model.model_.optimizer, ProbabilisticPreconditioner)
+    assert model.model_.optimizer.est_rank == 1
+    assert not model.model_.jit_compile
