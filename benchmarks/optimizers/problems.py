@@ -279,7 +279,7 @@ PROBLEMS = {
             partial(digits, (8, 8, 1)),
             partial(conv_2c2d, (8, 8, 1), (16, 32), 3, 64),
             CROSS_ENTROPY,
-            128,
+            32,
             15,
         ),
         Problem(
@@ -287,11 +287,11 @@ PROBLEMS = {
             patches,
             partial(conv_3c3d, (_WIDTH, _WIDTH, 3), (16, 24, 32), (64, 32)),
             CROSS_ENTROPY,
-            128,
+            64,
             10,
         ),
         Problem("wisconsin", wisconsin, partial(two_class_network, 30, (16,)), BINARY, 32, 30),
-        Problem("logistic", two_classes, partial(two_class_network, 20, ()), BINARY, 128, 20),
+        Problem("logistic", two_classes, partial(two_class_network, 20, ()), BINARY, 32, 20),
         Problem("quadratic_two_large", no_data, partial(quadratic, _TWO_LARGE), OUTPUT, 1, 20),
         Problem("quadratic_spread", no_data, partial(quadratic, _SPREAD), OUTPUT, 1, 20),
         Problem(

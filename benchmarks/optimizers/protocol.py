@@ -21,11 +21,16 @@ import skhmat.neural_network
 from skhmat.neural_network import ProbabilisticPreconditioner
 from skhmat.neural_network._keras import keras, tf
 
+# TensorFlow takes the graphs of many runs in one process for one that is made over and over.
+tf.get_logger().setLevel("ERROR")
+
 #: Learning rates that are tried, half decades from 1e-4 to 3.16.
 RATES = tuple(float(f"{10 ** (i / 2):.3g}") for i in range(-8, 2))
 
 #: A run has diverged where a loss is more than this many times the first one.
 _DIVERGED = 10
+#: Epochs before those that are timed in turn.
+_WARM_UP = 2
 #: Samples that are evaluated at once.
 _CHUNK = 1000
 
@@ -245,22 +250,23 @@ def run(
     }
 
 
-def times(clock):
-    """Return seconds of epochs; medians leave the first out, in which the graph is made."""
+def times(clock, out=1):
+    """Return seconds of epochs; medians leave the first ones out, in which graphs are made."""
     return {
         "wall": clock.wall,
         "cpu": clock.cpu,
-        "tracing_epochs": [1],
-        "median_wall": statistics.median(clock.wall[1:]) if clock.wall[1:] else None,
-        "median_cpu": statistics.median(clock.cpu[1:]) if clock.cpu[1:] else None,
+        "tracing_epochs": list(range(1, out + 1)),
+        "median_wall": statistics.median(clock.wall[out:]) if clock.wall[out:] else None,
+        "median_cpu": statistics.median(clock.cpu[out:]) if clock.cpu[out:] else None,
     }
 
 
-def cost(problem, names, seed, *, batch_size=None, rounds=5, epochs=2):
+def cost(problem, names, seed, *, batch_size=None, rounds=5, epochs=3):
     """Return times of epochs of optimizers in turn, each a dict as of `run`.
 
-    All models are made and trained for an epoch before anything counts. Then each trains `epochs`
-    epochs in each of the rounds, so that what else the machine does strikes all of them.
+    All models are made and trained twice, two epochs in all, before anything counts: then all
+    branches of their graphs have been used. Then each trains `epochs` epochs in each of the
+    rounds, so that what else the machine does strikes all of them.
     """
     problem = PROBLEMS[problem] if isinstance(problem, str) else problem
     batch_size = problem.batch_size if batch_size is None else batch_size
@@ -278,7 +284,8 @@ def cost(problem, names, seed, *, batch_size=None, rounds=5, epochs=2):
         for name in names:
             optimizer, settings[name] = make(name, {})
             models[name] = compiled(problem, optimizer, seed)
-            fit(name, 1)
+            for _ in range(_WARM_UP):
+                fit(name, 1)
         for _ in range(rounds):
             for name in names:
                 fit(name, epochs)
@@ -292,7 +299,7 @@ def cost(problem, names, seed, *, batch_size=None, rounds=5, epochs=2):
             "epochs": epochs,
             "rounds": rounds,
             "stop": "finished",
-            **times(clocks[name]),
+            **times(clocks[name], _WARM_UP),
             **circumstances(),
         }
         for name in names

@@ -30,10 +30,15 @@ COMPARED = ("sgd", "preconditioned_sgd", "adaptive_sgd", "only_adaptive_sgd", "a
 
 #: Problems of each experiment, and those of --quick.
 PROBLEMS_OF = {
-    "1": (
-        "digits_mlp digits_2c2d patches_3c3d wisconsin logistic quadratic_two_large "
-        "quadratic_spread"
-    ).split(),
+    "1": [
+        "digits_mlp",
+        "digits_2c2d",
+        "patches_3c3d",
+        "wisconsin",
+        "logistic",
+        "quadratic_two_large",
+        "quadratic_spread",
+    ],
     "2": ["digits_mlp", "mnist_mlp_shape"],
     "3": ["digits_mlp", "digits_2c2d", "patches_3c3d"],
     "4": ["digits_2c2d"],
@@ -186,8 +191,8 @@ def costs(problems, args):
     one_thread()
     rounds = 2 if args.quick else ROUNDS
     for problem in problems:
-        batch_size, epochs = COST.get(problem, (None, 2))
-        epochs = min(epochs, args.epochs or epochs)
+        batch_size, epochs = COST.get(problem, (None, 3))
+        epochs = 3 if args.quick else args.epochs or epochs
         specs = [
             {
                 "experiment": "2",

@@ -157,10 +157,11 @@ def worth(posterior, s):
 
 
 def ritz_pairs(posterior):
-    """Return Ritz values of B on the span of S, largest first, and vectors as rows.
+    """Return Ritz values of B on the span of S, largest first, vectors as rows, and their error.
 
     Where S has zero rows, or directions were dropped, the last values are -inf and their vectors
-    zero.
+    zero. The error is the norm of what had to be made symmetric: products with one symmetric
+    matrix have none, so noise may have changed the values by that much.
     """
     prior, S, R = posterior
     norms = tf.norm(S, axis=1, keepdims=True)
@@ -172,17 +173,9 @@ def ritz_pairs(posterior):
     below = -2 * tf.norm(small) - 1
     values, vectors = tf.linalg.eigh(small + tf.linalg.diag(below * (1 - there)))
     values = tf.where(values <= below / 2 - 0.5, -np.inf * tf.ones_like(values), values)
-    return values[::-1], tf.cast(tf.transpose(vectors)[::-1], Q.dtype) @ Q
-
-
-def asymmetry(S, Y):
-    """Return how far S' Y is from symmetric, for orthonormal rows: the spectral norm of half of it.
-
-    Products with one symmetric matrix give 0. So this is what noise, and whatever else the model
-    leaves out, may have changed the Ritz values by.
-    """
-    half = (_gram(S, Y) - _gram(Y, S)) / 2
-    return tf.sqrt(tf.maximum(tf.reduce_max(tf.linalg.eigvalsh(half @ tf.transpose(half))), 0))
+    skew = (half - tf.transpose(half)) / 2
+    error = tf.sqrt(tf.maximum(tf.linalg.eigvalsh(skew @ tf.transpose(skew))[-1], 0))
+    return values[::-1], tf.cast(tf.transpose(vectors)[::-1], Q.dtype) @ Q, error
 
 
 def preconditioner(values, vectors, level, rank, exponent):

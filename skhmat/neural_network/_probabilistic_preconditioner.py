@@ -18,9 +18,12 @@ from ._vectors import Layout, epsilon, values
 PHASES = ("idle", "prior", "observing")
 _IDLE, _PRIOR, _OBSERVING = range(3)
 
+#: Directions that follow from the first of an estimate, before those of present gradients.
+_KRYLOV = 3
+
 #: The last learning rate is kept where it is not more than this many times one over the curvature
-#: that is left: below 2, steps of gradient descent converge.
-_KEPT = 2.0
+#: that is left. Steps of gradient descent converge below 2.
+_KEPT = 1.5
 
 #: Steps in each of the two windows whose prediction errors are compared, and the probability of a
 #: new estimate where nothing has changed, at each comparison.
@@ -280,6 +283,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if self.prior_iterations:
             self._sums = add("sums", (n_groups, len(inference.Sums._fields)))
             self._spread = add("spread", (n_groups,))
+            if m:
+                self._images = add(
+                    "images_of_gradients", ((self.prior_iterations + 1) // 2, n), dtype
+                )
             self._last_v = add("last_direction", (n,), dtype)
             self._last_y = add("last_product", (n,), dtype)
         if m:
@@ -504,12 +511,14 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             self._started.assign_add(1)
             self._taken.assign(0)
             if self.num_observations:
-                self._anchor.assign(g)
+                self._anchor.assign(tf.zeros_like(g) if self.prior_iterations else g)
                 self._S.assign(tf.zeros_like(self._S))
                 self._Y.assign(tf.zeros_like(self._Y))
             if self.prior_iterations:
                 self._sums.assign(tf.zeros_like(self._sums))
                 self._spread.assign(tf.zeros_like(self._spread))
+                if self.num_observations:
+                    self._images.assign(tf.zeros_like(self._images))
                 self._phase.assign(_PRIOR)
             elif self.num_observations:
                 curvature = 1 / self._rate.value
@@ -526,13 +535,14 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
         def observing():
             found = []
-            for group, parts in enumerate(zip(*map(self._blocks, (self._anchor, g)), strict=True)):
+            for group, (anchor, present) in enumerate(
+                zip(*map(self._blocks, (self._anchor, g)), strict=True)
+            ):
                 posterior = self._posterior(group)
-                # Updates take large curvature out of the gradient; where minibatches disagree there
-                # is enough of it in each.
-                s = inference.new_direction(
-                    posterior, tf.where(posterior.prior.noise > 0, *parts[::-1])
-                )
+                # Krylov directions find eigenvalues apart; where it is noise that keeps them from
+                # it, present gradients are better.
+                fresh = (posterior.prior.noise > 0) & (self._taken.value >= _KRYLOV)
+                s = inference.new_direction(posterior, tf.where(fresh, present, anchor))
                 found.append(tf.where(inference.worth(posterior, s), s, tf.zeros_like(s)))
             v = tf.concat(found, axis=0)
             wanted = tf.norm(v) > 0
@@ -576,6 +586,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._sums.assign(tf.stack([tf.stack(row) for row in sums]))
         spread = tf.where(self._is_second(), tf.stack(apart), tf.zeros_like(self._spread))
         self._spread.assign_add(spread)
+        if self.num_observations:
+            self._anchor.assign_add(tf.math.divide_no_nan(y, tf.norm(v)))
+            image = tf.where(self._is_second(), (y + self._last_y.value) / np.sqrt(2), y)
+            _write(self._images, self._taken.value // 2, image)
         self._last_v.assign(v)
         self._last_y.assign(y)
         self._taken.assign_add(1)
@@ -611,11 +625,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._noise.assign(noise)
 
     def _observe(self, s, y):
-        row = tf.identity(self._taken.value)
-        self._S.value[row].assign(s)
-        self._Y.value[row].assign(y)
+        _write(self._S, self._taken.value, s)
+        _write(self._Y, self._taken.value, y)
         self._taken.assign_add(1)
-        tf.cond(row + 1 >= self.num_observations, self._finish, lambda: None)
+        tf.cond(self._taken.value >= self.num_observations, self._finish, lambda: None)
 
     def _posterior(self, group):
         """Return the posterior of the block of a group."""
@@ -633,13 +646,18 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         level = self._mean.value
         if self.num_observations:
             pairs = [inference.ritz_pairs(self._posterior(k)) for k in range(len(self._sizes))]
-            self._ritz.assign(tf.stack([found for found, _ in pairs]))
+            self._ritz.assign(tf.stack([values for values, *_ in pairs]))
             if self.precondition:
-                level = self._levels()
+                level = tf.stack(
+                    [
+                        self._level_of(values, error, mean)
+                        for (values, _, error), mean in zip(pairs, tf.unstack(level), strict=True)
+                    ]
+                )
         if self._rank:
             made = [
-                inference.preconditioner(*pair, at, self._rank, self.exponent)
-                for pair, at in zip(pairs, tf.unstack(level), strict=True)
+                inference.preconditioner(values, vectors, at, self._rank, self.exponent)
+                for (values, vectors, _), at in zip(pairs, tf.unstack(level), strict=True)
             ]
             self._U.assign(tf.concat([P.U for P in made], axis=1))
             factors = tf.stack([P.factors for P in made])
@@ -648,6 +666,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             clipped = tf.math.is_finite(kept) & (kept <= 0)
             self._trouble("clipped", tf.reduce_sum(tf.cast(clipped, tf.int32)))
             level = tf.maximum(level, tf.reduce_max(kept * factors, axis=1))
+            if self.prior_iterations:
+                level = tf.maximum(level, self._along_gradients(made))
         if self.adapt_learning_rate:
             self._rate.assign(self._next_rate(level))
         self._level.assign(level)
@@ -657,16 +677,28 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._phase.assign(_IDLE)
         self._finished.assign_add(1)
 
-    def _levels(self):
-        """Return the largest curvature that is not taken down, above what is noise."""
-        levels = []
-        for group, ritz in enumerate(tf.unstack(self._ritz.value)):
-            level = self._mean.value[group]
-            if self._rank < self.num_observations:
-                level = tf.where(ritz[self._rank] > 0, ritz[self._rank], level)
-            S, Y = (self._blocks(rows)[group] for rows in (self._S, self._Y))
-            levels.append(tf.maximum(level, inference.asymmetry(S, Y)))
-        return tf.stack(levels)
+    def _level_of(self, ritz, error, mean):
+        """Return the largest curvature of a group that is not taken down, if it is above noise."""
+        level = mean
+        if self._rank < self.num_observations:
+            level = tf.where(ritz[self._rank] > 0, ritz[self._rank], mean)
+        return tf.maximum(level, error)
+
+    def _along_gradients(self, made):
+        """Return the curvature y'P y / v'y of the gradients of the prior, preconditioned.
+
+        That is b_0 again, for the operator root(P) H root(P) and its product with the inverse of
+        root(P) times v, which is root(P) y.
+        """
+        found = []
+        for P, images, sums in zip(
+            made, self._blocks(self._images), tf.unstack(self._sums.value), strict=True
+        ):
+            squares = tf.reduce_sum(tf.cast(images, tf.float64) ** 2)
+            along = tf.cast(tf.linalg.matmul(images, P.U, transpose_b=True), tf.float64)
+            squares += tf.reduce_sum((P.factors - 1) * along**2)
+            found.append(tf.math.divide_no_nan(squares, tf.maximum(sums[0], 0)))
+        return tf.stack(found)
 
     def _next_rate(self, level):
         """Return the learning rate: one over the level, if the last estimate agrees."""
@@ -686,9 +718,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 P = inference.Preconditioner(U, factors)
                 parts.append(inference.precondition(P, g_part))
             g = tf.concat(parts, axis=0)
-        rates = self._rate.value
+        rates = tf.convert_to_tensor(self._rate)
         if self.first_learning_rate is not None:
-            rates = tf.where(self._started.value <= 1, self.first_learning_rate, rates)
+            rates = tf.where(
+                self._started.value <= 1, tf.cast(self.first_learning_rate, rates.dtype), rates
+            )
         pieces = iter(zip(self._layout.unpack(g), has_gradient, strict=True))
         for inner, rate in zip(self._inners, tf.unstack(rates), strict=True):
             variables = inner._trainable_variables
@@ -785,6 +819,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 text = text.format(new=new, worst=float(self._worst.numpy()), length=length)
                 warn(f"ProbabilisticPreconditioner: {text}")
         self._reported = counts
+
+
+def _write(rows, row, vector):
+    """Replace a row. (XLA knows no slices that are variable.)"""
+    here = tf.range(rows.shape[0])[:, None] == row
+    rows.assign(tf.where(here, vector, rows.value))
 
 
 def _check_restart(restart, length):
