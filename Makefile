@@ -50,7 +50,8 @@ test-newest: .venv/.with-test,keras
 # No doctests here: NumPy 2 prints numbers in another way. And of training only what stands on
 # scikit-learn and SciPy: Keras and TensorFlow are the same in both environments.
 SAME_HERE := $(patsubst %,--ignore=tests/neural_network/test_%.py, \
-  conjugate_gradients hessian_inference line_search newton_cg objectives second_order)
+  conjugate_gradients hessian_inference line_search newton_cg objectives \
+  probabilistic_preconditioner second_order)
 ifneq ($(DATAFOLD_PYTHON),)
 test-datafold: .venv-datafold/.with-test
 	.venv-datafold/bin/pytest tests/ $(SAME_HERE) $(PYTEST_ARGS)

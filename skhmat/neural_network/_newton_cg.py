@@ -69,9 +69,10 @@ class NewtonCG(keras.optimizers.Optimizer):
         The step length, the first that a line search tries.
     tau : float, "auto" or "levenberg-marquardt", default="auto"
         The damping :math:`\tau`, in units of the Hessian. "auto" is the curvature along the
-        gradient, times how far the gradient at this step is from what the model of the last
-        step foretold (relative to the gradient, at most 1): it vanishes where the loss is
-        quadratic and the batch the same, and stays up where batches disagree.
+        gradient (or half of what it was taken for at the last step, if that is more), times the
+        square of how far the gradient at this step is from what the model of the last step foretold
+        (relative to the gradient, at most 1): it vanishes where the loss is quadratic and the batch
+        the same, and stays up where batches disagree.
         "levenberg-marquardt" (where the loss is known) adapts it from the ratio of the reduction
         of the loss to that foretold, on the same batch: times 1.5 where it is below 1/4, over 1.5
         above 3/4.
