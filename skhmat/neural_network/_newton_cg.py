@@ -40,8 +40,9 @@ _PRECONDITIONER_MEMORY = 0.95
 _DAMPING = 1.0
 
 #: The curvature that damping is in units of is not taken to fall faster than this from one step to
-#: the next. Of a saturated softmax it is next to nothing, where the gradient is not.
-_LEAST_FALL = 0.5
+#: the next: that of a saturated softmax is next to nothing where the gradient is not. Measured: with
+#: a half, digits end with 1.2 times the training loss; with a fifth, weights can still explode.
+_LEAST_FALL = 0.3
 
 #: Most steps of conjugate gradients, in a loop and (True) laid out one by one.
 _MAX_CG_STEPS = {False: 20, True: 10}
@@ -69,7 +70,7 @@ class NewtonCG(keras.optimizers.Optimizer):
         The step length, the first that a line search tries.
     tau : float, "auto" or "levenberg-marquardt", default="auto"
         The damping :math:`\tau`, in units of the Hessian. "auto" is the curvature along the
-        gradient (or half of what it was taken for at the last step, if that is more), times the
+        gradient (or 0.3 of what it was taken for at the last step, if that is more), times the
         square of how far the gradient at this step is from what the model of the last step foretold
         (relative to the gradient, at most 1): it vanishes where the loss is quadratic and the batch
         the same, and stays up where batches disagree.
