@@ -40,8 +40,8 @@ _PRECONDITIONER_MEMORY = 0.95
 _DAMPING = 1.0
 
 #: The curvature that damping is in units of is not taken to fall faster than this from one step to
-#: the next: that of a saturated softmax is next to nothing where the gradient is not. Measured: with
-#: a half, digits end with 1.2 times the training loss; with a fifth, weights can still explode.
+#: the next: that of a saturated softmax is next to nothing where the gradient is not. Measured: a
+#: half ends with 1.2 times the training loss on digits; with a fifth, weights can still explode.
 _LEAST_FALL = 0.3
 
 #: Most steps of conjugate gradients, in a loop and (True) laid out one by one.
