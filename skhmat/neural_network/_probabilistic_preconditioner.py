@@ -19,7 +19,7 @@ from ._vectors import Layout, epsilon, values
 PHASES = ("idle", "prior", "observing")
 _IDLE, _PRIOR, _OBSERVING = range(3)
 
-#: Directions that follow from the first of an estimate, before those of present gradients.
+#: Directions that follow from the first, before those of present gradients.
 _KRYLOV = 3
 
 #: The last learning rate is kept where it is not more than this many times one over the curvature
@@ -145,7 +145,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     Examples
     --------
     >>> import keras
-    >>> from skhmat.neural_network import ProbabilisticPreconditioner
+    >>> from skhmat.neural_network._probabilistic_preconditioner import (
+    ...     ProbabilisticPreconditioner,
+    ... )
     >>> x = keras.Variable([3.0, -2.0])
     >>> optimizer = ProbabilisticPreconditioner(est_rank=1, prior_iterations=2)
     >>> for _ in range(30):
@@ -517,7 +519,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             self._started.assign_add(1)
             self._taken.assign(0)
             if self.num_observations:
-                self._anchor.assign(tf.zeros_like(g) if self.prior_iterations else g)
+                self._anchor.assign(g)
                 self._S.assign(tf.zeros_like(self._S))
                 self._Y.assign(tf.zeros_like(self._Y))
             if self.prior_iterations:
@@ -541,14 +543,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
         def observing():
             found = []
-            for group, (anchor, present) in enumerate(
-                zip(*map(self._blocks, (self._anchor, g)), strict=True)
-            ):
+            for group, start in enumerate(self._blocks(self._start(g))):
                 posterior = self._posterior(group)
-                # Krylov directions find eigenvalues apart; where it is noise that keeps them from
-                # it, present gradients are better.
-                fresh = (posterior.prior.noise > 0) & (self._taken.value >= _KRYLOV)
-                s = inference.new_direction(posterior, tf.where(fresh, present, anchor))
+                s = inference.new_direction(posterior, start)
                 found.append(tf.where(inference.worth(posterior, s), s, tf.zeros_like(s)))
             v = tf.concat(found, axis=0)
             wanted = tf.norm(v) > 0
@@ -565,6 +562,22 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if not self.num_observations:
             return otherwise()
         return tf.cond(self._phase.value == _OBSERVING, observing, otherwise)
+
+    def _start(self, g):
+        """Return the vector that the inverse of B maps to the next direction.
+
+        Large curvature stands out of the products of the prior, so their sum, and, against
+        rounding, the gradient that the estimate began with: the present one may have lost much of
+        it to updates. With noise, later, present gradients: they may show other directions.
+        """
+        first = tf.convert_to_tensor(self._anchor)
+        if not self.prior_iterations:
+            return first
+        images = tf.reduce_sum(self._images.value, axis=0)
+        unit = [tf.math.divide_no_nan(x, tf.norm(x)) for x in (images, first)]
+        noisy = tf.reduce_any(self._noise.value > 0)
+        start = tf.where(noisy, unit[0], unit[0] + unit[1])
+        return tf.where(noisy & (self._taken.value >= _KRYLOV), g, start)
 
     def _is_second(self):
         return self._taken.value % 2 == 1
@@ -595,7 +608,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         spread = tf.where(self._is_second(), tf.stack(apart), tf.zeros_like(self._spread))
         self._spread.assign_add(spread)
         if self.num_observations:
-            self._anchor.assign_add(tf.math.divide_no_nan(y, tf.norm(v)))
             image = tf.where(self._is_second(), (y + self._last_y.value) / np.sqrt(2), y)
             _write(self._images, self._taken.value // 2, image)
         self._last_v.assign(v)
