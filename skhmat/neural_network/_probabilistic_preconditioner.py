@@ -1,4 +1,4 @@
-"""The probabilistic preconditioner: an optimizer for Keras that wraps another."""
+"""The probabilistic preconditioner: an optimizer for Keras that wraps another. Not public yet."""
 
 import re
 import sys
