@@ -115,14 +115,45 @@ def checked_optimizer(name, optimizer):
     return type(made).from_config(made.get_config())
 
 
+def checked_type(name, variables):
+    """Return the one floating-point type of all weights; raise ValueError where there is none."""
+    if not variables:
+        raise ValueError(f"There are no trainable weights, so nothing for {name} to train.")
+    dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
+    if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
+        raise ValueError(
+            f"{name} needs weights of one type, float32 or float64; they are {sorted(dtypes)}."
+        )
+    return dtypes.pop()
+
+
+def check_function(loss, variables):
+    """Raise unless these are a function and a list of variables that it may be minimized over."""
+    if not callable(loss):
+        raise TypeError(f"loss must be callable without arguments, not {loss!r}.")
+    if not (isinstance(variables, (list, tuple)) and variables):
+        raise ValueError(f"variables must be a list of one or more, not {variables!r}.")
+
+
+def with_optimizer(config, key, custom_objects):
+    """Return a configuration with an optimizer in place of the configuration of it."""
+    config = dict(config)
+    if isinstance(config.get(key), dict):
+        config[key] = keras.optimizers.deserialize(config[key], custom_objects=custom_objects)
+    return config
+
+
 __all__ = [
+    "check_function",
     "check_precision",
     "check_replicas",
     "checked_optimizer",
     "checked_rate",
+    "checked_type",
     "in_xla",
     "keras",
     "known_to_keras",
     "loss_function",
     "tf",
+    "with_optimizer",
 ]

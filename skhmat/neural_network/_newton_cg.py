@@ -8,7 +8,16 @@ import numpy as np
 from ..linalg._checks import check_integer
 from ._checks import check_option, check_real
 from ._conjugate_gradients import Solution, steihaug
-from ._keras import check_precision, checked_optimizer, checked_rate, keras, tf
+from ._keras import (
+    check_function,
+    check_precision,
+    checked_optimizer,
+    checked_rate,
+    checked_type,
+    keras,
+    tf,
+    with_optimizer,
+)
 from ._line_search import backtrack
 from ._objectives import FunctionObjective, GradientObjective
 from ._vectors import Layout, epsilon, values
@@ -220,27 +229,15 @@ class NewtonCG(keras.optimizers.Optimizer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Return an optimizer with the parameters of `get_config`."""
-        config = dict(config)
-        if isinstance(config.get("pretrain_optimizer"), dict):
-            config["pretrain_optimizer"] = keras.optimizers.deserialize(
-                config["pretrain_optimizer"], custom_objects=custom_objects
-            )
+        config = with_optimizer(config, "pretrain_optimizer", custom_objects)
         return super().from_config(config, custom_objects=custom_objects)
 
     def build(self, variables):
         """Create the state for these variables."""
         if self.built:
             return
-        if not variables:
-            raise ValueError("There are no trainable weights, so nothing for NewtonCG to train.")
-        dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
-        if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
-            raise ValueError(
-                "NewtonCG needs weights of one type, float32 or float64; they are "
-                f"{sorted(dtypes)}."
-            )
+        dtype = checked_type("NewtonCG", variables)
         super().build(variables)
-        dtype = dtypes.pop()
         layout = Layout(values(variables), self.blocks == "per_variable")
 
         def vector(name, size=layout.size):
@@ -326,10 +323,7 @@ class NewtonCG(keras.optimizers.Optimizer):
         loss : tensor of shape ()
             Before the step.
         """
-        if not callable(loss):
-            raise TypeError(f"loss must be callable without arguments, not {loss!r}.")
-        if not (isinstance(variables, (list, tuple)) and variables):
-            raise ValueError(f"variables must be a list of one or more, not {variables!r}.")
+        check_function(loss, variables)
         if not self.built:
             self.build(variables)
         self._check_variables_are_known(variables)

@@ -10,7 +10,16 @@ from scipy import stats
 from ..linalg._checks import check_integer, warn
 from . import _hessian_inference as inference
 from ._checks import check_real
-from ._keras import check_precision, check_replicas, checked_optimizer, keras, tf
+from ._keras import (
+    check_function,
+    check_precision,
+    check_replicas,
+    checked_optimizer,
+    checked_type,
+    keras,
+    tf,
+    with_optimizer,
+)
 from ._newton_cg import NewtonCG
 from ._objectives import FunctionObjective, GradientObjective
 from ._vectors import Layout, epsilon, values
@@ -230,11 +239,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Return an optimizer with the parameters of `get_config`."""
-        config = dict(config)
-        if isinstance(config.get("inner"), dict):
-            config["inner"] = keras.optimizers.deserialize(
-                config["inner"], custom_objects=custom_objects
-            )
+        config = with_optimizer(config, "inner", custom_objects)
         return cls(**config)
 
     # ---- state
@@ -243,14 +248,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """Create the state for these variables."""
         if self.built:
             return
-        if not variables:
-            raise ValueError("There are no trainable weights, so nothing to train.")
-        dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
-        if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
-            raise ValueError(
-                "ProbabilisticPreconditioner needs weights of one type, float32 or float64; they "
-                f"are {sorted(dtypes)}."
-            )
+        dtype = checked_type("ProbabilisticPreconditioner", variables)
         groups = _grouped(variables, self.parameter_groups)
         super().build(variables)
         # Variables in the order of their groups, so that each group is one piece of all vectors.
@@ -263,7 +261,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 self._inners.append(keras.optimizers.deserialize(self._given_inner))
         for inner, group in zip(self._inners, groups, strict=True):
             inner.build(group)
-        self._add_state(dtypes.pop())
+        self._add_state(dtype)
 
     def _add_state(self, dtype):
         n, n_groups, m = self._layout.size, len(self._sizes), self.num_observations
@@ -391,10 +389,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         loss : tensor of shape ()
             Before the step.
         """
-        if not callable(loss):
-            raise TypeError(f"loss must be callable without arguments, not {loss!r}.")
-        if not (isinstance(variables, (list, tuple)) and variables):
-            raise ValueError(f"variables must be a list of one or more, not {variables!r}.")
+        check_function(loss, variables)
         if not self.built:
             self.build(list(variables))
         self._check_variables_are_known(variables)
