@@ -101,7 +101,8 @@ def test_leave_one_out(rank, weighted, X, rng):
         inverse = exact_inverse(K.toarray(), alpha, weights)
         missed = inverse @ Y / inverse.diagonal()[:, np.newaxis]
         expected = np.average(np.square(missed), axis=0, weights=weights)
-        np.testing.assert_allclose(mean, expected, rtol=5 * error + 1e-3)
+        # The standard error is itself estimated, from eight signs: the tails are those of t with 7.
+        np.testing.assert_allclose(mean, expected, rtol=8 * error + 1e-3)
 
 
 def test_nothing_is_decomposed_for_another_shift(X, monkeypatch):
