@@ -31,9 +31,19 @@ _IDLE, _PRIOR, _OBSERVING = range(3)
 #: Directions that follow from the first, before those of present gradients.
 _KRYLOV = 3
 
-#: The last learning rate is kept where it is not more than this many times one over the curvature
-#: that is left. Steps of gradient descent converge below 2.
-_KEPT = 1.5
+#: The learning rate is this many times one over the curvature that is left by a preconditioner, and
+#: the last one is kept where it is not more than `_KEPT` times that. Steps of gradient descent
+#: converge below 2.
+_SAFETY = 1.5
+_KEPT = 1.2
+
+#: From one estimate to the next the learning rate becomes at most this many times as large: where
+#: the mean of the losses has fallen, and where it has not.
+_RISE = 10.0
+_FALL = 0.5
+
+#: Steps are at most this many times as long as those of the last estimate were.
+_LONGEST = 2.0
 
 #: Steps in each of the two windows whose prediction errors are compared, and the probability of a
 #: new estimate where nothing has changed, at each comparison.
@@ -70,7 +80,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     .. math:: P = I + \sum_i \left((\rho/\sigma_i)^p - 1\right) u_i u_i^T,
 
-    every gradient is multiplied by P, and the learning rate is :math:`1/\rho` [1]_, [2]_. An
+    every gradient is multiplied by P, and the learning rate is :math:`1.5/\rho` [1]_, [2]_. An
     estimate takes `prior_iterations` steps for the prior (:math:`b_0`, its uncertainty and the
     noise), then `num_observations` for the posterior, one product each; all other steps cost
     what they cost without.
@@ -114,7 +124,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         RMSprop, ...) keep theirs in any case: one over a curvature has no meaning for them.
     exponent : float, default=1.0
         The power p, not above 1: 1 makes all kept directions equal to the rest, 0 changes nothing.
-        Below 1 the learning rate is one over the largest curvature that is left,
+        Below 1 the learning rate is 1.5 over the largest curvature that is left,
         :math:`\rho (\sigma_1/\rho)^{1-p}`.
     update_while_estimating : bool, default=True
         Whether the weights are updated while an estimate is being made, with the last estimate
@@ -128,11 +138,20 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     part: so curvature that groups share counts. (The original has a model for each tensor. On
     digits, one for all of them ends with a lower training loss, in two thirds of the time.)
 
-    The learning rate is one over the larger of :math:`\rho` and the curvature
+    The learning rate is 1.5 over the larger of :math:`\rho` and the curvature
     :math:`y^T P y / v^T y` of the gradients v of the prior, :math:`y = H v`, which is the
     :math:`b_0` of the preconditioned problem and takes no further products. Of the last two
-    estimates the larger counts, and a learning rate stays where it is as long as that is between
-    this and 1.5 times this.
+    estimates the larger counts (in the first, where there is noise, :math:`b_0`), and a learning
+    rate stays where it is as long as that is between this and 1.2 times this. Three limits make up
+    for what a curvature cannot tell, which is true near one point, and of one batch:
+
+    - where the mean loss since the last estimate is not below that before it, the new learning
+      rate is at most half the last; else at most 10 times the last;
+    - a step is at most twice as long as those of the last estimate, in the norm of P;
+    - SGD with momentum has (1 - momentum) times the learning rate, as every gradient is added up
+      to 1 / (1 - momentum) times itself.
+
+    Losses are those of ``fit`` or of :meth:`minimize`; in other loops the first limit is not there.
 
     Take at least twice as many observations as `est_rank`: the smallest of the eigenvalues found
     are those most in error.
@@ -284,6 +303,17 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._scale = add("scale", (n_groups,))
         self._noise = add("noise", (n_groups,))
         self._level = add("level", (n_groups,))
+        # A number, and a sum: of squared lengths of steps in this estimate, and of losses since the
+        # last one began.
+        self._squares = add("squares_of_steps", (n_groups, 2))
+        self._losses = add("losses", (2,))
+        # The means of those before them.
+        self._typical = add("typical_square", (n_groups,))
+        self._last_loss = add("last_loss", initializer=constant(np.inf))
+        self._shortened = add("shortened", dtype="int32")
+        self._most = add("most_of_the_last_rate", initializer=constant(np.inf))
+        self._seen = add("samples_of_this_epoch", initializer=constant(np.inf))
+        self._total = add("loss_of_this_epoch")
         self._troubles = add("troubles", (len(_TROUBLES),), dtype="int32")
         self._worst = add("most_negative_curvature")
         if self.prior_iterations:
@@ -303,8 +333,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if self._rank:
             self._U = add("eigenvectors", (self._rank, n), dtype)
             self._factors = add("factors", (n_groups, self._rank), initializer="ones")
-        if self.restart == "epoch":
-            self._seen = add("samples_of_this_epoch", initializer=constant(np.inf))
         if self.restart == "auto":
             self._last_gradient = add("last_gradient", (n,), dtype)
             self._last_weights = add("last_weights", (n,), dtype)
@@ -315,6 +343,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     @property
     def _rank(self):
         return min(self.est_rank, self.num_observations) if self.precondition else 0
+
+    @property
+    def _safety(self):
+        return _SAFETY if self._rank else 1.0
 
     @property
     def variables(self):
@@ -371,7 +403,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._check_variables_are_known(trainable_variables)
         found = {self._var_key(v): g for v, g in zip(trainable_variables, grads, strict=True)}
         grads = [found.get(self._var_key(variable)) for variable in self._ordered]
-        self._request_in_time(self._samples_of_epoch())
+        is_new_epoch = self._take_loss(self._loss_of_epoch())
+        self._request_in_time(is_new_epoch)
         self._advance(GradientObjective(grads, self._ordered), [g is not None for g in grads])
 
     def minimize(self, loss, variables):
@@ -399,7 +432,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 "optimizer was built with; it needs all of them in each step."
             )
         objective = FunctionObjective(loss, self._ordered)
-        self._request_in_time(None)
+        self._add_loss(objective.loss)
+        self._request_in_time(tf.constant(False))
         self._advance(objective, [True] * len(self._ordered))
         if tf.executing_eagerly():
             self._report()
@@ -464,7 +498,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             directions observed, largest first. And counts: ``negative_curvature``, priors that
             saw it; ``clipped``, eigenvalues to be taken down that were not positive;
             ``carried_over``, epochs that ended before an estimate was finished;
-            ``not_finite``, steps left out.
+            ``not_finite``, steps left out; ``shortened``, steps that were too long.
         """
         if not self.built:
             return {"phase": PHASES[_IDLE], "step": 0, "estimates": 0}
@@ -479,6 +513,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             "level": self._level.numpy(),
             "noise": self._noise.numpy(),
             "spectrum": [row[np.isfinite(row)] for row in ritz],
+            "shortened": int(self._shortened.numpy()),
             **dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True)),
         }
 
@@ -498,10 +533,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         usable = needed & tf.math.is_finite(tf.norm(y))
         tf.cond(usable, lambda: self._learn(v, y), lambda: None)
         self._trouble("not_finite", ~finite | (needed & ~usable))
-        moving = finite
-        if not self.update_while_estimating:
-            moving &= self._phase.value == _IDLE
-        tf.cond(moving, lambda: self._update(g, has_gradient), lambda: None)
+        tf.cond(finite, lambda: self._update(g, has_gradient), lambda: None)
         self._since.assign_add(1)
         self._iterations.assign_add(1)
 
@@ -509,6 +541,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """Begin a new estimate where one was asked for and none is being made."""
 
         def begin():
+            self._judge_losses()
             self._requested.assign(False)
             self._since.assign(0)
             self._started.assign_add(1)
@@ -615,11 +648,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         ]
         mean, scale, noise = (tf.stack(numbers) for numbers in zip(*given, strict=True))
         # Where there was no gradient, or negative curvature, the last learning rate tells the mean.
-        mean, curvature = tf.where(mean > 0, mean, 1 / self._rate.value), mean
+        mean, curvature = tf.where(mean > 0, mean, self._safety / self._rate.value), mean
         if self.adapt_learning_rate:
             # At first there is no estimate yet, and what is known so far has to do.
             rate = self._rate.value
-            self._rate.assign(tf.where(self._finished.value == 0, 1 / mean, rate))
+            early = (self._finished.value == 0) & (curvature > 0)
+            self._rate.assign(tf.where(early, 1 / mean, rate))
 
         def complete():
             worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
@@ -690,6 +724,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             self._windows.assign(tf.zeros_like(self._windows))
             self._foretelling.assign(False)
         self._phase.assign(_IDLE)
+        self._typical.assign(_mean(self._squares))
+        self._squares.assign(tf.zeros_like(self._squares))
         self._finished.assign_add(1)
 
     def _level_of(self, ritz, error, mean):
@@ -716,37 +752,79 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         return tf.stack(found)
 
     def _next_rate(self, level):
-        """Return the learning rate: one over the level, if the last estimate agrees."""
+        """Return the learning rate that goes with a level, if the last estimate agrees."""
+        is_first = self._finished.value == 0
         # Single estimates are noisy, and too large a rate costs more than too small a one.
-        rate = 1 / tf.maximum(level, self._level.value)
+        # Nothing is known of losses yet at the first, so with noise it is only half believed.
+        prior = tf.where(self._noise.value > 0, self._mean.value, tf.zeros_like(level))
+        last = tf.where(is_first, prior, self._level.value)
+        rate = self._safety / tf.maximum(level, last)
         # A smaller rate lets the curvature of networks grow until it is too large, again.
         kept = tf.clip_by_value(self._rate.value, rate, _KEPT * rate)
-        return tf.where(self._finished.value > 0, kept, rate)
+        return tf.where(is_first, rate, tf.minimum(kept, self._most.value * self._rate.value))
 
     def _update(self, g, has_gradient):
         """Hand the rescaled gradients to the inner optimizers."""
+        parts = self._blocks(g)
         if self._rank:
-            parts = []
-            for g_part, U, factors in zip(
-                self._blocks(g), self._blocks(self._U), tf.unstack(self._factors.value), strict=True
-            ):
-                P = inference.Preconditioner(U, factors)
-                parts.append(inference.precondition(P, g_part))
-            g = tf.concat(parts, axis=0)
+            made = zip(self._blocks(self._U), tf.unstack(self._factors.value), strict=True)
+            parts = [
+                inference.precondition(inference.Preconditioner(*P), part)
+                for P, part in zip(made, parts, strict=True)
+            ]
+        squares = [
+            tf.cast(tf.tensordot(old, new, 1), tf.float64)
+            for old, new in zip(self._blocks(g), parts, strict=True)
+        ]
+        shortening = self._shortening(tf.stack(squares))
+        if self.adapt_learning_rate:
+            parts = [
+                tf.cast(factor, part.dtype) * part
+                for factor, part in zip(tf.unstack(shortening), parts, strict=True)
+            ]
         rates = tf.convert_to_tensor(self._rate)
         if self.first_learning_rate is not None:
             rates = tf.where(
                 self._started.value <= 1, tf.cast(self.first_learning_rate, rates.dtype), rates
             )
-        pieces = iter(zip(self._layout.unpack(g), has_gradient, strict=True))
-        for inner, rate in zip(self._inners, tf.unstack(rates), strict=True):
-            variables = inner._trainable_variables
-            gradients = [part if known else None for part, known in islice(pieces, len(variables))]
-            if all(gradient is None for gradient in gradients):
-                continue  # or Keras would raise an error; of some that are None it warns
-            if self.adapt_learning_rate and _is_linear(inner):
-                inner.learning_rate.assign(tf.cast(rate, inner.learning_rate.dtype))
-            inner.apply(gradients, variables)
+
+        def move():
+            pieces = iter(
+                zip(self._layout.unpack(tf.concat(parts, axis=0)), has_gradient, strict=True)
+            )
+            for inner, rate in zip(self._inners, tf.unstack(rates), strict=True):
+                self._apply(inner, rate, islice(pieces, len(inner._trainable_variables)))
+
+        if self.update_while_estimating:
+            move()
+        else:
+            tf.cond(self._phase.value == _IDLE, move, lambda: None)
+
+    def _apply(self, inner, rate, pieces):
+        gradients = [part if known else None for part, known in pieces]
+        if all(gradient is None for gradient in gradients):
+            return  # or Keras would raise an error; of some that are None it warns
+        if self.adapt_learning_rate and _is_linear(inner):
+            # With momentum, a gradient is added up to 1 / (1 - momentum) times itself.
+            rate *= 1 - getattr(inner, "momentum", 0.0)
+            inner.learning_rate.assign(tf.cast(rate, inner.learning_rate.dtype))
+        inner.apply(gradients, inner._trainable_variables)
+
+    def _shortening(self, squares):
+        """Return factors, at most 1, for the steps of the groups, of squared lengths g'P g.
+
+        The curvature was seen from steps as long as those of the estimate, and a gradient that is
+        much longer says that the loss is another one there: that it is no longer true, or that
+        the learning rate is too large.
+        """
+        measuring = tf.cast(self._phase.value != _IDLE, tf.float64)
+        self._squares.assign_add(measuring * tf.stack([tf.ones_like(squares), squares], axis=1))
+        typical = tf.where(self._finished.value > 0, self._typical.value, _mean(self._squares))
+        limit = _LONGEST**2 * typical
+        is_long = (limit > 0) & (squares > limit)
+        self._shortened.assign_add(tf.cast(tf.reduce_any(is_long), tf.int32))
+        ratio = tf.math.divide_no_nan(limit, squares)
+        return tf.where(is_long, tf.sqrt(ratio), tf.ones_like(ratio))
 
     def _blocks(self, x):
         """Return the pieces of the groups of a vector, or of vectors as rows."""
@@ -754,17 +832,17 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     # ---- when to begin again
 
-    def _samples_of_epoch(self):
-        """Return how many samples of this epoch the model has seen, or None where that is unknown.
+    def _loss_of_epoch(self):
+        """Return the metric of the mean loss of this epoch of `fit`, or None where there is none.
 
-        Keras tells optimizers nothing of epochs. But the mean of the loss begins anew with each,
+        Keras tells optimizers nothing of losses and epochs. But that mean begins anew with each,
         so look, while the graph is made, for the model that is being trained.
         """
         frame = sys._getframe(1)
         while frame is not None:
             model = frame.f_locals.get("self")
             if isinstance(model, keras.Model) and getattr(model, "optimizer", None) is self:
-                return model._loss_tracker.count
+                return model._loss_tracker
             frame = frame.f_back
         if self.restart == "epoch":
             warn(
@@ -773,16 +851,40 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
         return None
 
-    def _request_in_time(self, samples):
+    def _take_loss(self, metric):
+        """Take the loss of this batch; return whether it is the first of an epoch."""
+        if metric is None:
+            return tf.constant(False)
+        total, samples = (tf.cast(x.value, tf.float64) for x in (metric.total, metric.count))
+        is_new = samples <= self._seen.value
+        before = tf.where(is_new, tf.zeros(2, tf.float64), [self._total.value, self._seen.value])
+        self._add_loss(tf.math.divide_no_nan(total - before[0], samples - before[1]))
+        self._total.assign(tf.where(tf.math.is_finite(total), total, tf.zeros_like(total)))
+        self._seen.assign(samples)
+        return is_new
+
+    def _add_loss(self, loss):
+        loss = tf.cast(loss, tf.float64)
+        new = tf.stack([tf.ones_like(loss), loss])
+        self._losses.assign_add(tf.where(tf.math.is_finite(loss), new, tf.zeros_like(new)))
+
+    def _judge_losses(self):
+        """Let the learning rate rise or fall as the mean loss since the last estimate did."""
+        mean = _mean(self._losses)
+        factors = tf.constant([_FALL, _RISE, np.inf], tf.float64)
+        most = tf.where(mean <= self._last_loss.value, factors[1], factors[0])
+        known = (self._losses.value[0] > 0) & (self._started.value > 0)
+        self._most.assign(tf.where(known, most, factors[2]))
+        self._last_loss.assign(tf.where(known, mean, factors[2]))
+        self._losses.assign(tf.zeros_like(self._losses))
+
+    def _request_in_time(self, is_new_epoch):
         """Ask for a new estimate where an epoch or a number of steps is over."""
-        if self.restart == "epoch" and samples is not None:
-            samples = tf.cast(samples.value, tf.float64)
-            is_new = samples <= self._seen.value
+        if self.restart == "epoch":
             busy = self._phase.value != _IDLE
-            self._trouble("carried_over", is_new & busy)
-            self._requested.assign(self._requested.value | (is_new & ~busy))
-            self._seen.assign(samples)
-        elif self.restart not in (None, "epoch", "auto"):
+            self._trouble("carried_over", is_new_epoch & busy)
+            self._requested.assign(self._requested.value | (is_new_epoch & ~busy))
+        elif self.restart not in (None, "auto"):
             due = (self._since.value >= self.restart) & (self._started.value > 0)
             self._requested.assign(self._requested.value | due)
 
@@ -840,6 +942,11 @@ def _write(rows, row, vector):
     """Replace a row; XLA knows no slices that are variable."""
     here = tf.range(rows.shape[0])[:, None] == row
     rows.assign(tf.where(here, vector, rows.value))
+
+
+def _mean(sums):
+    """Return the means of sums, whose rows are a number and a sum; 0 where the number is."""
+    return tf.math.divide_no_nan(sums.value[..., 1], sums.value[..., 0])
 
 
 def _check_restart(restart, length):

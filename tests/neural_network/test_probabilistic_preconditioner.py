@@ -207,7 +207,7 @@ def test_half_the_exponent_leaves_room_for_what_is_left(rng):
     losses = [step() for _ in range(300)]
     assert losses[-1] < 1e-3 * losses[0]
     largest = preconditioned(optimizer, problem.H.numpy())[-1]
-    assert optimizer.get_log()["learning_rate"] == pytest.approx(1 / largest, rel=1e-3)
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(1.5 / largest, rel=1e-3)
     assert largest == pytest.approx(np.sqrt(1000), rel=1e-3)
 
 
@@ -405,7 +405,7 @@ def test_what_is_not_finite_is_left_out(rng):
         losses = model.fit(X, y, batch_size=2, shuffle=False, verbose=0).history["loss"]
     assert np.isnan(losses[0])
     assert all(np.isfinite(w).all() for w in model.get_weights())
-    assert all(np.isfinite(v).all() or "ritz" in v.path for v in optimizer.variables[:-2])
+    assert not any(np.isnan(v).any() for v in optimizer.variables[:-2])
     assert optimizer.get_log()["not_finite"] == 1
     assert np.isfinite(fit(model, X[8:], y[8:], epochs=3)).all()
 
