@@ -525,19 +525,21 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if self.restart == "auto":
             self._watch(objective)
             self.maybe_start_estimate()
-        self._begin(g)
+        # Passes over vectors are what a step without a product costs: as few of them as can be.
+        length = tf.norm(g)
+        finite = tf.math.is_finite(length)
+        self._begin(g, finite & (length > 0))
         v, needed = self._direction(g)
-        finite = tf.math.is_finite(tf.norm(g))
         needed &= finite
         y = objective.product_where(needed, v)
-        usable = needed & tf.math.is_finite(tf.norm(y))
+        usable = tf.cond(needed, lambda: tf.math.is_finite(tf.norm(y)), lambda: needed)
         tf.cond(usable, lambda: self._learn(v, y), lambda: None)
         self._trouble("not_finite", ~finite | (needed & ~usable))
         tf.cond(finite, lambda: self._update(g, has_gradient), lambda: None)
         self._since.assign_add(1)
         self._iterations.assign_add(1)
 
-    def _begin(self, g):
+    def _begin(self, g, able):
         """Begin a new estimate where one was asked for and none is being made."""
 
         def begin():
@@ -562,7 +564,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 self._phase.assign(_OBSERVING)
 
         # Nothing can be learned from a gradient that is zero.
-        able = tf.math.is_finite(tf.norm(g)) & (tf.norm(g) > 0)
         start = self._requested.value & (self._phase.value == _IDLE) & able
         tf.cond(start, begin, lambda: None)
 
@@ -584,8 +585,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             if not self.prior_iterations:
                 return tf.identity(g), tf.constant(False)
             # Every other product is one with the last direction again: their difference is noise.
-            v = tf.where(self._is_second(), self._last_v.value, g)
-            return v, self._phase.value == _PRIOR
+            is_prior = self._phase.value == _PRIOR
+            again = is_prior & self._is_second()
+            v = tf.cond(again, lambda: tf.identity(self._last_v.value), lambda: tf.identity(g))
+            return v, is_prior
 
         if not self.num_observations:
             return otherwise()
@@ -773,15 +776,14 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 for P, part in zip(made, parts, strict=True)
             ]
         squares = [
-            tf.cast(tf.tensordot(old, new, 1), tf.float64)
+            tf.cast(tf.linalg.matvec(old[tf.newaxis], new)[0], tf.float64)
             for old, new in zip(self._blocks(g), parts, strict=True)
         ]
         shortening = self._shortening(tf.stack(squares))
         if self.adapt_learning_rate:
-            parts = [
-                tf.cast(factor, part.dtype) * part
-                for factor, part in zip(tf.unstack(shortening), parts, strict=True)
-            ]
+            parts = tf.cond(
+                tf.reduce_any(shortening < 1), lambda: _scaled(parts, shortening), lambda: parts
+            )
         rates = tf.convert_to_tensor(self._rate)
         if self.first_learning_rate is not None:
             rates = tf.where(
@@ -789,9 +791,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
 
         def move():
-            pieces = iter(
-                zip(self._layout.unpack(tf.concat(parts, axis=0)), has_gradient, strict=True)
-            )
+            pieces = iter(zip(self._layout.unpack(_joined(parts)), has_gradient, strict=True))
             for inner, rate in zip(self._inners, tf.unstack(rates), strict=True):
                 self._apply(inner, rate, islice(pieces, len(inner._trainable_variables)))
 
@@ -828,7 +828,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     def _blocks(self, x):
         """Return the pieces of the groups of a vector, or of vectors as rows."""
-        return tf.split(tf.convert_to_tensor(x), self._sizes, axis=-1)
+        x = tf.convert_to_tensor(x)
+        return [x] if len(self._sizes) == 1 else tf.split(x, self._sizes, axis=-1)
 
     # ---- when to begin again
 
@@ -942,6 +943,15 @@ def _write(rows, row, vector):
     """Replace a row; XLA knows no slices that are variable."""
     here = tf.range(rows.shape[0])[:, None] == row
     rows.assign(tf.where(here, vector, rows.value))
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
+
+
+def _scaled(parts, factors):
+    factors = tf.unstack(tf.cast(factors, parts[0].dtype))
+    return [factor * part for factor, part in zip(factors, parts, strict=True)]
 
 
 def _mean(sums):

@@ -200,6 +200,52 @@ def test_any_network(name, rng):
     assert model.optimizer.get_log()["estimates"] >= 1
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.75])
+def test_momentum_has_less(momentum, rng):
+    problem = Quadratic(np.ones(5), rng)
+    optimizer = ProbabilisticPreconditioner(
+        keras.optimizers.SGD(0.1, momentum=momentum), est_rank=0, restart=None
+    )
+    step = problem.stepper(optimizer)
+    for _ in range(20):
+        step()
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(1 - momentum)
+
+
+def test_rates_fall_where_losses_do_not(rng):
+    """The loss rises, and its curvature does not tell."""
+    x = keras.Variable(rng.uniform(1, 2, 3), dtype="float64")
+    height = tf.Variable(0.0, dtype=tf.float64)
+    optimizer = ProbabilisticPreconditioner(prior_iterations=2, num_observations=1, restart=4)
+    rates = []
+    for _ in range(24):
+        height.assign_add(100.0)
+        optimizer.minimize(lambda: tf.reduce_sum(x.value**2 * [0.5, 1.0, 4.0]) / 2 + height, [x])
+        rates.append(optimizer.get_log()["learning_rate"][0])
+    assert rates[-1] <= rates[3] / 8
+
+
+def test_steps_are_not_longer_than_those_that_were_seen(rng):
+    start = rng.standard_normal(3)
+    x = keras.Variable(start, dtype="float64")
+    slope = tf.Variable(1.0, dtype=tf.float64)
+    optimizer = ProbabilisticPreconditioner(
+        prior_iterations=2, num_observations=0, restart=None, precondition=False
+    )
+
+    def loss():
+        return slope * tf.reduce_sum(x.value) + tf.reduce_sum((x.value - start) ** 2) / 200
+
+    for _ in range(2):
+        optimizer.minimize(loss, [x])
+    rate = optimizer.get_log()["learning_rate"][0]
+    slope.assign(1000.0)
+    before = x.numpy()
+    optimizer.minimize(loss, [x])
+    assert optimizer.get_log()["shortened"] == 1
+    assert np.linalg.norm(x.numpy() - before) <= 2.5 * rate * np.sqrt(3)
+
+
 def test_half_the_exponent_leaves_room_for_what_is_left(rng):
     problem = Quadratic(TWO_LARGE, rng)
     optimizer = ProbabilisticPreconditioner(exponent=0.5, restart=None)
