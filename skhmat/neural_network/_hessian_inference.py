@@ -61,7 +61,7 @@ def spread(v, y, other_y):
     An estimate of the variance of all of y together, per squared length of v. It is 0 where
     minibatches agree.
     """
-    difference = tf.cast(y, tf.float64) - tf.cast(other_y, tf.float64)
+    difference = y - other_y
     return tf.math.divide_no_nan(_dot(difference, difference) / 2, _dot(v, v))
 
 
@@ -93,16 +93,19 @@ def posterior(prior, S, Y):
     :math:`D = diag |s|^2`, made symmetric. Directions that add nothing to those before them are
     dropped, and so are zero rows.
     """
-    norms = tf.norm(S, axis=1, keepdims=True)
-    S, Y = tf.math.divide_no_nan(S, norms), tf.math.divide_no_nan(Y, norms)
-    # The noise is the same in all directions now, so the model holds in any basis of the rows.
-    values, vectors = tf.linalg.eigh(_gram(S, S))
+    # The noise is the same in all directions of length one: the model holds in any basis.
+    squares = _gram(S, S)
+    lengths = tf.sqrt(tf.linalg.diag_part(squares))
+    cosines = tf.math.divide_no_nan(squares, lengths * lengths[:, None])
+    values, vectors = tf.linalg.eigh(cosines)
     kept = values > np.sqrt(epsilon(S)) * tf.reduce_max(values)
-    basis = tf.cast(tf.transpose(tf.where(kept, vectors, tf.zeros_like(vectors))), S.dtype)
+    basis = tf.transpose(tf.where(kept, vectors, tf.zeros_like(vectors)))
+    basis = tf.cast(tf.math.divide_no_nan(basis, lengths), S.dtype)
     variance = tf.where(kept, prior.scale**2 * values, tf.zeros_like(values))
     gain = tf.math.divide_no_nan(tf.where(kept, prior.scale**2, 0), variance + prior.noise**2)
+    gain = tf.cast(gain, S.dtype)[:, None]
     S = basis @ S
-    R = tf.cast(gain, S.dtype)[:, None] * (basis @ Y - tf.cast(prior.mean, S.dtype) * S)
+    R = (gain * basis) @ Y - tf.cast(prior.mean, S.dtype) * gain * S
     return Posterior(prior, S, R)
 
 
@@ -116,12 +119,20 @@ def multiply(posterior, x):
 def solve(posterior, x):
     """Return the inverse of B times x, by the formula of Woodbury."""
     prior, S, R = posterior
-    W = tf.concat([S, R], axis=0)
-    # B = b_0 I + W' K W / 2, where K swaps S and R and is its own inverse.
+    # With W = (S, R): B = b_0 I + W' K W / 2, where K swaps S and R and is its own inverse.
     swap = np.kron([[0.0, 1.0], [1.0, 0.0]], np.eye(S.shape[0]))
-    small = 2 * prior.mean * swap + _gram(W, W)
-    inner = tf.linalg.matvec(tf.linalg.pinv(small), tf.cast(_along(W, x), tf.float64))
-    return (x - _combined(tf.cast(inner, x.dtype), W)) / tf.cast(prior.mean, x.dtype)
+    mixed = _gram(S, R)
+    products = tf.concat(
+        [
+            tf.concat([_gram(S, S), mixed], axis=1),
+            tf.concat([tf.transpose(mixed), _gram(R, R)], axis=1),
+        ],
+        axis=0,
+    )
+    along = tf.cast(tf.concat([_along(S, x), _along(R, x)], axis=0), tf.float64)
+    inner = tf.linalg.matvec(tf.linalg.pinv(2 * prior.mean * swap + products), along)
+    of_S, of_R = tf.split(tf.cast(inner, x.dtype), 2)
+    return (x - _combined(of_S, S) - _combined(of_R, R)) / tf.cast(prior.mean, x.dtype)
 
 
 def new_direction(posterior, g):
@@ -188,17 +199,25 @@ def preconditioner(values, vectors, level, rank, exponent):
     return Preconditioner(vectors[:rank], ratio**exponent)
 
 
-def precondition(P, g):
-    """Return P g."""
-    return g + _combined(tf.cast(P.factors - 1, g.dtype) * _along(P.U, g), P.U)
+def precondition(U, factors, parts):
+    """Return P g, and g'P g - g'g, for g and the columns of U in parts, as variables are."""
+    vectors = [tf.reshape(part, [-1]) for part in parts]
+    along = tf.add_n([_along(u, x) for u, x in zip(U, vectors, strict=True)])
+    weights = tf.cast(factors - 1, along.dtype) * along
+    moved = [
+        tf.reshape(x + _combined(weights, u), part.shape)
+        for u, x, part in zip(U, vectors, parts, strict=True)
+    ]
+    return moved, tf.cast(tf.reduce_sum(weights * along), tf.float64)
 
 
 def _dot(a, b):
-    return tf.tensordot(tf.cast(a, tf.float64), tf.cast(b, tf.float64), 1)
+    # Products of long vectors are taken in their own type, in one pass; those of numbers are not.
+    return tf.cast(tf.reduce_sum(a * b), tf.float64)
 
 
 def _gram(A, B):
-    return tf.cast(A, tf.float64) @ tf.transpose(tf.cast(B, tf.float64))
+    return tf.cast(tf.linalg.matmul(A, B, transpose_b=True), tf.float64)
 
 
 def _along(rows, x):

@@ -9,7 +9,7 @@ variables are weights that may be drawn to zero.
 """
 
 from ._keras import in_xla, keras, tf
-from ._vectors import Layout, values
+from ._vectors import Layout, dense, values
 
 
 class FunctionObjective:
@@ -38,15 +38,15 @@ class FunctionObjective:
             if tuple(getattr(self.loss, "shape", (None,))) != ():
                 raise ValueError(f"loss must return a scalar tensor; it returned {self.loss!r}.")
             gradients = _gradients(inner, self.loss, self.variables)
-            self._gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        self.gradient = self.layout.pack(self._gradients)
+            self.gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        self.gradient = self.layout.pack(self.gradients)
 
     def product(self, v):
         """Return the Hessian times a vector: two backpropagations (Pearlmutter, 1994)."""
-        return _products(self._outer, self._gradients, self.variables, self.layout, v)
+        return _products(self._outer, self.gradients, self.variables, self.layout, v)
 
     def product_where(self, needed, v):
-        """Return the product with v where it is needed, and v, at no cost, where it is not."""
+        """Return the product with v where it is needed, else v, whatever that is, at no cost."""
         return tf.cond(needed, lambda: self.product(v), lambda: tf.identity(v))
 
     def evaluate(self):
@@ -263,11 +263,12 @@ class GradientObjective:
         self.variables = values(variables)
         self.layout = Layout(self.variables, by_variable)
         self._known = [i for i, gradient in enumerate(gradients) if gradient is not None]
-        self._gradients = [tf.convert_to_tensor(gradients[i]) for i in self._known]
-        self.gradient = self._pack(self._gradients)
+        self._differentiated = [dense(gradients[i]) for i in self._known]
+        self.gradients = self._filled(self._differentiated)
+        self.gradient = self.layout.pack(self.gradients)
 
     def product_where(self, needed, v):
-        """Return the product with v where it is needed, and v, at no cost, where it is not.
+        """Return the product with v where it is needed, else v, whatever that is, at no cost.
 
         A branch of tf.cond cannot reach the gradients. But what follows from a dead output of
         Switch is not run, wherever in the graph it stands. (Not in XLA, which knows no such
@@ -276,6 +277,7 @@ class GradientObjective:
         if in_xla():
             return self.product(v)
         switch = tf.raw_ops.Switch(data=v, pred=needed)
+        switch.output_true.set_shape([self.layout.size])
         product = self.product(switch.output_true)
         return tf.raw_ops.Merge(inputs=[switch.output_false, product]).output
 
@@ -287,10 +289,10 @@ class GradientObjective:
         if self.layout.by_variable:
             products = [
                 tf.gradients(g, x, grad_ys=part)[0]
-                for g, x, part in zip(self._gradients, variables, parts, strict=True)
+                for g, x, part in zip(self._differentiated, variables, parts, strict=True)
             ]
         else:
-            products = tf.gradients(self._gradients, variables, grad_ys=parts)
+            products = tf.gradients(self._differentiated, variables, grad_ys=parts)
         missing = [x.name for x, part in zip(variables, products, strict=True) if part is None]
         if missing:
             raise ValueError(
@@ -300,13 +302,13 @@ class GradientObjective:
                 "the latter does not matter to skhmat.neural_network.second_order(model), which "
                 "NewtonCG can be used with."
             )
-        return self._pack(products)
+        return self.layout.pack(self._filled(products))
 
-    def _pack(self, tensors):
+    def _filled(self, tensors):
         filled = [tf.zeros_like(variable) for variable in self.variables]
         for i, tensor in zip(self._known, tensors, strict=True):
             filled[i] = tensor
-        return self.layout.pack(filled)
+        return filled
 
 
 def _state_of(model):

@@ -1,11 +1,6 @@
 """The probabilistic preconditioner: an optimizer for Keras that wraps another. Not public yet."""
 
-import re
-import sys
-from itertools import islice
-
 import numpy as np
-from scipy import stats
 
 from ..linalg._checks import check_integer, warn
 from . import _hessian_inference as inference
@@ -16,12 +11,15 @@ from ._keras import (
     check_replicas,
     checked_optimizer,
     checked_type,
+    in_xla,
     keras,
     tf,
     with_optimizer,
 )
 from ._newton_cg import NewtonCG
 from ._objectives import FunctionObjective, GradientObjective
+from ._restart import Forecast, Losses, check_restart, mean_of, metric_of
+from ._variable_groups import check_groups, grouped
 from ._vectors import Layout, epsilon, values
 
 #: What is done with a minibatch besides the update, by the number that stands in the state.
@@ -44,11 +42,6 @@ _FALL = 0.5
 
 #: Steps are at most this many times as long as those of the last estimate were.
 _LONGEST = 2.0
-
-#: Steps in each of the two windows whose prediction errors are compared, and the probability of a
-#: new estimate where nothing has changed, at each comparison.
-_WINDOW = 10
-_FALSE_ALARM = 1e-3
 
 
 #: What can go wrong in a graph, which cannot warn, and how to say it afterwards.
@@ -214,10 +207,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         ):
             if not isinstance(value, (bool, np.bool_)):
                 raise ValueError(f"{key} must be True or False, not {value!r}.")
-        _check_restart(restart, prior_iterations + num_observations)
+        check_restart(restart, prior_iterations + num_observations)
         inner = checked_optimizer("inner", inner)
         _check_inner(inner, adapt_learning_rate)
-        _compiled(parameter_groups)
+        check_groups(parameter_groups)
         super().__init__(learning_rate=_rate_of(inner), name=name)
         self.inner = inner
         self.est_rank = est_rank
@@ -268,11 +261,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if self.built:
             return
         dtype = checked_type("ProbabilisticPreconditioner", variables)
-        groups = _grouped(variables, self.parameter_groups)
+        groups = grouped(variables, self.parameter_groups)
         super().build(variables)
         # Variables in the order of their groups, so that each group is one piece of all vectors.
         self._ordered = [variable for group in groups for variable in group]
         self._layout = Layout(values(self._ordered))
+        self._lengths = [len(group) for group in groups]
         self._sizes = [Layout(group).size for group in groups]
         self._inners = [self.inner]
         for _ in groups[1:]:
@@ -303,17 +297,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._scale = add("scale", (n_groups,))
         self._noise = add("noise", (n_groups,))
         self._level = add("level", (n_groups,))
-        # A number, and a sum: of squared lengths of steps in this estimate, and of losses since the
-        # last one began.
+        # A number, and the sum of squared lengths of steps in this estimate; the mean of the last.
         self._squares = add("squares_of_steps", (n_groups, 2))
-        self._losses = add("losses", (2,))
-        # The means of those before them.
         self._typical = add("typical_square", (n_groups,))
-        self._last_loss = add("last_loss", initializer=constant(np.inf))
         self._shortened = add("shortened", dtype="int32")
+        self._losses = Losses(add)
         self._most = add("most_of_the_last_rate", initializer=constant(np.inf))
-        self._seen = add("samples_of_this_epoch", initializer=constant(np.inf))
-        self._total = add("loss_of_this_epoch")
         self._troubles = add("troubles", (len(_TROUBLES),), dtype="int32")
         self._worst = add("most_negative_curvature")
         if self.prior_iterations:
@@ -331,14 +320,14 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             self._Y = add("products", (m, n), dtype)
             self._ritz = add("ritz_values", (n_groups, m), initializer=constant(-np.inf))
         if self._rank:
-            self._U = add("eigenvectors", (self._rank, n), dtype)
+            # By variable, so that gradients need not be put together to be multiplied.
+            self._U = [
+                add(f"eigenvectors_{k}", (self._rank, size), dtype)
+                for k, size in enumerate(self._layout.sizes)
+            ]
             self._factors = add("factors", (n_groups, self._rank), initializer="ones")
-        if self.restart == "auto":
-            self._last_gradient = add("last_gradient", (n,), dtype)
-            self._last_weights = add("last_weights", (n,), dtype)
-            # Of either window: its steps, and the sum of squares of its errors.
-            self._windows = add("windows", (2, 2))
-            self._foretelling = add("foretelling", dtype="bool")
+        if self.restart == "auto" and self._rank:
+            self._forecast = Forecast(add, values(self._ordered), n_groups * self._rank)
 
     @property
     def _rank(self):
@@ -403,8 +392,13 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._check_variables_are_known(trainable_variables)
         found = {self._var_key(v): g for v, g in zip(trainable_variables, grads, strict=True)}
         grads = [found.get(self._var_key(variable)) for variable in self._ordered]
-        is_new_epoch = self._take_loss(self._loss_of_epoch())
-        self._request_in_time(is_new_epoch)
+        metric = metric_of(self)
+        if metric is None and self.restart == "epoch":
+            warn(
+                "ProbabilisticPreconditioner: restart='epoch' sees epochs of model.fit only. Call "
+                "start_estimate() when an epoch begins, or restart after a number of steps."
+            )
+        self._request_in_time(self._losses.take(metric))
         self._advance(GradientObjective(grads, self._ordered), [g is not None for g in grads])
 
     def minimize(self, loss, variables):
@@ -432,7 +426,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 "optimizer was built with; it needs all of them in each step."
             )
         objective = FunctionObjective(loss, self._ordered)
-        self._add_loss(objective.loss)
+        self._losses.add(objective.loss)
         self._request_in_time(tf.constant(False))
         self._advance(objective, [True] * len(self._ordered))
         if tf.executing_eagerly():
@@ -464,19 +458,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
         if not self.built or not self._rank:
             return
-        windows = self._windows.value
-        full = windows[1, 0] >= _WINDOW
-        ratio = tf.math.divide_no_nan(windows[1, 1], windows[0, 1])
-        # Errors of two steps share a gradient, and so have a correlation of 1/2 where all is noise:
-        # that makes two thirds of the degrees of freedom.
-        rows = 1 + np.arange(len(self._sizes) * self._rank)
-        freedom = 2 / 3 * _WINDOW * rows
-        quantiles = tf.constant(stats.f.isf(_FALSE_ALARM, freedom, freedom))
-        lengths = [tf.norm(U, axis=1) for U in self._blocks(self._U)]
-        there = tf.reduce_sum(tf.cast(tf.stack(lengths) > 0.5, tf.int32))
-        limit = tf.gather(quantiles, tf.maximum(there - 1, 0))
-        self._requested.assign(self._requested.value | (full & (ratio > limit)))
-        self._windows.assign(tf.where(full, windows * [[1.0], [0.0]], windows))
+        there = tf.math.is_finite(self._ritz.value[:, : self._rank])
+        failed = self._forecast.has_failed(tf.reduce_sum(tf.cast(there, tf.int32)))
+        self._requested.assign(self._requested.value | failed)
 
     def finalize_variable_values(self, var_list):
         """Finish training: Keras calls it at the end of ``fit``."""
@@ -521,35 +505,42 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     def _advance(self, objective, has_gradient):
         """Learn from the batch, then let the inner optimizers update the weights."""
-        g = objective.gradient
-        if self.restart == "auto":
-            self._watch(objective)
+        gradients = objective.gradients
+        if self.restart == "auto" and self._rank:
+            U = self._by_group([u.value for u in self._U])
+            is_known = (self._phase.value == _IDLE) & (self._finished.value > 0)
+            self._forecast.watch(gradients, U, self._ritz.value[:, : self._rank], is_known)
             self.maybe_start_estimate()
-        # Passes over vectors are what a step without a product costs: as few of them as can be.
-        length = tf.norm(g)
-        finite = tf.math.is_finite(length)
-        self._begin(g, finite & (length > 0))
-        v, needed = self._direction(g)
-        needed &= finite
-        y = objective.product_where(needed, v)
-        usable = tf.cond(needed, lambda: tf.math.is_finite(tf.norm(y)), lambda: needed)
-        tf.cond(usable, lambda: self._learn(v, y), lambda: None)
-        self._trouble("not_finite", ~finite | (needed & ~usable))
-        tf.cond(finite, lambda: self._update(g, has_gradient), lambda: None)
+        # What a step without a product costs is passes over gradients: one for all that follows.
+        squares = self._squared_lengths(gradients)
+        finite = tf.math.is_finite(tf.reduce_sum(squares))
+        self._begin(objective, finite & tf.reduce_any(squares > 0))
+        usable = self._take_product(objective, finite)
+        self._trouble("not_finite", ~finite | ~usable)
+        tf.cond(finite, lambda: self._update(gradients, squares, has_gradient), lambda: None)
         self._since.assign_add(1)
         self._iterations.assign_add(1)
 
-    def _begin(self, g, able):
+    def _squared_lengths(self, gradients):
+        """Return those of the gradients of the groups."""
+        return tf.stack(
+            [
+                2 * tf.add_n([tf.cast(tf.nn.l2_loss(g), tf.float64) for g in group])
+                for group in self._by_group(gradients)
+            ]
+        )
+
+    def _begin(self, objective, able):
         """Begin a new estimate where one was asked for and none is being made."""
 
         def begin():
-            self._judge_losses()
+            self._most.assign(self._losses.judge(_RISE, _FALL, np.inf))
             self._requested.assign(False)
             self._since.assign(0)
             self._started.assign_add(1)
             self._taken.assign(0)
             if self.num_observations:
-                self._anchor.assign(g)
+                self._anchor.assign(self._layout.pack(objective.gradients))
                 self._S.assign(tf.zeros_like(self._S))
                 self._Y.assign(tf.zeros_like(self._Y))
             if self.prior_iterations:
@@ -567,34 +558,46 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         start = self._requested.value & (self._phase.value == _IDLE) & able
         tf.cond(start, begin, lambda: None)
 
-    def _direction(self, g):
-        """Return the vector whose product is wanted, and whether one is."""
+    def _direction(self, objective, able):
+        """Return the vector whose product is wanted, and whether one is; else the vector is empty.
 
-        def observing():
-            found = []
-            for group, start in enumerate(self._blocks(self._start(g))):
-                posterior = self._posterior(group)
-                s = inference.new_direction(posterior, start)
-                found.append(tf.where(inference.worth(posterior, s), s, tf.zeros_like(s)))
-            v = tf.concat(found, axis=0)
-            wanted = tf.norm(v) > 0
-            tf.cond(wanted, lambda: None, self._finish)
-            return v, wanted
+        Nothing here is computed outside of the branches: most steps take none of them.
+        """
+        steps = {}
+        if self.prior_iterations:
+            steps[_PRIOR] = lambda: self._prior_direction(objective)
+        if self.num_observations:
+            steps[_OBSERVING] = lambda: self._new_direction(objective)
 
-        def otherwise():
-            if not self.prior_iterations:
-                return tf.identity(g), tf.constant(False)
-            # Every other product is one with the last direction again: their difference is noise.
-            is_prior = self._phase.value == _PRIOR
-            again = is_prior & self._is_second()
-            v = tf.cond(again, lambda: tf.identity(self._last_v.value), lambda: tf.identity(g))
-            return v, is_prior
+        def nothing():
+            # XLA wants one shape from all branches.
+            size = self._layout.size if in_xla() else 0
+            return tf.zeros(size, self._ordered[0].dtype), tf.constant(False)
 
-        if not self.num_observations:
-            return otherwise()
-        return tf.cond(self._phase.value == _OBSERVING, observing, otherwise)
+        phase = tf.where(able, self._phase.value, _IDLE)
+        return tf.switch_case(phase, [steps.get(k, nothing) for k in range(len(PHASES))])
 
-    def _start(self, g):
+    def _prior_direction(self, objective):
+        # Every other product is one with the last direction again: their difference is noise.
+        v = tf.cond(
+            self._is_second(),
+            lambda: tf.identity(self._last_v.value),
+            lambda: self._layout.pack(objective.gradients),
+        )
+        return v, tf.constant(True)
+
+    def _new_direction(self, objective):
+        found = []
+        for group, start in enumerate(self._blocks(self._start(objective))):
+            posterior = self._posterior(group)
+            s = inference.new_direction(posterior, start)
+            found.append(tf.where(inference.worth(posterior, s), s, tf.zeros_like(s)))
+        v = tf.concat(found, axis=0)
+        wanted = tf.norm(v) > 0
+        tf.cond(wanted, lambda: None, self._finish)
+        return v, wanted
+
+    def _start(self, objective):
         """Return the vector that the inverse of B maps to the next direction.
 
         Large curvature stands out of the products of the prior, so their sum, and, against
@@ -608,22 +611,40 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         unit = [tf.math.divide_no_nan(x, tf.norm(x)) for x in (images, first)]
         noisy = tf.reduce_any(self._noise.value > 0)
         start = tf.where(noisy, unit[0], unit[0] + unit[1])
-        return tf.where(noisy & (self._taken.value >= _KRYLOV), g, start)
+        return tf.cond(
+            noisy & (self._taken.value >= _KRYLOV),
+            lambda: self._layout.pack(objective.gradients),
+            lambda: start,
+        )
 
     def _is_second(self):
         return self._taken.value % 2 == 1
 
-    def _learn(self, v, y):
-        """Take up the product y of the Hessian with v."""
+    def _take_product(self, objective, able):
+        """Learn from a product where one is wanted; return whether it is finite."""
         if not self.prior_iterations + self.num_observations:
-            return
-        if not self.num_observations:
-            self._add_to_prior(v, y)
-        elif not self.prior_iterations:
-            self._observe(v, y)
-        else:
-            is_prior = self._phase.value == _PRIOR
-            tf.cond(is_prior, lambda: self._add_to_prior(v, y), lambda: self._observe(v, y))
+            return tf.constant(True)
+        v, needed = self._direction(objective, able)
+        y = objective.product_where(needed, v)
+        return tf.cond(needed, lambda: self._learn(v, y), lambda: tf.constant(True))
+
+    def _learn(self, v, y):
+        """Take up the product y of the Hessian with v; return whether it is finite."""
+        size = self._layout.size
+        v, y = tf.ensure_shape(v, [size]), tf.ensure_shape(y, [size])
+        usable = tf.math.is_finite(tf.nn.l2_loss(y))
+
+        def learn():
+            if not self.num_observations:
+                self._add_to_prior(v, y)
+            elif not self.prior_iterations:
+                self._observe(v, y)
+            else:
+                is_prior = self._phase.value == _PRIOR
+                tf.cond(is_prior, lambda: self._add_to_prior(v, y), lambda: self._observe(v, y))
+
+        tf.cond(usable, learn, lambda: None)
+        return usable
 
     def _add_to_prior(self, v, y):
         sums, apart = [], []
@@ -711,7 +732,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 inference.preconditioner(values, vectors, at, self._rank, self.exponent)
                 for (values, vectors, _), at in zip(pairs, tf.unstack(level), strict=True)
             ]
-            self._U.assign(tf.concat([P.U for P in made], axis=1))
+            vectors = tf.split(tf.concat([P.U for P in made], axis=1), self._layout.sizes, axis=1)
+            for u, new in zip(self._U, vectors, strict=True):
+                u.assign(new)
             factors = tf.stack([P.factors for P in made])
             self._factors.assign(factors)
             kept = self._ritz.value[:, : self._rank]
@@ -723,11 +746,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if self.adapt_learning_rate:
             self._rate.assign(self._next_rate(level))
         self._level.assign(level)
-        if self.restart == "auto":
-            self._windows.assign(tf.zeros_like(self._windows))
-            self._foretelling.assign(False)
+        if self.restart == "auto" and self._rank:
+            self._forecast.reset()
         self._phase.assign(_IDLE)
-        self._typical.assign(_mean(self._squares))
+        self._typical.assign(mean_of(self._squares))
         self._squares.assign(tf.zeros_like(self._squares))
         self._finished.assign_add(1)
 
@@ -766,20 +788,19 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         kept = tf.clip_by_value(self._rate.value, rate, _KEPT * rate)
         return tf.where(is_first, rate, tf.minimum(kept, self._most.value * self._rate.value))
 
-    def _update(self, g, has_gradient):
+    def _update(self, gradients, squares, has_gradient):
         """Hand the rescaled gradients to the inner optimizers."""
-        parts = self._blocks(g)
+        parts = self._by_group(gradients)
         if self._rank:
-            made = zip(self._blocks(self._U), tf.unstack(self._factors.value), strict=True)
-            parts = [
-                inference.precondition(inference.Preconditioner(*P), part)
-                for P, part in zip(made, parts, strict=True)
+            rescaled = [
+                inference.precondition([u.value for u in U], factors, group)
+                for U, factors, group in zip(
+                    self._by_group(self._U), tf.unstack(self._factors.value), parts, strict=True
+                )
             ]
-        squares = [
-            tf.cast(tf.linalg.matvec(old[tf.newaxis], new)[0], tf.float64)
-            for old, new in zip(self._blocks(g), parts, strict=True)
-        ]
-        shortening = self._shortening(tf.stack(squares))
+            parts = [group for group, _ in rescaled]
+            squares += tf.stack([change for _, change in rescaled])
+        shortening = self._shortening(squares)
         if self.adapt_learning_rate:
             parts = tf.cond(
                 tf.reduce_any(shortening < 1), lambda: _scaled(parts, shortening), lambda: parts
@@ -791,9 +812,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
 
         def move():
-            pieces = iter(zip(self._layout.unpack(_joined(parts)), has_gradient, strict=True))
-            for inner, rate in zip(self._inners, tf.unstack(rates), strict=True):
-                self._apply(inner, rate, islice(pieces, len(inner._trainable_variables)))
+            known = self._by_group(has_gradient)
+            for inner, rate, group, there in zip(
+                self._inners, tf.unstack(rates), parts, known, strict=True
+            ):
+                self._apply(inner, rate, zip(group, there, strict=True))
 
         if self.update_while_estimating:
             move()
@@ -819,7 +842,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """
         measuring = tf.cast(self._phase.value != _IDLE, tf.float64)
         self._squares.assign_add(measuring * tf.stack([tf.ones_like(squares), squares], axis=1))
-        typical = tf.where(self._finished.value > 0, self._typical.value, _mean(self._squares))
+        typical = tf.where(self._finished.value > 0, self._typical.value, mean_of(self._squares))
         limit = _LONGEST**2 * typical
         is_long = (limit > 0) & (squares > limit)
         self._shortened.assign_add(tf.cast(tf.reduce_any(is_long), tf.int32))
@@ -831,53 +854,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         x = tf.convert_to_tensor(x)
         return [x] if len(self._sizes) == 1 else tf.split(x, self._sizes, axis=-1)
 
+    def _by_group(self, items):
+        """Return lists of what there is one of for each variable, one for each group."""
+        stops = np.cumsum(self._lengths)
+        return [items[stop - n : stop] for n, stop in zip(self._lengths, stops, strict=True)]
+
     # ---- when to begin again
-
-    def _loss_of_epoch(self):
-        """Return the metric of the mean loss of this epoch of `fit`, or None where there is none.
-
-        Keras tells optimizers nothing of losses and epochs. But that mean begins anew with each,
-        so look, while the graph is made, for the model that is being trained.
-        """
-        frame = sys._getframe(1)
-        while frame is not None:
-            model = frame.f_locals.get("self")
-            if isinstance(model, keras.Model) and getattr(model, "optimizer", None) is self:
-                return model._loss_tracker
-            frame = frame.f_back
-        if self.restart == "epoch":
-            warn(
-                "ProbabilisticPreconditioner: restart='epoch' sees epochs of model.fit only. Call "
-                "start_estimate() when an epoch begins, or restart after a number of steps."
-            )
-        return None
-
-    def _take_loss(self, metric):
-        """Take the loss of this batch; return whether it is the first of an epoch."""
-        if metric is None:
-            return tf.constant(False)
-        total, samples = (tf.cast(x.value, tf.float64) for x in (metric.total, metric.count))
-        is_new = samples <= self._seen.value
-        before = tf.where(is_new, tf.zeros(2, tf.float64), [self._total.value, self._seen.value])
-        self._add_loss(tf.math.divide_no_nan(total - before[0], samples - before[1]))
-        self._total.assign(tf.where(tf.math.is_finite(total), total, tf.zeros_like(total)))
-        self._seen.assign(samples)
-        return is_new
-
-    def _add_loss(self, loss):
-        loss = tf.cast(loss, tf.float64)
-        new = tf.stack([tf.ones_like(loss), loss])
-        self._losses.assign_add(tf.where(tf.math.is_finite(loss), new, tf.zeros_like(new)))
-
-    def _judge_losses(self):
-        """Let the learning rate rise or fall as the mean loss since the last estimate did."""
-        mean = _mean(self._losses)
-        factors = tf.constant([_FALL, _RISE, np.inf], tf.float64)
-        most = tf.where(mean <= self._last_loss.value, factors[1], factors[0])
-        known = (self._losses.value[0] > 0) & (self._started.value > 0)
-        self._most.assign(tf.where(known, most, factors[2]))
-        self._last_loss.assign(tf.where(known, mean, factors[2]))
-        self._losses.assign(tf.zeros_like(self._losses))
 
     def _request_in_time(self, is_new_epoch):
         """Ask for a new estimate where an epoch or a number of steps is over."""
@@ -888,37 +870,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         elif self.restart not in (None, "auto"):
             due = (self._since.value >= self.restart) & (self._started.value > 0)
             self._requested.assign(self._requested.value | due)
-
-    def _watch(self, objective):
-        """Record how well the estimate foretold this gradient along its eigenvectors."""
-        if not self._rank:
-            return
-        g = objective.gradient
-        w = objective.layout.pack([tf.identity(variable) for variable in objective.variables])
-        changes, moves = (
-            self._blocks(new - last.value)
-            for new, last in ((g, self._last_gradient), (w, self._last_weights))
-        )
-        # Rounding of the gradient is no error.
-        error = tf.cast(epsilon(g) * tf.norm(g), tf.float64) ** 2
-        for U, ritz, change, move in zip(
-            self._blocks(self._U), tf.unstack(self._ritz.value), changes, moves, strict=True
-        ):
-            along = tf.linalg.matvec(U, move)
-            foretold = tf.math.multiply_no_nan(tf.cast(ritz[: self._rank], g.dtype), along)
-            missed = tf.linalg.matvec(U, change) - foretold
-            error += tf.reduce_sum(tf.cast(missed, tf.float64) ** 2)
-        known = (self._phase.value == _IDLE) & (self._finished.value > 0)
-        usable = tf.math.is_finite(error)
-        window = tf.where(self._windows.value[0, 0] < _WINDOW, 0, 1)
-        new = tf.one_hot(window, 2, dtype=tf.float64)[:, None] * tf.stack(
-            [tf.ones_like(error), error]
-        )
-        counts = known & usable & self._foretelling.value
-        self._windows.assign_add(tf.where(counts, new, tf.zeros_like(new)))
-        self._foretelling.assign(known & usable)
-        self._last_gradient.assign(g)
-        self._last_weights.assign(w)
 
     # ---- trouble
 
@@ -941,38 +892,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
 def _write(rows, row, vector):
     """Replace a row; XLA knows no slices that are variable."""
-    here = tf.range(rows.shape[0])[:, None] == row
-    rows.assign(tf.where(here, vector, rows.value))
-
-
-def _joined(parts):
-    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
+    rows.assign(tf.tensor_scatter_nd_update(rows.value, [[row]], vector[tf.newaxis]))
 
 
 def _scaled(parts, factors):
-    factors = tf.unstack(tf.cast(factors, parts[0].dtype))
-    return [factor * part for factor, part in zip(factors, parts, strict=True)]
-
-
-def _mean(sums):
-    """Return the means of sums, whose rows are a number and a sum; 0 where the number is."""
-    return tf.math.divide_no_nan(sums.value[..., 1], sums.value[..., 0])
-
-
-def _check_restart(restart, length):
-    if restart is None or restart in ("epoch", "auto"):
-        return
-    try:
-        check_integer("restart", restart, 1)
-    except ValueError as error:
-        raise ValueError(
-            f"restart must be 'epoch', 'auto', a number of steps or None, not {restart!r}."
-        ) from error
-    if restart <= length:
-        raise ValueError(
-            f"restart={restart} steps is too short: an estimate takes {length} steps "
-            "(prior_iterations + num_observations)."
-        )
+    factors = tf.unstack(tf.cast(factors, parts[0][0].dtype))
+    return [[factor * g for g in group] for factor, group in zip(factors, parts, strict=True)]
 
 
 def _check_inner(inner, adapt_learning_rate):
@@ -1004,34 +929,3 @@ def _is_linear(optimizer):
 
 def _rate_of(optimizer):
     return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-
-
-def _compiled(groups):
-    """Return regular expressions of parameter groups; raise ValueError where they are none."""
-    if groups is None:
-        return []
-    allowed = "None or a list of regular expressions for paths of variables"
-    if isinstance(groups, str) or not all(isinstance(group, str) for group in groups):
-        raise ValueError(f"parameter_groups must be {allowed}, not {groups!r}.")
-    try:
-        return [re.compile(group) for group in groups]
-    except re.error as error:
-        raise ValueError(f"parameter_groups must be {allowed}; {groups!r} has {error}.") from error
-
-
-def _grouped(variables, groups):
-    """Return the variables of each group, lists."""
-    paths = [getattr(variable, "path", variable.name) for variable in variables]
-    left = dict(enumerate(paths))
-    found = []
-    for pattern in _compiled(groups):
-        members = [i for i, path in left.items() if pattern.search(path)]
-        if not members:
-            raise ValueError(
-                f"parameter_groups: {pattern.pattern!r} matches none of the variables that are "
-                f"left. Their paths are {list(left.values())}."
-            )
-        found.append(members)
-        left = {i: path for i, path in left.items() if i not in members}
-    found += [list(left)] * bool(left)
-    return [[variables[i] for i in members] for members in found]

@@ -1,0 +1,185 @@
+"""What tells the probabilistic preconditioner that its estimate has had its time.
+
+Each class makes its state with a function ``add(name, shape=(), dtype="float64",
+initializer="zeros")``, and is called while the graph of a step is made.
+"""
+
+import sys
+
+import numpy as np
+from scipy import stats
+
+from ..linalg._checks import check_integer
+from ._keras import keras, tf
+from ._vectors import epsilon
+
+#: Steps in each of the two windows whose prediction errors are compared, and the probability of a
+#: new estimate where nothing has changed, at each comparison.
+WINDOW = 10
+_FALSE_ALARM = 1e-3
+
+
+def check_restart(restart, length):
+    """Raise ValueError unless this says when an estimate of so many steps begins again."""
+    if restart is None or restart in ("epoch", "auto"):
+        return
+    try:
+        check_integer("restart", restart, 1)
+    except ValueError as error:
+        raise ValueError(
+            f"restart must be 'epoch', 'auto', a number of steps or None, not {restart!r}."
+        ) from error
+    if restart <= length:
+        raise ValueError(
+            f"restart={restart} steps is too short: an estimate takes {length} steps "
+            "(prior_iterations + num_observations)."
+        )
+
+
+class Losses:
+    """Losses of batches: when an epoch begins, and whether the mean falls between estimates."""
+
+    def __init__(self, add):
+        infinite = keras.initializers.Constant(np.inf)
+        # A number, and a sum, since the last estimate began; and the mean before that.
+        self._sums = add("losses", (2,))
+        self._last = add("last_loss", initializer=infinite)
+        self._seen = add("samples_of_this_epoch", initializer=infinite)
+        self._total = add("loss_of_this_epoch")
+
+    def take(self, metric):
+        """Take the loss of this batch; return whether it is the first of an epoch.
+
+        metric : keras.metrics.Mean or None
+            Of the losses of this epoch, as `metric_of` finds it.
+        """
+        if metric is None:
+            return tf.constant(False)
+        total, samples = (tf.cast(x.value, tf.float64) for x in (metric.total, metric.count))
+        is_new = samples <= self._seen.value
+        before = tf.where(is_new, tf.zeros(2, tf.float64), [self._total.value, self._seen.value])
+        self.add(tf.math.divide_no_nan(total - before[0], samples - before[1]))
+        self._total.assign(tf.where(tf.math.is_finite(total), total, tf.zeros_like(total)))
+        self._seen.assign(samples)
+        return is_new
+
+    def add(self, loss):
+        """Take the loss of a batch."""
+        loss = tf.cast(loss, tf.float64)
+        new = tf.stack([tf.ones_like(loss), loss])
+        self._sums.assign_add(tf.where(tf.math.is_finite(loss), new, tf.zeros_like(new)))
+
+    def judge(self, fallen, risen, unknown):
+        """Return one of three numbers, by the means since the last call and before it."""
+        mean = mean_of(self._sums)
+        # The first mean is compared with infinity.
+        verdict = tf.where(mean <= self._last.value, fallen, risen)
+        known = self._sums.value[0] > 1  # one batch tells nothing
+        self._last.assign(tf.where(known, mean, np.inf))
+        self._sums.assign(tf.zeros_like(self._sums))
+        return tf.where(known, verdict, tf.cast(unknown, verdict.dtype))
+
+
+def metric_of(optimizer):
+    """Return the metric of the mean loss of this epoch of `fit`, or None where there is none.
+
+    Keras tells optimizers nothing of losses and epochs. But that mean begins anew with each, so
+    look, while the graph is made, for the model that is being trained.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        model = frame.f_locals.get("self")
+        if isinstance(model, keras.Model) and getattr(model, "optimizer", None) is optimizer:
+            return model._loss_tracker
+        frame = frame.f_back
+    return None
+
+
+class Forecast:
+    """Errors of prediction of gradients, right after an estimate and now.
+
+    Parameters
+    ----------
+    add : callable
+    variables : list of tf.Variable
+    rows : int
+        Most components of a gradient that are foretold.
+    """
+
+    def __init__(self, add, variables, rows):
+        dtype = variables[0].dtype.name
+        self._variables = variables
+        self._last_gradients = [
+            add(f"last_gradient_{i}", v.shape, dtype) for i, v in enumerate(variables)
+        ]
+        self._last_weights = [
+            add(f"last_weights_{i}", v.shape, dtype) for i, v in enumerate(variables)
+        ]
+        # Of either window: its steps, and the sum of squares of its errors.
+        self._windows = add("windows", (2, 2))
+        self._foretelling = add("foretelling", dtype="bool")
+        # Errors of two steps share a gradient, and so have a correlation of 1/2 where all is noise:
+        # that makes two thirds of the degrees of freedom.
+        freedom = 2 / 3 * WINDOW * (1 + np.arange(rows))
+        self._quantiles = stats.f.isf(_FALSE_ALARM, freedom, freedom)
+
+    def reset(self):
+        """Forget the errors: there is a new estimate."""
+        self._windows.assign(tf.zeros_like(self._windows))
+        self._foretelling.assign(False)
+
+    def watch(self, gradients, U, values, is_known):
+        """Record how well the estimate foretold these gradients along its eigenvectors.
+
+        U : list of lists of arrays of shape (rank, size)
+            For each group the pieces of its eigenvectors, one for each variable.
+        values : tensor of shape (n_groups, rank)
+            Eigenvalues.
+        is_known : tensor of bool
+            Whether there is an estimate, and no new one is being made.
+        """
+        changes, moves = [], []
+        for g, w, last_g, last_w in zip(
+            gradients, self._variables, self._last_gradients, self._last_weights, strict=True
+        ):
+            changes.append(tf.reshape(g - last_g.value, [-1]))
+            moves.append(tf.reshape(w - last_w.value, [-1]))
+        # Rounding of the gradient is no error.
+        squares = tf.add_n([tf.nn.l2_loss(g) for g in gradients]) * 2
+        error = epsilon(gradients[0]) ** 2 * tf.cast(squares, tf.float64)
+        start = 0
+        for pieces, eigenvalues in zip(U, tf.unstack(values), strict=True):
+            own = slice(start, start + len(pieces))
+            start = own.stop
+            along, change = (
+                tf.add_n([tf.linalg.matvec(u, x) for u, x in zip(pieces, parts, strict=True)])
+                for parts in (moves[own], changes[own])
+            )
+            foretold = tf.math.multiply_no_nan(tf.cast(eigenvalues, along.dtype), along)
+            error += tf.reduce_sum(tf.cast(change - foretold, tf.float64) ** 2)
+        usable = is_known & tf.math.is_finite(error)
+        window = tf.where(self._windows.value[0, 0] < WINDOW, 0, 1)
+        new = tf.one_hot(window, 2, dtype=tf.float64)[:, None] * tf.stack(
+            [tf.ones_like(error), error]
+        )
+        counts = usable & self._foretelling.value
+        self._windows.assign_add(tf.where(counts, new, tf.zeros_like(new)))
+        self._foretelling.assign(usable)
+        for last, new in zip(
+            self._last_gradients + self._last_weights, gradients + self._variables, strict=True
+        ):
+            last.assign(new)
+
+    def has_failed(self, rows):
+        """Return whether errors of so many components have grown, if there are enough; bool."""
+        windows = self._windows.value
+        full = windows[1, 0] >= WINDOW
+        ratio = tf.math.divide_no_nan(windows[1, 1], windows[0, 1])
+        limit = tf.gather(tf.constant(self._quantiles), tf.maximum(rows - 1, 0))
+        self._windows.assign(tf.where(full, windows * [[1.0], [0.0]], windows))
+        return full & (ratio > limit)
+
+
+def mean_of(sums):
+    """Return the means of sums, whose rows are a number and a sum; 0 where the number is."""
+    return tf.math.divide_no_nan(sums.value[..., 1], sums.value[..., 0])
