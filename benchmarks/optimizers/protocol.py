@@ -24,8 +24,9 @@ from skhmat.neural_network._probabilistic_preconditioner import ProbabilisticPre
 # TensorFlow takes the graphs of many runs in one process for one that is made over and over.
 tf.get_logger().setLevel("ERROR")
 
-#: Learning rates that are tried, half decades from 1e-4 to 3.16.
-RATES = tuple(float(f"{10 ** (i / 2):.3g}") for i in range(-8, 2))
+#: Learning rates, quarter decades from 1e-4 to 3.16: every other one is tried, and those beside the
+#: best of them.
+RATES = tuple(float(f"{10 ** (i / 4):.3g}") for i in range(-16, 3))
 
 #: A run has diverged where a loss is more than this many times the first one.
 _DIVERGED = 10
@@ -320,6 +321,12 @@ def tuned(runs):
         if not any(one["stop"] == "diverged" for one in some)
     }
     return min(scores, key=scores.get, default=None)
+
+
+def beside(rate):
+    """Return the learning rates next to one of those that are tried."""
+    i = RATES.index(rate)
+    return [other for other in RATES[max(i - 1, 0) : i + 2] if other != rate]
 
 
 # ---- where and with what

@@ -137,12 +137,12 @@ def specs_of(experiment, problem, optimizer, seeds, **others):
 def variants(problems, args):
     """Run the variants, and baselines with the learning rate that is best.
 
-    Rates are tried with the first seed; the best then gets the others, until the best of all
-    has them: a rate that diverges with one of them is out.
+    Rates are tried with the first seed, and then those beside the best; the best then gets the
+    other seeds, until the best of all has them: a rate that diverges with one of them is out.
     """
-    from protocol import RATES, tuned
+    from protocol import RATES, beside, tuned
 
-    rates = RATES[2:9:2] if args.quick else RATES
+    rates = RATES[4:17:4] if args.quick else RATES[::2]
     seeds, epochs = range(args.seeds), {"epochs": args.epochs}
 
     def at_rate(problem, optimizer, rate, seeds):
@@ -164,12 +164,13 @@ def variants(problems, args):
             pair: tuned([r for r in results if (r["problem"], r["optimizer"]) == pair])
             for pair in pairs
         }
-        wanted = [
-            spec
-            for pair, rate in best.items()
-            if rate is not None
-            for spec in at_rate(*pair, rate, seeds)
-        ]
+        wanted = []
+        for pair, rate in best.items():
+            if rate is None:
+                continue
+            near = [] if args.quick else beside(rate)
+            wanted += [spec for other in near for spec in at_rate(*pair, other, seeds[:1])]
+            wanted += at_rate(*pair, rate, seeds)
         new = [spec for spec in wanted if spec not in tried]
         if not new:
             break
