@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from skhmat._ext import kernels as core
 
-_SEED = int(os.environ.get("SKHMAT_TEST_SEED", random.SystemRandom().randrange(10**6)))
+# Processes of one run (pytest-xdist) have one seed: that of the first, which starts the others.
+_SEED = int(os.environ.setdefault("SKHMAT_TEST_SEED", str(random.SystemRandom().randrange(10**6))))
 
 
 def pytest_report_header():

@@ -18,8 +18,8 @@ import sklearn
 from problems import BINARY, CROSS_ENTROPY, OUTPUT, PROBLEMS
 
 import skhmat.neural_network
+from skhmat.neural_network import ProbabilisticPreconditioner
 from skhmat.neural_network._keras import keras, tf
-from skhmat.neural_network._probabilistic_preconditioner import ProbabilisticPreconditioner
 
 # TensorFlow takes the graphs of many runs in one process for one that is made over and over.
 tf.get_logger().setLevel("ERROR")

@@ -7,6 +7,7 @@ _HOMES = {
     "KerasClassifier": "_classifier",
     "KerasRegressor": "_regressor",
     "NewtonCG": "_newton_cg",
+    "ProbabilisticPreconditioner": "_probabilistic_preconditioner",
     "second_order": "_second_order",
 }
 

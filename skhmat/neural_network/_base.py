@@ -47,8 +47,9 @@ loss : str, callable or keras.losses.Loss, default="auto"
     "auto" is the loss that `model` was compiled with, else cross-entropy for classes and the mean
     squared error for numbers.
 optimizer : str, keras.optimizers.Optimizer or its class, default="newton-cg"
-    "newton-cg", any name that Keras knows, an optimizer (its settings are copied), or None for
-    that which `model` was compiled with. Routed ``optimizer__...`` are its parameters.
+    "newton-cg", "probabilistic-preconditioner", any name that Keras knows, an optimizer (its
+    settings are copied), or None for that which `model` was compiled with. Routed
+    ``optimizer__...`` are its parameters.
 epochs : int, default=50
 batch_size : int or "auto", default="auto"
     "auto" is 200, or all samples if they are fewer.
@@ -77,7 +78,8 @@ verbose : int or "auto", default=0
 """,
     "attributes": """
 model_ : keras.Model
-    The fitted model. With "newton-cg", ``model_.optimizer.history`` tells of each step.
+    The fitted model. With "newton-cg", ``model_.optimizer.history`` tells of each step; with
+    "probabilistic-preconditioner", ``model_.optimizer.get_log()`` of what it has learned.
 history_ : dict
     Losses and metrics by epochs, NaN where one was not evaluated.
 loss_curve_ : list of float

@@ -33,7 +33,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
     See Also
     --------
     KerasRegressor : The same for numbers.
-    NewtonCG : The optimizer.
+    NewtonCG, ProbabilisticPreconditioner : Optimizers.
 
     Examples
     --------

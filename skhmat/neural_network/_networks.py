@@ -11,6 +11,7 @@ import numpy as np
 from ..linalg._checks import check_integer
 from ._keras import keras, known_to_keras, loss_function, tf
 from ._newton_cg import NewtonCG
+from ._probabilistic_preconditioner import ProbabilisticPreconditioner
 from ._second_order import second_order
 from ._targets import are_probabilities
 
@@ -20,7 +21,10 @@ _PREDICTED_AT_ONCE = 4096
 _LOOKED_AT = 256
 
 #: Optimizers that Keras does not have, by the name that estimators take.
-OPTIMIZERS = {"newton-cg": NewtonCG}
+OPTIMIZERS = {
+    "newton-cg": NewtonCG,
+    "probabilistic-preconditioner": ProbabilisticPreconditioner,
+}
 
 
 @contextlib.contextmanager

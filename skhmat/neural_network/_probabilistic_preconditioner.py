@@ -1,48 +1,26 @@
-"""The probabilistic preconditioner: an optimizer for Keras that wraps another. Not public yet."""
+"""The probabilistic preconditioner: an optimizer for Keras that wraps another."""
 
 import numpy as np
 
 from ..linalg._checks import check_integer, warn
-from . import _hessian_inference as inference
 from ._checks import check_real
+from ._hessian_estimate import PHASES, Estimate
 from ._keras import (
     check_function,
     check_precision,
     check_replicas,
     checked_optimizer,
     checked_type,
-    in_xla,
     keras,
     tf,
     with_optimizer,
 )
+from ._learning_rates import LearningRates
 from ._newton_cg import NewtonCG
 from ._objectives import FunctionObjective, GradientObjective
-from ._restart import Forecast, Losses, check_restart, mean_of, metric_of
+from ._restart import Forecast, Losses, check_restart, metric_of
 from ._variable_groups import check_groups, grouped
-from ._vectors import Layout, epsilon, values
-
-#: What is done with a minibatch besides the update, by the number that stands in the state.
-PHASES = ("idle", "prior", "observing")
-_IDLE, _PRIOR, _OBSERVING = range(3)
-
-#: Directions that follow from the first, before those of present gradients.
-_KRYLOV = 3
-
-#: The learning rate is this many times one over the curvature that is left by a preconditioner, and
-#: the last one is kept where it is not more than `_KEPT` times that. Steps of gradient descent
-#: converge below 2.
-_SAFETY = 1.5
-_KEPT = 1.2
-
-#: From one estimate to the next the learning rate becomes at most this many times as large: where
-#: the mean of the losses has fallen, and where it has not.
-_RISE = 10.0
-_FALL = 0.5
-
-#: Steps are at most this many times as long as those of the last estimate were.
-_LONGEST = 2.0
-
+from ._vectors import Layout, values
 
 #: What can go wrong in a graph, which cannot warn, and how to say it afterwards.
 _TROUBLES = {
@@ -166,9 +144,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     Examples
     --------
     >>> import keras
-    >>> from skhmat.neural_network._probabilistic_preconditioner import (
-    ...     ProbabilisticPreconditioner,
-    ... )
+    >>> from skhmat.neural_network import ProbabilisticPreconditioner
     >>> x = keras.Variable([3.0, -2.0])
     >>> optimizer = ProbabilisticPreconditioner(est_rank=1, prior_iterations=2)
     >>> for _ in range(30):
@@ -267,7 +243,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._ordered = [variable for group in groups for variable in group]
         self._layout = Layout(values(self._ordered))
         self._lengths = [len(group) for group in groups]
-        self._sizes = [Layout(group).size for group in groups]
         self._inners = [self.inner]
         for _ in groups[1:]:
             with tf.init_scope():
@@ -277,65 +252,37 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._add_state(dtype)
 
     def _add_state(self, dtype):
-        n, n_groups, m = self._layout.size, len(self._sizes), self.num_observations
-
         def add(name, shape=(), dtype="float64", initializer="zeros"):
             return self.add_variable(shape, dtype=dtype, name=name, initializer=initializer)
 
-        def constant(value):
-            return keras.initializers.Constant(value)
-
-        self._phase = add("phase", dtype="int32")
-        self._taken = add("products_of_this_phase", dtype="int32")
-        self._since = add("steps_since_start", dtype="int32")
-        self._started = add("estimates_started", dtype="int32")
-        self._finished = add("estimates_finished", dtype="int32")
         self._requested = add("requested", dtype="bool", initializer="ones")
-        self._rate = add("rate", (n_groups,), initializer=constant(self._first_rate))
-        # Those of the prior, but for factors of the size.
-        self._mean = add("mean", (n_groups,))
-        self._scale = add("scale", (n_groups,))
-        self._noise = add("noise", (n_groups,))
-        self._level = add("level", (n_groups,))
-        # A number, and the sum of squared lengths of steps in this estimate; the mean of the last.
-        self._squares = add("squares_of_steps", (n_groups, 2))
-        self._typical = add("typical_square", (n_groups,))
-        self._shortened = add("shortened", dtype="int32")
-        self._losses = Losses(add)
-        self._most = add("most_of_the_last_rate", initializer=constant(np.inf))
+        self._since = add("steps_since_start", dtype="int32")
         self._troubles = add("troubles", (len(_TROUBLES),), dtype="int32")
-        self._worst = add("most_negative_curvature")
-        if self.prior_iterations:
-            self._sums = add("sums", (n_groups, len(inference.Sums._fields)))
-            self._spread = add("spread", (n_groups,))
-            if m:
-                self._images = add(
-                    "images_of_gradients", ((self.prior_iterations + 1) // 2, n), dtype
-                )
-            self._last_v = add("last_direction", (n,), dtype)
-            self._last_y = add("last_product", (n,), dtype)
-        if m:
-            self._anchor = add("anchor", (n,), dtype)
-            self._S = add("directions", (m, n), dtype)
-            self._Y = add("products", (m, n), dtype)
-            self._ritz = add("ritz_values", (n_groups, m), initializer=constant(-np.inf))
-        if self._rank:
-            # By variable, so that gradients need not be put together to be multiplied.
-            self._U = [
-                add(f"eigenvectors_{k}", (self._rank, size), dtype)
-                for k, size in enumerate(self._layout.sizes)
-            ]
-            self._factors = add("factors", (n_groups, self._rank), initializer="ones")
-        if self.restart == "auto" and self._rank:
-            self._forecast = Forecast(add, values(self._ordered), n_groups * self._rank)
+        self._losses = Losses(add)
+        n_groups, rank = len(self._lengths), self._rank
+        self._rates = LearningRates(
+            add, n_groups, self._first_rate, rank > 0, self.adapt_learning_rate
+        )
+        self._estimate = Estimate(
+            add,
+            self._layout,
+            [Layout(group).size for group in self._by_group(self._ordered)],
+            dtype,
+            self._rates,
+            self._trouble,
+            prior_iterations=self.prior_iterations,
+            num_observations=self.num_observations,
+            rank=rank,
+            precondition=self.precondition,
+            exponent=self.exponent,
+        )
+        self._forecast = None
+        if self.restart == "auto" and rank:
+            self._forecast = Forecast(add, values(self._ordered), n_groups * rank)
 
     @property
     def _rank(self):
         return min(self.est_rank, self.num_observations) if self.precondition else 0
-
-    @property
-    def _safety(self):
-        return _SAFETY if self._rank else 1.0
 
     @property
     def variables(self):
@@ -456,11 +403,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             raise ValueError(
                 f"maybe_start_estimate needs restart='auto', and restart is {self.restart!r}."
             )
-        if not self.built or not self._rank:
-            return
-        there = tf.math.is_finite(self._ritz.value[:, : self._rank])
-        failed = self._forecast.has_failed(tf.reduce_sum(tf.cast(there, tf.int32)))
-        self._requested.assign(self._requested.value | failed)
+        if self.built and self._forecast is not None:
+            failed = self._forecast.has_failed(self._estimate.kept)
+            self._requested.assign(self._requested.value | failed)
 
     def finalize_variable_values(self, var_list):
         """Finish training: Keras calls it at the end of ``fit``."""
@@ -485,19 +430,13 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             ``not_finite``, steps left out; ``shortened``, steps that were too long.
         """
         if not self.built:
-            return {"phase": PHASES[_IDLE], "step": 0, "estimates": 0}
-        ritz = self._ritz.numpy() if self.num_observations else np.empty((len(self._sizes), 0))
+            return {"phase": PHASES[0], "step": 0, "estimates": 0}
         rates = [keras.ops.convert_to_numpy(inner.learning_rate) for inner in self._inners]
         return {
-            "phase": PHASES[int(self._phase.numpy())],
             "step": int(self._iterations.numpy()),
-            "estimates": int(self._finished.numpy()),
             "learning_rate": np.array(rates, dtype=float),
-            "curvature": self._mean.numpy(),
-            "level": self._level.numpy(),
-            "noise": self._noise.numpy(),
-            "spectrum": [row[np.isfinite(row)] for row in ritz],
-            "shortened": int(self._shortened.numpy()),
+            **self._estimate.log(),
+            "shortened": int(self._rates.shortened.numpy()),
             **dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True)),
         }
 
@@ -506,16 +445,19 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     def _advance(self, objective, has_gradient):
         """Learn from the batch, then let the inner optimizers update the weights."""
         gradients = objective.gradients
-        if self.restart == "auto" and self._rank:
-            U = self._by_group([u.value for u in self._U])
-            is_known = (self._phase.value == _IDLE) & (self._finished.value > 0)
-            self._forecast.watch(gradients, U, self._ritz.value[:, : self._rank], is_known)
+        estimate = self._estimate
+        if self._forecast is not None:
+            U = self._by_group([u.value for u in estimate.U])
+            self._forecast.watch(gradients, U, estimate)
             self.maybe_start_estimate()
         # What a step without a product costs is passes over gradients: one for all that follows.
         squares = self._squared_lengths(gradients)
         finite = tf.math.is_finite(tf.reduce_sum(squares))
-        self._begin(objective, finite & tf.reduce_any(squares > 0))
-        usable = self._take_product(objective, finite)
+        # Nothing can be learned from a gradient that is zero.
+        able = finite & tf.reduce_any(squares > 0)
+        begins = self._requested.value & estimate.is_idle & able
+        tf.cond(begins, lambda: self._begin(gradients), lambda: None)
+        usable = estimate.advance(objective, finite)
         self._trouble("not_finite", ~finite | ~usable)
         tf.cond(finite, lambda: self._update(gradients, squares, has_gradient), lambda: None)
         self._since.assign_add(1)
@@ -530,286 +472,28 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             ]
         )
 
-    def _begin(self, objective, able):
-        """Begin a new estimate where one was asked for and none is being made."""
-
-        def begin():
-            self._most.assign(self._losses.judge(_RISE, _FALL, np.inf))
-            self._requested.assign(False)
-            self._since.assign(0)
-            self._started.assign_add(1)
-            self._taken.assign(0)
-            if self.num_observations:
-                self._anchor.assign(self._layout.pack(objective.gradients))
-                self._S.assign(tf.zeros_like(self._S))
-                self._Y.assign(tf.zeros_like(self._Y))
-            if self.prior_iterations:
-                self._sums.assign(tf.zeros_like(self._sums))
-                self._spread.assign(tf.zeros_like(self._spread))
-                if self.num_observations:
-                    self._images.assign(tf.zeros_like(self._images))
-                self._phase.assign(_PRIOR)
-            elif self.num_observations:
-                curvature = 1 / self._rate.value
-                self._set_prior(curvature, curvature, tf.zeros_like(curvature))
-                self._phase.assign(_OBSERVING)
-
-        # Nothing can be learned from a gradient that is zero.
-        start = self._requested.value & (self._phase.value == _IDLE) & able
-        tf.cond(start, begin, lambda: None)
-
-    def _direction(self, objective, able):
-        """Return the vector whose product is wanted, and whether one is; else the vector is empty.
-
-        Nothing here is computed outside of the branches: most steps take none of them.
-        """
-        steps = {}
-        if self.prior_iterations:
-            steps[_PRIOR] = lambda: self._prior_direction(objective)
-        if self.num_observations:
-            steps[_OBSERVING] = lambda: self._new_direction(objective)
-
-        def nothing():
-            # XLA wants one shape from all branches.
-            size = self._layout.size if in_xla() else 0
-            return tf.zeros(size, self._ordered[0].dtype), tf.constant(False)
-
-        phase = tf.where(able, self._phase.value, _IDLE)
-        return tf.switch_case(phase, [steps.get(k, nothing) for k in range(len(PHASES))])
-
-    def _prior_direction(self, objective):
-        # Every other product is one with the last direction again: their difference is noise.
-        v = tf.cond(
-            self._is_second(),
-            lambda: tf.identity(self._last_v.value),
-            lambda: self._layout.pack(objective.gradients),
-        )
-        return v, tf.constant(True)
-
-    def _new_direction(self, objective):
-        found = []
-        for group, start in enumerate(self._blocks(self._start(objective))):
-            posterior = self._posterior(group)
-            s = inference.new_direction(posterior, start)
-            found.append(tf.where(inference.worth(posterior, s), s, tf.zeros_like(s)))
-        v = tf.concat(found, axis=0)
-        wanted = tf.norm(v) > 0
-        tf.cond(wanted, lambda: None, self._finish)
-        return v, wanted
-
-    def _start(self, objective):
-        """Return the vector that the inverse of B maps to the next direction.
-
-        Large curvature stands out of the products of the prior, so their sum, and, against
-        rounding, the gradient that the estimate began with: the present one may have lost much of
-        it to updates. With noise, later, present gradients: they may show other directions.
-        """
-        first = tf.convert_to_tensor(self._anchor)
-        if not self.prior_iterations:
-            return first
-        images = tf.reduce_sum(self._images.value, axis=0)
-        unit = [tf.math.divide_no_nan(x, tf.norm(x)) for x in (images, first)]
-        noisy = tf.reduce_any(self._noise.value > 0)
-        start = tf.where(noisy, unit[0], unit[0] + unit[1])
-        return tf.cond(
-            noisy & (self._taken.value >= _KRYLOV),
-            lambda: self._layout.pack(objective.gradients),
-            lambda: start,
-        )
-
-    def _is_second(self):
-        return self._taken.value % 2 == 1
-
-    def _take_product(self, objective, able):
-        """Learn from a product where one is wanted; return whether it is finite."""
-        if not self.prior_iterations + self.num_observations:
-            return tf.constant(True)
-        v, needed = self._direction(objective, able)
-        y = objective.product_where(needed, v)
-        return tf.cond(needed, lambda: self._learn(v, y), lambda: tf.constant(True))
-
-    def _learn(self, v, y):
-        """Take up the product y of the Hessian with v; return whether it is finite."""
-        size = self._layout.size
-        v, y = tf.ensure_shape(v, [size]), tf.ensure_shape(y, [size])
-        usable = tf.math.is_finite(tf.nn.l2_loss(y))
-
-        def learn():
-            if not self.num_observations:
-                self._add_to_prior(v, y)
-            elif not self.prior_iterations:
-                self._observe(v, y)
-            else:
-                is_prior = self._phase.value == _PRIOR
-                tf.cond(is_prior, lambda: self._add_to_prior(v, y), lambda: self._observe(v, y))
-
-        tf.cond(usable, learn, lambda: None)
-        return usable
-
-    def _add_to_prior(self, v, y):
-        sums, apart = [], []
-        of_group = zip(
-            tf.unstack(self._sums.value),
-            *map(self._blocks, (v, y, self._last_y)),
-            strict=True,
-        )
-        for row, v_part, y_part, last in of_group:
-            sums.append(inference.accumulate(inference.Sums(*tf.unstack(row)), v_part, y_part))
-            apart.append(inference.spread(v, y_part, last))
-        self._sums.assign(tf.stack([tf.stack(row) for row in sums]))
-        spread = tf.where(self._is_second(), tf.stack(apart), tf.zeros_like(self._spread))
-        self._spread.assign_add(spread)
-        if self.num_observations:
-            image = tf.where(self._is_second(), (y + self._last_y.value) / np.sqrt(2), y)
-            _write(self._images, self._taken.value // 2, image)
-        self._last_v.assign(v)
-        self._last_y.assign(y)
-        self._taken.assign_add(1)
-        variances = tf.unstack(self._spread.value / max(self.prior_iterations // 2, 1))
-        given = [
-            inference.prior(row, 1, variance, epsilon(v))
-            for row, variance in zip(sums, variances, strict=True)
-        ]
-        mean, scale, noise = (tf.stack(numbers) for numbers in zip(*given, strict=True))
-        # Where there was no gradient, or negative curvature, the last learning rate tells the mean.
-        mean, curvature = tf.where(mean > 0, mean, self._safety / self._rate.value), mean
-        if self.adapt_learning_rate:
-            # At first there is no estimate yet, and what is known so far has to do.
-            rate = self._rate.value
-            early = (self._finished.value == 0) & (curvature > 0)
-            self._rate.assign(tf.where(early, 1 / mean, rate))
-
-        def complete():
-            worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
-            self._trouble("negative_curvature", worst < 0)
-            self._worst.assign(tf.minimum(self._worst.value, worst))
-            self._set_prior(mean, scale, noise)
-            self._taken.assign(0)
-            if self.num_observations:
-                self._phase.assign(_OBSERVING)
-            else:
-                self._finish()
-
-        tf.cond(self._taken.value >= self.prior_iterations, complete, lambda: None)
-
-    def _set_prior(self, mean, scale, noise):
-        self._mean.assign(mean)
-        self._scale.assign(scale)
-        self._noise.assign(noise)
-
-    def _observe(self, s, y):
-        _write(self._S, self._taken.value, s)
-        _write(self._Y, self._taken.value, y)
-        self._taken.assign_add(1)
-        tf.cond(self._taken.value >= self.num_observations, self._finish, lambda: None)
-
-    def _posterior(self, group):
-        """Return the posterior of the block of a group."""
-        S, Y = (self._blocks(rows)[group] for rows in (self._S, self._Y))
-        # Directions have length one in each group, and noise goes with all of them.
-        prior = inference.Prior(
-            self._mean.value[group],
-            self._scale.value[group] / np.sqrt(self._sizes[group]),
-            self._noise.value[group] * np.sqrt(len(self._sizes) / self._sizes[group]),
-        )
-        return inference.posterior(prior, S, Y)
-
-    def _finish(self):
-        """Make the preconditioner and the learning rate of what was observed."""
-        level = self._mean.value
-        if self.num_observations:
-            pairs = [inference.ritz_pairs(self._posterior(k)) for k in range(len(self._sizes))]
-            self._ritz.assign(tf.stack([values for values, *_ in pairs]))
-            if self.precondition:
-                level = tf.stack(
-                    [
-                        self._level_of(values, error, mean)
-                        for (values, _, error), mean in zip(pairs, tf.unstack(level), strict=True)
-                    ]
-                )
-        if self._rank:
-            made = [
-                inference.preconditioner(values, vectors, at, self._rank, self.exponent)
-                for (values, vectors, _), at in zip(pairs, tf.unstack(level), strict=True)
-            ]
-            vectors = tf.split(tf.concat([P.U for P in made], axis=1), self._layout.sizes, axis=1)
-            for u, new in zip(self._U, vectors, strict=True):
-                u.assign(new)
-            factors = tf.stack([P.factors for P in made])
-            self._factors.assign(factors)
-            kept = self._ritz.value[:, : self._rank]
-            clipped = tf.math.is_finite(kept) & (kept <= 0)
-            self._trouble("clipped", tf.reduce_sum(tf.cast(clipped, tf.int32)))
-            level = tf.maximum(level, tf.reduce_max(kept * factors, axis=1))
-            if self.prior_iterations:
-                level = tf.maximum(level, self._along_gradients(made))
-        if self.adapt_learning_rate:
-            self._rate.assign(self._next_rate(level))
-        self._level.assign(level)
-        if self.restart == "auto" and self._rank:
-            self._forecast.reset()
-        self._phase.assign(_IDLE)
-        self._typical.assign(mean_of(self._squares))
-        self._squares.assign(tf.zeros_like(self._squares))
-        self._finished.assign_add(1)
-
-    def _level_of(self, ritz, error, mean):
-        """Return the largest curvature of a group that is not taken down, if it is above noise."""
-        level = mean
-        if self._rank < self.num_observations:
-            level = tf.where(ritz[self._rank] > 0, ritz[self._rank], mean)
-        return tf.maximum(level, error)
-
-    def _along_gradients(self, made):
-        """Return the curvature y'P y / v'y of the gradients of the prior, preconditioned.
-
-        That is b_0 again, for the operator root(P) H root(P) and its product with the inverse of
-        root(P) times v, which is root(P) y.
-        """
-        found = []
-        for P, images, sums in zip(
-            made, self._blocks(self._images), tf.unstack(self._sums.value), strict=True
-        ):
-            squares = tf.reduce_sum(tf.cast(images, tf.float64) ** 2)
-            along = tf.cast(tf.linalg.matmul(images, P.U, transpose_b=True), tf.float64)
-            squares += tf.reduce_sum((P.factors - 1) * along**2)
-            found.append(tf.math.divide_no_nan(squares, tf.maximum(sums[0], 0)))
-        return tf.stack(found)
-
-    def _next_rate(self, level):
-        """Return the learning rate that goes with a level, if the last estimate agrees."""
-        is_first = self._finished.value == 0
-        # Single estimates are noisy, and too large a rate costs more than too small a one.
-        # Nothing is known of losses yet at the first, so with noise it is only half believed.
-        prior = tf.where(self._noise.value > 0, self._mean.value, tf.zeros_like(level))
-        last = tf.where(is_first, prior, self._level.value)
-        rate = self._safety / tf.maximum(level, last)
-        # A smaller rate lets the curvature of networks grow until it is too large, again.
-        kept = tf.clip_by_value(self._rate.value, rate, _KEPT * rate)
-        return tf.where(is_first, rate, tf.minimum(kept, self._most.value * self._rate.value))
+    def _begin(self, gradients):
+        self._rates.limit(self._losses)
+        self._requested.assign(False)
+        self._since.assign(0)
+        self._estimate.begin(gradients)
 
     def _update(self, gradients, squares, has_gradient):
         """Hand the rescaled gradients to the inner optimizers."""
         parts = self._by_group(gradients)
         if self._rank:
-            rescaled = [
-                inference.precondition([u.value for u in U], factors, group)
-                for U, factors, group in zip(
-                    self._by_group(self._U), tf.unstack(self._factors.value), parts, strict=True
-                )
-            ]
-            parts = [group for group, _ in rescaled]
-            squares += tf.stack([change for _, change in rescaled])
-        shortening = self._shortening(squares)
+            parts, changes = self._estimate.preconditioned(parts)
+            squares += changes
+        is_known = self._estimate.finished.value > 0
+        shortening = self._rates.shortening(squares, ~self._estimate.is_idle, is_known)
         if self.adapt_learning_rate:
             parts = tf.cond(
                 tf.reduce_any(shortening < 1), lambda: _scaled(parts, shortening), lambda: parts
             )
-        rates = tf.convert_to_tensor(self._rate)
+        rates = self._rates.value
         if self.first_learning_rate is not None:
-            rates = tf.where(
-                self._started.value <= 1, tf.cast(self.first_learning_rate, rates.dtype), rates
-            )
+            is_first = self._estimate.started.value <= 1
+            rates = tf.where(is_first, tf.cast(self.first_learning_rate, rates.dtype), rates)
 
         def move():
             known = self._by_group(has_gradient)
@@ -821,7 +505,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if self.update_while_estimating:
             move()
         else:
-            tf.cond(self._phase.value == _IDLE, move, lambda: None)
+            tf.cond(self._estimate.is_idle, move, lambda: None)
 
     def _apply(self, inner, rate, pieces):
         gradients = [part if known else None for part, known in pieces]
@@ -833,27 +517,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             inner.learning_rate.assign(tf.cast(rate, inner.learning_rate.dtype))
         inner.apply(gradients, inner._trainable_variables)
 
-    def _shortening(self, squares):
-        """Return factors, at most 1, for the steps of the groups, of squared lengths g'P g.
-
-        The curvature was seen from steps as long as those of the estimate, and a gradient that is
-        much longer says that the loss is another one there: that it is no longer true, or that
-        the learning rate is too large.
-        """
-        measuring = tf.cast(self._phase.value != _IDLE, tf.float64)
-        self._squares.assign_add(measuring * tf.stack([tf.ones_like(squares), squares], axis=1))
-        typical = tf.where(self._finished.value > 0, self._typical.value, mean_of(self._squares))
-        limit = _LONGEST**2 * typical
-        is_long = (limit > 0) & (squares > limit)
-        self._shortened.assign_add(tf.cast(tf.reduce_any(is_long), tf.int32))
-        ratio = tf.math.divide_no_nan(limit, squares)
-        return tf.where(is_long, tf.sqrt(ratio), tf.ones_like(ratio))
-
-    def _blocks(self, x):
-        """Return the pieces of the groups of a vector, or of vectors as rows."""
-        x = tf.convert_to_tensor(x)
-        return [x] if len(self._sizes) == 1 else tf.split(x, self._sizes, axis=-1)
-
     def _by_group(self, items):
         """Return lists of what there is one of for each variable, one for each group."""
         stops = np.cumsum(self._lengths)
@@ -864,11 +527,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     def _request_in_time(self, is_new_epoch):
         """Ask for a new estimate where an epoch or a number of steps is over."""
         if self.restart == "epoch":
-            busy = self._phase.value != _IDLE
+            busy = ~self._estimate.is_idle
             self._trouble("carried_over", is_new_epoch & busy)
             self._requested.assign(self._requested.value | (is_new_epoch & ~busy))
         elif self.restart not in (None, "auto"):
-            due = (self._since.value >= self.restart) & (self._started.value > 0)
+            due = (self._since.value >= self.restart) & (self._estimate.started.value > 0)
             self._requested.assign(self._requested.value | due)
 
     # ---- trouble
@@ -885,14 +548,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             new = counts[trouble] - self._reported[trouble]
             if new > 0:
                 length = self.prior_iterations + self.num_observations
-                text = text.format(new=new, worst=float(self._worst.numpy()), length=length)
+                worst = float(self._estimate.worst.numpy())
+                text = text.format(new=new, worst=worst, length=length)
                 warn(f"ProbabilisticPreconditioner: {text}")
         self._reported = counts
-
-
-def _write(rows, row, vector):
-    """Replace a row; XLA knows no slices that are variable."""
-    rows.assign(tf.tensor_scatter_nd_update(rows.value, [[row]], vector[tf.newaxis]))
 
 
 def _scaled(parts, factors):

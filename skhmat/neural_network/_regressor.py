@@ -24,7 +24,7 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     See Also
     --------
     KerasClassifier : The same for classes.
-    NewtonCG : The optimizer.
+    NewtonCG, ProbabilisticPreconditioner : Optimizers.
 
     Examples
     --------

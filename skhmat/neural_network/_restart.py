@@ -118,25 +118,18 @@ class Forecast:
         # Of either window: its steps, and the sum of squares of its errors.
         self._windows = add("windows", (2, 2))
         self._foretelling = add("foretelling", dtype="bool")
+        self._foretold_by = add("foretold_by_estimate", dtype="int32")
         # Errors of two steps share a gradient, and so have a correlation of 1/2 where all is noise:
         # that makes two thirds of the degrees of freedom.
         freedom = 2 / 3 * WINDOW * (1 + np.arange(rows))
         self._quantiles = stats.f.isf(_FALSE_ALARM, freedom, freedom)
 
-    def reset(self):
-        """Forget the errors: there is a new estimate."""
-        self._windows.assign(tf.zeros_like(self._windows))
-        self._foretelling.assign(False)
-
-    def watch(self, gradients, U, values, is_known):
+    def watch(self, gradients, U, estimate):
         """Record how well the estimate foretold these gradients along its eigenvectors.
 
         U : list of lists of arrays of shape (rank, size)
             For each group the pieces of its eigenvectors, one for each variable.
-        values : tensor of shape (n_groups, rank)
-            Eigenvalues.
-        is_known : tensor of bool
-            Whether there is an estimate, and no new one is being made.
+        estimate : Estimate
         """
         changes, moves = [], []
         for g, w, last_g, last_w in zip(
@@ -148,7 +141,7 @@ class Forecast:
         squares = tf.add_n([tf.nn.l2_loss(g) for g in gradients]) * 2
         error = epsilon(gradients[0]) ** 2 * tf.cast(squares, tf.float64)
         start = 0
-        for pieces, eigenvalues in zip(U, tf.unstack(values), strict=True):
+        for pieces, eigenvalues in zip(U, tf.unstack(estimate.kept), strict=True):
             own = slice(start, start + len(pieces))
             start = own.stop
             along, change = (
@@ -157,21 +150,26 @@ class Forecast:
             )
             foretold = tf.math.multiply_no_nan(tf.cast(eigenvalues, along.dtype), along)
             error += tf.reduce_sum(tf.cast(change - foretold, tf.float64) ** 2)
-        usable = is_known & tf.math.is_finite(error)
-        window = tf.where(self._windows.value[0, 0] < WINDOW, 0, 1)
+        number = estimate.finished.value
+        usable = estimate.is_idle & (number > 0) & tf.math.is_finite(error)
+        is_old = number == self._foretold_by.value
+        windows = tf.where(is_old, self._windows.value, tf.zeros_like(self._windows))
+        window = tf.where(windows[0, 0] < WINDOW, 0, 1)
         new = tf.one_hot(window, 2, dtype=tf.float64)[:, None] * tf.stack(
             [tf.ones_like(error), error]
         )
-        counts = usable & self._foretelling.value
-        self._windows.assign_add(tf.where(counts, new, tf.zeros_like(new)))
+        counts = usable & is_old & self._foretelling.value
+        self._windows.assign(windows + tf.where(counts, new, tf.zeros_like(new)))
         self._foretelling.assign(usable)
+        self._foretold_by.assign(number)
         for last, new in zip(
             self._last_gradients + self._last_weights, gradients + self._variables, strict=True
         ):
             last.assign(new)
 
-    def has_failed(self, rows):
-        """Return whether errors of so many components have grown, if there are enough; bool."""
+    def has_failed(self, kept):
+        """Return whether errors along these eigenvalues have grown, if there are enough; bool."""
+        rows = tf.reduce_sum(tf.cast(tf.math.is_finite(kept), tf.int32))
         windows = self._windows.value
         full = windows[1, 0] >= WINDOW
         ratio = tf.math.divide_no_nan(windows[1, 1], windows[0, 1])

@@ -1,5 +1,6 @@
 """Small networks of all kinds, with data, and dense references of their curvature."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -127,6 +128,11 @@ def network(name, rng, optimizer=None, **compile_options):
     model(X[:1])
     model.compile(optimizer=optimizer, loss=loss, **compile_options)
     return model, X, y
+
+
+def label(options):
+    """Return the name of a test case: the same in all processes, so without addresses."""
+    return re.sub(" object at 0x[0-9a-f]+", "", str(options))
 
 
 def flat(tensors):

@@ -201,7 +201,7 @@ def test_images():
 
 
 @pytest.mark.parametrize("kind", [KerasClassifier, KerasRegressor])
-@pytest.mark.parametrize("optimizer", ["newton-cg", "adam"])
+@pytest.mark.parametrize("optimizer", ["newton-cg", "probabilistic-preconditioner", "adam"])
 def test_same_seed_same_result(kind, optimizer, global_random_seed):
     X, y = iris((0, 1, 2))
     states = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
@@ -223,7 +223,7 @@ def with_dropout(n_features_in, n_outputs):
     return keras.Sequential(layers)
 
 
-@pytest.mark.parametrize("optimizer", ["newton-cg", "adam"])
+@pytest.mark.parametrize("optimizer", ["newton-cg", "probabilistic-preconditioner", "adam"])
 def test_a_pickled_estimator_goes_on_bit_by_bit(optimizer):
     X, y = iris()
     model = KerasClassifier(with_dropout, epochs=2, optimizer=optimizer, random_state=0).fit(X, y)

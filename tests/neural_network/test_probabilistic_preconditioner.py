@@ -4,11 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
-from networks import keras, network, tf
+from networks import keras, label, network, tf
 from sklearn.exceptions import ConvergenceWarning
 
-from skhmat.neural_network import NewtonCG
-from skhmat.neural_network._probabilistic_preconditioner import ProbabilisticPreconditioner
+from skhmat.neural_network import NewtonCG, ProbabilisticPreconditioner
 
 TWO_LARGE = np.r_[1000.0, 500.0, np.ones(198)]
 L = keras.layers
@@ -43,13 +42,13 @@ class Quadratic:
 
 def eigenvectors(optimizer):
     """Return those of the last estimate, as rows."""
-    return np.concatenate([u.numpy() for u in optimizer._U], axis=1).astype(float)
+    return np.concatenate([u.numpy() for u in optimizer._estimate.U], axis=1).astype(float)
 
 
 def preconditioned(optimizer, H):
     """Return the eigenvalues of P H."""
     U = eigenvectors(optimizer)
-    factors = optimizer._factors.numpy()[0]
+    factors = optimizer._estimate._factors.numpy()[0]
     P = np.eye(len(H)) + (U.T * (factors - 1)) @ U
     return np.sort(np.linalg.eigvals(P @ np.asarray(H, float)).real)
 
@@ -182,12 +181,15 @@ def test_saddle(rng):
         {"restart": 20},
         {"restart": None},
     ],
-    ids=str,
+    ids=label,
 )
 def test_options(options, rng):
     model, X, y = net(int(rng.integers(1000)), ProbabilisticPreconditioner(**options))
-    losses = fit(model, X, y, epochs=6)
-    assert np.isfinite(losses).all()
+    # Noise is not known where the prior does not tell: then batches have to agree.
+    is_blind = options.get("prior_iterations") in (0, 1)
+    length = {"batch_size": 24, "epochs": 36} if is_blind else {"epochs": 6}
+    losses = fit(model, X, y, **length)
+    assert losses[-1] < losses[0]
     optimizer = model.optimizer
     n_groups = 2 if "parameter_groups" in options else 1
     assert len(optimizer.get_log()["learning_rate"]) == n_groups
@@ -201,9 +203,9 @@ def test_options(options, rng):
 def test_any_network(name, rng):
     optimizer = ProbabilisticPreconditioner(restart=20)
     model, X, y = network(name, rng, optimizer, jit_compile=False)
-    losses = fit(model, X, y, batch_size=4, epochs=10)
-    assert np.isfinite(losses[0])
-    assert model.optimizer.get_log()["estimates"] >= 1
+    losses = fit(model, X, y, batch_size=len(X), epochs=40)
+    assert losses[-1] < losses[0]
+    assert model.optimizer.get_log()["estimates"] == 2
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.75])
@@ -492,7 +494,7 @@ def test_what_is_not_finite_is_left_out(rng):
         ({"parameter_groups": "bias"}, "parameter_groups must be None or a list"),
         ({"parameter_groups": ["("]}, "parameter_groups"),
     ],
-    ids=str,
+    ids=label,
 )
 def test_wrong_parameters(options, message):
     with pytest.raises(ValueError, match=message):

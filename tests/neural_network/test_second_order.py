@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from networks import keras, network, tf
+from networks import keras, label, network, tf
 
 from skhmat.neural_network import NewtonCG, second_order
 
@@ -76,7 +76,7 @@ def test_least_squares_in_three_epochs(rng):
         {"pretrain_steps": 6},
         {"learning_rate": keras.optimizers.schedules.CosineDecay(1.0, 20)},
     ],
-    ids=str,
+    ids=label,
 )
 def test_options(options, rng):
     losses = train("mlp", rng, epochs=6, **options)[-1]
@@ -86,7 +86,7 @@ def test_options(options, rng):
 @pytest.mark.parametrize(
     "compile_options",
     [{"steps_per_execution": 3}, {"run_eagerly": True}, {"metrics": ["accuracy"]}],
-    ids=str,
+    ids=label,
 )
 def test_ways_to_compile(compile_options, rng):
     seed = int(rng.integers(2**31))
@@ -146,7 +146,7 @@ def test_other_optimizers_are_left_alone(rng):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"warm_start": 0.5, "preconditioner": "jacobi", "pretrain_steps": 4}], ids=str
+    "options", [{}, {"warm_start": 0.5, "preconditioner": "jacobi", "pretrain_steps": 4}], ids=label
 )
 @pytest.mark.parametrize("name", ["mlp", "normalized"])
 def test_a_saved_model_goes_on_bit_by_bit(name, options, rng, tmp_path):

@@ -1,0 +1,94 @@
+"""Learning rates from curvature, one for each group of variables."""
+
+import numpy as np
+
+from ._keras import keras, tf
+from ._restart import mean_of
+
+#: With a preconditioner, the learning rate is this many times one over the curvature that is left
+#: by it, and the last one is kept where it is not more than `_KEPT` times that. Steps of gradient
+#: descent converge below 2.
+_SAFETY = 1.5
+_KEPT = 1.2
+
+#: From one estimate to the next the learning rate becomes at most this many times as large: where
+#: the mean of the losses has fallen, and where it has not.
+_RISE = 10.0
+_FALL = 0.5
+
+#: Steps are at most this many times as long as those of the last estimate were.
+_LONGEST = 2.0
+
+
+class LearningRates:
+    """What an estimate says of the learning rates, within limits for what curvature cannot tell.
+
+    Parameters
+    ----------
+    add : callable
+        Makes state: ``add(name, shape=(), dtype="float64", initializer="zeros")``.
+    n_groups : int
+    first : float
+        The learning rate as long as nothing is known.
+    is_preconditioned : bool
+        Whether the curvature that is left is that of a preconditioned problem.
+    adapts : bool
+        Whether anything is learned at all.
+    """
+
+    def __init__(self, add, n_groups, first, is_preconditioned, adapts):
+        self._adapts = adapts
+        self._safety = _SAFETY if is_preconditioned else 1.0
+        self._rate = add("rate", (n_groups,), initializer=keras.initializers.Constant(first))
+        infinite = keras.initializers.Constant(np.inf)
+        self._most = add("most_of_the_last_rate", initializer=infinite)
+        # A number, and the sum of squared lengths of steps in this estimate; the mean of the last.
+        self._squares = add("squares_of_steps", (n_groups, 2))
+        self._typical = add("typical_square", (n_groups,))
+        self.shortened = add("shortened", dtype="int32")
+
+    @property
+    def value(self):
+        """The learning rates, a tensor of shape (n_groups,)."""
+        return self._rate.value
+
+    def curvature(self):
+        """Return the curvature that goes with the present learning rates."""
+        return self._safety / self.value
+
+    def guess(self, curvature, where):
+        """Take learning rates from curvature that is not yet known well."""
+        if self._adapts:
+            self._rate.assign(tf.where(where, 1 / curvature, self.value))
+
+    def limit(self, losses):
+        """Let learning rates rise or fall as the mean loss since the last estimate did."""
+        self._most.assign(losses.judge(_RISE, _FALL, np.inf))
+
+    def learn(self, level, last_level, is_first):
+        """Take the learning rates that go with an estimate, if the last estimate agrees."""
+        if self._adapts:
+            # Single estimates are noisy, and too large a rate costs more than too small a one.
+            rate = self._safety / tf.maximum(level, last_level)
+            # A smaller rate lets the curvature of networks grow until it is too large, again.
+            kept = tf.clip_by_value(self.value, rate, _KEPT * rate)
+            limited = tf.minimum(kept, self._most.value * self.value)
+            self._rate.assign(tf.where(is_first, rate, limited))
+        self._typical.assign(mean_of(self._squares))
+        self._squares.assign(tf.zeros_like(self._squares))
+
+    def shortening(self, squares, is_estimating, is_known):
+        """Return factors, at most 1, for the steps of the groups, of squared lengths g'P g.
+
+        The curvature was seen from steps as long as those of the estimate, and a gradient that is
+        much longer says that the loss is another one there: that it is no longer true, or that
+        the learning rate is too large.
+        """
+        measuring = tf.cast(is_estimating, tf.float64)
+        self._squares.assign_add(measuring * tf.stack([tf.ones_like(squares), squares], axis=1))
+        typical = tf.where(is_known, self._typical.value, mean_of(self._squares))
+        limit = _LONGEST**2 * typical
+        is_long = (limit > 0) & (squares > limit)
+        self.shortened.assign_add(tf.cast(tf.reduce_any(is_long), tf.int32))
+        ratio = tf.math.divide_no_nan(limit, squares)
+        return tf.where(is_long, tf.sqrt(ratio), tf.ones_like(ratio))
