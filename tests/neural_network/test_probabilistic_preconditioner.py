@@ -364,7 +364,7 @@ def test_restart(rng):
     def estimates(**options):
         model, X, y = net(seed, ProbabilisticPreconditioner(**options))
         fit(model, X, y, epochs=4)  # of 24 steps
-        return int(model.optimizer._started.numpy())
+        return int(model.optimizer._estimate.started.numpy())
 
     assert estimates() == 4
     assert estimates(restart=None) == 1
@@ -410,11 +410,11 @@ def test_restart_where_gradients_are_not_foretold_any_more(rng):
         step()
     # 18 comparisons with false alarms of 0.1 % each.
     assert optimizer.get_log()["estimates"] <= 3
-    before = int(optimizer._started.numpy())
-    problem.H.assign(4 * problem.H)
+    before = int(optimizer._estimate.started.numpy())
+    problem.H.assign(16 * problem.H)
     for _ in range(60):
         step()
-    assert int(optimizer._started.numpy()) > before
+    assert int(optimizer._estimate.started.numpy()) > before
     with pytest.raises(ValueError, match="needs restart='auto'"):
         ProbabilisticPreconditioner().maybe_start_estimate()
 

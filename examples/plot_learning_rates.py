@@ -1,0 +1,74 @@
+"""
+Learning rates from curvature
+=============================
+
+A network on scikit-learn's digits, by SGD with five learning rates, and by SGD behind the
+probabilistic preconditioner, which has none to tune: it takes one from products of the Hessian with
+a few vectors at the beginning of each epoch, and two large eigenvalues out of the gradients.
+"""
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.preprocessing import StandardScaler
+
+from skhmat.neural_network import ProbabilisticPreconditioner
+
+EPOCHS = 20
+
+X, y = load_digits(return_X_y=True)
+X = StandardScaler().fit_transform(X).astype("float32")
+
+
+class Log(keras.callbacks.Callback):
+    """What the optimizer has learned, after each epoch."""
+
+    def on_train_begin(self, logs=None):
+        self.rows = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append(self.model.optimizer.get_log())
+
+
+def train(optimizer, callbacks=()):
+    """Return the losses by epochs."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(128, "relu"), keras.layers.Dense(64, "relu")]
+    model = keras.Sequential(
+        [keras.layers.Input((64,)), *layers, keras.layers.Dense(10, "softmax")]
+    )
+    # Without XLA, which would take a product in each step.
+    model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+    return model.fit(
+        X, y, batch_size=128, epochs=EPOCHS, verbose=0, callbacks=list(callbacks)
+    ).history["loss"]
+
+
+log = Log()
+learned = train(ProbabilisticPreconditioner("sgd"), [log])
+rates = [0.01, 0.03, 0.1, 0.3, 1.0]
+given = [train(keras.optimizers.SGD(rate)) for rate in rates]
+
+# %%
+# The learning rate follows the curvature that is left, :math:`\rho`; eigenvalues above it are those
+# that the gradients are rescaled by.
+
+fig, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+epochs = np.arange(1, EPOCHS + 1)
+for rate, losses, shade in zip(rates, given, np.linspace(0.3, 0.9, len(rates)), strict=True):
+    axes[0].semilogy(epochs, losses, color=plt.cm.Blues(shade), label=f"SGD, {rate:g}")
+axes[0].semilogy(epochs, learned, "k", label="preconditioned SGD")
+axes[0].set(title="training loss", xlabel="epoch")
+axes[0].legend()
+axes[1].plot(epochs, [row["learning_rate"][0] for row in log.rows], "k")
+axes[1].set(title="learning rate", xlabel="epoch", ylim=(0, None))
+for i in range(3):
+    values = [row["spectrum"][0][i] if len(row["spectrum"][0]) > i else np.nan for row in log.rows]
+    axes[2].semilogy(epochs, values, f"C{i}o-", label=f"eigenvalue {i + 1}")
+axes[2].semilogy(epochs, [row["level"][0] for row in log.rows], "k", label=r"level $\rho$")
+axes[2].set(title="curvature", xlabel="epoch")
+axes[2].legend()
+for ax in axes:
+    ax.set_xticks(np.arange(0, EPOCHS + 1, 5))
+plt.show()
