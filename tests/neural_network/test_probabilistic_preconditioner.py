@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from networks import keras, label, network, tf
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.neural_network import NewtonCG, ProbabilisticPreconditioner
@@ -206,6 +207,20 @@ def test_any_network(name, rng):
     losses = fit(model, X, y, batch_size=len(X), epochs=40)
     assert losses[-1] < losses[0]
     assert model.optimizer.get_log()["estimates"] == 2
+
+
+@pytest.mark.parametrize("batch_size", [32, 128])
+def test_digits_do_not_diverge(batch_size, rng):
+    X, y = load_digits(return_X_y=True)
+    keras.utils.set_random_seed(int(rng.integers(2**31)))
+    hidden = [L.Dense(128, "relu"), L.Dense(64, "relu")]
+    model = keras.Sequential([L.Input((64,)), *hidden, L.Dense(10, "softmax")])
+    optimizer = ProbabilisticPreconditioner()
+    model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+    losses = fit(model, X / 16, y, batch_size=batch_size, epochs=10)
+    assert max(losses) == losses[0]
+    assert losses[-1] < 0.3
+    assert int(optimizer.inner.iterations.numpy()) == 10 * int(np.ceil(len(X) / batch_size))
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.75])
