@@ -31,6 +31,9 @@ class Estimate:
         Told what is learned, and asked for curvature where nothing else tells it.
     trouble : callable
         Counts it: ``trouble(name, happened)``.
+    carry_over : callable
+        Called where a preconditioner is replaced, with a function that multiplies by the inverse of
+        the last one.
     prior_iterations, num_observations : int
         Products of the two phases.
     rank : int
@@ -48,6 +51,7 @@ class Estimate:
         dtype,
         rates,
         trouble,
+        carry_over,
         *,
         prior_iterations,
         num_observations,
@@ -56,7 +60,7 @@ class Estimate:
         exponent,
     ):
         self._layout, self._sizes, self._dtype = layout, sizes, dtype
-        self._rates, self._trouble = rates, trouble
+        self._rates, self._trouble, self._carry_over = rates, trouble, carry_over
         self.prior_iterations, self.num_observations = prior_iterations, num_observations
         self._rank, self._precondition, self._exponent = rank, precondition, exponent
         n, n_groups = layout.size, len(sizes)
@@ -115,11 +119,14 @@ class Estimate:
 
     def preconditioned(self, groups):
         """Return the gradients g of each group multiplied by P, and g'P g - g'g of each group."""
+        return self._multiplied([u.value for u in self.U], self._factors.value, groups)
+
+    @staticmethod
+    def _multiplied(U, factors, groups, inverse=False):
         parts, changes, start = [], [], 0
-        for group, factors in zip(groups, tf.unstack(self._factors.value), strict=True):
-            U = [u.value for u in self.U[start : start + len(group)]]
+        for group, own in zip(groups, tf.unstack(1 / factors if inverse else factors), strict=True):
+            part, change = inference.precondition(U[start : start + len(group)], own, group)
             start += len(group)
-            part, change = inference.precondition(U, factors, group)
             parts.append(part)
             changes.append(change)
         return parts, tf.stack(changes)
@@ -314,11 +321,8 @@ class Estimate:
                 inference.preconditioner(values, vectors, at, self._rank, self._exponent)
                 for (values, vectors, _), at in zip(pairs, tf.unstack(level), strict=True)
             ]
-            vectors = tf.split(tf.concat([P.U for P in made], axis=1), self._layout.sizes, axis=1)
-            for u, new in zip(self.U, vectors, strict=True):
-                u.assign(new)
             factors = tf.stack([P.factors for P in made])
-            self._factors.assign(factors)
+            self._replace(tf.concat([P.U for P in made], axis=1), factors)
             kept = self.kept
             clipped = tf.math.is_finite(kept) & (kept <= 0)
             self._trouble("clipped", tf.reduce_sum(tf.cast(clipped, tf.int32)))
@@ -332,6 +336,14 @@ class Estimate:
         self._level.assign(level)
         self._phase.assign(_IDLE)
         self.finished.assign_add(1)
+
+    def _replace(self, U, factors):
+        """Take other preconditioners, and tell what has been multiplied by those before."""
+        old = [tf.identity(u.value) for u in self.U], tf.identity(self._factors.value)
+        for u, new in zip(self.U, tf.split(U, self._layout.sizes, axis=1), strict=True):
+            u.assign(new)
+        self._factors.assign(factors)
+        self._carry_over(lambda groups: self._multiplied(*old, groups, inverse=True)[0])
 
     def _level_of(self, ritz, error, mean):
         """Return the largest curvature of a group that is not taken down, if it is above noise."""

@@ -270,6 +270,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             dtype,
             self._rates,
             self._trouble,
+            self._carry_over,
             prior_iterations=self.prior_iterations,
             num_observations=self.num_observations,
             rank=rank,
@@ -517,6 +518,20 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             inner.learning_rate.assign(tf.cast(rate, inner.learning_rate.dtype))
         inner.apply(gradients, inner._trainable_variables)
 
+    def _carry_over(self, undo):
+        """Take momentum, which is a sum of rescaled gradients, from the last P to the new one.
+
+        Else what had built up against a large eigenvalue would go on where nothing holds it any
+        more.
+        """
+        if not (isinstance(self.inner, keras.optimizers.SGD) and self.inner.momentum):
+            return
+        momentums = [[m.value for m in inner.momentums] for inner in self._inners]
+        carried, _ = self._estimate.preconditioned(undo(momentums))
+        for inner, group in zip(self._inners, carried, strict=True):
+            for momentum, new in zip(inner.momentums, group, strict=True):
+                momentum.assign(new)
+
     def _by_group(self, items):
         """Return lists of what there is one of for each variable, one for each group."""
         stops = np.cumsum(self._lengths)
@@ -580,10 +595,8 @@ def _check_inner(inner, adapt_learning_rate):
 
 def _is_linear(optimizer):
     """Return whether steps are proportional to gradients: a rate is one over a curvature then."""
-    own = (keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
-    own += (keras.optimizers.Adadelta, keras.optimizers.Ftrl, keras.optimizers.Lion)
-    own += (keras.optimizers.Nadam, keras.optimizers.Adafactor, keras.optimizers.Adamax)
-    return not isinstance(optimizer, own)
+    is_of_keras = type(optimizer).__module__.startswith("keras.")
+    return isinstance(optimizer, keras.optimizers.SGD) or not is_of_keras
 
 
 def _rate_of(optimizer):

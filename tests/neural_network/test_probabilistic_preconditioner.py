@@ -235,6 +235,16 @@ def test_momentum_has_less(momentum, rng):
     assert optimizer.get_log()["learning_rate"] == pytest.approx(1 - momentum)
 
 
+def test_momentum_goes_over_into_the_new_preconditioner(rng):
+    """Steps that have built up against a large eigenvalue do not drift when it is taken down."""
+    problem = Quadratic(TWO_LARGE, rng)
+    inner = keras.optimizers.SGD(0.003, momentum=0.9)
+    optimizer = ProbabilisticPreconditioner(inner, adapt_learning_rate=False, restart=20)
+    step = problem.stepper(optimizer)
+    losses = [step() for _ in range(80)]
+    assert max(losses[15:]) <= 2 * losses[0]
+
+
 def test_rates_fall_where_losses_do_not(rng):
     """The loss rises, and its curvature does not tell."""
     x = keras.Variable(rng.uniform(1, 2, 3), dtype="float64")
