@@ -146,7 +146,7 @@ class Estimate:
                 self._images.assign(tf.zeros_like(self._images))
             self._phase.assign(_PRIOR)
         elif self.num_observations:
-            curvature = 1 / self._rates.value
+            curvature = self._rates.curvature()
             self._set_prior(curvature, curvature, tf.zeros_like(curvature))
             self._phase.assign(_OBSERVING)
 
@@ -329,6 +329,9 @@ class Estimate:
             level = tf.maximum(level, tf.reduce_max(kept * factors, axis=1))
             if self.prior_iterations:
                 level = tf.maximum(level, self._along_gradients(made))
+                # After negative curvature the mean stands for the last learning rate.
+                is_known = self._sums.value[:, 0] > 0
+                level = tf.where(is_known, level, tf.maximum(level, self._mean.value))
         # Nothing is known of losses yet at the first, so with noise it is only half believed.
         is_first = self.finished.value == 0
         prior = tf.where(self._noise.value > 0, self._mean.value, tf.zeros_like(level))
@@ -349,7 +352,12 @@ class Estimate:
         """Return the largest curvature of a group that is not taken down, if it is above noise."""
         level = mean
         if self._rank < self.num_observations:
-            level = tf.where(ritz[self._rank] > 0, ritz[self._rank], mean)
+            # Where directions ran out, what is left is the smallest of those that there are.
+            there = tf.where(ritz > 0, ritz, np.inf)
+            ran_out = tf.math.is_inf(ritz[-1])
+            smallest = tf.where(ran_out, tf.reduce_min(there), np.inf)
+            next_one = tf.where(ritz[self._rank] > 0, ritz[self._rank], smallest)
+            level = tf.where(tf.math.is_finite(next_one), next_one, mean)
         return tf.maximum(level, error)
 
     def _along_gradients(self, made):

@@ -168,12 +168,12 @@ def make_optimizer(optimizer, parameters, network):
             f"optimizer must be one of {sorted(OPTIMIZERS)}, a name that Keras knows, a "
             f"keras.optimizers.Optimizer, its class, or None, not {optimizer!r}."
         )
-    known = {
-        name
-        for parent in kind.__mro__
-        if parent is not object
-        for name in inspect.signature(parent.__init__).parameters
-    } - {"self", "args", "kwargs"}
+    known = set()
+    for parent in kind.__mro__[:-1]:
+        taken = inspect.signature(parent.__init__).parameters
+        known |= set(taken) - {"self", "args", "kwargs"}
+        if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+            break
     known -= getattr(kind, "refused", frozenset())
     unknown = sorted(set(parameters) - known)
     if unknown:

@@ -293,15 +293,17 @@ class GradientObjective:
             ]
         else:
             products = tf.gradients(self._differentiated, variables, grad_ys=parts)
-        missing = [x.name for x, part in zip(variables, products, strict=True) if part is None]
-        if missing:
+        if all(part is None for part in products):
             raise ValueError(
-                f"The gradients of these variables cannot be differentiated again: {missing}. "
-                "Either the loss has no second derivative (hinge, absolute errors), or the "
-                "gradients were made in another graph (a branch, a loop, a LossScaleOptimizer); "
-                "the latter does not matter to skhmat.neural_network.second_order(model), which "
-                "NewtonCG can be used with."
+                "The gradients cannot be differentiated again. Either the loss has no second "
+                "derivative (hinge, absolute errors), or they were made in another graph (a "
+                "branch, a loop, a LossScaleOptimizer); the latter does not matter to NewtonCG "
+                "with skhmat.neural_network.second_order(model)."
             )
+        products = [
+            tf.zeros_like(x) if part is None else part
+            for x, part in zip(variables, products, strict=True)
+        ]
         return self.layout.pack(self._filled(products))
 
     def _filled(self, tensors):
@@ -388,6 +390,6 @@ def _products(tape, gradients, variables, layout, v):
 def no_second_derivative(name="The loss"):
     """Return the error that says so."""
     return ValueError(
-        f"{name} has no second derivative, so there is no curvature for NewtonCG to use: take a "
+        f"{name} has no second derivative, so there is no curvature to use: take a "
         "smooth loss (mean_squared_error, huber, a cross-entropy) or a first-order optimizer."
     )

@@ -37,7 +37,9 @@ _TROUBLES = {
         "over into the next. Take smaller batches, less prior_iterations and num_observations, or "
         "restart after a number of steps."
     ),
-    "not_finite": "{new} steps were left out because the gradient or the product was not finite.",
+    "not_finite": (
+        "{new} gradients or products were not finite; the steps with such gradients were left out."
+    ),
 }
 
 
@@ -71,18 +73,22 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         another product would tell nothing. With 0, the learning rate alone is learned
         ("OnlyAdaptiveSGD" in [2]_).
     prior_iterations : int, default=10
-        Products with the gradient for the prior. With 0, :math:`b_0` is one over the learning rate.
+        Products with the gradient for the prior. With 0, :math:`b_0` is the curvature that goes
+        with the learning rate. With less than 2, noise is not known, and taken for none: then
+        batches must agree.
     weight_decay : float, default=0
         Given to the inner optimizer: each step takes this part of the weights, times the learning
         rate. Where it is 0, that of the inner optimizer stays.
     learning_rate : float, default=None
-        The learning rate until the second estimate begins: in the first epoch. None for one from
-        curvature from the first step on.
+        The learning rate until the second estimate begins: in the first epoch. (With
+        ``restart=None``, until the first is finished.) None for one from curvature from the first
+        step on.
     parameter_groups : list of str, default=None
         Regular expressions. The variables whose path contains the first are a group with a learning
         rate of its own, and so on; those without a match are the last group.
     restart : {"epoch", "auto"}, int or None, default="epoch"
-        When a new estimate begins: with each epoch of ``fit``; after that many steps; where the
+        When a new estimate begins: with each epoch of ``fit`` (other loops have none, so give a
+        number there); after that many steps; where the
         present one no longer foretells gradients, by a test of the errors of prediction in
         two windows of 10 steps (false alarms: 0.1 %); or never. An estimate that is not
         finished when an epoch ends is carried over into the next.
@@ -184,8 +190,13 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             if not isinstance(value, (bool, np.bool_)):
                 raise ValueError(f"{key} must be True or False, not {value!r}.")
         check_restart(restart, prior_iterations + num_observations)
+        if restart == "auto" and not (precondition and est_rank and num_observations):
+            raise ValueError(
+                "restart='auto' looks at what a preconditioner foretells, so it needs "
+                "precondition=True, and est_rank and num_observations above 0."
+            )
         inner = checked_optimizer("inner", inner)
-        _check_inner(inner, adapt_learning_rate)
+        _check_inner(inner, learning_rate, adapt_learning_rate)
         check_groups(parameter_groups)
         super().__init__(learning_rate=_rate_of(inner), name=name)
         self.inner = inner
@@ -200,14 +211,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self.exponent = exponent
         self.update_while_estimating = update_while_estimating
         self.inner_weight_decay = weight_decay
-        if weight_decay:
-            inner.weight_decay = float(weight_decay)
-        if learning_rate is not None and not callable(inner._learning_rate):
-            inner.learning_rate = float(learning_rate)
-        # As they were given, whatever the learning rate is set to later.
-        self._first_rate = _rate_of(inner)
+        # As it was given, whatever the learning rate is set to later.
         self._given_inner = keras.optimizers.serialize(inner)
+        self._configure(inner)
+        self._first_rate = _rate_of(inner)
         self._reported = dict.fromkeys(_TROUBLES, 0)
+        self._n_unbuilt = len(super().variables)
 
     def get_config(self):
         """Return the parameters, as :meth:`from_config` takes them."""
@@ -230,11 +239,17 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         config = with_optimizer(config, "inner", custom_objects)
         return cls(**config)
 
+    def _configure(self, inner):
+        if self.inner_weight_decay:
+            inner.weight_decay = float(self.inner_weight_decay)
+        if self.first_learning_rate is not None:
+            inner.learning_rate = float(self.first_learning_rate)
+
     # ---- state
 
     def build(self, variables):
         """Create the state for these variables."""
-        if self.built:
+        if self.built or not variables:
             return
         dtype = checked_type("ProbabilisticPreconditioner", variables)
         groups = grouped(variables, self.parameter_groups)
@@ -246,7 +261,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._inners = [self.inner]
         for _ in groups[1:]:
             with tf.init_scope():
-                self._inners.append(keras.optimizers.deserialize(self._given_inner))
+                inner = keras.optimizers.deserialize(self._given_inner)
+                self._configure(inner)
+                self._inners.append(inner)
         for inner, group in zip(self._inners, groups, strict=True):
             inner.build(group)
         self._add_state(dtype)
@@ -261,7 +278,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._losses = Losses(add)
         n_groups, rank = len(self._lengths), self._rank
         self._rates = LearningRates(
-            add, n_groups, self._first_rate, rank > 0, self.adapt_learning_rate
+            add, n_groups, self._first_rate / self._left, rank > 0, self.adapt_learning_rate
         )
         self._estimate = Estimate(
             add,
@@ -282,6 +299,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             self._forecast = Forecast(add, values(self._ordered), n_groups * rank)
 
     @property
+    def _left(self):
+        """What momentum leaves of a learning rate: it adds a gradient up to 1 / that many times."""
+        return 1 - self.inner.momentum if isinstance(self.inner, keras.optimizers.SGD) else 1.0
+
+    @property
     def _rank(self):
         return min(self.est_rank, self.num_observations) if self.precondition else 0
 
@@ -299,14 +321,22 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     def load_own_variables(self, store):
         """Take the state from `store`."""
         own = super().variables
+        if len(store.keys()) == self._n_unbuilt:
+            return  # it was saved before it was used, so there is nothing to take
+        if not self.built:
+            warn(
+                "ProbabilisticPreconditioner: the saved state was not loaded, since the optimizer "
+                "is not built: call optimizer.build(model.trainable_variables) before."
+            )
+            return
         if len(store.keys()) != len(own):
             raise ValueError(
                 f"The state of ProbabilisticPreconditioner has {len(own)} variables, and "
-                f"{len(store.keys())} were saved: it was saved by one with other parameters, or "
-                "not built before it was loaded."
+                f"{len(store.keys())} were saved: it was saved by one with other parameters."
             )
         for i, variable in enumerate(own):
             variable.assign(store[str(i)])
+        self._reported = self._counts()
 
     @property
     def learning_rate(self):
@@ -315,6 +345,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, learning_rate):
+        if self.adapt_learning_rate and callable(learning_rate) and _is_linear(self.inner):
+            raise ValueError(
+                "learning_rate cannot be a schedule where it is learned: set "
+                "adapt_learning_rate=False."
+            )
         for inner in self._inners if self.built else [self.inner]:
             inner.learning_rate = learning_rate
 
@@ -410,8 +445,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list):
         """Finish training: Keras calls it at the end of ``fit``."""
+        if not self.built:
+            return
         for inner in self._inners:
             inner.finalize_variable_values(inner._trainable_variables)
+        self._losses.end_of_training()
         self._report()
 
     def get_log(self):
@@ -431,14 +469,22 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             ``not_finite``, steps left out; ``shortened``, steps that were too long.
         """
         if not self.built:
-            return {"phase": PHASES[0], "step": 0, "estimates": 0}
+            nothing = dict.fromkeys(("curvature", "level", "noise"), np.empty(0))
+            learned = {"phase": PHASES[0], "estimates": 0, **nothing, "spectrum": []}
+            counts = dict.fromkeys(("shortened", *_TROUBLES), 0)
+            return {
+                "step": 0,
+                "learning_rate": np.array([_rate_of(self.inner)]),
+                **learned,
+                **counts,
+            }
         rates = [keras.ops.convert_to_numpy(inner.learning_rate) for inner in self._inners]
         return {
             "step": int(self._iterations.numpy()),
             "learning_rate": np.array(rates, dtype=float),
             **self._estimate.log(),
             "shortened": int(self._rates.shortened.numpy()),
-            **dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True)),
+            **self._counts(),
         }
 
     # ---- a step
@@ -493,8 +539,13 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
         rates = self._rates.value
         if self.first_learning_rate is not None:
-            is_first = self._estimate.started.value <= 1
-            rates = tf.where(is_first, tf.cast(self.first_learning_rate, rates.dtype), rates)
+            # In the first epoch; where nothing ends that, until the first estimate is finished.
+            estimate = self._estimate
+            is_first = estimate.started.value <= 1
+            if self.restart is None:
+                is_first = estimate.finished.value < 1
+            given = tf.cast(self.first_learning_rate / self._left, rates.dtype)
+            rates = tf.where(is_first, given, rates)
 
         def move():
             known = self._by_group(has_gradient)
@@ -513,9 +564,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if all(gradient is None for gradient in gradients):
             return  # or Keras would raise an error; of some that are None it warns
         if self.adapt_learning_rate and _is_linear(inner):
-            # With momentum, a gradient is added up to 1 / (1 - momentum) times itself.
-            rate *= 1 - getattr(inner, "momentum", 0.0)
-            inner.learning_rate.assign(tf.cast(rate, inner.learning_rate.dtype))
+            rate = tf.cast(self._left * rate, inner.learning_rate.dtype)
+            inner.learning_rate.assign(rate)
         inner.apply(gradients, inner._trainable_variables)
 
     def _carry_over(self, undo):
@@ -556,9 +606,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         where = tf.one_hot(list(_TROUBLES).index(trouble), len(_TROUBLES), dtype=tf.int32)
         self._troubles.assign_add(where * tf.cast(happened, tf.int32))
 
+    def _counts(self):
+        return dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True))
+
     def _report(self):
         """Warn of the trouble since the last report."""
-        counts = dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True))
+        counts = self._counts()
         for trouble, text in _TROUBLES.items():
             new = counts[trouble] - self._reported[trouble]
             if new > 0:
@@ -574,7 +627,7 @@ def _scaled(parts, factors):
     return [[factor * g for g in group] for factor, group in zip(factors, parts, strict=True)]
 
 
-def _check_inner(inner, adapt_learning_rate):
+def _check_inner(inner, learning_rate, adapt_learning_rate):
     if isinstance(inner, (NewtonCG, ProbabilisticPreconditioner)) or hasattr(
         inner, "inner_optimizer"
     ):
@@ -586,6 +639,13 @@ def _check_inner(inner, adapt_learning_rate):
             "inner must not accumulate gradients (gradient_accumulation_steps): a product belongs "
             "to one batch. Take larger batches."
         )
+    if inner.loss_scale_factor:
+        raise ValueError(
+            "inner must not have a loss_scale_factor: Keras scales the loss by that of the "
+            "optimizer of the model, and inner would divide by its own."
+        )
+    if learning_rate is not None and callable(inner._learning_rate):
+        raise ValueError("inner has a schedule of learning rates, so learning_rate must be None.")
     if adapt_learning_rate and callable(inner._learning_rate) and _is_linear(inner):
         raise ValueError(
             "inner has a schedule of learning rates, which cannot be adapted: give it a number, or "
@@ -595,8 +655,9 @@ def _check_inner(inner, adapt_learning_rate):
 
 def _is_linear(optimizer):
     """Return whether steps are proportional to gradients: a rate is one over a curvature then."""
-    is_of_keras = type(optimizer).__module__.startswith("keras.")
-    return isinstance(optimizer, keras.optimizers.SGD) or not is_of_keras
+    of_keras = {c for c in vars(keras.optimizers).values() if isinstance(c, type)}
+    bases = [c for c in type(optimizer).__mro__ if c in of_keras - {keras.optimizers.Optimizer}]
+    return not bases or bases[0] is keras.optimizers.SGD
 
 
 def _rate_of(optimizer):

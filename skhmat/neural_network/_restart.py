@@ -56,12 +56,17 @@ class Losses:
         if metric is None:
             return tf.constant(False)
         total, samples = (tf.cast(x.value, tf.float64) for x in (metric.total, metric.count))
-        is_new = samples <= self._seen.value
+        # Where nobody updates the metric there are neither losses nor epochs.
+        is_new = (samples <= self._seen.value) & (samples > 0)
         before = tf.where(is_new, tf.zeros(2, tf.float64), [self._total.value, self._seen.value])
-        self.add(tf.math.divide_no_nan(total - before[0], samples - before[1]))
+        self.add(tf.where(samples > 0, (total - before[0]) / (samples - before[1]), np.nan))
         self._total.assign(tf.where(tf.math.is_finite(total), total, tf.zeros_like(total)))
         self._seen.assign(samples)
         return is_new
+
+    def end_of_training(self):
+        """Take the next batch for the first of an epoch, however many samples it has."""
+        self._seen.assign(np.inf)
 
     def add(self, loss):
         """Take the loss of a batch."""
@@ -84,10 +89,11 @@ def metric_of(optimizer):
     """Return the metric of the mean loss of this epoch of `fit`, or None where there is none.
 
     Keras tells optimizers nothing of losses and epochs. But that mean begins anew with each, so
-    look, while the graph is made, for the model that is being trained.
+    look, while the graph is made, for the model that is being trained. (``train_on_batch`` begins
+    one with each call.)
     """
     frame = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and frame.f_code.co_name != "train_on_batch":
         model = frame.f_locals.get("self")
         if isinstance(model, keras.Model) and getattr(model, "optimizer", None) is optimizer:
             return model._loss_tracker

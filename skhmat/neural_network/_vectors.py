@@ -59,4 +59,4 @@ def values(variables):
 
 def epsilon(tensor):
     """Return the rounding of 1 in the type of a tensor."""
-    return float(np.finfo(tensor.dtype.as_numpy_dtype).eps)
+    return float(np.finfo(tf.as_dtype(tensor.dtype).as_numpy_dtype).eps)

@@ -128,6 +128,9 @@ def test_routed_parameters():
     assert model.get_params()["optimizer__tau"] == 0.5
     with pytest.raises(ValueError, match=r"has no parameters .'taw'"):
         clone(model).set_params(optimizer__taw=1).fit(X, y)
+    wrapper = {"optimizer": "probabilistic-preconditioner", "optimizer__clipnorm": 1.0}
+    with pytest.raises(ValueError, match=r"has no parameters .'clipnorm'.*'est_rank'"):
+        KerasClassifier(**wrapper).fit(X, y)
     with pytest.raises(ValueError, match=r"model takes .* and not .'unit'"):
         clone(model).set_params(model__unit=1).fit(X, y)
     with pytest.raises(TypeError, match="no parameter 'optimiser__tau'"):
@@ -159,6 +162,17 @@ def test_optimizers(optimizer):
     if isinstance(given, keras.optimizers.Optimizer):
         assert type(model.model_.optimizer) is type(given)
         assert not given.built
+
+
+def test_grid_search_over_the_preconditioner():
+    X, y = iris()
+    model = KerasClassifier(optimizer="probabilistic-preconditioner", batch_size=8, epochs=3)
+    search = GridSearchCV(model, {"optimizer__est_rank": [0, 2]}, cv=2).fit(X, y)
+    assert search.best_score_ > 0.6
+    rank = search.best_params_["optimizer__est_rank"]
+    optimizer = search.best_estimator_.model_.optimizer
+    assert optimizer.est_rank == rank
+    assert optimizer.get_log()["estimates"] > 0
 
 
 def test_models_that_are_given():
@@ -200,6 +214,7 @@ def test_images():
     assert KerasClassifier(build, epochs=5, random_state=0).fit(X, y).score(X, y) > 0.9
 
 
+@pytest.mark.filterwarnings("ignore:ProbabilisticPreconditioner. . epochs ended")
 @pytest.mark.parametrize("kind", [KerasClassifier, KerasRegressor])
 @pytest.mark.parametrize("optimizer", ["newton-cg", "probabilistic-preconditioner", "adam"])
 def test_same_seed_same_result(kind, optimizer, global_random_seed):
@@ -223,6 +238,7 @@ def with_dropout(n_features_in, n_outputs):
     return keras.Sequential(layers)
 
 
+@pytest.mark.filterwarnings("ignore:ProbabilisticPreconditioner. . epochs ended")
 @pytest.mark.parametrize("optimizer", ["newton-cg", "probabilistic-preconditioner", "adam"])
 def test_a_pickled_estimator_goes_on_bit_by_bit(optimizer):
     X, y = iris()

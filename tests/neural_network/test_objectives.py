@@ -199,6 +199,18 @@ def test_gradients_from_elsewhere(rng):
         product()
 
 
+def test_a_variable_that_is_linear():
+    x, z = tf.Variable(tf.ones(3)), tf.Variable(1.0)
+
+    @tf.function
+    def product():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(x**2) + 3 * z
+        return GradientObjective(tape.gradient(loss, [x, z]), [x, z]).product(tf.ones(4))
+
+    np.testing.assert_array_equal(product(), [2, 2, 2, 0])
+
+
 def test_products_that_are_not_needed_are_not_taken():
     taken = []
 

@@ -156,6 +156,27 @@ def test_saddle(rng):
     assert log["negative_curvature"] == 1
 
 
+def test_negative_curvature_beside_little(rng):
+    """The last learning rate counts, not one over the little curvature that was found."""
+    problem = Quadratic(np.r_[5.0, 3.0, np.full(3, 1e-3), np.full(10, -20.0)], rng)
+    optimizer = ProbabilisticPreconditioner(keras.optimizers.SGD(0.01), restart=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in range(16):
+            optimizer.minimize(problem.loss, [problem.x])
+    log = optimizer.get_log()
+    assert log["negative_curvature"] == 1
+    assert log["learning_rate"] <= 0.01 * (1 + 1e-6)
+
+
+def test_less_directions_than_eigenvalues_wanted(rng):
+    problem = Quadratic(np.r_[1000.0, np.ones(49)], rng)
+    optimizer = ProbabilisticPreconditioner(est_rank=2, restart=None)
+    step = problem.stepper(optimizer)
+    losses = [step() for _ in range(60)]
+    assert losses[-1] < 1e-8 * losses[0]
+
+
 # ---- settings
 
 
@@ -233,6 +254,27 @@ def test_momentum_has_less(momentum, rng):
     for _ in range(20):
         step()
     assert optimizer.get_log()["learning_rate"] == pytest.approx(1 - momentum)
+
+
+def test_the_given_rate_is_not_divided_with_momentum(rng):
+    problem = Quadratic(np.ones(5), rng)
+    inner = keras.optimizers.SGD(0.01, momentum=0.9)
+    optimizer = ProbabilisticPreconditioner(inner, learning_rate=0.05, restart=30)
+    step = problem.stepper(optimizer)
+    step()
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("kind", [keras.optimizers.Adam, keras.optimizers.Lamb])
+def test_rates_of_adaptive_optimizers_are_left_alone(kind, rng):
+    own = type("Own", (kind,), {})
+    problem = Quadratic(np.ones(5), rng)
+    optimizer = ProbabilisticPreconditioner(own(0.002), restart=None)
+    with keras.saving.custom_object_scope({"Own": own}):
+        step = problem.stepper(optimizer)
+        for _ in range(20):
+            step()
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(0.002)
 
 
 def test_momentum_goes_over_into_the_new_preconditioner(rng):
@@ -411,6 +453,14 @@ def test_epochs_shorter_than_an_estimate(rng):
     assert (log["estimates"], log["carried_over"], log["phase"]) == (1, 2, "idle")
 
 
+def test_epochs_of_several_fits(rng):
+    """However many samples there are, each begins one."""
+    model, X, y = net(int(rng.integers(1000)), ProbabilisticPreconditioner())
+    fit(model, X[:30], y[:30], batch_size=1)
+    fit(model, X, y, batch_size=40)
+    assert int(model.optimizer._estimate.started.numpy()) == 2
+
+
 def test_epochs_that_cannot_be_seen(rng):
     problem = Quadratic(np.ones(3), rng)
     optimizer = ProbabilisticPreconditioner()
@@ -465,6 +515,41 @@ def test_saved_and_restored(steps, rng, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_saved_before_it_was_used(suffix, tmp_path):
+    model, X, y = net(0, ProbabilisticPreconditioner())
+    path = tmp_path / f"model.{suffix}"
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    losses = [fit(m, X, y, shuffle=False) for m in (model, loaded)]
+    np.testing.assert_array_equal(*losses)
+
+
+def test_weights_of_a_trained_model(tmp_path):
+    model, X, y = net(0, ProbabilisticPreconditioner())
+    fit(model, X, y)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other, *_ = net(1, ProbabilisticPreconditioner())
+    with pytest.warns(ConvergenceWarning, match="the saved state was not loaded"):
+        other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(other.predict(X, verbose=0), model.predict(X, verbose=0))
+    other.optimizer.build(other.trainable_variables)
+    other.load_weights(tmp_path / "model.weights.h5")
+    logs = [m.optimizer.get_log() for m in (model, other)]
+    assert logs[0]["estimates"] == logs[1]["estimates"] > 0
+
+
+def test_trouble_is_told_once(tmp_path):
+    model, X, y = net(0, ProbabilisticPreconditioner())
+    with pytest.warns(ConvergenceWarning, match="2 epochs ended before"):
+        model.fit(X, y, batch_size=8, epochs=3, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        loaded.fit(X, y, batch_size=2, verbose=0)
+
+
 def test_state_of_another_is_refused(rng, tmp_path):
     model, X, y = net(1, ProbabilisticPreconditioner())
     fit(model, X, y)
@@ -480,7 +565,7 @@ def test_what_is_not_finite_is_left_out(rng):
     optimizer = ProbabilisticPreconditioner()
     model, X, y = net(int(rng.integers(1000)), optimizer)
     X[6] = np.nan
-    with pytest.warns(ConvergenceWarning, match="1 steps were left out"):
+    with pytest.warns(ConvergenceWarning, match="1 gradients or products were not finite"):
         losses = model.fit(X, y, batch_size=2, shuffle=False, verbose=0).history["loss"]
     assert np.isnan(losses[0])
     assert all(np.isfinite(w).all() for w in model.get_weights())
@@ -516,6 +601,9 @@ def test_what_is_not_finite_is_left_out(rng):
             {"inner": keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 9))},
             "schedule",
         ),
+        ({"inner": keras.optimizers.SGD(loss_scale_factor=128)}, "loss_scale_factor"),
+        ({"restart": "auto", "precondition": False}, "restart='auto' looks at"),
+        ({"restart": "auto", "est_rank": 0}, "restart='auto' looks at"),
         ({"parameter_groups": "bias"}, "parameter_groups must be None or a list"),
         ({"parameter_groups": ["("]}, "parameter_groups"),
     ],
@@ -533,6 +621,25 @@ def test_a_schedule_where_the_rate_is_not_adapted(rng):
     losses = fit(model, X, y, epochs=3)
     assert losses[-1] < losses[0]
     assert optimizer.get_log()["learning_rate"] == pytest.approx(0.2 * 0.5**7.2, rel=1e-3)
+
+
+def test_wrong_learning_rates():
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 9)
+    with pytest.raises(ValueError, match="learning_rate must be None"):
+        ProbabilisticPreconditioner(
+            keras.optimizers.SGD(schedule), adapt_learning_rate=False, learning_rate=0.1
+        )
+    with pytest.raises(ValueError, match="cannot be a schedule where it is learned"):
+        ProbabilisticPreconditioner().learning_rate = schedule
+
+
+def test_nothing_to_do():
+    optimizer = ProbabilisticPreconditioner()
+    log = optimizer.get_log()
+    optimizer.finalize_variable_values([])
+    problem = Quadratic(np.ones(3), np.random.default_rng(0))
+    optimizer.minimize(problem.loss, [problem.x])
+    assert set(optimizer.get_log()) == set(log)
 
 
 def test_wrong_ways_in(rng):
