@@ -166,7 +166,7 @@ def test_optimizers(optimizer):
 
 def test_grid_search_over_the_preconditioner():
     X, y = iris()
-    model = KerasClassifier(optimizer="probabilistic-preconditioner", batch_size=8, epochs=3)
+    model = KerasClassifier(optimizer="probabilistic-preconditioner", batch_size=4, epochs=3)
     search = GridSearchCV(model, {"optimizer__est_rank": [0, 2]}, cv=2).fit(X, y)
     assert search.best_score_ > 0.6
     rank = search.best_params_["optimizer__est_rank"]
