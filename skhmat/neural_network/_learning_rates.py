@@ -30,14 +30,17 @@ class LearningRates:
     n_groups : int
     first : float
         The learning rate as long as nothing is known.
+    is_given : bool
+        Whether that is used until the first estimate counts: then limits begin with it.
     is_preconditioned : bool
         Whether the curvature that is left is that of a preconditioned problem.
     adapts : bool
         Whether anything is learned at all.
     """
 
-    def __init__(self, add, n_groups, first, is_preconditioned, adapts):
+    def __init__(self, add, n_groups, first, is_given, is_preconditioned, adapts):
         self._adapts = adapts
+        self._most_at_first = _RISE * first if is_given else np.inf
         self._safety = _SAFETY if is_preconditioned else 1.0
         self._rate = add("rate", (n_groups,), initializer=keras.initializers.Constant(first))
         infinite = keras.initializers.Constant(np.inf)
@@ -73,7 +76,8 @@ class LearningRates:
             # A smaller rate lets the curvature of networks grow until it is too large, again.
             kept = tf.clip_by_value(self.value, rate, _KEPT * rate)
             limited = tf.minimum(kept, self._most.value * self.value)
-            self._rate.assign(tf.where(is_first, rate, limited))
+            first = tf.minimum(rate, self._most_at_first)
+            self._rate.assign(tf.where(is_first, first, limited))
         self._typical.assign(mean_of(self._squares))
         self._squares.assign(tf.zeros_like(self._squares))
 

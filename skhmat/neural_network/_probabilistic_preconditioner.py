@@ -123,7 +123,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     for what a curvature cannot tell, which is true near one point, and of one batch:
 
     - where the mean loss since the last estimate is not below that before it, the new learning
-      rate is at most half the last; else at most 10 times the last;
+      rate is at most half the last; else at most 10 times the last (the first one, at most 10
+      times a `learning_rate` that was given);
     - a step is at most twice as long as those of the last estimate, in the norm of P;
     - SGD with momentum has (1 - momentum) times the learning rate, as every gradient is added up
       to 1 / (1 - momentum) times itself.
@@ -278,7 +279,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._losses = Losses(add)
         n_groups, rank = len(self._lengths), self._rank
         self._rates = LearningRates(
-            add, n_groups, self._first_rate / self._left, rank > 0, self.adapt_learning_rate
+            add,
+            n_groups,
+            self._first_rate / self._left,
+            is_given=self.first_learning_rate is not None,
+            is_preconditioned=rank > 0,
+            adapts=self.adapt_learning_rate,
         )
         self._estimate = Estimate(
             add,
