@@ -3,7 +3,6 @@
 import numpy as np
 
 from ._keras import keras, tf
-from ._restart import mean_of
 
 #: With a preconditioner, the learning rate is this many times one over the curvature that is left
 #: by it, and the last one is kept where it is not more than `_KEPT` times that. Steps of gradient
@@ -12,9 +11,10 @@ _SAFETY = 1.5
 _KEPT = 1.2
 
 #: From one estimate to the next the learning rate becomes at most this many times as large: where
-#: the mean of the losses has fallen, and where it has not.
-_RISE = 10.0
+#: the mean of the losses has fallen; where it has not; and where it has fallen again after that.
+_RISE = 3.0
 _FALL = 0.5
+_RISE_AGAIN = 1.2
 
 #: Steps are at most this many times as long as those of the last estimate were.
 _LONGEST = 2.0
@@ -44,7 +44,11 @@ class LearningRates:
         self._safety = _SAFETY if is_preconditioned else 1.0
         self._rate = add("rate", (n_groups,), initializer=keras.initializers.Constant(first))
         infinite = keras.initializers.Constant(np.inf)
-        self._most = add("most_of_the_last_rate", initializer=infinite)
+        self._most = add("most_of_the_last_rate", (n_groups,), initializer=infinite)
+        # Whether rates have been those of their curvature yet; and then, whether losses have not
+        # fallen since.
+        self._has_arrived = add("has_arrived", (n_groups,), dtype="bool")
+        self._has_failed = add("has_failed", (n_groups,), dtype="bool")
         # A number, and the sum of squared lengths of steps in this estimate; the mean of the last.
         self._squares = add("squares_of_steps", (n_groups, 2))
         self._typical = add("typical_square", (n_groups,))
@@ -65,8 +69,17 @@ class LearningRates:
             self._rate.assign(tf.where(where, 1 / curvature, self.value))
 
     def limit(self, losses):
-        """Let learning rates rise or fall as the mean loss since the last estimate did."""
-        self._most.assign(losses.judge(_RISE, _FALL, np.inf))
+        """Let learning rates rise or fall as the mean loss since the last estimate did.
+
+        On the way up to those of their curvature they rise unless losses clearly do, too: small
+        steps change little. Once there, they fall unless losses do: with noise that is how they
+        come down to where noise allows no more.
+        """
+        has_fallen, has_risen = losses.judge()
+        arrived, failed = self._has_arrived.value, self._has_failed.value
+        rise = tf.where(failed, tf.cast(_RISE_AGAIN, tf.float64), _RISE)
+        self._most.assign(tf.where(tf.where(arrived, has_fallen, ~has_risen), rise, _FALL))
+        self._has_failed.assign(failed | (arrived & ~has_fallen))
 
     def learn(self, level, last_level, is_first):
         """Take the learning rates that go with an estimate, if the last estimate agrees."""
@@ -77,8 +90,10 @@ class LearningRates:
             kept = tf.clip_by_value(self.value, rate, _KEPT * rate)
             limited = tf.minimum(kept, self._most.value * self.value)
             first = tf.minimum(rate, self._most_at_first)
-            self._rate.assign(tf.where(is_first, first, limited))
-        self._typical.assign(mean_of(self._squares))
+            new = tf.where(is_first, first, limited)
+            self._has_arrived.assign(self._has_arrived.value | (new >= rate))
+            self._rate.assign(new)
+        self._typical.assign(_mean_of(self._squares))
         self._squares.assign(tf.zeros_like(self._squares))
 
     def shortening(self, squares, is_estimating, is_known):
@@ -90,9 +105,14 @@ class LearningRates:
         """
         measuring = tf.cast(is_estimating, tf.float64)
         self._squares.assign_add(measuring * tf.stack([tf.ones_like(squares), squares], axis=1))
-        typical = tf.where(is_known, self._typical.value, mean_of(self._squares))
+        typical = tf.where(is_known, self._typical.value, _mean_of(self._squares))
         limit = _LONGEST**2 * typical
         is_long = (limit > 0) & (squares > limit)
         self.shortened.assign_add(tf.cast(tf.reduce_any(is_long), tf.int32))
         ratio = tf.math.divide_no_nan(limit, squares)
         return tf.where(is_long, tf.sqrt(ratio), tf.ones_like(ratio))
+
+
+def _mean_of(sums):
+    """Return the means of sums, whose rows are a number and a sum; 0 where the number is."""
+    return tf.math.divide_no_nan(sums.value[..., 1], sums.value[..., 0])

@@ -234,7 +234,7 @@ class NewtonCG(keras.optimizers.Optimizer):
 
     def build(self, variables):
         """Create the state for these variables."""
-        if self.built:
+        if self.built or not variables:
             return
         dtype = checked_type("NewtonCG", variables)
         super().build(variables)

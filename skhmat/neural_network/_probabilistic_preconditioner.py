@@ -65,7 +65,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     Parameters
     ----------
     inner : str or keras.optimizers.Optimizer, default="sgd"
-        The optimizer that is given the rescaled gradients. A copy is trained.
+        The optimizer that is given the rescaled gradients. A copy is trained, made from its
+        configuration; variables to leave out of weight decay are not part of that, so name them to
+        :meth:`exclude_from_weight_decay` of this one.
     est_rank : int, default=2
         Eigenvalues of each group that are taken down, at most `num_observations`.
     num_observations : int, default=5
@@ -83,9 +85,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         The learning rate until the second estimate begins: in the first epoch. (With
         ``restart=None``, until the first is finished.) None for one from curvature from the first
         step on.
-    parameter_groups : list of str, default=None
-        Regular expressions. The variables whose path contains the first are a group with a learning
-        rate of its own, and so on; those without a match are the last group.
+    parameter_groups : "per_variable" or list of str, default=None
+        Groups of variables with a model and a learning rate of their own: each variable, or those
+        whose path contains the first of these regular expressions, and so on; those without a match
+        are the last group. None for one group.
     restart : {"epoch", "auto"}, int or None, default="epoch"
         When a new estimate begins: with each epoch of ``fit`` (other loops have none, so give a
         number there); after that many steps; where the
@@ -93,8 +96,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         two windows of 10 steps (false alarms: 0.1 %); or never. An estimate that is not
         finished when an epoch ends is carried over into the next.
     precondition : bool, default=True
-        Whether gradients are multiplied by P. If not, the learning rate is :math:`1/b_0`
-        ("AdaptiveSGD" in [2]_).
+        Whether gradients are multiplied by P. If not, the learning rate is :math:`1/b_0`, with the
+        larger :math:`b_0` of the last two estimates ("AdaptiveSGD" in [2]_).
     adapt_learning_rate : bool, default=True
         Whether the learning rate is learned. If not, `learning_rate` or that of the inner optimizer
         is used ("PreconditionedTuned"). Optimizers of Keras that scale gradients themselves (Adam,
@@ -110,10 +113,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     Notes
     -----
-    There is one Gaussian model for each group of variables. In each step that takes a product, it
-    is that of the whole Hessian with directions in all groups, of which each group sees its own
-    part: so curvature that groups share counts. (The original has a model for each tensor. On
-    digits, one for all of them ends with a lower training loss, in two thirds of the time.)
+    There is one Gaussian model for each group of variables, by default one for all of them. In each
+    step that takes a product, it is that of the whole Hessian with directions in all groups, of
+    which each group sees its own part: so curvature that groups share counts. (The original has a
+    model for each tensor. On digits, one for all of them ends with a lower training loss, in two
+    thirds of the time.)
 
     The learning rate is 1.5 over the larger of :math:`\rho` and the curvature
     :math:`y^T P y / v^T y` of the gradients v of the prior, :math:`y = H v`, which is the
@@ -122,14 +126,16 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     rate stays where it is as long as that is between this and 1.2 times this. Three limits make up
     for what a curvature cannot tell, which is true near one point, and of one batch:
 
-    - where the mean loss since the last estimate is not below that before it, the new learning
-      rate is at most half the last; else at most 10 times the last (the first one, at most 10
-      times a `learning_rate` that was given);
+    - it rises threefold at most from one estimate to the next, and so from a given `learning_rate`
+      to the first learned one. Where the mean loss since the last estimate is not below that before
+      it, it is at most half the last, and from then on rises by a fifth at most: so it comes down
+      to what noise allows. (On the way up from a given one, only where the loss is higher by two
+      standard errors: small steps change little.)
     - a step is at most twice as long as those of the last estimate, in the norm of P;
     - SGD with momentum has (1 - momentum) times the learning rate, as every gradient is added up
       to 1 / (1 - momentum) times itself.
 
-    Losses are those of ``fit`` or of :meth:`minimize`; in other loops the first limit is not there.
+    Losses are those of ``fit`` or of :meth:`minimize`; in other loops they count as falling.
 
     Take at least twice as many observations as `est_rank`: the smallest of the eigenvalues found
     are those most in error.
@@ -212,6 +218,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self.exponent = exponent
         self.update_while_estimating = update_while_estimating
         self.inner_weight_decay = weight_decay
+        self._excluded = {}
         # As it was given, whatever the learning rate is set to later.
         self._given_inner = keras.optimizers.serialize(inner)
         self._configure(inner)
@@ -226,9 +233,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             "adapt_learning_rate exponent update_while_estimating name"
         )
         config = {key: getattr(self, key) for key in own.split()}
-        config["parameter_groups"] = (
-            None if self.parameter_groups is None else list(self.parameter_groups)
-        )
+        groups = self.parameter_groups
+        config["parameter_groups"] = groups if groups in (None, "per_variable") else list(groups)
         config["learning_rate"] = self.first_learning_rate
         config["weight_decay"] = self.inner_weight_decay
         config["inner"] = self._given_inner
@@ -245,6 +251,18 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             inner.weight_decay = float(self.inner_weight_decay)
         if self.first_learning_rate is not None:
             inner.learning_rate = float(self.first_learning_rate)
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Leave variables out of the weight decay of the inner optimizer, before it is built.
+
+        Parameters
+        ----------
+        var_list : list of keras.Variable, default=None
+        var_names : list of str, default=None
+            Parts of names.
+        """
+        self._excluded = {"var_list": var_list, "var_names": var_names}
+        self.inner.exclude_from_weight_decay(**self._excluded)
 
     # ---- state
 
@@ -264,6 +282,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             with tf.init_scope():
                 inner = keras.optimizers.deserialize(self._given_inner)
                 self._configure(inner)
+                inner.exclude_from_weight_decay(**self._excluded)
                 self._inners.append(inner)
         for inner, group in zip(self._inners, groups, strict=True):
             inner.build(group)
@@ -650,6 +669,8 @@ def _check_inner(inner, learning_rate, adapt_learning_rate):
             "inner must not have a loss_scale_factor: Keras scales the loss by that of the "
             "optimizer of the model, and inner would divide by its own."
         )
+    if getattr(inner, "momentum", 0) == 1:
+        raise ValueError("inner must have a momentum below 1: with 1, steps never end.")
     if learning_rate is not None and callable(inner._learning_rate):
         raise ValueError("inner has a schedule of learning rates, so learning_rate must be None.")
     if adapt_learning_rate and callable(inner._learning_rate) and _is_linear(inner):

@@ -41,9 +41,10 @@ class Losses:
 
     def __init__(self, add):
         infinite = keras.initializers.Constant(np.inf)
-        # A number, and a sum, since the last estimate began; and the mean before that.
-        self._sums = add("losses", (2,))
-        self._last = add("last_loss", initializer=infinite)
+        # A number, a sum and one of squares, since the last estimate began; mean and square of the
+        # standard error before that.
+        self._sums = add("losses", (3,))
+        self._last = add("last_loss", (2,), initializer=infinite)
         self._seen = add("samples_of_this_epoch", initializer=infinite)
         self._total = add("loss_of_this_epoch")
 
@@ -71,18 +72,29 @@ class Losses:
     def add(self, loss):
         """Take the loss of a batch."""
         loss = tf.cast(loss, tf.float64)
-        new = tf.stack([tf.ones_like(loss), loss])
+        new = tf.stack([tf.ones_like(loss), loss, loss**2])
         self._sums.assign_add(tf.where(tf.math.is_finite(loss), new, tf.zeros_like(new)))
 
-    def judge(self, fallen, risen, unknown):
-        """Return one of three numbers, by the means since the last call and before it."""
-        mean = mean_of(self._sums)
-        # The first mean is compared with infinity.
-        verdict = tf.where(mean <= self._last.value, fallen, risen)
-        known = self._sums.value[0] > 1  # one batch tells nothing
-        self._last.assign(tf.where(known, mean, np.inf))
+    def judge(self):
+        """Compare the mean since the last call with that before it.
+
+        Returns
+        -------
+        has_fallen, has_risen : tensors of shape (), bool
+            The latter if by more than two standard errors. Where either is not known from two
+            batches at least, it counts as fallen.
+        """
+        n, total, squares = tf.unstack(self._sums.value)
+        mean = tf.math.divide_no_nan(total, n)
+        variance = tf.maximum(tf.math.divide_no_nan(squares, n) - mean**2, 0)
+        error = tf.math.divide_no_nan(variance, n - 1)
+        last, last_error = tf.unstack(self._last.value)
+        known = n > 1
+        has_fallen = ~known | (mean <= last)
+        has_risen = ~has_fallen & (mean - last > 2 * tf.sqrt(error + last_error))
+        self._last.assign(tf.where(known, tf.stack([mean, error]), np.inf))
         self._sums.assign(tf.zeros_like(self._sums))
-        return tf.where(known, verdict, tf.cast(unknown, verdict.dtype))
+        return has_fallen, has_risen
 
 
 def metric_of(optimizer):
@@ -182,8 +194,3 @@ class Forecast:
         limit = tf.gather(tf.constant(self._quantiles), tf.maximum(rows - 1, 0))
         self._windows.assign(tf.where(full, windows * [[1.0], [0.0]], windows))
         return full & (ratio > limit)
-
-
-def mean_of(sums):
-    """Return the means of sums, whose rows are a number and a sum; 0 where the number is."""
-    return tf.math.divide_no_nan(sums.value[..., 1], sums.value[..., 0])

@@ -4,9 +4,9 @@ import re
 
 
 def check_groups(groups):
-    """Raise ValueError unless these are None or a list of regular expressions."""
-    allowed = "None or a list of regular expressions for paths of variables"
-    if groups is None:
+    """Raise ValueError unless these are None, "per_variable" or a list of regular expressions."""
+    allowed = "None, 'per_variable' or a list of regular expressions for paths of variables"
+    if groups is None or groups == "per_variable":
         return
     if isinstance(groups, str) or not all(isinstance(group, str) for group in groups):
         raise ValueError(f"parameter_groups must be {allowed}, not {groups!r}.")
@@ -19,6 +19,8 @@ def check_groups(groups):
 
 def grouped(variables, groups):
     """Return the variables of each group, lists; those without a match are the last."""
+    if groups == "per_variable":
+        return [[variable] for variable in variables]
     paths = [getattr(variable, "path", variable.name) for variable in variables]
     left = dict(enumerate(paths))
     found = []

@@ -281,11 +281,12 @@ def test_samples_far_from_all_others(form, distance, rng):
 
 @pytest.mark.parametrize("distance", [10.0, 1e4])
 def test_two_clusters(distance, rng):
-    X = arc(rng, 100)
-    X[60:] += distance
+    # So many that no gap within a cluster makes two of it.
+    X = arc(rng, 500)
+    X[300:] += distance
     with pytest.warns(UserWarning, match="2 of 4 eigenvalues are 1"):
         model = DiffusionMaps(3, epsilon=EPSILON).fit(X)
-    first, second = model.transform(X)[:60, 0], model.transform(X)[60:, 0]
+    first, second = model.transform(X)[:300, 0], model.transform(X)[300:, 0]
     np.testing.assert_allclose(np.ptp(first), 0, atol=1e-8)
     np.testing.assert_allclose(np.ptp(second), 0, atol=1e-8)
     assert abs(first[0] - second[0]) > 0.05
