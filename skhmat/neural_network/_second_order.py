@@ -2,7 +2,7 @@
 
 import types
 
-from ._keras import check_precision, check_replicas, keras, loss_function, tf
+from ._keras import check_precision, check_replicas, checked_type, keras, loss_function, tf
 from ._newton_cg import NewtonCG
 from ._objectives import BatchObjective, no_second_derivative
 
@@ -48,6 +48,7 @@ def _train_step(model, data):
     if not model.built:
         model(x)
     if not optimizer.built:
+        checked_type("NewtonCG", model.trainable_variables)  # build takes an empty list from Keras
         optimizer.build(model.trainable_variables)
     optimizer._check_variables_are_known(model.trainable_variables)
     objective = BatchObjective(
