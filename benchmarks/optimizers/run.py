@@ -57,6 +57,10 @@ STARTS = {"digits_mlp": ("keras",)}
 FIRST_RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(1e-5, 1e2, 10))
 
 
+#: Lines about runs that failed.
+_FAILED = []
+
+
 # ---- one run
 
 
@@ -119,8 +123,9 @@ def train_all(folder, specs, jobs):
     missing = [spec for spec in specs if not path_of(folder, spec).exists()]
     print(f"{len(specs)} runs, {len(missing)} to do", flush=True)
     work = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for i, (line, _) in enumerate(work(delayed(train)(folder, spec) for spec in missing), 1):
+    for i, (line, failed) in enumerate(work(delayed(train)(folder, spec) for spec in missing), 1):
         print(f"[{i}/{len(missing)}] {line}", flush=True)
+        _FAILED.extend([line] * failed)
     paths = [path_of(folder, spec) for spec in specs]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
@@ -334,7 +339,9 @@ def main():
         EXPERIMENTS[experiment](problems, own)
         print(f"Experiment {experiment}: {(time.perf_counter() - start) / 60:.1f} minutes")
         print(write_report(args.folder, experiment))
-    return 0
+    if _FAILED:
+        print(f"{len(_FAILED)} runs failed, and are in no report.")
+    return 1 if _FAILED else 0
 
 
 if __name__ == "__main__":

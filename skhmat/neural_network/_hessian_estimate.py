@@ -270,7 +270,9 @@ class Estimate:
 
         def complete():
             worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
-            self._trouble("negative_curvature", worst < 0)
+            along = tf.stack([row.vy for row in sums])
+            lengths = tf.stack([row.vv for row in sums])
+            self._trouble("negative_curvature", tf.reduce_any((along <= 0) & (lengths > 0)))
             self.worst.assign(tf.minimum(self.worst.value, worst))
             self._set_prior(mean, scale, noise)
             self._taken.assign(0)
@@ -350,14 +352,12 @@ class Estimate:
 
     def _level_of(self, ritz, error, mean):
         """Return the largest curvature of a group that is not taken down, if it is above noise."""
-        level = mean
+        # Where directions ran out, what is left is the smallest of those that there are.
+        there = tf.where(ritz > 0, ritz, np.inf)
+        next_one = tf.where(tf.math.is_inf(ritz[-1]), tf.reduce_min(there), np.inf)
         if self._rank < self.num_observations:
-            # Where directions ran out, what is left is the smallest of those that there are.
-            there = tf.where(ritz > 0, ritz, np.inf)
-            ran_out = tf.math.is_inf(ritz[-1])
-            smallest = tf.where(ran_out, tf.reduce_min(there), np.inf)
-            next_one = tf.where(ritz[self._rank] > 0, ritz[self._rank], smallest)
-            level = tf.where(tf.math.is_finite(next_one), next_one, mean)
+            next_one = tf.where(ritz[self._rank] > 0, ritz[self._rank], next_one)
+        level = tf.where(tf.math.is_finite(next_one), next_one, mean)
         return tf.maximum(level, error)
 
     def _along_gradients(self, made):

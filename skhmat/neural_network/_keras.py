@@ -112,6 +112,8 @@ def checked_optimizer(name, optimizer):
     """Return an optimizer of its own, from its name, configuration or a pattern."""
     allowed = "a name that Keras knows ('adam', 'sgd', ...) or a keras.optimizers.Optimizer"
     made = known_to_keras(name, keras.optimizers.get, optimizer, allowed)
+    if made is None:
+        raise ValueError(f"{name} must be {allowed}, not None.")
     return type(made).from_config(made.get_config())
 
 

@@ -19,14 +19,14 @@ from ._learning_rates import LearningRates
 from ._newton_cg import NewtonCG
 from ._objectives import FunctionObjective, GradientObjective
 from ._restart import Forecast, Losses, check_restart, metric_of
-from ._variable_groups import check_groups, grouped
+from ._variable_groups import VariableGroups, check_groups
 from ._vectors import Layout, values
 
 #: What can go wrong in a graph, which cannot warn, and how to say it afterwards.
 _TROUBLES = {
     "negative_curvature": (
-        "{new} priors saw negative curvature along the gradient (down to {worst:.2g}); the last "
-        "learning rate was kept for them."
+        "{new} priors saw negative or no curvature along the gradient (down to {worst:.2g}); the "
+        "last learning rate was kept for them."
     ),
     "clipped": (
         "{new} of the largest eigenvalues found were not positive, and left as they are: noise or "
@@ -36,6 +36,10 @@ _TROUBLES = {
         "{new} epochs ended before the estimate of {length} steps was finished; it was carried "
         "over into the next. Take smaller batches, less prior_iterations and num_observations, or "
         "restart after a number of steps."
+    ),
+    "unseen": (
+        "{new} steps belong to no epoch that can be seen: no loss metric is updated. Call "
+        "start_estimate() when an epoch begins, or restart after a number of steps."
     ),
     "not_finite": (
         "{new} gradients or products were not finite; the steps with such gradients were left out."
@@ -66,8 +70,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     ----------
     inner : str or keras.optimizers.Optimizer, default="sgd"
         The optimizer that is given the rescaled gradients. A copy is trained, made from its
-        configuration; variables to leave out of weight decay are not part of that, so name them to
-        :meth:`exclude_from_weight_decay` of this one.
+        configuration.
     est_rank : int, default=2
         Eigenvalues of each group that are taken down, at most `num_observations`.
     num_observations : int, default=5
@@ -83,8 +86,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         rate. Where it is 0, that of the inner optimizer stays.
     learning_rate : float, default=None
         The learning rate until the second estimate begins: in the first epoch. (With
-        ``restart=None``, until the first is finished.) None for one from curvature from the first
-        step on.
+        ``restart=None``, until the first is finished; always where none is learned.) None for one
+        from curvature from the first step on.
     parameter_groups : "per_variable" or list of str, default=None
         Groups of variables with a model and a learning rate of their own: each variable, or those
         whose path contains the first of these regular expressions, and so on; those without a match
@@ -119,8 +122,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     model for each tensor. On digits, one for all of them ends with a lower training loss, in two
     thirds of the time.)
 
-    The learning rate is 1.5 over the larger of :math:`\rho` and the curvature
-    :math:`y^T P y / v^T y` of the gradients v of the prior, :math:`y = H v`, which is the
+    The learning rate is 1.5 (1 with ``est_rank=0``) over the larger of :math:`\rho` and the
+    curvature :math:`y^T P y / v^T y` of the gradients v of the prior, :math:`y = H v`, which is the
     :math:`b_0` of the preconditioned problem and takes no further products. Of the last two
     estimates the larger counts (in the first, where there is noise, :math:`b_0`), and a learning
     rate stays where it is as long as that is between this and 1.2 times this. Three limits make up
@@ -218,7 +221,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self.exponent = exponent
         self.update_while_estimating = update_while_estimating
         self.inner_weight_decay = weight_decay
-        self._excluded = {}
+        self._exclude = lambda inner: None
         # As it was given, whatever the learning rate is set to later.
         self._given_inner = keras.optimizers.serialize(inner)
         self._configure(inner)
@@ -234,7 +237,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         )
         config = {key: getattr(self, key) for key in own.split()}
         groups = self.parameter_groups
-        config["parameter_groups"] = groups if groups in (None, "per_variable") else list(groups)
+        config["parameter_groups"] = list(groups) if isinstance(groups, (list, tuple)) else groups
         config["learning_rate"] = self.first_learning_rate
         config["weight_decay"] = self.inner_weight_decay
         config["inner"] = self._given_inner
@@ -253,16 +256,21 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             inner.learning_rate = float(self.first_learning_rate)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
-        """Leave variables out of the weight decay of the inner optimizer, before it is built.
+        """Leave variables out of the weight decay of the inner optimizer.
+
+        Call it before the first step, and again where a saved model was loaded: as with all
+        optimizers of Keras, this is not part of what is saved.
 
         Parameters
         ----------
         var_list : list of keras.Variable, default=None
         var_names : list of str, default=None
-            Parts of names.
+            Regular expressions for names.
         """
-        self._excluded = {"var_list": var_list, "var_names": var_names}
-        self.inner.exclude_from_weight_decay(**self._excluded)
+        # In a function: Keras would take variables in a list for state of the optimizer.
+        self._exclude = lambda inner: inner.exclude_from_weight_decay(var_list, var_names)
+        for inner in self._inners if self.built else [self.inner]:
+            self._exclude(inner)
 
     # ---- state
 
@@ -271,20 +279,20 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if self.built or not variables:
             return
         dtype = checked_type("ProbabilisticPreconditioner", variables)
-        groups = grouped(variables, self.parameter_groups)
+        groups = VariableGroups(variables, self.parameter_groups)
         super().build(variables)
-        # Variables in the order of their groups, so that each group is one piece of all vectors.
-        self._ordered = [variable for group in groups for variable in group]
-        self._layout = Layout(values(self._ordered))
-        self._lengths = [len(group) for group in groups]
+        # In an object: Keras would take variables in a list for state of the optimizer.
+        self._groups = groups
+        self._layout = Layout(values(groups.ordered))
         self._inners = [self.inner]
-        for _ in groups[1:]:
+        for _ in range(1, len(groups)):
             with tf.init_scope():
-                inner = keras.optimizers.deserialize(self._given_inner)
+                # By its type, which may not be registered.
+                inner = type(self.inner).from_config(dict(self._given_inner["config"]))
                 self._configure(inner)
-                inner.exclude_from_weight_decay(**self._excluded)
+                self._exclude(inner)
                 self._inners.append(inner)
-        for inner, group in zip(self._inners, groups, strict=True):
+        for inner, group in zip(self._inners, groups.split(groups.ordered), strict=True):
             inner.build(group)
         self._add_state(dtype)
 
@@ -296,7 +304,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._since = add("steps_since_start", dtype="int32")
         self._troubles = add("troubles", (len(_TROUBLES),), dtype="int32")
         self._losses = Losses(add)
-        n_groups, rank = len(self._lengths), self._rank
+        groups, n_groups, rank = self._groups, len(self._groups), self._rank
         self._rates = LearningRates(
             add,
             n_groups,
@@ -308,7 +316,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._estimate = Estimate(
             add,
             self._layout,
-            [Layout(group).size for group in self._by_group(self._ordered)],
+            [Layout(group).size for group in groups.split(groups.ordered)],
             dtype,
             self._rates,
             self._trouble,
@@ -321,7 +329,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         )
         self._forecast = None
         if self.restart == "auto" and rank:
-            self._forecast = Forecast(add, values(self._ordered), n_groups * rank)
+            self._forecast = Forecast(add, values(groups.ordered), n_groups * rank)
 
     @property
     def _left(self):
@@ -399,18 +407,25 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             self.build(trainable_variables)
         self._check_variables_are_known(trainable_variables)
         found = {self._var_key(v): g for v, g in zip(trainable_variables, grads, strict=True)}
-        grads = [found.get(self._var_key(variable)) for variable in self._ordered]
+        ordered = self._groups.ordered
+        grads = [found.get(self._var_key(variable)) for variable in ordered]
         metric = metric_of(self)
         if metric is None and self.restart == "epoch":
             warn(
                 "ProbabilisticPreconditioner: restart='epoch' sees epochs of model.fit only. Call "
                 "start_estimate() when an epoch begins, or restart after a number of steps."
             )
-        self._request_in_time(self._losses.take(metric))
-        self._advance(GradientObjective(grads, self._ordered), [g is not None for g in grads])
+        is_new_epoch, is_seen = self._losses.take(metric)
+        if metric is not None and self.restart == "epoch":
+            self._trouble("unseen", ~is_seen)
+        self._request_in_time(is_new_epoch)
+        self._advance(GradientObjective(grads, ordered), [g is not None for g in grads])
 
     def minimize(self, loss, variables):
-        """Take one step on a plain function of variables. It has no epochs to restart with.
+        """Take one step on a plain function of variables.
+
+        There are no epochs: with ``restart="epoch"`` one estimate is made, and others where
+        :meth:`start_estimate` is called.
 
         Parameters
         ----------
@@ -433,10 +448,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 f"variables are {len(variables)} of the {len(self._trainable_variables)} that the "
                 "optimizer was built with; it needs all of them in each step."
             )
-        objective = FunctionObjective(loss, self._ordered)
+        objective = FunctionObjective(loss, self._groups.ordered)
         self._losses.add(objective.loss)
         self._request_in_time(tf.constant(False))
-        self._advance(objective, [True] * len(self._ordered))
+        self._advance(objective, [True] * len(variables))
         if tf.executing_eagerly():
             self._report()
         return objective.loss
@@ -490,7 +505,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             ``spectrum``: for each group an array, the eigenvalues of the last estimate on the
             directions observed, largest first. And counts: ``negative_curvature``, priors that
             saw it; ``clipped``, eigenvalues to be taken down that were not positive;
-            ``carried_over``, epochs that ended before an estimate was finished;
+            ``carried_over``, epochs that ended before an estimate was finished; ``unseen``, steps
+            in which epochs could not be seen;
             ``not_finite``, steps left out; ``shortened``, steps that were too long.
         """
         if not self.built:
@@ -519,7 +535,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         gradients = objective.gradients
         estimate = self._estimate
         if self._forecast is not None:
-            U = self._by_group([u.value for u in estimate.U])
+            U = self._groups.split([u.value for u in estimate.U])
             self._forecast.watch(gradients, U, estimate)
             self.maybe_start_estimate()
         # What a step without a product costs is passes over gradients: one for all that follows.
@@ -540,7 +556,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         return tf.stack(
             [
                 2 * tf.add_n([tf.cast(tf.nn.l2_loss(g), tf.float64) for g in group])
-                for group in self._by_group(gradients)
+                for group in self._groups.split(gradients)
             ]
         )
 
@@ -552,7 +568,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     def _update(self, gradients, squares, has_gradient):
         """Hand the rescaled gradients to the inner optimizers."""
-        parts = self._by_group(gradients)
+        parts = self._groups.split(gradients)
         if self._rank:
             parts, changes = self._estimate.preconditioned(parts)
             squares += changes
@@ -573,7 +589,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             rates = tf.where(is_first, given, rates)
 
         def move():
-            known = self._by_group(has_gradient)
+            known = self._groups.split(has_gradient)
             for inner, rate, group, there in zip(
                 self._inners, tf.unstack(rates), parts, known, strict=True
             ):
@@ -606,11 +622,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         for inner, group in zip(self._inners, carried, strict=True):
             for momentum, new in zip(inner.momentums, group, strict=True):
                 momentum.assign(new)
-
-    def _by_group(self, items):
-        """Return lists of what there is one of for each variable, one for each group."""
-        stops = np.cumsum(self._lengths)
-        return [items[stop - n : stop] for n, stop in zip(self._lengths, stops, strict=True)]
 
     # ---- when to begin again
 
@@ -669,8 +680,10 @@ def _check_inner(inner, learning_rate, adapt_learning_rate):
             "inner must not have a loss_scale_factor: Keras scales the loss by that of the "
             "optimizer of the model, and inner would divide by its own."
         )
-    if getattr(inner, "momentum", 0) == 1:
+    if getattr(inner, "momentum", 0) >= 1:
         raise ValueError("inner must have a momentum below 1: with 1, steps never end.")
+    if adapt_learning_rate and _is_linear(inner) and not callable(inner._learning_rate):
+        check_real("learning_rate of inner", _rate_of(inner), 0, open_low=True)
     if learning_rate is not None and callable(inner._learning_rate):
         raise ValueError("inner has a schedule of learning rates, so learning_rate must be None.")
     if adapt_learning_rate and callable(inner._learning_rate) and _is_linear(inner):

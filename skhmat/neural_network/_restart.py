@@ -49,21 +49,24 @@ class Losses:
         self._total = add("loss_of_this_epoch")
 
     def take(self, metric):
-        """Take the loss of this batch; return whether it is the first of an epoch.
+        """Take the loss of this batch; return whether it is the first of an epoch, and is seen.
+
+        After a loss that is not finite those of the rest of the epoch are not.
 
         metric : keras.metrics.Mean or None
             Of the losses of this epoch, as `metric_of` finds it.
         """
         if metric is None:
-            return tf.constant(False)
+            return tf.constant(False), tf.constant(False)
         total, samples = (tf.cast(x.value, tf.float64) for x in (metric.total, metric.count))
         # Where nobody updates the metric there are neither losses nor epochs.
-        is_new = (samples <= self._seen.value) & (samples > 0)
+        is_seen = samples > 0
+        is_new = is_seen & (samples <= self._seen.value)
         before = tf.where(is_new, tf.zeros(2, tf.float64), [self._total.value, self._seen.value])
-        self.add(tf.where(samples > 0, (total - before[0]) / (samples - before[1]), np.nan))
+        self.add(tf.where(is_seen, (total - before[0]) / (samples - before[1]), np.nan))
         self._total.assign(tf.where(tf.math.is_finite(total), total, tf.zeros_like(total)))
         self._seen.assign(samples)
-        return is_new
+        return is_new, is_seen
 
     def end_of_training(self):
         """Take the next batch for the first of an epoch, however many samples it has."""
@@ -92,7 +95,7 @@ class Losses:
         known = n > 1
         has_fallen = ~known | (mean <= last)
         has_risen = ~has_fallen & (mean - last > 2 * tf.sqrt(error + last_error))
-        self._last.assign(tf.where(known, tf.stack([mean, error]), np.inf))
+        self._last.assign(tf.where(known, tf.stack([mean, error]), self._last.value))
         self._sums.assign(tf.zeros_like(self._sums))
         return has_fallen, has_risen
 

@@ -2,13 +2,42 @@
 
 import re
 
+import numpy as np
+
+
+class VariableGroups:
+    """Variables in the order of their groups, so that each group is one piece of all vectors.
+
+    Parameters
+    ----------
+    variables : list of keras.Variable
+    groups : None, "per_variable" or list of str
+
+    Attributes
+    ----------
+    ordered : list of keras.Variable
+    """
+
+    def __init__(self, variables, groups):
+        found = _grouped(variables, groups)
+        self.ordered = [variable for group in found for variable in group]
+        self._stops = np.cumsum([0, *map(len, found)])
+
+    def __len__(self):
+        return len(self._stops) - 1
+
+    def split(self, items):
+        """Return lists of what there is one of for each variable in order, one for each group."""
+        return [items[a:b] for a, b in zip(self._stops[:-1], self._stops[1:], strict=True)]
+
 
 def check_groups(groups):
     """Raise ValueError unless these are None, "per_variable" or a list of regular expressions."""
     allowed = "None, 'per_variable' or a list of regular expressions for paths of variables"
-    if groups is None or groups == "per_variable":
+    if groups is None or (isinstance(groups, str) and groups == "per_variable"):
         return
-    if isinstance(groups, str) or not all(isinstance(group, str) for group in groups):
+    is_list = isinstance(groups, (list, tuple))
+    if not is_list or not all(isinstance(group, str) for group in groups):
         raise ValueError(f"parameter_groups must be {allowed}, not {groups!r}.")
     try:
         for group in groups:
@@ -17,7 +46,7 @@ def check_groups(groups):
         raise ValueError(f"parameter_groups must be {allowed}; {groups!r} has {error}.") from error
 
 
-def grouped(variables, groups):
+def _grouped(variables, groups):
     """Return the variables of each group, lists; those without a match are the last."""
     if groups == "per_variable":
         return [[variable] for variable in variables]

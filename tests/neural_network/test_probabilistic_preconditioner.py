@@ -150,10 +150,25 @@ def test_saddle(rng):
         for _ in range(12):
             optimizer.minimize(problem.loss, [problem.x])
     texts = [str(warning.message) for warning in caught]
-    assert any("1 priors saw negative curvature" in text and "-1)" in text for text in texts)
+    assert any("1 priors saw negative or no curvature" in text and "-1)" in text for text in texts)
     log = optimizer.get_log()
     assert log["learning_rate"] == pytest.approx(0.02)
     assert log["negative_curvature"] == 1
+
+
+def test_no_curvature(rng):
+    """As negative curvature: a linear loss."""
+    x = keras.Variable(rng.standard_normal(3), dtype="float64")
+    optimizer = ProbabilisticPreconditioner(keras.optimizers.SGD(0.02), restart=None)
+
+    def step():
+        optimizer.minimize(lambda: tf.reduce_sum(x.value) + 0 * tf.reduce_sum(x.value**2), [x])
+
+    for _ in range(9):
+        step()
+    with pytest.warns(ConvergenceWarning, match=r"1 priors saw negative or no curvature"):
+        step()
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(0.02)
 
 
 def test_negative_curvature_beside_little(rng):
@@ -169,9 +184,10 @@ def test_negative_curvature_beside_little(rng):
     assert log["learning_rate"] <= 0.01 * (1 + 1e-6)
 
 
-def test_less_directions_than_eigenvalues_wanted(rng):
+@pytest.mark.parametrize("est_rank", [2, 4, 5])
+def test_less_directions_than_eigenvalues_wanted(est_rank, rng):
     problem = Quadratic(np.r_[1000.0, np.ones(49)], rng)
-    optimizer = ProbabilisticPreconditioner(est_rank=2, restart=None)
+    optimizer = ProbabilisticPreconditioner(est_rank=est_rank, restart=None)
     step = problem.stepper(optimizer)
     losses = [step() for _ in range(60)]
     assert losses[-1] < 1e-8 * losses[0]
@@ -344,7 +360,7 @@ def test_variants(rng):
     optimizer, only = rates(precondition=False, num_observations=0)
     for log in (adaptive, only):
         assert log["learning_rate"] == pytest.approx(1 / log["curvature"], rel=1e-6)
-    assert not hasattr(optimizer, "_S")  # nothing is built that is not applied
+    assert not hasattr(optimizer._estimate, "_S")  # nothing is built that is not applied
     tuned, log = rates(adapt_learning_rate=False, inner=keras.optimizers.SGD(0.07))
     assert log["learning_rate"] == pytest.approx(0.07)
     assert len(tuned.get_log()["spectrum"][0]) > 0
@@ -366,10 +382,11 @@ def test_rates_rise_threefold_from_the_given_one(rng):
     """Although losses are noisy, and steps too small to change them."""
     problem = Quadratic(np.linspace(1, 2, 5), rng)
     noise = tf.Variable(0.0, dtype=tf.float64)
+    noises = rng.uniform(size=16)  # in each estimate the same, but for a little that is left
     optimizer = ProbabilisticPreconditioner(learning_rate=1e-6, restart=16)
     rates = []
-    for _ in range(64):
-        noise.assign(rng.uniform())
+    for k in range(64):
+        noise.assign(noises[k % 16] + 0.01 * rng.uniform())
         optimizer.minimize(lambda: problem.loss() + noise.value(), [problem.x])
         rates.append(optimizer.get_log()["learning_rate"][0])
     first_of_estimates = [rates[k] for k in (0, 16, 32, 48)]
@@ -445,19 +462,50 @@ def test_a_group_for_each_variable(rng):
     )
 
 
-def test_excluded_from_weight_decay(rng):
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("how", ["var_list", "var_names"])
+def test_excluded_from_weight_decay(when, how):
     """Gradients are 0, so only decay moves weights: those of both groups that are not left out."""
     variables = [keras.Variable(np.ones(2), name=name) for name in ("a", "b", "c", "d")]
     optimizer = ProbabilisticPreconditioner(
         weight_decay=0.1, parameter_groups=["a|b"], adapt_learning_rate=False
     )
-    optimizer.exclude_from_weight_decay(var_names=["a", "c"])
+    if when == "after":
+        optimizer.build(variables)
+    excluded = {"var_list": variables[::2], "var_names": ["a", "c"]}
+    optimizer.exclude_from_weight_decay(**{how: excluded[how]})
+
+    def loss():
+        return 0 * tf.add_n([tf.reduce_sum(v.value**2) for v in variables])
+
     for _ in range(3):
-        optimizer.minimize(
-            lambda: 0 * tf.add_n([tf.reduce_sum(v.value**2) for v in variables]), variables
-        )
+        optimizer.minimize(loss, variables)
     moved = [bool(np.any(v.numpy() != 1)) for v in variables]
     assert moved == [False, True, False, True]
+
+
+def test_weights_of_the_model_are_no_state(rng, tmp_path):
+    model, X, y = net(int(rng.integers(1000)), ProbabilisticPreconditioner(weight_decay=0.01))
+    model.optimizer.exclude_from_weight_decay(var_list=[model.layers[0].bias])
+    fit(model, X, y)
+    weights = {id(v) for v in model.variables}
+    assert not any(id(v) in weights for v in model.optimizer.variables)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class Unregistered(keras.optimizers.SGD):
+    """Keras does not know its name."""
+
+
+def test_groups_of_an_optimizer_that_is_not_registered(rng):
+    optimizer = ProbabilisticPreconditioner(Unregistered(0.1), parameter_groups=["bias"])
+    model, X, y = net(int(rng.integers(1000)), optimizer)
+    losses = fit(model, X, y, epochs=4)
+    assert losses[-1] < losses[0]
+    assert [type(inner) for inner in optimizer._inners] == [Unregistered] * 2
 
 
 def test_variables_of_one_element_and_without_gradient(rng):
@@ -519,6 +567,23 @@ def test_epochs_of_several_fits(rng):
     assert int(model.optimizer._estimate.started.numpy()) == 2
 
 
+def test_a_train_step_with_losses_of_its_own(rng):
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            X, y = data
+            with tf.GradientTape() as tape:
+                loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, self(X)))
+            weights = self.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, weights), weights)
+            return {"loss": loss}
+
+    model = Own(net(int(rng.integers(1000)), "sgd")[0].layers)
+    model.compile(ProbabilisticPreconditioner(), jit_compile=False)
+    _, X, y = net(0, "sgd")
+    with pytest.warns(ConvergenceWarning, match="24 steps belong to no epoch that can be seen"):
+        model.fit(X, y, batch_size=2, verbose=0)
+
+
 def test_epochs_that_cannot_be_seen(rng):
     problem = Quadratic(np.ones(3), rng)
     optimizer = ProbabilisticPreconditioner()
@@ -556,10 +621,11 @@ def test_restart_where_gradients_are_not_foretold_any_more(rng):
 
 
 @pytest.mark.parametrize("steps", [4, 12, 20], ids=["prior", "observing", "idle"])
-def test_saved_and_restored(steps, rng, tmp_path):
+@pytest.mark.parametrize("groups", [None, ["bias"], "per_variable"], ids=label)
+def test_saved_and_restored(groups, steps, rng, tmp_path):
     seed = int(rng.integers(1000))
     inner = keras.optimizers.SGD(0.1, momentum=0.5)
-    optimizer = ProbabilisticPreconditioner(inner, parameter_groups=["bias"], restart=30)
+    optimizer = ProbabilisticPreconditioner(inner, parameter_groups=groups, restart=30)
     model, X, y = net(seed, optimizer)
     fit(model, X[: 2 * steps], y[: 2 * steps], shuffle=False)
     model.save(tmp_path / "model.keras")
@@ -665,6 +731,12 @@ def test_what_is_not_finite_is_left_out(rng):
         ({"restart": "auto", "est_rank": 0}, "restart='auto' looks at"),
         ({"parameter_groups": "bias"}, "parameter_groups must be None, 'per_variable' or"),
         ({"parameter_groups": ["("]}, "parameter_groups"),
+        ({"parameter_groups": 5}, "parameter_groups must be None"),
+        ({"parameter_groups": np.array(["bias", "kernel"])}, "parameter_groups must be None"),
+        ({"parameter_groups": {"bias"}}, "parameter_groups must be None"),
+        ({"inner": None}, "inner must be a name that Keras knows"),
+        ({"inner": keras.optimizers.RMSprop(momentum=2.0)}, "momentum below 1"),
+        ({"inner": keras.optimizers.SGD(0.0)}, "learning_rate of inner must be a number above 0"),
     ],
     ids=label,
 )
