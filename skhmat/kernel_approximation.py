@@ -183,6 +183,12 @@ class HierarchicalNystroem(
         Returns
         -------
         self : HierarchicalNystroem
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            The kernel matrix has a negative trace, or landmarks that are drawn one by one find that
+            it is not positive semidefinite.
         """
         self._fit(X)
         return self
@@ -242,6 +248,11 @@ class HierarchicalNystroem(
         K = X if self.kernel == "precomputed" else self._kernel_matrix(X)
         n = len(X)
         whole, row_means = float(K.diagonal().sum(dtype=np.float64)), None
+        if whole < 0:
+            raise np.linalg.LinAlgError(
+                f"The kernel matrix has the trace {whole:.3g}; that of a positive semidefinite one "
+                "is not below 0. Change the kernel or its parameters."
+            )
         trace = whole
         if self.center:
             row_means = (K @ np.ones((n, 1)))[:, 0] / n

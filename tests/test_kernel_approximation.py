@@ -362,12 +362,20 @@ def test_bad_input(rng):
 
 def test_kernels_that_are_not_definite(rng):
     X = rng.standard_normal((50, 3))
+    indefinite = {"kernel": "sigmoid", "gamma": 1.0, "coef0": -2.0, "n_components": 20}
     with pytest.raises(np.linalg.LinAlgError, match=r"semidefinite|negative"):
-        HierarchicalNystroem(
-            "sigmoid", gamma=1.0, coef0=-2.0, n_components=20, landmarks="rpcholesky"
-        ).fit(X)
-    Z = HierarchicalNystroem("sigmoid", gamma=1.0, coef0=-2.0, n_components=20).fit_transform(X)
+        HierarchicalNystroem(**indefinite, landmarks="rpcholesky").fit(X)
+    # The sum of all self-similarities is positive, if not each.
+    Z = HierarchicalNystroem(**indefinite).fit_transform(np.vstack([X, 10 * X, 10 * X]))
     assert np.all(np.isfinite(Z))
+
+
+@pytest.mark.parametrize("landmarks", ["all", "rpcholesky", "uniform", 10])
+def test_a_negative_trace(landmarks, rng):
+    model = HierarchicalNystroem("precomputed", n_components=3, landmarks=landmarks)
+    K = np.diag(rng.uniform(0.5, 1, 20)) - 2 * np.eye(20)
+    with pytest.raises(np.linalg.LinAlgError, match="trace -"):
+        model.fit(K)
 
 
 # ---- scikit-learn ----
