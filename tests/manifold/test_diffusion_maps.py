@@ -912,7 +912,8 @@ def test_summary_tells_the_form(form, rng):
         "dense": "all 600 x 600 entries in float64",
         "single": "half of the 600 x 600 entries in float32",
         "sparse": "sparse, .* entries per row",
-        "compressed": "hierarchical, .*% of the memory",
+        # With some samples, ranks are too high for compression to pay.
+        "compressed": "(hierarchical, .*% of the memory|computed anew .* ranks are too high)",
     }[form]
     for model in (DiffusionMaps(epsilon=EPSILON, **FEW), GeometricHarmonics(epsilon=0.5, **FEW)):
         text = model.fit(X, X[:, 0]).summary()
