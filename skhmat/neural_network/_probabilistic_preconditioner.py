@@ -5,6 +5,7 @@ import numpy as np
 from ..linalg._checks import check_integer, warn
 from ._checks import check_real
 from ._hessian_estimate import PHASES, Estimate
+from ._inner_optimizer import check_inner, is_linear, rate_of
 from ._keras import (
     check_function,
     check_precision,
@@ -206,9 +207,15 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 "precondition=True, and est_rank and num_observations above 0."
             )
         inner = checked_optimizer("inner", inner)
-        _check_inner(inner, learning_rate, adapt_learning_rate)
+        if isinstance(inner, (NewtonCG, ProbabilisticPreconditioner)) or hasattr(
+            inner, "inner_optimizer"
+        ):
+            raise ValueError(
+                f"inner must be a first-order optimizer, which wraps no other, not {inner!r}."
+            )
+        check_inner(inner, learning_rate, adapt_learning_rate)
         check_groups(parameter_groups)
-        super().__init__(learning_rate=_rate_of(inner), name=name)
+        super().__init__(learning_rate=rate_of(inner), name=name)
         self.inner = inner
         self.est_rank = est_rank
         self.num_observations = num_observations
@@ -222,10 +229,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self.update_while_estimating = update_while_estimating
         self.inner_weight_decay = weight_decay
         self._exclude = lambda inner: None
+        # One for each group, once there are variables.
+        self._inners = [inner]
         # As it was given, whatever the learning rate is set to later.
         self._given_inner = keras.optimizers.serialize(inner)
         self._configure(inner)
-        self._first_rate = _rate_of(inner)
+        self._first_rate = rate_of(inner)
         self._reported = dict.fromkeys(_TROUBLES, 0)
         self._n_unbuilt = len(super().variables)
 
@@ -269,7 +278,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """
         # In a function: Keras would take variables in a list for state of the optimizer.
         self._exclude = lambda inner: inner.exclude_from_weight_decay(var_list, var_names)
-        for inner in self._inners if self.built else [self.inner]:
+        for inner in self._inners:
             self._exclude(inner)
 
     # ---- state
@@ -284,7 +293,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         # In an object: Keras would take variables in a list for state of the optimizer.
         self._groups = groups
         self._layout = Layout(values(groups.ordered))
-        self._inners = [self.inner]
         for _ in range(1, len(groups)):
             with tf.init_scope():
                 # By its type, which may not be registered.
@@ -343,8 +351,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     @property
     def variables(self):
         """All state, that of the inner optimizers included."""
-        inners = self._inners if self.built else [self.inner]
-        return super().variables + [v for inner in inners for v in inner.variables]
+        return super().variables + [v for inner in self._inners for v in inner.variables]
 
     def save_own_variables(self, store):
         """Put the state into `store`. The inner optimizers are saved by Keras, as attributes."""
@@ -378,12 +385,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, learning_rate):
-        if self.adapt_learning_rate and callable(learning_rate) and _is_linear(self.inner):
+        if self.adapt_learning_rate and callable(learning_rate) and is_linear(self.inner):
             raise ValueError(
                 "learning_rate cannot be a schedule where it is learned: set "
                 "adapt_learning_rate=False."
             )
-        for inner in self._inners if self.built else [self.inner]:
+        for inner in self._inners:
             inner.learning_rate = learning_rate
 
     # ---- the two ways in
@@ -506,8 +513,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             directions observed, largest first. And counts: ``negative_curvature``, priors that
             saw it; ``clipped``, eigenvalues to be taken down that were not positive;
             ``carried_over``, epochs that ended before an estimate was finished; ``unseen``, steps
-            in which epochs could not be seen;
-            ``not_finite``, steps left out; ``shortened``, steps that were too long.
+            in which epochs could not be seen; ``not_finite``, steps left out; ``shortened``, steps
+            that were too long.
         """
         if not self.built:
             nothing = dict.fromkeys(("curvature", "level", "noise"), np.empty(0))
@@ -515,7 +522,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             counts = dict.fromkeys(("shortened", *_TROUBLES), 0)
             return {
                 "step": 0,
-                "learning_rate": np.array([_rate_of(self.inner)]),
+                "learning_rate": np.array([rate_of(self.inner)]),
                 **learned,
                 **counts,
             }
@@ -604,7 +611,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         gradients = [part if known else None for part, known in pieces]
         if all(gradient is None for gradient in gradients):
             return  # or Keras would raise an error; of some that are None it warns
-        if self.adapt_learning_rate and _is_linear(inner):
+        if self.adapt_learning_rate and is_linear(inner):
             rate = tf.cast(self._left * rate, inner.learning_rate.dtype)
             inner.learning_rate.assign(rate)
         inner.apply(gradients, inner._trainable_variables)
@@ -661,44 +668,3 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 def _scaled(parts, factors):
     factors = tf.unstack(tf.cast(factors, parts[0][0].dtype))
     return [[factor * g for g in group] for factor, group in zip(factors, parts, strict=True)]
-
-
-def _check_inner(inner, learning_rate, adapt_learning_rate):
-    if isinstance(inner, (NewtonCG, ProbabilisticPreconditioner)) or hasattr(
-        inner, "inner_optimizer"
-    ):
-        raise ValueError(
-            f"inner must be a first-order optimizer, which wraps no other, not {inner!r}."
-        )
-    if inner.gradient_accumulation_steps:
-        raise ValueError(
-            "inner must not accumulate gradients (gradient_accumulation_steps): a product belongs "
-            "to one batch. Take larger batches."
-        )
-    if inner.loss_scale_factor:
-        raise ValueError(
-            "inner must not have a loss_scale_factor: Keras scales the loss by that of the "
-            "optimizer of the model, and inner would divide by its own."
-        )
-    if getattr(inner, "momentum", 0) >= 1:
-        raise ValueError("inner must have a momentum below 1: with 1, steps never end.")
-    if adapt_learning_rate and _is_linear(inner) and not callable(inner._learning_rate):
-        check_real("learning_rate of inner", _rate_of(inner), 0, open_low=True)
-    if learning_rate is not None and callable(inner._learning_rate):
-        raise ValueError("inner has a schedule of learning rates, so learning_rate must be None.")
-    if adapt_learning_rate and callable(inner._learning_rate) and _is_linear(inner):
-        raise ValueError(
-            "inner has a schedule of learning rates, which cannot be adapted: give it a number, or "
-            "set adapt_learning_rate=False."
-        )
-
-
-def _is_linear(optimizer):
-    """Return whether steps are proportional to gradients: a rate is one over a curvature then."""
-    of_keras = {c for c in vars(keras.optimizers).values() if isinstance(c, type)}
-    bases = [c for c in type(optimizer).__mro__ if c in of_keras - {keras.optimizers.Optimizer}]
-    return not bases or bases[0] is keras.optimizers.SGD
-
-
-def _rate_of(optimizer):
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))

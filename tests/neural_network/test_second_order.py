@@ -1,7 +1,7 @@
 """Training of Keras models by NewtonCG, in both ways in."""
 
-import copy
 import warnings
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def mean_with_dropout(model, X, y):
 
 
 def test_it_trains(name, rng):
-    before = copy.deepcopy(rng)
+    before = deepcopy(rng)
     model, X, y, _ = train(name, rng, epochs=3, fit={"batch_size": 8})
     history = model.optimizer.history
     assert len(history["loss"]) == 9
