@@ -10,6 +10,9 @@ from ._vectors import epsilon
 PHASES = ("idle", "prior", "observing")
 _IDLE, _PRIOR, _OBSERVING = range(3)
 
+#: Two standard errors of the cosine of two vectors of noise in 8 dimensions.
+_CHANCE = 0.7
+
 #: Directions that follow from the first, before those of present gradients.
 _KRYLOV = 3
 
@@ -73,10 +76,14 @@ class Estimate:
         self._scale = add("scale", (n_groups,))
         self._noise = add("noise", (n_groups,))
         self._level = add("level", (n_groups,))
+        # The part of the squared lengths of gradients that is that of their mean.
+        self._signal = add("signal", (n_groups,), initializer="ones")
         self.worst = add("most_negative_curvature")
         if prior_iterations:
             self._sums = add("sums", (n_groups, len(inference.Sums._fields)))
             self._spread = add("spread", (n_groups,))
+            self._gradients = add("sum_of_gradients", (n,), dtype)
+            self._squares = add("squares_of_gradients", (n_groups,))
             self._last_v = add("last_direction", (n,), dtype)
             self._last_y = add("last_product", (n,), dtype)
             if num_observations:
@@ -142,6 +149,8 @@ class Estimate:
         if self.prior_iterations:
             self._sums.assign(tf.zeros_like(self._sums))
             self._spread.assign(tf.zeros_like(self._spread))
+            self._gradients.assign(tf.zeros_like(self._gradients))
+            self._squares.assign(tf.zeros_like(self._squares))
             if self.num_observations:
                 self._images.assign(tf.zeros_like(self._images))
             self._phase.assign(_PRIOR)
@@ -178,13 +187,15 @@ class Estimate:
         return tf.switch_case(phase, [steps.get(k, nothing) for k in range(len(PHASES))])
 
     def _prior_direction(self, objective):
+        g = self._layout.pack(objective.gradients)
+        self._gradients.assign_add(g)
+        self._squares.assign_add(self._squared_lengths(g))
         # Every other product is one with the last direction again: their difference is noise.
-        v = tf.cond(
-            self._is_second(),
-            lambda: tf.identity(self._last_v.value),
-            lambda: self._layout.pack(objective.gradients),
-        )
+        v = tf.where(self._is_second(), tf.convert_to_tensor(self._last_v), g)
         return v, tf.constant(True)
+
+    def _squared_lengths(self, x):
+        return tf.stack([2 * tf.cast(tf.nn.l2_loss(part), tf.float64) for part in self._blocks(x)])
 
     def _new_direction(self, objective):
         found = []
@@ -266,7 +277,11 @@ class Estimate:
         # Where there was no gradient, or negative curvature, the last learning rate tells the mean.
         mean, curvature = tf.where(mean > 0, mean, self._rates.curvature()), mean
         # At first there is no estimate yet, and what is known so far has to do.
-        self._rates.guess(mean, (self.finished.value == 0) & (curvature > 0))
+        # Whether batches agree is not known from one product.
+        is_alone = (self._taken.value < 2) & (self.prior_iterations > 1)
+        is_useful = (self.finished.value == 0) & (curvature > 0)
+        self._rates.guess(mean, (noise > 0) | is_alone, is_useful)
+        self._learn_signal(noise > 0)
 
         def complete():
             worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
@@ -282,6 +297,14 @@ class Estimate:
                 self._finish()
 
         tf.cond(self._taken.value >= self.prior_iterations, complete, lambda: None)
+
+    def _learn_signal(self, is_noisy):
+        """Learn it from how much longer a sum of gradients is than a sum of noise."""
+        n = tf.cast(self._taken.value, tf.float64)
+        pairs = self._squared_lengths(self._gradients) - self._squares.value
+        signal = tf.math.divide_no_nan(pairs, (n - 1) * self._squares.value)
+        signal -= _CHANCE * tf.math.rsqrt(tf.maximum(n * (n - 1) / 2, 1))
+        self._signal.assign(tf.where(is_noisy, signal, tf.ones_like(signal)))
 
     def _set_prior(self, mean, scale, noise):
         self._mean.assign(mean)
@@ -337,7 +360,8 @@ class Estimate:
         # Nothing is known of losses yet at the first, so with noise it is only half believed.
         is_first = self.finished.value == 0
         prior = tf.where(self._noise.value > 0, self._mean.value, tf.zeros_like(level))
-        self._rates.learn(level, tf.where(is_first, prior, self._level.value), is_first)
+        last_level = tf.where(is_first, prior, self._level.value)
+        self._rates.learn(level, last_level, self._signal.value, is_first)
         self._level.assign(level)
         self._phase.assign(_IDLE)
         self.finished.assign_add(1)

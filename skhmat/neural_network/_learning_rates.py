@@ -5,10 +5,22 @@ import numpy as np
 from ._keras import keras, tf
 
 #: With a preconditioner, the learning rate is this many times one over the curvature that is left
-#: by it, and the last one is kept where it is not more than `_KEPT` times that. Steps of gradient
-#: descent converge below 2.
+#: by it. Steps of gradient descent converge below 2.
 _SAFETY = 1.5
-_KEPT = 1.2
+
+#: The last learning rate is kept where it is not more than this many times the new one: networks
+#: trained at any rate come to have a curvature of 2 over that rate (J. Cohen et al., "Gradient
+#: descent on neural networks typically occurs at the edge of stability", ICLR 2021), and rates that
+#: follow it would fall for ever. That takes 4 / 3, and the rest is for the noise of estimates; what
+#: is too much, losses tell.
+_KEPT = 2.5
+
+#: The first learning rates are those of curvature where this part of the squared length of
+#: gradients is that of their mean, less where less is, and `_LEAST` of those at least. So little
+#: says that the weights are in a place, as at the start of some networks, where all gradients
+#: vanish: curvature does, too, and what it allows makes noise that ruins the weights.
+_CLEAR = 0.2
+_LEAST = 0.05
 
 #: From one estimate to the next the learning rate becomes at most this many times as large: where
 #: the mean of the losses has fallen; where it has not; and where it has fallen again after that.
@@ -40,7 +52,7 @@ class LearningRates:
 
     def __init__(self, add, n_groups, first, is_given, is_preconditioned, adapts):
         self._adapts = adapts
-        self._most_at_first = _RISE * first if is_given else np.inf
+        self._given = first if is_given else None
         self._safety = _SAFETY if is_preconditioned else 1.0
         self._rate = add("rate", (n_groups,), initializer=keras.initializers.Constant(first))
         infinite = keras.initializers.Constant(np.inf)
@@ -63,10 +75,11 @@ class LearningRates:
         """Return the curvature that goes with the present learning rates."""
         return self._safety / self.value
 
-    def guess(self, curvature, where):
+    def guess(self, curvature, is_noisy, where):
         """Take learning rates from curvature that is not yet known well."""
         if self._adapts:
-            self._rate.assign(tf.where(where, 1 / curvature, self.value))
+            part = tf.where(is_noisy, tf.cast(_LEAST, tf.float64), 1.0)
+            self._rate.assign(tf.where(where, part / curvature, self.value))
 
     def limit(self, losses):
         """Let learning rates rise or fall as the mean loss since the last estimate did.
@@ -81,20 +94,30 @@ class LearningRates:
         self._most.assign(tf.where(tf.where(arrived, has_fallen, ~has_risen), rise, _FALL))
         self._has_failed.assign(failed | (arrived & ~has_fallen))
 
-    def learn(self, level, last_level, is_first):
-        """Take the learning rates that go with an estimate, if the last estimate agrees."""
+    def learn(self, level, last_level, signal, is_first):
+        """Take the learning rates that go with an estimate, if the last estimate agrees.
+
+        signal : tensor of shape (n_groups,)
+            The part of the squared length of gradients that is that of their mean. Only the first
+            estimate is made from gradients of one place.
+        """
         if self._adapts:
             # Single estimates are noisy, and too large a rate costs more than too small a one.
             rate = self._safety / tf.maximum(level, last_level)
-            # A smaller rate lets the curvature of networks grow until it is too large, again.
             kept = tf.clip_by_value(self.value, rate, _KEPT * rate)
             limited = tf.minimum(kept, self._most.value * self.value)
-            first = tf.minimum(rate, self._most_at_first)
-            new = tf.where(is_first, first, limited)
+            trusted = tf.clip_by_value(signal / _CLEAR, _LEAST, 1.0) * rate
+            new = tf.where(is_first, self._first(trusted, rate), limited)
             self._has_arrived.assign(self._has_arrived.value | (new >= rate))
             self._rate.assign(new)
         self._typical.assign(_mean_of(self._squares))
         self._squares.assign(tf.zeros_like(self._squares))
+
+    def _first(self, trusted, rate):
+        """Return the first learning rates: those with the given one as a start, if there is one."""
+        if self._given is None:
+            return trusted
+        return tf.minimum(tf.clip_by_value(trusted, self._given, _RISE * self._given), rate)
 
     def shortening(self, squares, is_estimating, is_known):
         """Return factors, at most 1, for the steps of the groups, of squared lengths g'P g.

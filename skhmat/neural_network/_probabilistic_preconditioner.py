@@ -112,7 +112,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         :math:`\rho (\sigma_1/\rho)^{1-p}`.
     update_while_estimating : bool, default=True
         Whether the weights are updated while an estimate is being made, with the last estimate
-        (with one over the curvature seen so far in the first one).
+        (with what is known so far in the first one).
     name : str, default="probabilistic_preconditioner"
 
     Notes
@@ -127,9 +127,15 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     curvature :math:`y^T P y / v^T y` of the gradients v of the prior, :math:`y = H v`, which is the
     :math:`b_0` of the preconditioned problem and takes no further products. Of the last two
     estimates the larger counts (in the first, where there is noise, :math:`b_0`), and a learning
-    rate stays where it is as long as that is between this and 1.2 times this. Three limits make up
-    for what a curvature cannot tell, which is true near one point, and of one batch:
+    rate stays where it is as long as that is between this and 2.5 times this: with a smaller one,
+    the curvature of networks grows until it is 2 over that rate [3]_. Four limits make up for
+    what a curvature cannot tell, which is true near one point, and of one batch:
 
+    - where batches differ, the first estimate is made with a twentieth of the learning rate. The
+      first one learned is that part of it, too, if gradients are all noise, and all of it if a
+      fifth of their squared length, besides what may be chance, is that of their mean. At the
+      start of some networks all gradients vanish, and curvature does, too: what that allows would
+      ruin the weights. (It is no less than a given `learning_rate`.)
     - it rises threefold at most from one estimate to the next, and so from a given `learning_rate`
       to the first learned one. Where the mean loss since the last estimate is not below that before
       it, it is at most half the last, and from then on rises by a fifth at most: so it comes down
@@ -144,7 +150,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     Take at least twice as many observations as `est_rank`: the smallest of the eigenvalues found
     are those most in error.
 
-    Memory: ``prior_iterations / 2 + 2 * num_observations + est_rank + 3`` vectors as long as all
+    Memory: ``prior_iterations / 2 + 2 * num_observations + est_rank + 4`` vectors as long as all
     weights.
 
     The expected difference of Hessian and prior mean is :math:`w = |a/c| / \sqrt{n}` in each entry,
@@ -157,6 +163,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
        in stochastic optimization", AISTATS 2019.
     .. [2] L. Bald, "Investigating probabilistic preconditioning on artificial neural networks",
        Bachelor thesis, University of Tübingen, 2019.
+    .. [3] J. Cohen, S. Kaur, Y. Li, J. Z. Kolter, A. Talwalkar, "Gradient descent on neural
+       networks typically occurs at the edge of stability", ICLR 2021.
 
     Examples
     --------
