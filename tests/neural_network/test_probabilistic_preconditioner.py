@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.neural_network import NewtonCG, ProbabilisticPreconditioner
+from skhmat.neural_network._learning_rates import LearningRates
 
 TWO_LARGE = np.r_[1000.0, 500.0, np.ones(198)]
 L = keras.layers
@@ -353,7 +354,7 @@ def test_variants(rng):
 
     def rates(**options):
         model, X, y = net(seed, ProbabilisticPreconditioner(restart=None, **options))
-        fit(model, X, y, epochs=1)
+        fit(model, X, y, epochs=20, batch_size=48)  # of all samples: gradients are no noise
         return model.optimizer, model.optimizer.get_log()
 
     _, adaptive = rates(precondition=False)
@@ -391,6 +392,34 @@ def test_rates_rise_threefold_from_the_given_one(rng):
         rates.append(optimizer.get_log()["learning_rate"][0])
     first_of_estimates = [rates[k] for k in (0, 16, 32, 48)]
     np.testing.assert_allclose(first_of_estimates, [1e-6, 3e-6, 9e-6, 2.7e-5], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("distance", "part"), [(0, 0.05), (1e3, 1)])
+def test_the_first_rate_is_small_where_gradients_are_noise(distance, part, rng):
+    problem = Quadratic(np.linspace(1, 10, 40), rng, noise=0.3)
+    problem.x.assign(distance * rng.standard_normal(40))
+    optimizer = ProbabilisticPreconditioner(restart=None)
+    step = problem.stepper(optimizer)
+    for _ in range(15):
+        step()
+    log = optimizer.get_log()
+    curvature = np.maximum(log["level"], log["curvature"])
+    assert log["learning_rate"] == pytest.approx(part * 1.5 / curvature)
+
+
+def test_rates_do_not_follow_rising_curvature():
+    """As long as that is at most 2.5 times as large."""
+
+    def add(name, shape=(), dtype="float64", initializer="zeros"):
+        return keras.Variable(initializer, shape=shape, dtype=dtype, name=name)
+
+    rates = LearningRates(add, 1, 0.1, is_given=False, is_preconditioned=True, adapts=True)
+    found = []
+    for level in (1.0, 2.0, 2.4, 5.0, 0.1):
+        level = tf.constant([level], tf.float64)
+        rates.learn(level, level, tf.ones_like(level), is_first=not found)
+        found.append(float(rates.value[0]))
+    np.testing.assert_allclose(found, [1.5, 1.5, 1.5, 0.75, 15])
 
 
 def test_rates_come_down_to_what_noise_allows(rng):
