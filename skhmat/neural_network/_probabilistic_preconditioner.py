@@ -139,8 +139,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     - it rises threefold at most from one estimate to the next, and so from a given `learning_rate`
       to the first learned one. Where the mean loss since the last estimate is not below that before
       it, it is at most half the last, and from then on rises by a fifth at most: so it comes down
-      to what noise allows. (On the way up from a given one, only where the loss is higher by two
-      standard errors: small steps change little.)
+      to what noise allows. (On the way up to those of curvature, only where the loss is higher by
+      two standard errors: small steps change little.)
     - a step is at most twice as long as those of the last estimate, in the norm of P;
     - SGD with momentum has (1 - momentum) times the learning rate, as every gradient is added up
       to 1 / (1 - momentum) times itself.
