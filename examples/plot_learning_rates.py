@@ -59,8 +59,8 @@ epochs = np.arange(1, EPOCHS + 1)
 for rate, losses, shade in zip(rates, given, np.linspace(0.3, 0.9, len(rates)), strict=True):
     axes[0].semilogy(epochs, losses, color=plt.cm.Blues(shade), label=f"SGD, {rate:g}")
 axes[0].semilogy(epochs, learned, "k", label="preconditioned SGD")
-axes[0].set(title="training loss", xlabel="epoch")
-axes[0].legend()
+axes[0].set(title="training loss", xlabel="epoch", ylim=(None, 50))
+axes[0].legend(loc="upper right", ncols=2)
 axes[1].plot(epochs, [row["learning_rate"][0] for row in log.rows], "k")
 axes[1].set(title="learning rate", xlabel="epoch", ylim=(0, None))
 for i in range(3):
