@@ -281,9 +281,9 @@ class Estimate:
         is_alone = (self._taken.value < 2) & (self.prior_iterations > 1)
         is_useful = (self.finished.value == 0) & (curvature > 0)
         self._rates.guess(mean, (noise > 0) | is_alone, is_useful)
-        self._learn_signal(noise > 0)
 
         def complete():
+            self._learn_signal(noise > 0)
             worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
             along = tf.stack([row.vy for row in sums])
             lengths = tf.stack([row.vv for row in sums])
