@@ -267,7 +267,8 @@ def cost(problem, names, seed, *, batch_size=None, rounds=5, epochs=3):
 
     All models are made and trained twice, two epochs in all, before anything counts: then all
     branches of their graphs have been used. Then each trains `epochs` epochs in each of the
-    rounds, so that what else the machine does strikes all of them.
+    rounds, so that what else the machine does strikes all of them, and in the other order in
+    every second one.
     """
     problem = PROBLEMS[problem] if isinstance(problem, str) else problem
     batch_size = problem.batch_size if batch_size is None else batch_size
@@ -287,8 +288,8 @@ def cost(problem, names, seed, *, batch_size=None, rounds=5, epochs=3):
             models[name] = compiled(problem, optimizer, seed)
             for _ in range(_WARM_UP):
                 fit(name, 1)
-        for _ in range(rounds):
-            for name in names:
+        for i in range(rounds):
+            for name in names[:: -1 if i % 2 else 1]:
                 fit(name, epochs)
     return [
         {

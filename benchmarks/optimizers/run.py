@@ -48,8 +48,8 @@ SEEDS = {"1": 3, "2": 1, "3": 10, "4": 3}
 EPOCHS = {"3": 5}
 
 #: Of experiment 2: batch size, and epochs of a round (those of a few milliseconds need more).
-COST = {"digits_mlp": (32, 10), "mnist_mlp_shape": (128, 2)}
-ROUNDS = 5
+COST = {"digits_mlp": (32, 10), "mnist_mlp_shape": (128, 1)}
+ROUNDS = 15
 #: Of experiment 3. The weights of digits_mlp are those of Keras as the problem has it.
 BATCH_SIZES = (32, 128)
 STARTS = {"digits_mlp": ("keras",)}
