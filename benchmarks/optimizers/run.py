@@ -57,10 +57,6 @@ STARTS = {"digits_mlp": ("keras",)}
 FIRST_RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(1e-5, 1e2, 10))
 
 
-#: Lines about runs that failed.
-_FAILED = []
-
-
 # ---- one run
 
 
@@ -117,16 +113,20 @@ def title(spec):
     return f"{spec['problem']} {spec['optimizer']}({settings}) seed {spec['seed']}"
 
 
-def train_all(folder, specs, jobs):
-    """Do the runs that have not been done; return the results of all that did not fail."""
+def train_all(specs, args):
+    """Do the runs that have not been done; return the results of all that did not fail.
+
+    Those that did are counted in ``args.failed``.
+    """
     specs = [settled(spec) for spec in specs]
-    missing = [spec for spec in specs if not path_of(folder, spec).exists()]
+    missing = [spec for spec in specs if not path_of(args.folder, spec).exists()]
     print(f"{len(specs)} runs, {len(missing)} to do", flush=True)
-    work = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for i, (line, failed) in enumerate(work(delayed(train)(folder, spec) for spec in missing), 1):
+    work = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
+    lines = work(delayed(train)(args.folder, spec) for spec in missing)
+    for i, (line, failed) in enumerate(lines, 1):
         print(f"[{i}/{len(missing)}] {line}", flush=True)
-        _FAILED.extend([line] * failed)
-    paths = [path_of(folder, spec) for spec in specs]
+        args.failed += failed
+    paths = [path_of(args.folder, spec) for spec in specs]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
@@ -162,9 +162,9 @@ def variants(problems, args):
     ]
     pairs = [(problem, name) for problem in problems for name in BASELINES]
     tried = [spec for pair in pairs for r in rates for spec in at_rate(*pair, r, seeds[:1])]
-    train_all(args.folder, specs, args.jobs)
+    train_all(specs, args)
     while True:
-        results = train_all(args.folder, tried, args.jobs)
+        results = train_all(tried, args)
         best = {
             pair: tuned([r for r in results if (r["problem"], r["optimizer"]) == pair])
             for pair in pairs
@@ -187,7 +187,7 @@ def variants(problems, args):
         elif name in TUNED:
             settings = {"inner_rate": rate}
             specs += specs_of("1", problem, TUNED[name], seeds, settings=settings, **epochs)
-    train_all(args.folder, specs, args.jobs)
+    train_all(specs, args)
 
 
 def costs(problems, args):
@@ -236,7 +236,7 @@ def starts(problems, args):
             epochs=args.epochs,
         )
     ]
-    train_all(args.folder, specs, args.jobs)
+    train_all(specs, args)
 
 
 def first_rates(problems, args):
@@ -251,7 +251,7 @@ def first_rates(problems, args):
         ]:
             seeds = range(args.seeds)
             specs += specs_of("4", problem, name, seeds, settings=settings, epochs=args.epochs)
-    train_all(args.folder, specs, args.jobs)
+    train_all(specs, args)
 
 
 EXPERIMENTS = {"1": variants, "2": costs, "3": starts, "4": first_rates}
@@ -289,6 +289,7 @@ def parsed():
     single.add_argument("--init", choices=["problem", "keras"], default="problem")
     single.add_argument("--patience", type=int)
     args = parser.parse_args()
+    args.failed = 0
     if args.experiment == "single" and not (args.problem and args.optimizer):
         parser.error("single needs --problem and --optimizer")
     if args.quick:
@@ -323,25 +324,26 @@ def main():
             epochs=2 if args.quick and args.epochs is None else args.epochs,
             patience=args.patience,
         )
-        found = train_all(args.folder, spec, 1)
+        found = train_all(spec, args)
         if found:
             print(path_of(args.folder, settled(spec[0])))
         return 0 if found else 1
     from report import write_report
 
     for experiment in EXPERIMENTS if args.experiment == "all" else [args.experiment]:
-        own = argparse.Namespace(**vars(args))
+        own = argparse.Namespace(**{**vars(args), "failed": 0})
         own.seeds = args.seeds or (1 if args.quick else SEEDS[experiment])
         own.epochs = args.epochs or (2 if args.quick else EPOCHS.get(experiment))
         problems = QUICK.get(experiment) if args.quick else None
         problems = args.problems or problems or PROBLEMS_OF[experiment]
         start = time.perf_counter()
         EXPERIMENTS[experiment](problems, own)
+        args.failed += own.failed
         print(f"Experiment {experiment}: {(time.perf_counter() - start) / 60:.1f} minutes")
         print(write_report(args.folder, experiment))
-    if _FAILED:
-        print(f"{len(_FAILED)} runs failed, and are in no report.")
-    return 1 if _FAILED else 0
+    if args.failed:
+        print(f"{args.failed} runs failed, and are in no report.")
+    return 1 if args.failed else 0
 
 
 if __name__ == "__main__":
