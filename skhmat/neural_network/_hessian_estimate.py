@@ -86,6 +86,9 @@ class Estimate:
             self._squares = add("squares_of_gradients", (n_groups,))
             self._last_v = add("last_direction", (n,), dtype)
             self._last_y = add("last_product", (n,), dtype)
+            # Squared lengths of gradients: of that of the last direction, over the first one's.
+            self._first_square = add("square_of_first_gradient")
+            self._last_weight = add("weight_of_last_direction")
             if num_observations:
                 self._images = add("images_of_gradients", ((prior_iterations + 1) // 2, n), dtype)
         if num_observations:
@@ -138,7 +141,7 @@ class Estimate:
             changes.append(change)
         return parts, tf.stack(changes)
 
-    def begin(self, gradients):
+    def begin(self, gradients, squares):
         """Begin with the first phase; nothing of the last estimate is changed by that."""
         self.started.assign_add(1)
         self._taken.assign(0)
@@ -151,6 +154,7 @@ class Estimate:
             self._spread.assign(tf.zeros_like(self._spread))
             self._gradients.assign(tf.zeros_like(self._gradients))
             self._squares.assign(tf.zeros_like(self._squares))
+            self._first_square.assign(tf.reduce_sum(squares))
             if self.num_observations:
                 self._images.assign(tf.zeros_like(self._images))
             self._phase.assign(_PRIOR)
@@ -159,22 +163,30 @@ class Estimate:
             self._set_prior(curvature, curvature, tf.zeros_like(curvature))
             self._phase.assign(_OBSERVING)
 
-    def advance(self, objective, able):
-        """Learn from a product where one is wanted; return whether it is finite."""
+    def advance(self, objective, squares, able):
+        """Learn from a product where one is wanted; return whether it is finite.
+
+        squares : tensor of shape (n_groups,)
+            Squared lengths of the gradients.
+        able : tensor of shape (), bool
+            Whether they are fit to be learned from.
+        """
         if not self.prior_iterations + self.num_observations:
             return tf.constant(True)
-        v, needed = self._direction(objective, able)
+        v, needed = self._direction(objective, squares, able)
         y = objective.product_where(needed, v)
-        return tf.cond(needed, lambda: self._learn(v, y), lambda: tf.constant(True))
+        return tf.cond(
+            needed, lambda: self._learn(objective, squares, v, y), lambda: tf.constant(True)
+        )
 
-    def _direction(self, objective, able):
+    def _direction(self, objective, squares, able):
         """Return the vector whose product is wanted, and whether one is; else the vector is empty.
 
         Nothing here is computed outside of the branches: most steps take none of them.
         """
         steps = {}
         if self.prior_iterations:
-            steps[_PRIOR] = lambda: self._prior_direction(objective)
+            steps[_PRIOR] = lambda: self._prior_direction(objective, squares)
         if self.num_observations:
             steps[_OBSERVING] = lambda: self._new_direction(objective)
 
@@ -186,10 +198,10 @@ class Estimate:
         phase = tf.where(able, self._phase.value, _IDLE)
         return tf.switch_case(phase, [steps.get(k, nothing) for k in range(len(PHASES))])
 
-    def _prior_direction(self, objective):
+    def _prior_direction(self, objective, squares):
+        # Of length one: products with vectors as long as gradients may overflow.
         g = self._layout.pack(objective.gradients)
-        self._gradients.assign_add(g)
-        self._squares.assign_add(self._squared_lengths(g))
+        g /= tf.cast(tf.sqrt(tf.reduce_sum(squares)), g.dtype)
         # Every other product is one with the last direction again: their difference is noise.
         v = tf.where(self._is_second(), tf.convert_to_tensor(self._last_v), g)
         return v, tf.constant(True)
@@ -231,39 +243,51 @@ class Estimate:
     def _is_second(self):
         return self._taken.value % 2 == 1
 
-    def _learn(self, v, y):
+    def _learn(self, objective, squares, v, y):
         """Take up the product y of the Hessian with v; return whether it is finite."""
         size = self._layout.size
         v, y = tf.ensure_shape(v, [size]), tf.ensure_shape(y, [size])
         usable = tf.math.is_finite(tf.nn.l2_loss(y))
 
         def learn():
-            if not self.num_observations:
+            def add_to_prior():
+                self._add_gradient(objective.gradients, squares)
                 self._add_to_prior(v, y)
+
+            if not self.num_observations:
+                add_to_prior()
             elif not self.prior_iterations:
                 self._observe(v, y)
             else:
                 is_prior = self._phase.value == _PRIOR
-                tf.cond(is_prior, lambda: self._add_to_prior(v, y), lambda: self._observe(v, y))
+                tf.cond(is_prior, add_to_prior, lambda: self._observe(v, y))
 
         tf.cond(usable, learn, lambda: None)
         return usable
 
+    def _add_gradient(self, gradients, squares):
+        self._gradients.assign_add(self._layout.pack(gradients))
+        self._squares.assign_add(squares)
+        weight = tf.reduce_sum(squares) / self._first_square.value
+        self._last_weight.assign(tf.where(self._is_second(), self._last_weight.value, weight))
+
     def _add_to_prior(self, v, y):
-        sums, apart = [], []
+        sums, apart, weight = [], [], self._last_weight.value
         of_group = zip(
             tf.unstack(self._sums.value),
             *map(self._blocks, (v, y, self._last_y)),
             strict=True,
         )
         for row, v_part, y_part, last in of_group:
-            sums.append(inference.accumulate(inference.Sums(*tf.unstack(row)), v_part, y_part))
+            row = inference.Sums(*tf.unstack(row))
+            sums.append(inference.accumulate(row, v_part, y_part, weight))
             apart.append(inference.spread(v, y_part, last))
         self._sums.assign(tf.stack([tf.stack(row) for row in sums]))
         spread = tf.where(self._is_second(), tf.stack(apart), tf.zeros_like(self._spread))
         self._spread.assign_add(spread)
         if self.num_observations:
             image = tf.where(self._is_second(), (y + self._last_y.value) / np.sqrt(2), y)
+            image *= tf.cast(tf.sqrt(weight), image.dtype)
             _write(self._images, self._taken.value // 2, image)
         self._last_v.assign(v)
         self._last_y.assign(y)

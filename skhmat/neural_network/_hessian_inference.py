@@ -50,9 +50,10 @@ class Preconditioner(NamedTuple):
     factors: Any
 
 
-def accumulate(sums, v, y):
-    """Return the sums with one more observation."""
-    return Sums(sums.vy + _dot(v, y), sums.yy + _dot(y, y), sums.vv + _dot(v, v))
+def accumulate(sums, v, y, weight=1.0):
+    """Return the sums with one more observation, as if v and y were root(weight) times as long."""
+    new = _dot(v, y), _dot(y, y), _dot(v, v)
+    return Sums(*(total + weight * part for total, part in zip(sums, new, strict=True)))
 
 
 def spread(v, y, other_y):
@@ -119,7 +120,10 @@ def multiply(posterior, x):
 def solve(posterior, x):
     """Return the inverse of B times x, by the formula of Woodbury."""
     prior, S, R = posterior
-    # With W = (S, R): B = b_0 I + W' K W / 2, where K swaps S and R and is its own inverse.
+    mean = tf.cast(prior.mean, x.dtype)
+    # In units of b_0, or parts of one matrix would be of several units, and pinv drop small ones.
+    R = R / mean
+    # With W = (S, R): B / b_0 = I + W' K W / 2, where K swaps S and R and is its own inverse.
     swap = np.kron([[0.0, 1.0], [1.0, 0.0]], np.eye(S.shape[0]))
     mixed = _gram(S, R)
     products = tf.concat(
@@ -130,9 +134,9 @@ def solve(posterior, x):
         axis=0,
     )
     along = tf.cast(tf.concat([_along(S, x), _along(R, x)], axis=0), tf.float64)
-    inner = tf.linalg.matvec(tf.linalg.pinv(2 * prior.mean * swap + products), along)
+    inner = tf.linalg.matvec(tf.linalg.pinv(2 * swap + products), along)
     of_S, of_R = tf.split(tf.cast(inner, x.dtype), 2)
-    return (x - _combined(of_S, S) - _combined(of_R, R)) / tf.cast(prior.mean, x.dtype)
+    return (x - _combined(of_S, S) - _combined(of_R, R)) / mean
 
 
 def new_direction(posterior, g):
@@ -181,9 +185,10 @@ def ritz_pairs(posterior):
     there = tf.cast(norms[:, 0] > 0, tf.float64)
     small = (half + tf.transpose(half)) / 2 + prior.mean * tf.linalg.diag(there)
     # Rows that are not there become eigenvectors of their own, with a value below all others.
-    below = -2 * tf.norm(small) - 1
-    values, vectors = tf.linalg.eigh(small + tf.linalg.diag(below * (1 - there)))
-    values = tf.where(values <= below / 2 - 0.5, -np.inf * tf.ones_like(values), values)
+    size = tf.norm(small)
+    size = tf.where(size > 0, size, tf.ones_like(size))
+    values, vectors = tf.linalg.eigh(small - tf.linalg.diag(2 * size * (1 - there)))
+    values = tf.where(values < -1.5 * size, -np.inf * tf.ones_like(values), values)
     skew = (half - tf.transpose(half)) / 2
     error = tf.sqrt(tf.maximum(tf.linalg.eigvalsh(skew @ tf.transpose(skew))[-1], 0))
     return values[::-1], tf.cast(tf.transpose(vectors)[::-1], Q.dtype) @ Q, error

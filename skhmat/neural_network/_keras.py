@@ -60,13 +60,18 @@ def in_xla():
 def check_precision(layers=()):
     """Raise ValueError where products with curvature would have three digits.
 
-    In a graph, all that is computed in it and around it so far is looked at.
+    In a graph, all that is computed in it and around it so far is looked at. (What comes in with
+    half precision, and is cast, is samples.)
     """
     found = {layer.compute_dtype for layer in layers}
     graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
     while graph is not None:
-        operations = graph.get_operations()
-        found |= {tensor.dtype.name for operation in operations for tensor in operation.outputs}
+        for operation in graph.get_operations():
+            taken, made = (
+                {tensor.dtype.name for tensor in tensors}
+                for tensors in (operation.inputs, operation.outputs)
+            )
+            found |= taken & made if operation.type != "Identity" else set()
         graph = getattr(graph, "outer_graph", None)
     half = sorted(found & {"float16", "bfloat16"})
     if half:

@@ -71,6 +71,10 @@ class LearningRates:
         """The learning rates, a tensor of shape (n_groups,)."""
         return self._rate.value
 
+    def set(self, rate):
+        """Take the same learning rate for all groups, as if it had been learned."""
+        self._rate.assign(tf.fill(self._rate.shape, tf.cast(rate, tf.float64)))
+
     def curvature(self):
         """Return the curvature that goes with the present learning rates."""
         return self._safety / self.value

@@ -43,7 +43,8 @@ _TROUBLES = {
         "start_estimate() when an epoch begins, or restart after a number of steps."
     ),
     "not_finite": (
-        "{new} gradients or products were not finite; the steps with such gradients were left out."
+        "{new} gradients or products were not finite; steps with such gradients were left out, and "
+        "those with such products as long as no learning rate was known."
     ),
 }
 
@@ -86,9 +87,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         Given to the inner optimizer: each step takes this part of the weights, times the learning
         rate. Where it is 0, that of the inner optimizer stays.
     learning_rate : float, default=None
-        The learning rate until the second estimate begins: in the first epoch. (With
-        ``restart=None``, until the first is finished; always where none is learned.) None for one
-        from curvature from the first step on.
+        The learning rate until the second estimate begins: in the first epoch. (Where nothing ends
+        that, with ``restart=None`` or "auto" and in loops other than ``fit``, until the first
+        estimate is finished; always where none is learned.) None for one from curvature from the
+        first step on.
     parameter_groups : "per_variable" or list of str, default=None
         Groups of variables with a model and a learning rate of their own: each variable, or those
         whose path contains the first of these regular expressions, and so on; those without a match
@@ -135,23 +137,29 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
       first one learned is that part of it, too, if gradients are all noise, and all of it if a
       fifth of their squared length, besides what may be chance, is that of their mean. At the
       start of some networks all gradients vanish, and curvature does, too: what that allows would
-      ruin the weights. (It is no less than a given `learning_rate`.)
+      ruin the weights. (It is no less than a given `learning_rate`, unless curvature allows less.)
     - it rises threefold at most from one estimate to the next, and so from a given `learning_rate`
       to the first learned one. Where the mean loss since the last estimate is not below that before
       it, it is at most half the last, and from then on rises by a fifth at most: so it comes down
       to what noise allows. (On the way up to those of curvature, only where the loss is higher by
       two standard errors: small steps change little.)
-    - a step is at most twice as long as those of the last estimate, in the norm of P;
+    - where rates are learned, a step is at most twice as long as those of the last estimate, in
+      the norm of P;
     - SGD with momentum has (1 - momentum) times the learning rate, as every gradient is added up
       to 1 / (1 - momentum) times itself.
 
-    Losses are those of ``fit`` or of :meth:`minimize`; in other loops they count as falling.
+    Losses are those of ``fit`` or of :meth:`minimize`; in other loops they count as falling. And
+    what goes wrong is warned of at the end of ``fit``, by :meth:`minimize` outside of a
+    ``tf.function``, and in other loops by :meth:`get_log`.
+
+    A learning rate that is set, as callbacks of Keras do, is used until the next estimate is
+    finished, and is then the last one for all of this.
 
     Take at least twice as many observations as `est_rank`: the smallest of the eigenvalues found
     are those most in error.
 
     Memory: ``prior_iterations / 2 + 2 * num_observations + est_rank + 4`` vectors as long as all
-    weights.
+    weights, two more with ``restart="auto"``, and those of the inner optimizer.
 
     The expected difference of Hessian and prior mean is :math:`w = |a/c| / \sqrt{n}` in each entry,
     for a variable of size n, where [1]_ has :math:`|a/c|`: the latter expects a difference of
@@ -353,6 +361,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         return 1 - self.inner.momentum if isinstance(self.inner, keras.optimizers.SGD) else 1.0
 
     @property
+    def _learns_rates(self):
+        return self.adapt_learning_rate and is_linear(self.inner)
+
+    @property
     def _rank(self):
         return min(self.est_rank, self.num_observations) if self.precondition else 0
 
@@ -388,18 +400,27 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     @property
     def learning_rate(self):
-        """That of the inner optimizer of the first group; learned ones replace one that is set."""
+        """That of the inner optimizer of the first group.
+
+        One that is set is used until the next estimate is finished, where rates are learned.
+        """
         return self.inner.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, learning_rate):
-        if self.adapt_learning_rate and callable(learning_rate) and is_linear(self.inner):
+        if self._learns_rates and callable(learning_rate):
             raise ValueError(
                 "learning_rate cannot be a schedule where it is learned: set "
                 "adapt_learning_rate=False."
             )
         for inner in self._inners:
             inner.learning_rate = learning_rate
+        if callable(learning_rate):
+            return
+        if self.built:
+            self._rates.set(learning_rate / self._left)
+        else:
+            self._first_rate = rate_of(self.inner)
 
     # ---- the two ways in
 
@@ -434,7 +455,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if metric is not None and self.restart == "epoch":
             self._trouble("unseen", ~is_seen)
         self._request_in_time(is_new_epoch)
-        self._advance(GradientObjective(grads, ordered), [g is not None for g in grads])
+        known = [g is not None for g in grads]
+        self._advance(GradientObjective(grads, ordered), known, self._has_epochs(metric))
 
     def minimize(self, loss, variables):
         """Take one step on a plain function of variables.
@@ -466,7 +488,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         objective = FunctionObjective(loss, self._groups.ordered)
         self._losses.add(objective.loss)
         self._request_in_time(tf.constant(False))
-        self._advance(objective, [True] * len(variables))
+        self._advance(objective, [True] * len(variables), self._has_epochs(None))
         if tf.executing_eagerly():
             self._report()
         return objective.loss
@@ -508,7 +530,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._report()
 
     def get_log(self):
-        r"""Return what has been learned.
+        r"""Return what has been learned, and warn of the trouble since the last warning.
 
         Returns
         -------
@@ -534,6 +556,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 **learned,
                 **counts,
             }
+        self._report()
         rates = [keras.ops.convert_to_numpy(inner.learning_rate) for inner in self._inners]
         return {
             "step": int(self._iterations.numpy()),
@@ -545,7 +568,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     # ---- a step
 
-    def _advance(self, objective, has_gradient):
+    def _advance(self, objective, has_gradient, has_epochs):
         """Learn from the batch, then let the inner optimizers update the weights."""
         gradients = objective.gradients
         estimate = self._estimate
@@ -559,10 +582,17 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         # Nothing can be learned from a gradient that is zero.
         able = finite & tf.reduce_any(squares > 0)
         begins = self._requested.value & estimate.is_idle & able
-        tf.cond(begins, lambda: self._begin(gradients), lambda: None)
-        usable = estimate.advance(objective, finite)
+        tf.cond(begins, lambda: self._begin(gradients, squares), lambda: None)
+        usable = estimate.advance(objective, squares, able)
         self._trouble("not_finite", ~finite | ~usable)
-        tf.cond(finite, lambda: self._update(gradients, squares, has_gradient), lambda: None)
+        if self._learns_rates and self.first_learning_rate is None:
+            # Where curvature is beyond all numbers, the rate that nobody gave would be, too.
+            finite &= usable | (estimate.finished.value > 0)
+        tf.cond(
+            finite,
+            lambda: self._update(gradients, squares, has_gradient, has_epochs),
+            lambda: None,
+        )
         self._since.assign_add(1)
         self._iterations.assign_add(1)
 
@@ -575,31 +605,28 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             ]
         )
 
-    def _begin(self, gradients):
+    def _begin(self, gradients, squares):
         self._rates.limit(self._losses)
         self._requested.assign(False)
         self._since.assign(0)
-        self._estimate.begin(gradients)
+        self._estimate.begin(gradients, squares)
 
-    def _update(self, gradients, squares, has_gradient):
+    def _update(self, gradients, squares, has_gradient, has_epochs):
         """Hand the rescaled gradients to the inner optimizers."""
         parts = self._groups.split(gradients)
         if self._rank:
             parts, changes = self._estimate.preconditioned(parts)
             squares += changes
         is_known = self._estimate.finished.value > 0
-        shortening = self._rates.shortening(squares, ~self._estimate.is_idle, is_known)
         if self.adapt_learning_rate:
+            shortening = self._rates.shortening(squares, ~self._estimate.is_idle, is_known)
             parts = tf.cond(
                 tf.reduce_any(shortening < 1), lambda: _scaled(parts, shortening), lambda: parts
             )
         rates = self._rates.value
         if self.first_learning_rate is not None:
             # In the first epoch; where nothing ends that, until the first estimate is finished.
-            estimate = self._estimate
-            is_first = estimate.started.value <= 1
-            if self.restart is None:
-                is_first = estimate.finished.value < 1
+            is_first = self._estimate.started.value <= 1 if has_epochs else ~is_known
             given = tf.cast(self.first_learning_rate / self._left, rates.dtype)
             rates = tf.where(is_first, given, rates)
 
@@ -619,7 +646,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         gradients = [part if known else None for part, known in pieces]
         if all(gradient is None for gradient in gradients):
             return  # or Keras would raise an error; of some that are None it warns
-        if self.adapt_learning_rate and is_linear(inner):
+        if self._learns_rates:
             rate = tf.cast(self._left * rate, inner.learning_rate.dtype)
             inner.learning_rate.assign(rate)
         inner.apply(gradients, inner._trainable_variables)
@@ -639,6 +666,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 momentum.assign(new)
 
     # ---- when to begin again
+
+    def _has_epochs(self, metric):
+        """Return whether something ends what begins with an estimate, so that there is a first."""
+        return self.restart not in (None, "auto", "epoch") or (
+            self.restart == "epoch" and metric is not None
+        )
 
     def _request_in_time(self, is_new_epoch):
         """Ask for a new estimate where an epoch or a number of steps is over."""

@@ -21,7 +21,7 @@ _FALSE_ALARM = 1e-3
 
 def check_restart(restart, length):
     """Raise ValueError unless this says when an estimate of so many steps begins again."""
-    if restart is None or restart in ("epoch", "auto"):
+    if restart is None or (isinstance(restart, str) and restart in ("epoch", "auto")):
         return
     try:
         check_integer("restart", restart, 1)
@@ -107,13 +107,15 @@ def metric_of(optimizer):
     look, while the graph is made, for the model that is being trained. (``train_on_batch`` begins
     one with each call.)
     """
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name != "train_on_batch":
+    frame, found = sys._getframe(1), None
+    while frame is not None:
+        if frame.f_code.co_name == "train_on_batch":
+            return None
         model = frame.f_locals.get("self")
         if isinstance(model, keras.Model) and getattr(model, "optimizer", None) is optimizer:
-            return model._loss_tracker
+            found = model._loss_tracker
         frame = frame.f_back
-    return None
+    return found
 
 
 class Forecast:

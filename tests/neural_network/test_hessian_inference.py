@@ -69,15 +69,30 @@ def test_directions_that_add_nothing_are_dropped(rng):
     np.testing.assert_allclose(values[:3], np.linalg.eigvalsh(Q.T @ B @ Q)[::-1], rtol=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
 @pytest.mark.parametrize("noise", [0.0, 0.5])
-def test_solve(noise, rng):
-    B = matrix(rng, rng.uniform(1, 9, N))
+def test_solve(noise, unit, rng):
+    B = unit * matrix(rng, rng.uniform(1, 9, N))
     S = rng.standard_normal((3, N))
-    given = inference.posterior(prior(noise=noise), tf.constant(S), tf.constant(S @ B))
+    given = prior(2 * unit, 1.5 * unit, noise * unit)
+    given = inference.posterior(given, tf.constant(S), tf.constant(S @ B))
     x = rng.standard_normal(N)
     expected = np.linalg.solve(dense(given), x)
-    scale = np.linalg.cond(dense(given))
-    np.testing.assert_allclose(inference.solve(given, tf.constant(x)), expected, rtol=1e-11 * scale)
+    error = 1e-11 * np.linalg.cond(dense(given)) * abs(expected).max()
+    np.testing.assert_allclose(inference.solve(given, tf.constant(x)), expected, atol=error, rtol=0)
+
+
+def test_ritz_pairs_have_the_unit_of_the_hessian(rng):
+    B, S = matrix(rng, np.arange(1.0, N + 1)), np.vstack([rng.standard_normal((3, N)), np.zeros(N)])
+    found = []
+    for unit in (2.0**-60, 1.0, 2.0**60):
+        given = prior(2 * unit, 1.5 * unit, 0.3 * unit)
+        given = inference.posterior(given, tf.constant(S), tf.constant(unit * S @ B))
+        values, vectors, error = inference.ritz_pairs(given)
+        found.append((values / unit, vectors, error / unit))
+    for one in found[1:]:
+        for part, other in zip(one, found[0], strict=True):
+            np.testing.assert_allclose(part, other, rtol=1e-9, atol=1e-12)
 
 
 def summed(products, rng, n=N):

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.neural_network import NewtonCG, ProbabilisticPreconditioner
+from skhmat.neural_network._hessian_inference import Preconditioner
 from skhmat.neural_network._learning_rates import LearningRates
 
 TWO_LARGE = np.r_[1000.0, 500.0, np.ones(198)]
@@ -116,10 +117,11 @@ def test_observed_part_of_a_spectrum(rng):
     assert found[0] <= 100 * (1 + 1e-6)
 
 
-def test_a_scaled_loss_has_the_same_path(rng):
+@pytest.mark.parametrize("unit", [2.0**-40, 64.0, 2.0**40])
+def test_a_scaled_loss_has_the_same_path(unit, rng):
     seed = int(rng.integers(2**31))
     paths, rates = [], []
-    for scale in (1.0, 64.0):
+    for scale in (1.0, unit):
         problem = Quadratic(scale * np.linspace(1, 9, 12), np.random.default_rng(seed))
         optimizer = ProbabilisticPreconditioner(restart=20)
         step = problem.stepper(optimizer)
@@ -130,7 +132,70 @@ def test_a_scaled_loss_has_the_same_path(rng):
         paths.append(path)
         rates.append(optimizer.get_log()["learning_rate"][0])
     np.testing.assert_allclose(paths[1], paths[0], rtol=1e-6, atol=1e-12)
-    assert rates[1] == pytest.approx(rates[0] / 64)
+    assert rates[1] == pytest.approx(rates[0] / unit)
+
+
+def test_products_longer_than_squares_can_be(rng):
+    """Features have not been scaled: the gradient is 1e10 long, and its product 1e20."""
+    keras.utils.set_random_seed(int(rng.integers(1000)))
+    model = keras.Sequential([L.Input((6,)), L.Dense(1)])
+    model.compile(ProbabilisticPreconditioner(), "mse", jit_compile=False)
+    X = rng.standard_normal((208, 6)).astype("float32")
+    losses = fit(model, 1e5 * X, X[:, 0], batch_size=8, epochs=8)
+    assert losses[-1] < 1e-2 * losses[0]
+    assert model.optimizer.get_log()["not_finite"] == 0
+
+
+def test_curvature_beyond_all_numbers(rng):
+    x = keras.Variable(rng.uniform(1, 2, 3), dtype="float32")
+    before = x.numpy()
+    optimizer = ProbabilisticPreconditioner()
+    with pytest.warns(ConvergenceWarning, match="1 gradients or products were not finite"):
+        optimizer.minimize(lambda: 1e20 * tf.reduce_sum((x.value - 0.9999 * before) ** 2), [x])
+    np.testing.assert_array_equal(x.numpy(), before)
+
+
+def test_batches_without_gradient_tell_nothing(rng):
+    """Samples have weight zero there: they are neither noise nor a batch that agrees."""
+    seed, found = int(rng.integers(1000)), []
+    for gaps in (0, 2):
+        problem = Quadratic(np.linspace(1, 9, 12), np.random.default_rng(seed))
+        weight = tf.Variable(1.0, dtype=tf.float64)
+        optimizer = ProbabilisticPreconditioner(restart=None)
+        for _ in range(16):
+            for there in (1.0, *[0.0] * gaps):
+                weight.assign(there)
+                optimizer.minimize(lambda: weight * problem.loss(), [problem.x])  # noqa: B023
+        found.append(problem.x.numpy())
+    np.testing.assert_array_equal(*found)
+
+
+def test_what_products_tell_is_of_the_gradients_that_had_one(rng):
+    """Two of the products of the prior are not finite."""
+    x = keras.Variable(np.zeros(3), dtype="float64")
+    spoil = tf.Variable(1.0, dtype=tf.float64)
+    slope = tf.Variable(np.zeros(3))
+    optimizer = ProbabilisticPreconditioner(restart=None, prior_iterations=4, num_observations=2)
+
+    @tf.custom_gradient
+    def linear(z):
+        @tf.custom_gradient
+        def gradient(z):
+            return z, lambda u: u * spoil
+
+        return tf.reduce_sum(z**2) / 2, lambda u: u * gradient(z)
+
+    squares = []
+    for k in range(6):
+        spoil.assign(np.nan if k in (1, 2) else 1.0)
+        slope.assign(rng.standard_normal(3))
+        squares.append(np.sum((x.numpy() - slope.numpy()) ** 2))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "ProbabilisticPreconditioner", ConvergenceWarning)
+            optimizer.minimize(lambda: linear(x.value - slope), [x])
+    assert optimizer.get_log()["not_finite"] == 2
+    used = sum(square for k, square in enumerate(squares) if k not in (1, 2))
+    assert optimizer._estimate._squares.numpy() == pytest.approx(used)
 
 
 def test_a_noisy_quadratic_converges_to_its_noise(rng):
@@ -317,12 +382,17 @@ def test_rates_fall_where_losses_do_not(rng):
     assert rates[-1] <= rates[3] / 8
 
 
-def test_steps_are_not_longer_than_those_that_were_seen(rng):
+@pytest.mark.parametrize("adapts", [True, False])
+def test_steps_are_not_longer_than_those_that_were_seen(adapts, rng):
     start = rng.standard_normal(3)
     x = keras.Variable(start, dtype="float64")
     slope = tf.Variable(1.0, dtype=tf.float64)
     optimizer = ProbabilisticPreconditioner(
-        prior_iterations=2, num_observations=0, restart=None, precondition=False
+        prior_iterations=2,
+        num_observations=0,
+        restart=None,
+        precondition=False,
+        adapt_learning_rate=adapts,
     )
 
     def loss():
@@ -334,7 +404,9 @@ def test_steps_are_not_longer_than_those_that_were_seen(rng):
     slope.assign(1000.0)
     before = x.numpy()
     optimizer.minimize(loss, [x])
-    assert optimizer.get_log()["shortened"] == 1
+    assert optimizer.get_log()["shortened"] == (1 if adapts else 0)
+    if not adapts:
+        return
     assert np.linalg.norm(x.numpy() - before) <= 2.5 * rate * np.sqrt(3)
 
 
@@ -377,6 +449,53 @@ def test_the_given_learning_rate_is_that_of_the_first_epoch(rng):
     fit(model, X, y, epochs=1)
     assert optimizer.get_log()["learning_rate"] != pytest.approx(1e-4)
     assert optimizer.get_config()["learning_rate"] == 1e-4
+
+
+@pytest.mark.parametrize("restart", [None, "auto"])
+def test_the_given_learning_rate_ends_where_no_epoch_does(restart, rng):
+    optimizer = ProbabilisticPreconditioner(learning_rate=1e-4, restart=restart)
+    model, X, y = net(int(rng.integers(1000)), optimizer)
+    fit(model, X[:20], y[:20])
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(1e-4)
+    fit(model, X, y)
+    assert optimizer.get_log()["learning_rate"] > 2e-4
+
+
+def test_the_given_learning_rate_in_a_loop(rng):
+    problem = Quadratic(np.linspace(1, 9, 12), rng)
+    optimizer = ProbabilisticPreconditioner(learning_rate=1e-4)
+    step = problem.stepper(optimizer)
+    for _ in range(20):
+        step()
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(3e-4)
+
+
+def test_a_learning_rate_that_is_set_is_used_until_another_is_learned(rng):
+    optimizer = ProbabilisticPreconditioner(restart=20)
+    problem = Quadratic(np.linspace(1, 9, 12), rng)
+    step = problem.stepper(optimizer)
+    for _ in range(17):
+        step()
+    optimizer.learning_rate = 0.0
+    before = problem.x.numpy()
+    step()
+    np.testing.assert_array_equal(problem.x.numpy(), before)
+    optimizer.learning_rate = 1e-3
+    step()
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(1e-3)
+    for _ in range(20):
+        step()
+    assert optimizer.get_log()["learning_rate"] == pytest.approx(3e-3)
+
+
+def test_rates_of_keras_callbacks(rng):
+    optimizer = ProbabilisticPreconditioner(restart=None)
+    model, X, y = net(int(rng.integers(1000)), optimizer)
+    fit(model, X, y)
+    learned = optimizer.get_log()["learning_rate"]
+    fall = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    fit(model, X, y, epochs=3, callbacks=[fall])
+    np.testing.assert_allclose(optimizer.get_log()["learning_rate"], learned / 8, rtol=1e-6)
 
 
 def test_rates_rise_threefold_from_the_given_one(rng):
@@ -478,6 +597,52 @@ def test_parameter_groups(rng):
     rates = optimizer.get_log()["learning_rate"]
     assert rates.shape == (2,)
     assert rates[0] != rates[1]
+
+
+def test_models_of_groups(rng):
+    """What is made of products known, by NumPy."""
+    sizes, m = [4, 6], 3
+    variables = [keras.Variable(np.zeros(n), dtype="float64", name=f"v{n}") for n in sizes]
+    optimizer = ProbabilisticPreconditioner(
+        parameter_groups="per_variable", num_observations=m, prior_iterations=4, est_rank=1
+    )
+    optimizer.build(variables)
+    estimate, n = optimizer._estimate, sum(sizes)
+    S, Y = rng.standard_normal((2, m, n))
+    images = rng.standard_normal((2, n))
+    mean, scale, noise = rng.uniform(0.5, 2, (3, 2))
+    estimate._set_prior(mean, scale, noise)
+    for state, rows in ((estimate._S, S), (estimate._Y, Y), (estimate._images, images)):
+        state.assign(rows)
+    estimate._sums.assign([[2.0, 1.0, 1.0], [3.0, 1.0, 1.0]])
+    made, expected = [], []
+    for k, own in enumerate((slice(0, 4), slice(4, 10))):
+        found = estimate._posterior(k)
+        # Of each component: w is that of a row, and noise is of unit directions of all groups.
+        given = mean[k], scale[k] / np.sqrt(sizes[k]), noise[k] * np.sqrt(2 / sizes[k])
+        np.testing.assert_allclose(found.prior, given)
+        u = rng.standard_normal((1, sizes[k]))
+        u /= np.linalg.norm(u)
+        made.append(Preconditioner(tf.constant(u), tf.constant([0.25], tf.float64)))
+        P = np.eye(sizes[k]) - 0.75 * u.T @ u
+        y = images[:, own]
+        expected.append(np.sum(y @ P * y) / (2.0, 3.0)[k])
+    np.testing.assert_allclose(estimate._along_gradients(made), expected)
+    ritz = tf.constant([9.0, 2.0, 1.0], tf.float64)
+    for error, level in ((0.5, 2.0), (5.0, 5.0)):  # what is below the error may be noise
+        assert float(estimate._level_of(ritz, tf.constant(error, tf.float64), 7.0)) == level
+
+
+def test_pairs_of_products_count_as_one_image(rng):
+    """Its square is that of both, where they agree."""
+    problem = Quadratic(np.linspace(1, 9, 5), rng, noise=0.1)
+    optimizer = ProbabilisticPreconditioner(prior_iterations=4, restart=None)
+    step, products = problem.stepper(optimizer), []
+    for _ in range(2):
+        step()
+        products.append(optimizer._estimate._last_y.numpy())
+    expected = (products[0] + products[1]) / np.sqrt(2)
+    np.testing.assert_allclose(optimizer._estimate._images.numpy()[0], expected)
 
 
 def test_a_group_for_each_variable(rng):
@@ -613,6 +778,38 @@ def test_a_train_step_with_losses_of_its_own(rng):
         model.fit(X, y, batch_size=2, verbose=0)
 
 
+def test_batches_without_epochs(rng):
+    optimizer = ProbabilisticPreconditioner()
+    model, X, y = net(int(rng.integers(1000)), optimizer)
+    with pytest.warns(ConvergenceWarning, match="restart='epoch' sees epochs of model.fit only"):
+        model.train_on_batch(X[:2], y[:2])
+    for k in range(2, 48, 2):
+        model.train_on_batch(X[k : k + 2], y[k : k + 2])
+    assert int(optimizer._estimate.started.numpy()) == 1
+
+
+def test_trouble_in_a_loop_is_told_by_the_log(rng):
+    x = keras.Variable(rng.uniform(1, 2, 3), dtype="float64")
+    optimizer = ProbabilisticPreconditioner()
+    step = tf.function(lambda: optimizer.minimize(lambda: -tf.reduce_sum(x.value**2), [x]))
+    for _ in range(16):
+        step()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        optimizer.get_log()
+    assert any("1 priors saw negative or no curvature" in str(w.message) for w in caught)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        optimizer.get_log()
+
+
+def test_samples_of_half_precision(rng):
+    """They are cast before anything is computed."""
+    model, X, y = net(int(rng.integers(1000)), ProbabilisticPreconditioner())
+    data = tf.data.Dataset.from_tensor_slices((X.astype("float16"), y)).batch(2)
+    assert np.isfinite(model.fit(data, verbose=0).history["loss"]).all()
+
+
 def test_epochs_that_cannot_be_seen(rng):
     problem = Quadratic(np.ones(3), rng)
     optimizer = ProbabilisticPreconditioner()
@@ -744,6 +941,7 @@ def test_what_is_not_finite_is_left_out(rng):
         ({"restart": "week"}, "restart must be 'epoch', 'auto', a number of steps or None"),
         ({"restart": 15}, "restart=15 steps is too short: an estimate takes 15"),
         ({"restart": True}, "restart"),
+        ({"restart": np.array([30, 40])}, "restart must be 'epoch'"),
         ({"precondition": 1}, "precondition must be True or False"),
         ({"update_while_estimating": None}, "update_while_estimating"),
         ({"inner": "nothing"}, "inner"),
