@@ -10,8 +10,8 @@
 PYTHON ?= python3
 DATAFOLD_PINS := datafold==2.0.2 numpy==1.26.4 scipy==1.11.4 scikit-learn==1.2.2
 PYTEST_ARGS ?=
-# Test files side by side, each process with one thread for BLAS: TensorFlow takes 2 GB in each.
-pytest = OMP_NUM_THREADS=1 $(1)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Test files side by side; TensorFlow takes 2 GB in each process.
+pytest = $(1)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 tag = $(shell "$(1)" -c 'import sys; print("cp%d%d" % sys.version_info[:2])' 2>/dev/null)
 
@@ -47,7 +47,7 @@ test: test-newest test-datafold test-checked
 # skhmat.datafold cannot be imported here, for want of datafold; its tests run with the pins.
 # `pytest`, not `python -m pytest`: the latter would import the sources here, not what was installed.
 test-newest: .venv/.with-test,keras
-	$(call pytest,.venv) --doctest-modules --ignore-glob='*/skhmat/datafold.py' --pyargs skhmat tests/ $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(call pytest,.venv) --doctest-modules --ignore-glob='*/skhmat/datafold.py' --pyargs skhmat tests/ $(PYTEST_ARGS)
 
 # No doctests here: NumPy 2 prints numbers in another way. And of training only what stands on
 # scikit-learn and SciPy: Keras and TensorFlow are the same in both environments.
@@ -56,7 +56,7 @@ SAME_HERE := $(patsubst %,--ignore=tests/neural_network/test_%.py, \
   probabilistic_preconditioner second_order)
 ifneq ($(DATAFOLD_PYTHON),)
 test-datafold: .venv-datafold/.with-test
-	$(call pytest,.venv-datafold) tests/ $(SAME_HERE) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(call pytest,.venv-datafold) tests/ $(SAME_HERE) $(PYTEST_ARGS)
 else
 test-datafold:
 	@echo "SKIPPED: the suite with datafold's pins ($(DATAFOLD_PINS))"
@@ -64,8 +64,9 @@ test-datafold:
 	@echo "         Name one with make test DATAFOLD_PYTHON=/path/to/python3.11"
 endif
 
+# With several threads in each process too, which the others leave out.
 test-checked: .venv-dev/.installed
-	.venv-dev/bin/pytest tests/linalg $(PYTEST_ARGS)
+	$(call pytest,.venv-dev) tests/linalg $(PYTEST_ARGS)
 
 # cython-lint looks for pycodestyle on PATH.
 lint: .venv/.lint
