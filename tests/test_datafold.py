@@ -291,13 +291,12 @@ def test_edmd(options, rng):
 
 def test_edmd_sets_parameters_of_its_step(rng):
     X = limit_cycle(rng)
-    before, expected = (
-        EDMD([("dmap", step)], include_id_state=False).fit(X)
-        for step in (
-            DiffusionMaps(0.2, n_eigenpairs=4, random_state=0),
-            DiffusionMaps(0.3, n_eigenpairs=9, random_state=0),
-        )
-    )
+
+    def fitted(epsilon, n_eigenpairs):
+        step = DiffusionMaps(epsilon, n_eigenpairs=n_eigenpairs, random_state=0)
+        return EDMD([("dmap", step)], include_id_state=False).fit(X)
+
+    before, expected = fitted(0.2, 4), fitted(0.3, 9)
     edmd = clone(before).set_params(dmap__n_eigenpairs=9, dmap__epsilon=0.3).fit(X)
     assert edmd.named_steps["dmap"].epsilon_ == 0.3
     assert edmd.n_features_out_ == 9
