@@ -20,33 +20,9 @@ from ._learning_rates import LearningRates
 from ._newton_cg import NewtonCG
 from ._objectives import FunctionObjective, GradientObjective
 from ._restart import Forecast, Losses, check_restart, metric_of
+from ._troubles import TROUBLES, Troubles
 from ._variable_groups import VariableGroups, check_groups
 from ._vectors import Layout, values
-
-#: What can go wrong in a graph, which cannot warn, and how to say it afterwards.
-_TROUBLES = {
-    "negative_curvature": (
-        "{new} priors saw negative or no curvature along the gradient (down to {worst:.2g}); the "
-        "last learning rate was kept for them."
-    ),
-    "clipped": (
-        "{new} of the largest eigenvalues found were not positive, and left as they are: noise or "
-        "negative curvature. More num_observations or larger batches help."
-    ),
-    "carried_over": (
-        "{new} epochs ended before the estimate of {length} steps was finished; it was carried "
-        "over into the next. Take smaller batches, less prior_iterations and num_observations, or "
-        "restart after a number of steps."
-    ),
-    "unseen": (
-        "{new} steps belong to no epoch that can be seen: no loss metric is updated. Call "
-        "start_estimate() when an epoch begins, or restart after a number of steps."
-    ),
-    "not_finite": (
-        "{new} gradients or products were not finite; steps with such gradients were left out, and "
-        "those with such products as long as no learning rate was known."
-    ),
-}
 
 
 @keras.saving.register_keras_serializable(package="skhmat")
@@ -251,7 +227,6 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._given_inner = keras.optimizers.serialize(inner)
         self._configure(inner)
         self._first_rate = rate_of(inner)
-        self._reported = dict.fromkeys(_TROUBLES, 0)
         self._n_unbuilt = len(super().variables)
 
     def get_config(self):
@@ -326,7 +301,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
         self._requested = add("requested", dtype="bool", initializer="ones")
         self._since = add("steps_since_start", dtype="int32")
-        self._troubles = add("troubles", (len(_TROUBLES),), dtype="int32")
+        self._troubles = Troubles(add)
         self._losses = Losses(add)
         groups, n_groups, rank = self._groups, len(self._groups), self._rank
         self._rates = LearningRates(
@@ -343,7 +318,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             [Layout(group).size for group in groups.split(groups.ordered)],
             dtype,
             self._rates,
-            self._trouble,
+            self._troubles.count,
             self._carry_over,
             prior_iterations=self.prior_iterations,
             num_observations=self.num_observations,
@@ -396,7 +371,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
         for i, variable in enumerate(own):
             variable.assign(store[str(i)])
-        self._reported = self._counts()
+        self._troubles.leave_out_the_past()
 
     @property
     def learning_rate(self):
@@ -453,7 +428,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
         is_new_epoch, is_seen = self._losses.take(metric)
         if metric is not None and self.restart == "epoch":
-            self._trouble("unseen", ~is_seen)
+            self._troubles.count("unseen", ~is_seen)
         self._request_in_time(is_new_epoch)
         known = [g is not None for g in grads]
         self._advance(GradientObjective(grads, ordered), known, self._has_epochs(metric))
@@ -549,7 +524,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if not self.built:
             nothing = dict.fromkeys(("curvature", "level", "noise"), np.empty(0))
             learned = {"phase": PHASES[0], "estimates": 0, **nothing, "spectrum": []}
-            counts = dict.fromkeys(("shortened", *_TROUBLES), 0)
+            counts = dict.fromkeys(("shortened", *TROUBLES), 0)
             return {
                 "step": 0,
                 "learning_rate": np.array([rate_of(self.inner)]),
@@ -563,7 +538,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             "learning_rate": np.array(rates, dtype=float),
             **self._estimate.log(),
             "shortened": int(self._rates.shortened.numpy()),
-            **self._counts(),
+            **self._troubles.counts(),
         }
 
     # ---- a step
@@ -584,7 +559,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         begins = self._requested.value & estimate.is_idle & able
         tf.cond(begins, lambda: self._begin(gradients, squares), lambda: None)
         usable = estimate.advance(objective, squares, able)
-        self._trouble("not_finite", ~finite | ~usable)
+        self._troubles.count("not_finite", ~finite | ~usable)
         if self._learns_rates and self.first_learning_rate is None:
             # Where curvature is beyond all numbers, the rate that nobody gave would be, too.
             finite &= usable | (estimate.finished.value > 0)
@@ -677,33 +652,16 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """Ask for a new estimate where an epoch or a number of steps is over."""
         if self.restart == "epoch":
             busy = ~self._estimate.is_idle
-            self._trouble("carried_over", is_new_epoch & busy)
+            self._troubles.count("carried_over", is_new_epoch & busy)
             self._requested.assign(self._requested.value | (is_new_epoch & ~busy))
         elif self.restart not in (None, "auto"):
             due = (self._since.value >= self.restart) & (self._estimate.started.value > 0)
             self._requested.assign(self._requested.value | due)
 
-    # ---- trouble
-
-    def _trouble(self, trouble, happened):
-        """Count it, once (bool) or so many times."""
-        where = tf.one_hot(list(_TROUBLES).index(trouble), len(_TROUBLES), dtype=tf.int32)
-        self._troubles.assign_add(where * tf.cast(happened, tf.int32))
-
-    def _counts(self):
-        return dict(zip(_TROUBLES, map(int, self._troubles.numpy()), strict=True))
-
     def _report(self):
         """Warn of the trouble since the last report."""
-        counts = self._counts()
-        for trouble, text in _TROUBLES.items():
-            new = counts[trouble] - self._reported[trouble]
-            if new > 0:
-                length = self.prior_iterations + self.num_observations
-                worst = float(self._estimate.worst.numpy())
-                text = text.format(new=new, worst=worst, length=length)
-                warn(f"ProbabilisticPreconditioner: {text}")
-        self._reported = counts
+        length = self.prior_iterations + self.num_observations
+        self._troubles.report(worst=float(self._estimate.worst.numpy()), length=length)
 
 
 def _scaled(parts, factors):
