@@ -51,9 +51,8 @@ test-newest: .venv/.with-test,keras
 
 # No doctests here: NumPy 2 prints numbers in another way. And of training only what stands on
 # scikit-learn and SciPy: Keras and TensorFlow are the same in both environments.
-SAME_HERE := $(patsubst %,--ignore=tests/neural_network/test_%.py, \
-  conjugate_gradients hessian_inference line_search newton_cg objectives \
-  probabilistic_preconditioner second_order)
+SAME_HERE := $(patsubst %,--ignore=tests/neural_network/%, \
+  _newton _preconditioner _curvature/test_objectives.py)
 ifneq ($(DATAFOLD_PYTHON),)
 test-datafold: .venv-datafold/.with-test
 	OMP_NUM_THREADS=1 $(call pytest,.venv-datafold) tests/ $(SAME_HERE) $(PYTEST_ARGS)
@@ -66,7 +65,7 @@ endif
 
 # With several threads in each process too, which the others leave out.
 test-checked: .venv-dev/.installed
-	$(call pytest,.venv-dev) tests/linalg $(PYTEST_ARGS)
+	$(call pytest,.venv-dev) tests/linalg tests/neighbors/_density tests/manifold/_spectral $(PYTEST_ARGS)
 
 # cython-lint looks for pycodestyle on PATH.
 lint: .venv/.lint

@@ -31,8 +31,9 @@ from sklearn.datasets import load_digits, make_s_curve, make_swiss_roll
 from sklearn.manifold import SpectralEmbedding
 
 from skhmat.datasets import load_matrix
-from skhmat.linalg import KernelMatrix, _affinity
+from skhmat.linalg import KernelMatrix
 from skhmat.manifold import DiffusionMaps
+from skhmat.manifold._spectral import affinity as _affinity
 
 HERE = Path(__file__).resolve().parent
 N_PAIRS = 7

@@ -10,8 +10,8 @@ two cores and one vector, are what a plain C loop reaches that was compiled for 
 import numpy as np
 from common import REPEATS, at_least, interleaved, main, relative_error
 
+from skhmat._utils.parallel import effective_n_threads, single_threaded_blas
 from skhmat.linalg import KernelMatrix
-from skhmat.linalg._parallel import effective_n_threads, single_threaded_blas
 
 N = 4096
 # (dtype, dimension): billions of pairs a second on two cores with AVX-512.

@@ -20,8 +20,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
 from skhmat.neural_network import NewtonCG, second_order
+from skhmat.neural_network._curvature.objectives import BatchObjective
 from skhmat.neural_network._keras import keras, tf
-from skhmat.neural_network._objectives import BatchObjective
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 RATES = {"Adam": (3e-4, 1e-3, 3e-3, 1e-2), "SGD": (1e-2, 3e-2, 1e-1, 3e-1)}

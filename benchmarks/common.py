@@ -24,8 +24,8 @@ import sklearn.exceptions
 import threadpoolctl
 from skhmat._ext import kernels as core
 
+from skhmat._utils.parallel import effective_n_threads
 from skhmat.linalg import KernelMatrix, compress
-from skhmat.linalg._parallel import effective_n_threads
 
 REPEATS = 5
 # After a product the threads of OpenBLAS spin for about a tenth of a second, on the cores that the

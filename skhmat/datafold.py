@@ -17,7 +17,7 @@ from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from . import manifold
-from ._compression import with_compression_parameters
+from ._base.compression import with_compression_parameters
 
 try:
     from datafold.dynfold.base import TSCTransformerMixin

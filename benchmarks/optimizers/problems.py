@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 from sklearn import datasets
 
-from skhmat.neural_network._keras import keras  # quietly
+from skhmat.neural_network._keras import keras
 
 layers = keras.layers
 

@@ -7,19 +7,19 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ._blocks import assemble
-from ._checks import warn
-from ._cost import extrapolate_ranks, pays, product_cost
-from ._distances import DISTANCES, make_distance
-from ._entries import as_entries, as_source
-from ._error import ErrorCheck
-from ._hierarchical import HierarchicalMatrix, Report, exact_form
-from ._interactions import find_interactions
-from ._log import Log
-from ._neighbors import find_neighbors
-from ._parallel import effective_n_threads, physical_memory
-from ._skeletons import Skeletonizer
-from ._tree import build_tree
+from .._utils.logging import Log
+from .._utils.parallel import effective_n_threads, physical_memory
+from .._utils.validation import warn
+from ._entries.entries import as_entries, as_source
+from ._gofmm.blocks import assemble
+from ._gofmm.cluster_tree import build_tree
+from ._gofmm.cost_model import extrapolate_ranks, pays, product_cost
+from ._gofmm.distances import DISTANCES, make_distance
+from ._gofmm.error_estimate import ErrorCheck
+from ._gofmm.interaction_lists import find_interactions
+from ._gofmm.neighbors import find_neighbors
+from ._gofmm.skeletonization import Skeletonizer
+from ._hierarchical_matrix import HierarchicalMatrix, Report, exact_form
 
 _MAX_ATTEMPTS = 6
 # The first tolerance is this part of what the error would be if those of all levels added up as

@@ -10,10 +10,10 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 from scipy.sparse.linalg import eigsh as _arpack_eigsh
 from sklearn.utils import check_random_state
 
-from ._chebyshev import chebyshev_filtered
-from ._checks import as_real_operator, check_integer, warn
-from ._operator import CountedOperator, NegatedOperator
-from ._shift_invert import check_accuracy, shifted_inverse
+from .._utils.validation import as_real_operator, check_integer, warn
+from ._operators.base import CountedOperator, NegatedOperator
+from ._spectral.chebyshev import chebyshev_filtered
+from ._spectral.shift_invert import check_accuracy, shifted_inverse
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _METHODS = ("auto", "lanczos", "chebyshev", "lobpcg")

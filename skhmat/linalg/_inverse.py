@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ._checks import as_real_operator, check_shift, warn
-from ._hierarchical import HierarchicalMatrix
-from ._krylov import conjugate_gradients, solve_iteratively
-from ._lanczos import estimate_logdet
-from ._operator import ShiftedOperator
-from ._solve import MAX_ITERATIONS, can_factorize, make_preconditioner
-from ._trace import Estimate, estimate_diagonal, xtrace
+from .._utils.validation import as_real_operator, check_shift, warn
+from ._hierarchical_matrix import HierarchicalMatrix
+from ._krylov.driver import conjugate_gradients, solve_iteratively
+from ._krylov.lanczos import estimate_logdet
+from ._operators.base import ShiftedOperator
+from ._solvers.solve import MAX_ITERATIONS, can_factorize, make_preconditioner
+from ._stochastic.trace import Estimate, estimate_diagonal, xtrace
 
 # A solve is this much more accurate than the estimate that is made with it.
 _SOLVE_PART = 1e-2

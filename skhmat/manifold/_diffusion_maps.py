@@ -12,9 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
-from .._compression import with_compression_parameters
-from ..linalg._checks import warn
-from ..linalg._diffusion import (
+from .._base.compression import with_compression_parameters
+from .._utils.validation import warn
+from ..linalg._eigsh import with_signs
+from ..linalg._operators.base import PermutedOperator
+from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
+from ._spectral.eigenpairs import (
     Extension,
     Start,
     constant_first,
@@ -23,10 +26,7 @@ from ..linalg._diffusion import (
     residuals_at_points,
     with_components,
 )
-from ..linalg._eigsh import with_signs
-from ..linalg._operator import PermutedOperator
-from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
-from ._precomputed import affinity_of, check_precomputed, gaussian, profile_of
+from ._spectral.precomputed import affinity_of, check_precomputed, gaussian, profile_of
 
 # Eigenpairs that n_components="auto" begins with, and the most it tries.
 _FEW, _MOST = 11, 257

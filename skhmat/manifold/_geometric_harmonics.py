@@ -10,9 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
-from .._compression import with_compression_parameters
-from ..linalg._diffusion import Start, normalization
+from .._base.compression import with_compression_parameters
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
+from ._spectral.eigenpairs import Start, normalization
 
 # Eigenvalues, relative to the largest, that rounding leaves nothing of.
 _LEAST_EIGENVALUE = 1e-12

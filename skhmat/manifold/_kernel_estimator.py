@@ -9,14 +9,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._compression import CONSTRAINTS, CompressionMixin
-from ..linalg._affinity import affinity_of
-from ..linalg._checks import warn
-from ..linalg._diffusion import eigenpairs
-from ..linalg._log import Log
-from ..linalg._parallel import effective_n_threads
-from ..linalg._profile import DistanceProfile, berry_giannakis_harlim
-from ._clouds import Surroundings
+from .._base.compression import CONSTRAINTS, CompressionMixin
+from .._utils.logging import Log
+from .._utils.parallel import effective_n_threads
+from .._utils.validation import warn
+from ._spectral.affinity import affinity_of
+from ._spectral.distance_histogram import DistanceProfile, berry_giannakis_harlim
+from ._spectral.eigenpairs import eigenpairs
+from ._spectral.neighborhoods import Surroundings
 
 KERNEL_CONSTRAINTS = {
     "epsilon": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
@@ -112,7 +112,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             raise ValueError(
                 f"epsilon is {self.epsilon!r}; there is a curve to plot only for epsilon='auto'."
             )
-        from ..linalg._plot import plot_bandwidths
+        from ..linalg._hierarchical.plot import plot_bandwidths
 
         return plot_bandwidths(*self._epsilon_curve, self.epsilon_, ax)
 

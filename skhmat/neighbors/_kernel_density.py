@@ -12,16 +12,16 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
-from .._compression import CONSTRAINTS, CompressionMixin
+from .._base.compression import CONSTRAINTS, CompressionMixin
+from .._utils.logging import Log
+from .._utils.parallel import effective_n_threads
+from .._utils.validation import check_integer
 from .._validation import checked_weights
-from ..linalg._checks import check_integer
-from ..linalg._density import DENSITIES
-from ..linalg._density_far import far_log_sums
-from ..linalg._log import Log
-from ..linalg._parallel import effective_n_threads
-from ._bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
-from ._mixture import Mixture, is_euclidean, relative_tolerance, scaled_weights
-from ._sampling import draw_steps
+from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
+from ._density.far_field import far_log_sums
+from ._density.mixture import Mixture, is_euclidean, relative_tolerance, scaled_weights
+from ._density.sampling import draw_steps
+from ._density.sums import DENSITIES
 
 # What scikit-learn calls its trees stands for the choice among ours.
 _TREES = {"kd_tree": KDTree, "ball_tree": BallTree}

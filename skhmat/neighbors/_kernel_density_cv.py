@@ -9,17 +9,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
+from .._utils.logging import Log
+from .._utils.validation import warn
 from .._validation import checked_weights
-from ..linalg._checks import warn
-from ..linalg._log import Log
-from ._bandwidth import as_numbers, standard_bandwidth
-from ._kernel_density import (
-    DENSITY_CONSTRAINTS,
-    KernelDensity,
-    check_algorithm,
-    mixture_of,
-)
-from ._mixture import relative_tolerance, scaled_weights
+from ._density.bandwidth import as_numbers, standard_bandwidth
+from ._density.mixture import relative_tolerance, scaled_weights
+from ._kernel_density import DENSITY_CONSTRAINTS, KernelDensity, check_algorithm, mixture_of
 
 # Bandwidths that are tried unless others are given, as multiples of Silverman's.
 _MULTIPLES = np.geomspace(0.1, 2.0, 20)

@@ -3,12 +3,12 @@
 import importlib
 
 _HOMES = {
-    "HessianOperator": "_hessian_operator",
-    "KerasClassifier": "_classifier",
-    "KerasRegressor": "_regressor",
-    "NewtonCG": "_newton_cg",
-    "ProbabilisticPreconditioner": "_probabilistic_preconditioner",
-    "second_order": "_second_order",
+    "HessianOperator": "_curvature.hessian_operator",
+    "KerasClassifier": "_estimators.classifier",
+    "KerasRegressor": "_estimators.regressor",
+    "NewtonCG": "_newton.newton_cg",
+    "ProbabilisticPreconditioner": "_preconditioner.optimizer",
+    "second_order": "_newton.train_step",
 }
 
 __all__ = sorted(_HOMES)

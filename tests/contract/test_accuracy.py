@@ -5,12 +5,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-from matrices import NAMES, WITHOUT_POINTS, compress_recorded, make_matrix, relative_error
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.linalg import KernelMatrix, compress
-from skhmat.linalg._error import _ALL_ROWS_BELOW
+from skhmat.linalg._gofmm.error_estimate import _ALL_ROWS_BELOW
+
+from ..linalg.matrices import NAMES, WITHOUT_POINTS, compress_recorded, make_matrix, relative_error
 
 DISTANCES = ("geometric", "kernel", "angle", "lexicographic", "random")
 PRECISIONS = [(np.float64, 1e-2), (np.float64, 1e-4), (np.float64, 1e-6)]

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from matrices import compress_recorded, make_matrix, relative_error
 from numpy.testing import assert_array_equal
 from scipy.spatial.distance import cdist
 
 from skhmat.linalg import KernelMatrix, compress
+
+from ..linalg.matrices import compress_recorded, make_matrix, relative_error
 
 DTYPES = [np.float32, np.float64]
 

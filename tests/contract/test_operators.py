@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matrices import make_matrix
-from operator_contract import LAWS, Case
 from scipy.spatial.distance import cdist
 
 from skhmat.linalg import KernelMatrix, compress
-from skhmat.linalg._kernels import KERNELS
+from skhmat.linalg._kernels.table import KERNELS
+
+from ..linalg.matrices import make_matrix
+from .operator_contract import LAWS, Case
 
 N = 512
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from matrices import as_dense
 from sklearn.utils import Bunch
 
 from skhmat.datasets import _collection, _graphs, _kernels, load_matrix
 from skhmat.datasets._collection import FAMILIES
+
+from ..linalg.matrices import as_dense
 
 ONLINE = [*_kernels.DOWNLOADS, *_graphs.SUITESPARSE]
 OFFLINE = [name for name in FAMILIES if name not in ONLINE]

@@ -4,10 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from matrices import as_dense, compress_recorded
 
 from skhmat.datasets import load_matrix
 from skhmat.linalg import KernelMatrix
+
+from ..linalg.matrices import as_dense, compress_recorded
 
 NAMES = [f"K{i:02d}" for i in range(1, 19)] + [f"G{i:02d}" for i in range(1, 6)]
 N = 2048

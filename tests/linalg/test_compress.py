@@ -7,12 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from matrices import compress_recorded, make_matrix
 from numpy.testing import assert_array_equal
 from scipy.spatial.distance import cdist
 
 from skhmat.linalg import KernelMatrix, _compress, compress
-from skhmat.linalg._hierarchical import exact_form
+from skhmat.linalg._hierarchical_matrix import exact_form
+
+from .matrices import compress_recorded, make_matrix
 
 
 @pytest.fixture

@@ -3,13 +3,7 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skhmat.linalg import (
-    KernelMatrix,
-    compress,
-    inverse_diagonal,
-    inverse_trace,
-    logdet,
-)
+from skhmat.linalg import KernelMatrix, compress, inverse_diagonal, inverse_trace, logdet
 
 N = 600
 

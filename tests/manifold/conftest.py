@@ -1,5 +1,6 @@
 import pytest
-from affinities import FORMS, use_form
+
+from .affinities import FORMS, use_form
 
 
 @pytest.fixture(params=FORMS)

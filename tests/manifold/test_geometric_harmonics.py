@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from affinities import EPSILON, ERRORS, FEW, arc, kernel
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skhmat.manifold import GeometricHarmonics
+
+from .affinities import EPSILON, ERRORS, FEW, arc, kernel
 
 
 @parametrize_with_checks(

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from densities import VALUES, assert_logs, distances, slow_logs
 from scipy.stats import gaussian_kde, kstest
 from sklearn import neighbors as scikit_learn
 from sklearn.base import clone
@@ -17,8 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skhmat.linalg._density import log_integral
 from skhmat.neighbors import KernelDensity
+from skhmat.neighbors._density.sums import log_integral
+
+from .densities import VALUES, assert_logs, distances, slow_logs
 
 KERNELS = tuple(VALUES)
 ALGORITHMS = "auto", "brute", "tree", "gofmm"

@@ -5,14 +5,15 @@ import re
 
 import numpy as np
 import pytest
-from densities import VALUES, distances, slow_logs
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skhmat.linalg._density import log_integral
 from skhmat.neighbors import KernelDensity, KernelDensityCV
+from skhmat.neighbors._density.sums import log_integral
+
+from .densities import VALUES, distances, slow_logs
 
 BANDWIDTHS = 0.2, 0.5, 1.0, 4.0
 

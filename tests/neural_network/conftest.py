@@ -3,7 +3,8 @@ import pytest
 pytest.importorskip("tensorflow")
 
 import keras
-from networks import ZOO
+
+from .networks import ZOO
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What all estimators on kernel matrices share."""

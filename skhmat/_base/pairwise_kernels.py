@@ -1,0 +1,59 @@
+"""Kernels by scikit-learn's names as kernel matrices."""
+
+import math
+
+from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
+
+from ..linalg import KernelMatrix
+
+KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS)
+
+
+class _Pairwise:
+    """A kernel that scikit-learn computes, block by block."""
+
+    def __init__(self, metric, parameters):
+        self.metric, self.parameters = metric, parameters
+
+    def __call__(self, A, B):
+        is_name = isinstance(self.metric, str)
+        return pairwise_kernels(
+            A,
+            B,
+            metric=self.metric,
+            **({"filter_params": True} if is_name else {}),
+            **self.parameters,
+        )
+
+
+def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, n_jobs=None):
+    """Return scikit-learn's ``pairwise_kernels(X, metric=kernel)`` as a `KernelMatrix`.
+
+    The kernels that the compiled core knows are computed there, all others by scikit-learn.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    kernel : str or callable
+        A name of `PAIRWISE_KERNEL_FUNCTIONS`, or a function of two points.
+    gamma, degree, coef0 : float
+        As in `sklearn.kernel_ridge.KernelRidge`.
+    kernel_params : dict or None
+        Parameters of a callable.
+    n_jobs : int or None
+    """
+    if callable(kernel):
+        return KernelMatrix(X, _Pairwise(kernel, dict(kernel_params or {})), n_jobs=n_jobs)
+    factor = 1.0 / X.shape[1] if gamma is None else float(gamma)
+    if kernel == "rbf" and 0 < factor < math.inf:
+        return KernelMatrix(X, "gaussian", bandwidth=math.sqrt(0.5 / factor), n_jobs=n_jobs)
+    is_power = float(degree).is_integer() and degree >= 1
+    if kernel in ("poly", "polynomial") and is_power and factor > 0 and coef0 >= 0:
+        options = {"gamma": factor, "coef0": float(coef0), "degree": int(degree)}
+        return KernelMatrix(X, "polynomial", **options, n_jobs=n_jobs)
+    if kernel in ("linear", "cosine"):
+        return KernelMatrix(X, kernel, n_jobs=n_jobs)
+    parameters = {"degree": degree, "coef0": coef0}
+    if gamma is not None:
+        parameters["gamma"] = gamma
+    return KernelMatrix(X, _Pairwise(kernel, parameters), n_jobs=n_jobs)

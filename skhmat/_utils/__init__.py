@@ -1,0 +1,1 @@
+"""What every module may use: checks, warnings, threads, files and logging."""

@@ -1,0 +1,5 @@
+"""Kernel ridge regression and classification for more samples than a dense matrix allows."""
+
+from ._kernel_ridge import KernelRidge, KernelRidgeClassifier, KernelRidgeCV
+
+__all__ = ["KernelRidge", "KernelRidgeCV", "KernelRidgeClassifier"]

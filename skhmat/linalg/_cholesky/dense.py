@@ -1,0 +1,153 @@
+"""Cholesky factorization of a dense matrix that is read panel by panel and held once."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from ..._utils.parallel import run_tasks
+from .._krylov.driver import column_scales
+
+# Columns factorized at a time: threaded LAPACK is not safe for very large ones, and the products
+# between panels are where the time goes.
+_PANEL = 1024
+
+
+@dataclass(frozen=True)
+class DenseFactor:
+    """The lower Cholesky factor of K + shift I as panels of columns, nothing above the diagonal.
+
+    Attributes
+    ----------
+    panels : list of ndarray
+        The rows from the diagonal on of 1,024 columns each; zero above the diagonal.
+    """
+
+    panels: list
+
+    @property
+    def nbytes(self):
+        """Bytes of the factor."""
+        return sum(panel.nbytes for panel in self.panels)
+
+    @property
+    def _starts(self):
+        return np.cumsum([0, *(panel.shape[1] for panel in self.panels)])
+
+    def solve(self, B, n_threads):
+        """Return (K + shift I)^-1 B for B of shape (n, k), in the dtype of B."""
+        scales = column_scales(B)  # float32 has fewer exponents
+        X = (B / scales).astype(self.panels[0].dtype)
+        starts = self._starts[:-1]
+        for start, panel in zip(starts, self.panels, strict=True):
+            own, width = X[start:], panel.shape[1]
+            own[:width] = _solve_triangular(panel[:width], own[:width])
+            own[width:] -= panel[width:] @ own[:width]
+        for start, panel in zip(starts[::-1], self.panels[::-1], strict=True):
+            own, width = X[start:], panel.shape[1]
+            own[:width] -= panel[width:].T @ own[width:]
+            own[:width] = _solve_triangular(panel[:width], own[:width], trans="T")
+        return (X * scales).astype(B.dtype, copy=False)
+
+    def logdet(self):
+        """Return log det (K + shift I)."""
+        return 2 * math.fsum(math.fsum(np.log(panel.diagonal())) for panel in self.panels)
+
+    def inverse_diagonal(self, n_threads):
+        """Return the diagonal of (K + shift I)^-1, a panel of the factor's inverse at a time."""
+        starts = self._starts
+        out = np.empty(starts[-1])
+        for i, panel in enumerate(self.panels):
+            start, stop = starts[i : i + 2]
+            # Columns of L^-1 are zero above their own row.
+            columns = np.eye(starts[-1] - start, panel.shape[1], dtype=panel.dtype)
+            for first, other in zip(starts[i:-1] - start, self.panels[i:], strict=True):
+                own, width = columns[first:], other.shape[1]
+                _divide(own[:width], other[:width])
+                _subtract(own[width:], other[width:], own[:width])
+            out[start:stop] = np.einsum("ij,ij->j", columns, columns, dtype=np.float64)
+        return out
+
+
+def factorize_dense(entries, shift, scale, dtype, n_threads):
+    """Factorize scale (K + diag(shift)), reading each entry of the lower triangle once.
+
+    Parameters
+    ----------
+    entries : Entries
+    shift : ndarray of shape (n,)
+    scale : float
+    dtype : dtype
+        float32 or float64, of the factor and of the computation.
+    n_threads : int
+
+    Returns
+    -------
+    factor : DenseFactor or None
+        None if a panel is not positive definite.
+    """
+    n, panels = entries.shape[0], []
+    for start in range(0, n, _PANEL):
+        cols = np.arange(start, min(start + _PANEL, n))
+        width = len(cols)
+        panel = _read(entries, cols, scale, dtype, n_threads)
+        panel[np.arange(width), np.arange(width)] += (scale * shift[cols]).astype(dtype)
+        for first, other in zip(range(0, start, _PANEL), panels, strict=True):
+            _subtract_product(panel, other[start - first :])
+        own = np.tril(panel[:width])
+        try:
+            panel[:width] = scipy.linalg.cholesky(own, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return None
+        _divide_by_factor(panel[width:], panel[:width])
+        panels.append(panel)
+    return DenseFactor(panels)
+
+
+def _read(entries, cols, scale, dtype, n_threads):
+    """Return the rows of K from the first of the columns on, scaled."""
+    n, start = entries.shape[0], cols[0]
+    panel = np.empty((n - start, len(cols)), dtype=dtype)
+
+    def fill(first):
+        rows = np.arange(first, min(first + _PANEL, n))
+        block = entries.block(rows, cols).astype(np.float64, copy=False)
+        panel[rows - start] = scale * block
+
+    run_tasks(fill, range(start, n, _PANEL), n_threads if entries.thread_safe else 1)
+    return panel
+
+
+# What is row-major here is column-major and transposed for BLAS, which works in place.
+
+
+def _subtract_product(panel, below):
+    """Do panel -= below below[:width]^T."""
+    gemm = scipy.linalg.get_blas_funcs("gemm", (panel,))
+    top = below[: panel.shape[1]]
+    gemm(-1.0, top.T, below.T, beta=1.0, c=panel.T, trans_a=1, overwrite_c=1)
+
+
+def _divide_by_factor(panel, L):
+    """Do panel = panel L^-T for a lower triangular L."""
+    if len(panel) > 0:
+        trsm = scipy.linalg.get_blas_funcs("trsm", (panel,))
+        trsm(1.0, L.T, panel.T, lower=0, trans_a=1, overwrite_b=1)
+
+
+def _subtract(C, A, B):
+    """Do C -= A B."""
+    if len(C) > 0:
+        gemm = scipy.linalg.get_blas_funcs("gemm", (C,))
+        gemm(-1.0, B.T, A.T, beta=1.0, c=C.T, overwrite_c=1)
+
+
+def _divide(B, L):
+    """Do B = L^-1 B for a lower triangular L."""
+    trsm = scipy.linalg.get_blas_funcs("trsm", (B,))
+    trsm(1.0, L.T, B.T, side=1, lower=0, overwrite_b=1)
+
+
+def _solve_triangular(L, B, trans="N"):
+    return scipy.linalg.solve_triangular(L, B, lower=True, trans=trans, check_finite=False)

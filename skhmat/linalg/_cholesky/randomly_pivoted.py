@@ -1,0 +1,348 @@
+"""Low-rank approximation by randomly pivoted Cholesky."""
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+import scipy.linalg
+from sklearn.utils import check_random_state
+
+from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
+from ..._utils.validation import check_integer
+from .._entries.entries import Entries, as_source
+from .._kernels.matrix import KernelMatrix
+
+# Pivots proposed at once. From 60 to 160 the time is the same; with fewer, products of small
+# matrices are slow, and with more, most proposals are read and rejected.
+_MOST_PROPOSED = 100
+# Rows of the factor computed at once: the same for any number of threads, for equal rounding.
+_STRIPE = 512
+# First columns there is room for where the tolerance may stop far below the largest rank.
+_ROOM = 256
+# Below this many units in the last place of a diagonal entry, what is left of it is rounding.
+_ROUNDING = 32
+# A column is rounding if more than this part of what it takes from the diagonal is not there.
+_EXCESS = 0.5
+# Rounding is no larger part of the trace than this.
+_MOST_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class PivotedCholesky:
+    """A partial Cholesky factorization K ~ F F^T; made by `pivoted_cholesky`.
+
+    Attributes
+    ----------
+    pivots : ndarray of shape (k,), intp
+        Columns of K that F is made of, in the order in which they were drawn. F F^T has the rows
+        and columns of K there.
+    factor : ndarray of shape (n, k)
+        F, Fortran-contiguous, in the dtype of K. ``factor[pivots]`` is lower triangular.
+    trace_error : float
+        (tr K - ||F||_F²) / tr K, what is left of the trace; 0 for the zero matrix.
+    n_read : int
+        Entries of K that were read.
+    """
+
+    pivots: np.ndarray
+    factor: np.ndarray
+    trace_error: float
+    n_read: int
+
+
+def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n_jobs=None):
+    """Approximate a positive semidefinite matrix by randomly pivoted Cholesky.
+
+    Pivots are drawn in proportion to the diagonal of what is left of the matrix [1]_. Proposals are
+    drawn and eliminated in blocks, and rejection makes their distribution that of pivots drawn one
+    by one [2]_. About (k + 1) n entries are read for k columns, in O(k² n) operations.
+
+    Parameters
+    ----------
+    K : ndarray, memmap, KernelMatrix, or callable with a shape, of shape (n, n)
+        Real, symmetric and positive semidefinite, in float32 or float64 (integers become float64);
+        symmetry is not checked. Also any object with `shape`, `dtype`, ``diagonal()`` and
+        ``block(rows, cols)``, which is called from several threads if its `thread_safe` is true.
+    rank : int
+        Largest number of columns, at least 1; n are enough for any matrix.
+    rtol : float, default=0.0
+        Stop at the first column that leaves no more than this part of the trace, in [0, 1).
+    block_size : int, default=None
+        Pivots proposed at once, at least 1; None means `rank`, and at most 100. The distribution of
+        the result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Draws the pivots.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores. The result does not depend on
+        it.
+
+    Returns
+    -------
+    result : PivotedCholesky
+        With fewer than `rank` columns where `rtol` is reached, or nothing is left but rounding.
+
+    Raises
+    ------
+    TypeError
+        K is nothing that entries can be read from.
+    ValueError
+        A parameter is out of its range, or K is not square, not real, or not finite where it was
+        read.
+    numpy.linalg.LinAlgError
+        K has a negative diagonal entry, or turns out not to be positive semidefinite.
+
+    References
+    ----------
+    .. [1] Y. Chen, E. N. Epperly, J. A. Tropp, R. J. Webber. Randomly pivoted Cholesky: practical
+       approximation of a kernel matrix with few entry evaluations. Communications on Pure and
+       Applied Mathematics 78, 2025. https://arxiv.org/abs/2207.06503
+    .. [2] E. N. Epperly, J. A. Tropp, R. J. Webber. Embrace rejection: kernel matrix approximation
+       by accelerated randomly pivoted Cholesky. 2024. https://arxiv.org/abs/2410.03969
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skhmat.linalg import KernelMatrix, pivoted_cholesky
+    >>> K = KernelMatrix(np.random.default_rng(0).standard_normal((1000, 2)))
+    >>> low_rank = pivoted_cholesky(K, 100, rtol=1e-3, random_state=0)
+    >>> low_rank.trace_error <= 1e-3
+    True
+    >>> low_rank.factor.shape[1] < 100
+    True
+    """
+    rank = check_integer("rank", rank, 1)
+    if not isinstance(rtol, Real) or not 0 <= rtol < 1:
+        raise ValueError(f"rtol is {rtol!r}; allowed is a number in [0, 1).")
+    if block_size is None:
+        block_size = min(rank, _MOST_PROPOSED)
+    block_size = check_integer("block_size", block_size, 1)
+    n_threads = effective_n_threads(n_jobs)
+    rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+    elimination = _Elimination(_as_psd_source(K), rank, float(rtol), n_threads)
+    # Held for all of it, so that no sum depends on the number of BLAS threads.
+    with single_threaded_blas():
+        while elimination.goes_on:
+            elimination.append(*elimination.draw(block_size, rng))
+    return elimination.result()
+
+
+def _as_psd_source(K):
+    """Return what entries are read from, checked as far as that needs no entry."""
+    is_source = all(hasattr(K, name) for name in ("block", "diagonal", "shape", "dtype"))
+    source = K if is_source else as_source(K)
+    if len(source.shape) != 2 or source.shape[0] != source.shape[1] or source.shape[0] < 1:
+        given = f"K has shape {tuple(source.shape)}"
+        raise ValueError(f"{given}; it must be square, shape (n, n), with n >= 1.")
+    if np.dtype(source.dtype) not in (np.float32, np.float64):
+        raise ValueError(f"K has dtype {source.dtype}; allowed are float32 and float64.")
+    return source
+
+
+def _check_diagonal(diagonal):
+    if not np.isfinite(diagonal).all():
+        raise ValueError("K contains NaN or infinity on its diagonal; all entries must be finite.")
+    row = int(np.argmin(diagonal))
+    if diagonal[row] < 0:
+        raise np.linalg.LinAlgError(
+            f"K has the diagonal entry {diagonal[row]:.3g} in row {row}; a positive semidefinite "
+            "matrix has none below 0."
+        )
+
+
+class _Elimination:
+    """A partial Cholesky factorization that grows by blocks of pivots.
+
+    Attributes
+    ----------
+    left : ndarray of shape (n,), float64
+        Diagonal of the residual K - F F^T.
+    floor : ndarray of shape (n,), float64
+        What is left of an entry and not larger than this is rounding.
+    rows : ndarray of shape (room, n)
+        F^T: blocks of columns of F are contiguous, and room that is never used is never touched.
+    pivots : ndarray of shape (k,)
+    """
+
+    def __init__(self, source, rank, rtol, n_threads):
+        diagonal = np.array(source.diagonal(), dtype=np.float64)
+        _check_diagonal(diagonal)
+        # Half of the exponent that scales the diagonal to about 1: then no trace overflows.
+        most = np.finfo(source.dtype).maxexp // 2 - 2
+        self._half = min(-(math.frexp(diagonal.max())[1] // 2), most)
+        scale = math.ldexp(1.0, 2 * self._half)
+        # The entries of a KernelMatrix are finite by construction.
+        check_finite = not isinstance(source, KernelMatrix)
+        self.entries = Entries(source, scale=scale, check_finite=check_finite)
+        self.n_threads = n_threads if getattr(source, "thread_safe", False) else 1
+        self.left = np.ldexp(diagonal, 2 * self._half)
+        self.floor = _ROUNDING * np.finfo(source.dtype).eps * self.left
+        self.trace = float(self.left.sum())
+        self.limit = rtol * self.trace
+        self.rank = min(rank, len(diagonal))
+        room = self.rank if rtol == 0 else min(self.rank, _ROOM)
+        self.rows = np.empty((room, len(diagonal)), dtype=source.dtype)
+        self.pivots = np.empty(0, dtype=np.intp)
+        self._is_rounding = False
+
+    @property
+    def goes_on(self):
+        """Whether another column is wanted, and is there to be had."""
+        return (
+            not self._is_rounding
+            and len(self.pivots) < self.rank
+            and float(self.left.sum()) > self.limit
+            and bool((self.left > self.floor).any())
+        )
+
+    def result(self):
+        """Return the factorization at the scale of the matrix."""
+        k, n = len(self.pivots), len(self.left)
+        rows = self.rows[:k]
+        if self._half != 0:
+            rows *= rows.dtype.type(math.ldexp(1.0, -self._half))
+        error = max(float(self.left.sum()), 0.0) / self.trace if self.trace > 0 else 0.0
+        return PivotedCholesky(self.pivots, rows.T, error, n + self.entries.n_read)
+
+    def draw(self, block_size, rng):
+        """Draw the next pivots as if one by one.
+
+        Returns
+        -------
+        pivots : ndarray of shape (t,), 1 <= t <= block_size
+        L : ndarray of shape (t, t), float64
+            Cholesky factor of the residual at the pivots.
+        """
+        weights = np.where(self.left > self.floor, self.left, 0.0)
+        size = min(block_size, len(weights))
+        proposed = rng.choice(len(weights), size=size, p=weights / weights.sum())
+        proposed = proposed.astype(np.intp, copy=False)
+        left = self.left[proposed]
+        # A pivot is kept with the chance that what is left of it has to what was when it was drawn.
+        least = rng.random(size) * left
+        F = self.rows[: len(self.pivots), proposed].astype(np.float64)
+        residual = self.entries.block(proposed, proposed).astype(np.float64) - F.T @ F
+        most = self.rank - len(self.pivots)
+        chosen, L = _reject(proposed, residual, left, least, self.floor[proposed], most)
+        return proposed[chosen], L
+
+    def append(self, pivots, L):
+        """Eliminate pivots, as many as the tolerance needs and are not rounding."""
+        k, t = len(self.pivots), len(pivots)
+        self._make_room(k + t)
+        block = self.rows[k : k + t]
+        squares, taken = self._eliminate(block, pivots, L)
+        # Exactly zero and triangular, so that no rounding adds up in rows that are done with.
+        block[:, self.pivots] = 0
+        block[:, pivots] = L.T
+        squares[self.pivots] = 0
+        squares[pivots] = self.left[pivots]
+        enough = np.flatnonzero(self.left.sum() - np.cumsum(taken) <= self.limit)
+        wanted = enough[0] + 1 if len(enough) else t
+        kept = self._n_sound(block[:wanted], squares, taken[:wanted])
+        if kept < t:
+            squares = _column_squares(block[:kept])
+            squares[pivots[:kept]] = self.left[pivots[:kept]]
+        self.left -= squares
+        self.pivots = np.append(self.pivots, pivots[:kept])
+        self._is_rounding = kept < wanted
+        self._check_definite()
+
+    def _make_room(self, n_columns):
+        if n_columns > len(self.rows):
+            room = min(max(2 * len(self.rows), n_columns), self.rank)
+            rows = np.empty((room, self.rows.shape[1]), dtype=self.rows.dtype)
+            rows[: len(self.pivots)] = self.rows[: len(self.pivots)]
+            self.rows = rows
+
+    def _eliminate(self, block, pivots, L):
+        """Fill a block of rows of F^T; return its squares summed up over columns, and over rows."""
+        n, known = len(self.left), self.rows[: len(self.pivots)]
+        at_pivots = np.ascontiguousarray(known[:, pivots].T)
+        L = np.asfortranarray(L, dtype=block.dtype)
+        solve = scipy.linalg.get_blas_funcs("trsm", (L,))
+        squares = np.empty(n)
+
+        def fill(start):
+            stripe = slice(start, min(start + _STRIPE, n))
+            new = at_pivots @ known[:, stripe]
+            # Rows of a symmetric matrix in place of its columns: they are contiguous in a file.
+            exact = self.entries.block(pivots, np.arange(stripe.start, stripe.stop))
+            np.subtract(exact, new, out=new)
+            new = solve(1.0, L, new.T, side=1, lower=1, trans_a=1, overwrite_b=1).T
+            block[:, stripe] = new
+            squares[stripe] = _column_squares(new)
+            return np.einsum("ij,ij->i", new, new, dtype=np.float64)
+
+        return squares, sum(run_tasks(fill, range(0, n, _STRIPE), self.n_threads))
+
+    def _n_sound(self, block, squares, taken):
+        """Return how many of the first columns of a block are not rounding."""
+        if _excess(self.left - squares) - _excess(self.left) <= _EXCESS * taken.min():
+            return len(block)  # mostly, and then no column needs a look of its own
+        left, excess = self.left, _excess(self.left)
+        for j, column in enumerate(block):
+            left = left - np.square(column, dtype=np.float64)
+            before, excess = excess, _excess(left)
+            if excess - before > _EXCESS * taken[j]:
+                return j
+        return len(block)
+
+    def _check_definite(self):
+        """Raise if what cannot be is more than rounding."""
+        allowed, k = _MOST_ROUNDING * self.trace, len(self.pivots)
+        stopped_early = self._is_rounding and np.maximum(self.left, 0.0).sum() > allowed
+        if stopped_early or _excess(self.left) > allowed:
+            raise np.linalg.LinAlgError(
+                f"K is not positive semidefinite: after about {k} columns, elimination takes more "
+                "from the diagonal than is left of it."
+            )
+
+
+def _reject(proposed, residual, left, least, floor, most):
+    """Choose pivots among those proposed.
+
+    Parameters
+    ----------
+    proposed : ndarray of shape (b,)
+    residual : ndarray of shape (b, b)
+        Residual at the proposed pivots; its diagonal is not used.
+    left : ndarray of shape (b,)
+        The diagonal; overwritten.
+    least : ndarray of shape (b,)
+        What must be left of a proposal, when its turn comes, for it to be a pivot.
+    floor : ndarray of shape (b,)
+        Rounding: more than that must be left.
+    most : int
+        Largest number of pivots.
+
+    Returns
+    -------
+    chosen : list of t int
+        Positions of the pivots among those proposed.
+    L : ndarray of shape (t, t)
+        Cholesky factor of the residual there.
+    """
+    chosen, L = [], np.zeros((len(left), min(len(left), most)))
+    for i in range(len(left)):
+        if left[i] < least[i] or left[i] <= floor[i]:
+            continue
+        k, root = len(chosen), math.sqrt(left[i])
+        column = (residual[:, i] - L[:, :k] @ L[i, :k]) / root
+        column[i] = root
+        left -= np.square(column)
+        left[proposed == proposed[i]] = 0.0  # taken once, whatever rounding leaves of it
+        L[:, k] = column
+        chosen.append(i)
+        if len(chosen) == L.shape[1]:
+            break
+    return chosen, np.tril(L[chosen, : len(chosen)])
+
+
+def _column_squares(block):
+    return np.einsum("ij,ij->j", block, block, dtype=np.float64)
+
+
+def _excess(left):
+    """Return by how much the diagonal of a residual is below zero, summed up."""
+    return -float(np.minimum(left, 0.0).sum())

@@ -1,0 +1,210 @@
+"""The preconditioner made of a low-rank approximation."""
+
+import copy
+import math
+from numbers import Real
+
+import numpy as np
+import scipy.linalg
+
+from ..._ext import single as _core
+from ..._utils.parallel import effective_n_threads, single_threaded_blas
+from .._operators.base import SymmetricOperator
+from .randomly_pivoted import PivotedCholesky
+
+# Entries of a stripe of F that is copied to float64.
+_STRIPE_ENTRIES = 1 << 19
+
+
+class CholeskyPreconditioner(SymmetricOperator):
+    """The inverse of F F^T + shift I as a linear operator, for F with few columns.
+
+    By the Sherman-Morrison-Woodbury formula, (I - F (F^T F + shift I)^-1 F^T) / shift: a
+    preconditioner for K + shift I where F F^T ~ K [1]_. Made in O(n k²) operations and applied to a
+    vector in O(n k).
+
+    Parameters
+    ----------
+    factor : ndarray of shape (n, k) or PivotedCholesky
+        F, float32 or float64 (anything else becomes float64).
+    shift : float
+        Greater than 0. What is less than the rounding of F F^T in float64 is raised to that.
+    n_jobs : int, default=None
+        Threads of products; None means all that OpenMP would use, -1 all cores.
+
+    Attributes
+    ----------
+    shape : tuple (n, n)
+    dtype : dtype
+        That of F.
+    shift : float
+
+    Raises
+    ------
+    ValueError
+        F is not a matrix of finite real numbers, or `shift` is not greater than 0.
+
+    References
+    ----------
+    .. [1] M. Díaz, E. N. Epperly, Z. Frangella, J. A. Tropp, R. J. Webber. Robust, randomized
+       preconditioning for kernel ridge regression. 2023. https://arxiv.org/abs/2304.12465
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skhmat.linalg import CholeskyPreconditioner
+    >>> F = np.array([[1.0], [1.0], [0.0]])
+    >>> M = CholeskyPreconditioner(F, shift=0.5)
+    >>> (M @ (F @ F.T + 0.5 * np.eye(3))).round(12) + 0.0
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 1.]])
+    """
+
+    def __init__(self, factor, shift, n_jobs=None):
+        self.n_jobs = n_jobs
+        effective_n_threads(n_jobs)  # raises where it is not allowed
+        F = _check_factor(factor.factor if isinstance(factor, PivotedCholesky) else factor)
+        shift = _check_positive(shift)
+        super().__init__(F.dtype, (len(F), len(F)))
+        self._rows = np.ascontiguousarray(F.T)
+        self._gram = _gram(self._rows)
+        self._set_shift(shift)
+
+    def with_shift(self, shift):
+        """Return the same for another shift, in O(k³) operations.
+
+        Parameters
+        ----------
+        shift : float
+            Greater than 0.
+
+        Returns
+        -------
+        preconditioner : CholeskyPreconditioner
+        """
+        other = copy.copy(self)
+        other._set_shift(_check_positive(shift))
+        return other
+
+    def __repr__(self):
+        k, n = self._rows.shape
+        return f"<{n}x{n} CholeskyPreconditioner of {self.dtype}: rank {k}, shift {self.shift:.3g}>"
+
+    def _set_shift(self, shift):
+        k, G = len(self._rows), self._gram
+        most = math.sqrt(max(2 * np.vdot(G, G) - np.vdot(G.diagonal(), G.diagonal()), 0.0))
+        self.shift = max(shift, k * np.finfo(np.float64).eps * most)
+        shifted = G.copy(order="F")
+        shifted[np.arange(k), np.arange(k)] += self.shift
+        self._root = None
+        if k > 0:
+            self._root = scipy.linalg.cholesky(
+                shifted, lower=True, overwrite_a=True, check_finite=False
+            )
+
+    def _multiply(self, W):
+        # In float64, since the difference may cancel.
+        W = np.ascontiguousarray(W, dtype=np.float64)
+        if self._root is None:
+            return W / self.shift
+        return (W - _around(self._rows, self._solved, W, self.n_jobs)) / self.shift
+
+    def _solved(self, C):
+        """Return (F^T F + shift I)^-1 C."""
+        if C.shape[1] != 1:
+            return scipy.linalg.cho_solve((self._root, True), C, check_finite=False)
+        trsv = scipy.linalg.get_blas_funcs("trsv", (self._root,))
+        x = C[:, 0]
+        for transposed in (0, 1):
+            x = trsv(self._root, x, lower=1, trans=transposed)
+        return x[:, np.newaxis]
+
+
+class ManyShifts:
+    """(F F^T + shift I)^-1 for many shifts, from the eigenvalues of F^T F.
+
+    Parameters
+    ----------
+    preconditioner : CholeskyPreconditioner
+        Of any shift.
+    shifts : ndarray of shape (m,)
+        Greater than 0.
+    """
+
+    def __init__(self, preconditioner, shifts):
+        self._rows, self.shifts = preconditioner._rows, shifts
+        self.n_jobs = preconditioner.n_jobs
+        squares, self._vectors = np.linalg.eigh(preconditioner._gram, UPLO="L")
+        self._squares = np.maximum(squares, 0.0)[:, np.newaxis]
+
+    def diagonals(self):
+        """Return the diagonals, of shape (n, m), in float64."""
+        weights = 1 / (self._squares + self.shifts)
+        out = np.empty((self._rows.shape[1], len(self.shifts)))
+        for part in _stripes(self._rows):
+            wide = self._rows[:, part].astype(np.float64)
+            out[part] = 1 - np.square(wide.T @ self._vectors) @ weights
+        return out / self.shifts
+
+    def columns(self, which):
+        """Return the same for some of the shifts, which may be repeated."""
+        other = copy.copy(self)
+        other.shifts = self.shifts[which]
+        return other
+
+    def __matmul__(self, W):
+        """Multiply each of m columns by the matrix of one shift."""
+        W = np.ascontiguousarray(W)
+        return (W - _around(self._rows, self._solved, W, self.n_jobs)) / self.shifts
+
+    def _solved(self, C):
+        return self._vectors @ ((self._vectors.T @ C) / (self._squares + self.shifts))
+
+
+def _around(rows, solved, W, n_jobs):
+    """Return F solved(F^T W)."""
+    (k, n), n_threads = rows.shape, effective_n_threads(n_jobs)
+    C, out = np.empty((k, W.shape[1])), np.empty((n, W.shape[1]))
+    if W.size == 0 or k == 0:
+        return np.zeros_like(W)
+    with single_threaded_blas():
+        _core.multiply_rows(rows, W, C, n_threads)
+        C = np.ascontiguousarray(solved(C))
+        _core.multiply_columns(rows, C, out, n_threads)
+    return out
+
+
+def _check_factor(factor):
+    factor = np.asarray(factor)
+    if factor.ndim != 2 or len(factor) < 1:
+        raise ValueError(f"factor has shape {factor.shape}; allowed is (n, k), with n >= 1.")
+    if factor.dtype.kind not in "fiub":
+        raise ValueError(f"factor has dtype {factor.dtype}; it must hold real numbers.")
+    if not np.isfinite(factor).all():
+        raise ValueError("factor contains NaN or infinity; all entries must be finite.")
+    return factor if factor.dtype == np.float32 else factor.astype(np.float64, copy=False)
+
+
+def _check_positive(shift):
+    if not isinstance(shift, Real) or not 0 < shift < math.inf:
+        raise ValueError(f"shift is {shift!r}; allowed is a finite number greater than 0.")
+    return float(shift)
+
+
+def _stripes(rows):
+    """Return slices of the columns of F^T, so few that they may be copied."""
+    k, n = rows.shape
+    step = max(_STRIPE_ENTRIES // max(k, 1), 64)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def _gram(rows):
+    """Return the lower triangle of F^T F in float64."""
+    gram = np.zeros((len(rows), len(rows)), order="F")
+    if len(rows) > 0:
+        syrk = scipy.linalg.get_blas_funcs("syrk", (gram,))
+        for part in _stripes(rows):
+            wide = rows[:, part].astype(np.float64)
+            gram = syrk(1.0, wide.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+    return gram

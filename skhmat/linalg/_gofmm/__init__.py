@@ -1,0 +1,1 @@
+"""The geometry-oblivious fast multipole method (GOFMM), from distances to blocks."""

@@ -1,0 +1,136 @@
+"""The tree: a balanced binary partition of the indices, near ones together."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..._ext import neighbors as _ext
+from ..._utils.parallel import run_tasks
+from .distances import OrderDistance, as_generator
+
+# Indices whose mean stands for the centre of a node.
+N_CENTRE = 32
+# Smaller nodes are split by one thread: handing over the interpreter would take longer.
+_LARGE = 1 << 15
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A perfectly balanced binary tree over n indices.
+
+    Nodes are numbered in heap order: the root is 0, the children of node i are 2 i + 1 and 2 i + 2,
+    and node j of level l is 2^l - 1 + j. A node owns a contiguous range of positions in tree order.
+
+    Parameters
+    ----------
+    permutation : ndarray of shape (n,), intp
+        The index at each position of tree order.
+    leaf_bounds : ndarray of shape (2**depth + 1,), intp
+        Leaf j owns the positions ``leaf_bounds[j]`` to ``leaf_bounds[j + 1]``.
+    depth : int
+        Level of the leaves; the root is level 0.
+    """
+
+    permutation: np.ndarray
+    leaf_bounds: np.ndarray
+    depth: int
+
+    @property
+    def n_leaves(self):
+        """Number of leaves."""
+        return 2**self.depth
+
+    @property
+    def n_nodes(self):
+        """Number of nodes on all levels."""
+        return 2 ** (self.depth + 1) - 1
+
+    def node_bounds(self, node):
+        """Return the first position of a node and the one after its last."""
+        level = (node + 1).bit_length() - 1
+        span = 2 ** (self.depth - level)
+        first = (node + 1 - 2**level) * span
+        return int(self.leaf_bounds[first]), int(self.leaf_bounds[first + span])
+
+    @cached_property
+    def leaf_of_position(self):
+        """Number (0 to n_leaves - 1) of the leaf that owns each position."""
+        return np.repeat(np.arange(self.n_leaves, dtype=np.int32), np.diff(self.leaf_bounds))
+
+
+def build_tree(distance, n, leaf_size, random_state=None, n_threads=1):
+    """Order n indices by repeated splits at the median.
+
+    Each node is projected on the axis between the index farthest from its approximate centre (the
+    mean of a random sample) and the index farthest from that one, and split into equal halves; ties
+    keep their order. About 34 columns of a node are read to split it.
+
+    Parameters
+    ----------
+    distance : GramDistance, GeometricDistance or OrderDistance
+        See `make_distance`.
+    n : int
+        Number of indices, at least 1.
+    leaf_size : int
+        Largest number of indices in a leaf, at least 2. The depth is the smallest that allows it.
+    random_state : None, int, SeedSequence, RandomState or Generator, default=None
+        Draws the samples.
+    n_threads : int, default=1
+        Does not change the result.
+
+    Returns
+    -------
+    Tree
+    """
+    if leaf_size < 2:
+        raise ValueError(f"leaf_size must be at least 2, got {leaf_size}")
+    depth = depth_for(n, leaf_size)
+    if isinstance(distance, OrderDistance):
+        return Tree(distance.order.copy(), level_bounds(n, depth), depth)
+
+    def axis(ids, draws):
+        centre = ids[(draws * len(ids)).astype(np.intp)]
+        first = ids[np.argmax(distance.from_centre(ids, centre))]
+        return first, ids[np.argmax(distance.from_point(ids, first))]
+
+    return grow_tree(distance, n, depth, axis, N_CENTRE, as_generator(random_state), n_threads)
+
+
+def grow_tree(distance, n, depth, axis, n_draws, generator, n_threads=1):
+    """Split down to `depth`; ``axis(ids, draws)`` chooses the two ends of a node's axis.
+
+    Each node gets `n_draws` uniform random numbers, drawn level by level, so that the tree does not
+    depend on the number of threads.
+    """
+    order = np.arange(n, dtype=np.intp)
+
+    def split(task):
+        start, stop, draws = task
+        ids = order[start:stop]
+        values = distance.project(ids, *axis(ids, draws))
+        _ext.split(values, ids, (stop - start + 1) // 2)
+
+    for level in range(depth):
+        bounds = level_bounds(n, level)
+        draws = generator.random((2**level, n_draws))
+        tasks = list(zip(bounds[:-1], bounds[1:], draws, strict=True))
+        threads = n_threads if distance.thread_safe and n >> level >= _LARGE else 1
+        run_tasks(split, tasks, threads)
+    return Tree(order, level_bounds(n, depth), depth)
+
+
+def depth_for(n, leaf_size):
+    """Return the smallest depth whose leaves hold at most `leaf_size` of n indices."""
+    return int(max(0, -(-n // leaf_size) - 1)).bit_length()
+
+
+def level_bounds(n, level):
+    """Return the bounds of the nodes of one level: the left child takes the larger half."""
+    bounds = np.array([0, n], dtype=np.intp)
+    for _ in range(level):
+        halved = np.empty(2 * len(bounds) - 1, dtype=np.intp)
+        halved[::2] = bounds
+        halved[1::2] = (bounds[:-1] + bounds[1:] + 1) // 2
+        bounds = halved
+    return bounds

@@ -1,0 +1,1 @@
+"""What a compressed matrix can do: multiply, be factorized, be summed at new points, be saved."""

@@ -1,0 +1,269 @@
+"""Sums of a kernel over compressed points at new points, by a treecode.
+
+A new point is led down the tree to a leaf, and from there on it is treated like the points of that
+leaf: the leaf's near points are summed up one by one, its far nodes through their skeletons, whose
+charges are those of the product (ASKIT: March, Xiao and Biros, SIAM J. Sci. Comput. 37, 2015). For
+a point that is farther out than all points of its leaf, of which the skeletons know nothing, all
+points are summed up. So the result for a point depends on no other.
+"""
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from ..._ext import evaluation as _core
+from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
+from ..._utils.validation import check_columns, warn
+from .._gofmm.cluster_tree import Tree
+from .._kernels.matrix import KernelMatrix
+
+# Beyond this part of all points, summing up all of them is as cheap: they need not be gathered.
+_FEW = 0.5
+# Leaves that are near to the points of a leaf, besides those that are in the matrix.
+_N_CLOSEST = 4
+# New points on which the error is measured.
+_N_MEASURED = 256
+# New points led down the tree together.
+_BATCH = 1 << 14
+
+
+class KernelSum:
+    """K(X_new, X) @ weights for fixed weights and any new points.
+
+    Parameters
+    ----------
+    H : HierarchicalMatrix or None
+        A compression of `kernel_matrix`; None sums up all points.
+    kernel_matrix : KernelMatrix
+        The points and the kernel.
+    weights : ndarray of shape (n, k)
+    n_jobs : int or None
+    """
+
+    def __init__(self, H, kernel_matrix, weights, n_jobs=None):
+        self.kernel_matrix = kernel_matrix
+        self.weights = np.ascontiguousarray(weights, dtype=kernel_matrix.dtype)
+        self.n_jobs = n_jobs
+        self._plan = None
+        if H is not None and not H.is_dense:
+            self._plan = _plan_of(H, kernel_matrix)
+            self._permuted = self.weights[H._structure.permutation]
+            self._charges = _collect_charges(H, self.weights)
+
+    def __call__(self, X_new):
+        """Return the sums, of shape (n_new, k), for checked points of the matrix' dtype."""
+        if self._plan is None:
+            return self.exact(X_new)
+        leaf_of, is_inside = self._plan.leaf_of(X_new)
+        out = np.empty((len(X_new), self.weights.shape[1]), dtype=self.weights.dtype)
+        out[~is_inside] = self.exact(X_new[~is_inside])
+        inside = np.flatnonzero(is_inside)
+        order = inside[np.argsort(leaf_of[inside], kind="stable")]
+        leaves, first = np.unique(leaf_of[order], return_index=True)
+        groups = np.split(order, first[1:])
+
+        def add_up(index):
+            rows = groups[index]
+            out[rows] = self._sums_of_leaf(leaves[index], X_new[rows])
+
+        thread_safe = self.kernel_matrix.thread_safe
+        n_threads = effective_n_threads(self.n_jobs)
+        run_tasks(add_up, range(len(leaves)), n_threads if thread_safe else 1)
+        return out
+
+    def exact(self, X_new):
+        """Return the sums over all points one by one."""
+        n_threads = effective_n_threads(self.n_jobs)
+        K = self.kernel_matrix
+        return K._sums(X_new, K.X, self.weights, n_threads)
+
+    def error(self, X_new, sums):
+        """Measure the relative error in the Frobenius norm."""
+        exact = self.exact(X_new).astype(np.float64)
+        missed = np.linalg.norm(sums - exact)
+        return float(missed / np.linalg.norm(exact)) if missed > 0 else 0.0
+
+    @staticmethod
+    def some(n):
+        """Return a few rows of n, to measure the error on."""
+        return np.unique(np.linspace(0, n - 1, min(n, _N_MEASURED)).astype(np.intp))
+
+    def _sums_of_leaf(self, leaf, points):
+        near, far = self._plan.near[leaf], self._plan.far[leaf]
+        K = self.kernel_matrix
+        if len(near) + len(far) > _FEW * len(K.X):
+            return K._sums(points, K.X, self.weights, 1)
+        sources = np.concatenate([near, self._plan.skeletons[far]])
+        charges = np.concatenate([self._permuted[near], self._charges[far]])
+        return K._sums(points, self._plan.points[sources], charges, 1)
+
+
+def _plan_of(H, kernel_matrix):
+    """Return the plan for the points of a matrix, made once."""
+    if H._treecode is None:
+        H._treecode = _Plan(H._structure, kernel_matrix)
+    return H._treecode
+
+
+class _Plan:
+    """Where new points go, and what is near and far there.
+
+    Attributes
+    ----------
+    points : ndarray of shape (n, d)
+        In tree order.
+    means, radii : ndarray of shape (n_leaves, d), (n_leaves,)
+        Mean of the points of each leaf, and the largest distance from it.
+    skeletons : ndarray of shape (n_skeletons,)
+        Positions of the skeletons of all nodes.
+    near : list of ndarray
+        For each leaf the positions whose points are summed up one by one.
+    far : list of ndarray
+        For each leaf the indices of the skeletons that stand for the others.
+    """
+
+    def __init__(self, structure, kernel_matrix):
+        self.points = kernel_matrix.X[structure.permutation]
+        self.depth = structure.depth
+        self.skeletons = _skeleton_positions(structure)
+        self.means, self.radii = _balls(self.points, structure.leaf_bounds)
+        self.near, self.far = _partners(structure, self.means)
+        self._axes, self._cuts = _splits(self.points, structure)
+
+    def leaf_of(self, X_new):
+        """Return the leaf each new point is led to, and whether it is among its points."""
+        leaf_of = np.empty(len(X_new), dtype=np.intp)
+        is_inside = np.empty(len(X_new), dtype=bool)
+        for start in range(0, len(X_new), _BATCH):
+            points = X_new[start : start + _BATCH]
+            node = np.zeros(len(points), dtype=np.intp)
+            for _ in range(self.depth):
+                right = np.einsum("ij,ij->i", points, self._axes[node]) > self._cuts[node]
+                node = 2 * node + 1 + right
+            leaf = node - ((1 << self.depth) - 1)
+            leaf_of[start : start + _BATCH] = leaf
+            distance = _lengths(points - self.means[leaf])
+            is_inside[start : start + _BATCH] = distance <= self.radii[leaf]
+        return leaf_of, is_inside
+
+
+def _collect_charges(H, weights):
+    """Return the charges of all skeletons, of shape (n_skeletons, k)."""
+    plan, n_threads = H._plan, effective_n_threads(H._n_jobs)
+    charges = np.empty((max(plan.n_skeletons, 1), weights.shape[1]), dtype=H.dtype)
+    buffers = np.empty((n_threads, plan.buffer_rows * weights.shape[1]), dtype=H.dtype)
+    with single_threaded_blas():
+        _core.collect_charges(plan, H._structure.interp, weights, 0, charges, buffers, n_threads)
+    return charges
+
+
+def _skeleton_positions(s):
+    """Return the position in tree order of each skeleton of each node."""
+    out = np.empty(s.skel_ptr[-1], dtype=np.intp)
+    inner = len(s.rank) >> 1
+    for node in range(len(s.rank) - 1, -1, -1):
+        own = slice(s.skel_ptr[node], s.skel_ptr[node] + s.rank[node])
+        if node >= inner:  # the skeletons of a leaf are its first points
+            out[own] = s.leaf_bounds[node - inner] + np.arange(s.rank[node])
+        else:
+            both = slice(s.skel_ptr[2 * node + 1], s.skel_ptr[2 * node + 3])
+            chosen = s.order[s.order_ptr[node] : s.order_ptr[node] + s.rank[node]]
+            out[own] = out[both][chosen]
+    return out
+
+
+def _partners(s, means):
+    """Return the near positions and the far skeletons of each leaf.
+
+    Near are the leaves that are near in the matrix, and those with the nearest means: to new points
+    they are closer than the far field was made for.
+    """
+    closest = _closest(means)
+    near, far = [], []
+    for leaf in range(len(s.leaf_bounds) - 1):
+        given = s.near_leaf[s.near_ptr[leaf] : s.near_ptr[leaf + 1]]
+        leaves = np.union1d(given, closest[leaf])
+        nodes, node = [], (1 << s.depth) - 1 + leaf
+        while node > 0:
+            for partner in s.far_node[s.far_ptr[node] : s.far_ptr[node + 1]].tolist():
+                nodes += _without(partner, leaves, s.depth)
+            node = (node - 1) >> 1
+        near.append(_ranges(s.leaf_bounds[leaves], s.leaf_bounds[leaves + 1]))
+        nodes = np.array(nodes, dtype=np.intp)
+        far.append(_ranges(s.skel_ptr[nodes], s.skel_ptr[nodes + 1]))
+    return near, far
+
+
+def _closest(means):
+    """Return for each leaf those with the nearest means, itself too, of shape (n_leaves, few)."""
+    k = min(_N_CLOSEST + 1, len(means))
+    return KDTree(means).query(means, k=range(1, k + 1))[1].astype(np.intp)
+
+
+def _without(node, leaves, depth):
+    """Return the largest nodes below a node, itself perhaps, that have none of the leaves."""
+    level = (node + 1).bit_length() - 1
+    first = node + 1 - (1 << level) << (depth - level)
+    inside = np.searchsorted(leaves, [first, first + (1 << (depth - level))])
+    if inside[0] == inside[1]:
+        return [node]
+    if level == depth:
+        return []
+    return _without(2 * node + 1, leaves, depth) + _without(2 * node + 2, leaves, depth)
+
+
+def _ranges(starts, stops):
+    ranges = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
+    return np.concatenate([np.empty(0, dtype=np.intp), *ranges])
+
+
+def _balls(points, bounds):
+    """Return the mean of the points of each leaf, and the largest distance from it."""
+    parts = np.split(points, bounds[1:-1])
+    means = np.array([part.mean(axis=0) for part in parts])
+    radii = [_lengths(part - mean).max() for part, mean in zip(parts, means, strict=True)]
+    return means, np.array(radii)
+
+
+def _lengths(vectors):
+    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+
+
+def _splits(points, s):
+    """Return an axis and a cut for each inner node: between the means of its children.
+
+    The tree itself was split by distances between points of the matrix; a plane comes near to that
+    and needs no entries for new points.
+    """
+    n_inner = (1 << s.depth) - 1
+    axes = np.zeros((n_inner, points.shape[1]), dtype=points.dtype)
+    cuts = np.zeros(n_inner, dtype=points.dtype)
+    tree = Tree(s.permutation, s.leaf_bounds, s.depth)
+    for node in range(n_inner):
+        (start, middle), (_, stop) = map(tree.node_bounds, (2 * node + 1, 2 * node + 2))
+        left, right = points[start:middle], points[middle:stop]
+        axes[node] = right.mean(axis=0) - left.mean(axis=0)
+        cuts[node] = np.median(points[start:stop] @ axes[node])
+    return axes, cuts
+
+
+def evaluate(H, X_new, weights, return_error=False):
+    """Sum up at new points; see `HierarchicalMatrix.evaluate`."""
+    K = None if H._entries is None else H._entries.source
+    if not isinstance(K, KernelMatrix):
+        what = "was loaded without its points" if K is None else "has no kernel"
+        raise TypeError(
+            f"this matrix {what}: only a compressed KernelMatrix can be evaluated at new points."
+        )
+    X_new = K._check_new(X_new)
+    W = check_columns("weights", weights, H.shape[0], real=True)
+    kernel_sum = KernelSum(H, K, W, H._n_jobs)
+    sums = K._checked_sums(kernel_sum(X_new))
+    some = kernel_sum.some(len(X_new))
+    error = 0.0 if H.is_dense else kernel_sum.error(X_new[some], sums[some])
+    if not error <= H.report_.rtol:
+        warn(
+            f"evaluate: relative error {error:.2e} of the sums, but rtol={H.report_.rtol:.0e} was "
+            "promised for the matrix. Compress with a smaller rtol, or use KernelMatrix.evaluate."
+        )
+    sums = sums.reshape(len(X_new), *np.shape(weights)[1:])
+    return (sums, error) if return_error else sums

@@ -1,0 +1,1 @@
+"""Kernels by name, and the exact matrix of points and a kernel."""

@@ -1,0 +1,448 @@
+"""KernelMatrix: points and a kernel as an exact, lazy linear operator."""
+
+import numpy as np
+
+from ..._ext import kernels as _core
+from ..._utils.parallel import effective_n_threads, single_threaded_blas
+from ..._utils.validation import check_columns
+from .._operators.base import SymmetricOperator
+from .table import KERNELS, check_kernel, check_parameter, core_parameters
+
+_PROBE = 5  # points on which a callable is tried out at construction
+_TILE = 1024  # rows and columns handed to a callable at once
+
+
+def _check_points(name, X):
+    """Return points as C-contiguous float32 or float64, without a copy where they are that."""
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"{name} must be 2-dimensional, (n_samples, n_features), got {X.ndim} dimension(s)"
+        )
+    if 0 in X.shape:
+        raise ValueError(
+            f"{name} must have at least one sample and one feature, got shape {X.shape}"
+        )
+    if X.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}")
+    single = X.dtype.newbyteorder("=") == np.float32
+    X = np.ascontiguousarray(X, dtype=np.float32 if single else np.float64)
+    if not _all_finite(X):
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return X
+
+
+def _all_finite(X):
+    """Tell whether all entries are finite, without a temporary as large as X."""
+    step = max(1, 2**20 // X.shape[1])
+    return all(np.isfinite(X[i : i + step]).all() for i in range(0, len(X), step))
+
+
+class KernelMatrix(SymmetricOperator):
+    """The matrix k(x_i, x_j) of a kernel on points: exact, symmetric, never stored.
+
+    Entries are computed when they are needed, so memory is proportional to the number of points.
+    Products run on all cores; blocks of entries on one, to be called from many threads.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Points. A C-contiguous float32 or float64 array is not copied, everything else is converted
+        (integers to float64). The entries have the dtype of the points.
+    kernel : str or callable, default="gaussian"
+        With r the Euclidean distance of x and y, and d = n_features:
+
+        - ``"gaussian"``: exp(-r² / (2 bandwidth²))
+        - ``"exponential"`` (Laplacian) and ``"matern12"``: exp(-r / bandwidth)
+        - ``"matern32"``: (1 + a) exp(-a), a = √3 r / bandwidth
+        - ``"matern52"``: (1 + a + a²/3) exp(-a), a = √5 r / bandwidth
+        - ``"inverse_multiquadric"``: 1 / √(1 + (r / bandwidth)²)
+        - ``"rational_quadratic"``: (1 + r² / (2 alpha bandwidth²))^(-alpha)
+        - ``"laplace_green"``: (r² + bandwidth²)^(-(d-2)/2) for d >= 3, the Green's function of the
+          Laplace operator up to a constant; ``bandwidth`` is the length that regularises the
+          diagonal. For d = 6 this is 1 / (r² + bandwidth²)², test matrix K07 of [1]_.
+        - ``"polynomial"``: (gamma x·y + coef0)^degree
+        - ``"linear"``: x·y
+        - ``"cosine"``: x·y / (‖x‖ ‖y‖), and 0 for a zero vector
+        - a callable ``f(A, B)`` that takes points of shape (m, d) and (n, d), each an array of its
+          own, and returns the (m, n) entries as float32 or float64. It must be symmetric,
+          ``f(A, B) == f(B, A).T``.
+    bandwidth : float, default=1.0
+        Length scale of the kernels of r.
+    alpha : float, default=1.0
+        Exponent of ``"rational_quadratic"``.
+    gamma : float, default=None
+        Factor of ``"polynomial"``; None means 1 / n_features.
+    coef0 : float, default=1.0
+        Constant of ``"polynomial"``.
+    degree : int, default=3
+        Degree of ``"polynomial"``.
+    n_jobs : int, default=None
+        Threads of products; None means all that OpenMP offers, -1 all cores. Results are the same,
+        bit by bit, for any number. A callable kernel is called from one thread.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        The points.
+    points : ndarray of shape (n_samples, n_features)
+        The same.
+    shape : tuple of int
+        (n_samples, n_samples).
+    dtype : dtype
+        float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        If X is not two-dimensional, empty, complex or not finite, a parameter is out of its range,
+        entries would overflow the dtype, or a callable returns anything but finite, symmetric
+        real numbers of the right shape.
+
+    Notes
+    -----
+    From 32 dimensions on, distances are computed from inner products of centred points; pairs
+    closer than a quarter of their norms are recomputed from differences, so that the relative
+    error of every distance is bounded. The exponential is accurate to 2 (float32) or 4 (float64)
+    units in the last place, and entries below the smallest normal number are 0.
+
+    References
+    ----------
+    .. [1] C. D. Yu, J. Levitt, S. Reiz, G. Biros (2017). Geometry-oblivious FMM for compressing
+       dense SPD matrices. Proceedings of SC17. https://doi.org/10.1145/3126908.3126921
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skhmat.linalg import KernelMatrix
+    >>> X = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+    >>> K = KernelMatrix(X, kernel="gaussian", bandwidth=1.0)
+    >>> K
+    <3x3 KernelMatrix of float64: gaussian, bandwidth=1.0>
+    >>> K.toarray().round(3)
+    array([[1.   , 0.607, 0.135],
+           [0.607, 1.   , 0.082],
+           [0.135, 0.082, 1.   ]])
+    >>> (K @ np.ones(3)).round(3)
+    array([1.742, 1.689, 1.217])
+    """
+
+    def __init__(
+        self,
+        X,
+        kernel="gaussian",
+        bandwidth=1.0,
+        *,
+        alpha=1.0,
+        gamma=None,
+        coef0=1.0,
+        degree=3,
+        n_jobs=None,
+    ):
+        check_kernel(kernel)
+        check_parameter("bandwidth", bandwidth)
+        check_parameter("alpha", alpha)
+        if gamma is not None:
+            check_parameter("gamma", gamma)
+        check_parameter("coef0", coef0)
+        check_parameter("degree", degree)
+        effective_n_threads(n_jobs)  # raises where it is not allowed
+        self.X = _check_points("X", X)
+        self.kernel = kernel
+        self.bandwidth = bandwidth
+        self.alpha = alpha
+        self.gamma = gamma
+        self.coef0 = coef0
+        self.degree = degree
+        self.n_jobs = n_jobs
+        n = len(self.X)
+        if callable(kernel):
+            super().__init__(self._probe(), (n, n))
+        else:
+            super().__init__(self.X.dtype, (n, n))
+            self._check_range()
+            self._core_parameters = core_parameters(kernel, self._values())
+
+    @property
+    def points(self):
+        """The points, of shape (n_samples, n_features)."""
+        return self.X
+
+    @property
+    def thread_safe(self):
+        """Whether several threads may read blocks at once: not with a kernel written in Python."""
+        return not callable(self.kernel)
+
+    def diagonal(self):
+        """Return the diagonal, of shape (n_samples,)."""
+        if not callable(self.kernel):
+            diagonal = KERNELS[self.kernel].diagonal(self.X, self._values())
+            return diagonal.astype(self.dtype, copy=False)
+        out = np.empty(len(self.X), dtype=self.dtype)
+        for i in range(0, len(out), 16):  # only the diagonal of each call is used
+            points = self.X[i : i + 16]
+            out[i : i + 16] = np.diagonal(self._call(points.copy(), points.copy()))
+        return out
+
+    def block(self, rows, cols, out=None):
+        """Compute the entries where some rows and columns meet, on the calling thread.
+
+        The GIL is released meanwhile, so that several threads can compute several blocks.
+
+        Parameters
+        ----------
+        rows, cols : array-like of int or slice
+            Indices; negative ones count from the end.
+        out : ndarray of shape (n_rows, n_cols), default=None
+            Where to write: C-contiguous, of the matrix' dtype.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_cols)
+            `out`, or a new array.
+
+        Raises
+        ------
+        IndexError
+            If an index is out of bounds or not an integer.
+        ValueError
+            If `out` does not fit.
+        """
+        rows = _indices("rows", rows, len(self.X))
+        cols = _indices("cols", cols, len(self.X))
+        out = self._output(out, (len(rows), len(cols)))
+        return self._fill(rows, cols, out, n_threads=1)
+
+    def toarray(self):
+        """Return the dense matrix, of shape (n_samples, n_samples)."""
+        every = np.arange(len(self.X), dtype=np.intp)
+        out = np.empty(self.shape, dtype=self.dtype)
+        return self._fill(every, every, out, effective_n_threads(self.n_jobs))
+
+    def evaluate(self, X_new, weights):
+        """Sum the kernel over the points at new points, exactly: K(X_new, X) @ weights.
+
+        Parameters
+        ----------
+        X_new : array-like of shape (n_new, n_features)
+        weights : array-like of shape (n_samples,) or (n_samples, k)
+
+        Returns
+        -------
+        sums : ndarray of shape (n_new,) or (n_new, k)
+            Of the matrix' dtype.
+
+        Raises
+        ------
+        ValueError
+            `X_new` has another number of features or is not finite, or `weights` another length.
+        """
+        X_new = self._check_new(X_new)
+        W = check_columns("weights", weights, len(self.X), real=True)
+        sums = self._sums(X_new, self.X, W, effective_n_threads(self.n_jobs))
+        return self._checked_sums(sums).reshape(len(X_new), *np.shape(weights)[1:])
+
+    def permuted(self, perm):
+        """Return the same kernel on the points ``X[perm]``.
+
+        Parameters
+        ----------
+        perm : array-like of int of shape (n_samples,)
+            A permutation of ``range(n_samples)``.
+
+        Returns
+        -------
+        KernelMatrix
+            With entry [i, j] equal to this matrix' [perm[i], perm[j]].
+        """
+        n = len(self.X)
+        perm = _indices("perm", perm, n)
+        if len(perm) != n or np.any(np.bincount(perm, minlength=n) != 1):
+            raise ValueError(f"perm must be a permutation of range({n}), got {len(perm)} indices")
+        return self.with_points(self.X[perm])
+
+    def with_points(self, X):
+        """Return the matrix of the same kernel on other points.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features)
+
+        Returns
+        -------
+        KernelMatrix
+            Of shape (m, m), in the dtype of X.
+        """
+        return type(self)(
+            X,
+            self.kernel,
+            self.bandwidth,
+            alpha=self.alpha,
+            gamma=self.gamma,
+            coef0=self.coef0,
+            degree=self.degree,
+            n_jobs=self.n_jobs,
+        )
+
+    def __repr__(self):
+        if callable(self.kernel):
+            text = getattr(self.kernel, "__name__", repr(self.kernel))
+        else:
+            values = self._values()
+            names = KERNELS[self.kernel].parameters
+            text = ", ".join([self.kernel] + [f"{name}={values[name]!r}" for name in names])
+        n = len(self.X)
+        return f"<{n}x{n} {type(self).__name__} of {self.dtype}: {text}>"
+
+    def _multiply(self, W):
+        return self._sums(self.X, self.X, W, effective_n_threads(self.n_jobs))
+
+    def _check_new(self, X_new):
+        """Return new points as a C-contiguous array of the dtype of the points."""
+        X_new = _check_points("X_new", X_new)
+        n_features = self.X.shape[1]
+        if X_new.shape[1] != n_features:
+            raise ValueError(f"X_new has {X_new.shape[1]} features; the points have {n_features}.")
+        with np.errstate(over="ignore"):
+            X_new = X_new.astype(self.X.dtype, copy=False)
+        if not _all_finite(X_new):
+            raise ValueError(f"X_new has numbers beyond the range of {self.X.dtype}; use float64.")
+        return X_new
+
+    def _checked_sums(self, sums):
+        """Return sums at new points, which no check of the points has kept from overflow."""
+        if not np.isfinite(sums).all():
+            raise ValueError(
+                f"the sums overflow {self.dtype}: scale X_new or the weights, or use float64."
+            )
+        return sums
+
+    def _sums(self, A, B, W, n_threads):
+        """Return k(A, B) @ W for points A and B."""
+        W = np.ascontiguousarray(W, dtype=self.dtype)
+        if callable(self.kernel):
+            return self._sums_called(A, B, W)
+        out = np.empty((len(A), W.shape[1]), dtype=self.dtype)
+        kernel_id = KERNELS[self.kernel].id
+        with single_threaded_blas():
+            _core.kernel_matmat(A, B, W, kernel_id, self._core_parameters, out, n_threads)
+        return out
+
+    def _sums_called(self, A, B, W):
+        """Do the same with a callable kernel, tile by tile, summed up in float64."""
+        out = np.zeros((len(A), W.shape[1]))
+        for i in range(0, len(A), _TILE):
+            for j in range(0, len(B), _TILE):
+                points = A[i : i + _TILE].copy(), B[j : j + _TILE].copy()
+                out[i : i + _TILE] += self._call(*points) @ W[j : j + _TILE]
+        return out.astype(self.dtype, copy=False)
+
+    def _fill(self, rows, cols, out, n_threads):
+        """Write the entries [rows, cols], checked before, to `out`."""
+        if callable(self.kernel):
+            for i in range(0, len(rows), _TILE):
+                for j in range(0, len(cols), _TILE):
+                    points = self.X[rows[i : i + _TILE]], self.X[cols[j : j + _TILE]]
+                    out[i : i + _TILE, j : j + _TILE] = self._call(*points)
+        else:
+            _core.kernel_block(
+                self.X,
+                rows,
+                self.X,
+                cols,
+                KERNELS[self.kernel].id,
+                self._core_parameters,
+                out,
+                n_threads,
+            )
+        return out
+
+    def _output(self, out, shape):
+        """Return `out` if it fits, or a new array."""
+        if out is None:
+            return np.empty(shape, dtype=self.dtype)
+        if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != self.dtype:
+            got = f"{type(out).__name__} {getattr(out, 'shape', '')} {getattr(out, 'dtype', '')}"
+            raise ValueError(f"out must be an array of shape {shape} and {self.dtype}, got {got}")
+        if not (out.flags.c_contiguous and out.flags.writeable):
+            raise ValueError("out must be C-contiguous and writeable")
+        return out
+
+    def _values(self):
+        """Return the parameters as a dict, gamma resolved."""
+        gamma = 1.0 / self.X.shape[1] if self.gamma is None else self.gamma
+        return {
+            "bandwidth": self.bandwidth,
+            "alpha": self.alpha,
+            "gamma": gamma,
+            "coef0": self.coef0,
+            "degree": self.degree,
+        }
+
+    def _check_range(self):
+        """Raise ValueError if entries do not exist for these points or overflow the dtype."""
+        spec = KERNELS[self.kernel]
+        n_features = self.X.shape[1]
+        if n_features < spec.min_dim:
+            raise ValueError(
+                f"X must have at least {spec.min_dim} features for kernel {self.kernel!r}, "
+                f"got {n_features}"
+            )
+        largest = spec.diagonal(self.X, self._values()).max()  # bounds all other entries
+        limits = np.finfo(self.dtype)
+        if not largest <= limits.max:
+            raise ValueError(
+                f"entries of kernel {self.kernel!r} overflow {self.dtype} (diagonal up to "
+                f"{largest:.2e}): scale the points X or the parameters, or use float64"
+            )
+        if self.kernel == "laplace_green" and largest < limits.tiny:
+            raise ValueError(
+                f"bandwidth {self.bandwidth!r} is too large for kernel 'laplace_green' in "
+                f"{n_features} dimensions: the entries vanish in {self.dtype}; scale the points X"
+            )
+
+    def _call(self, A, B):
+        """Call the user's kernel and check what it returns."""
+        entries = np.asarray(self.kernel(A, B))
+        expected = (len(A), len(B))
+        if entries.shape != expected:
+            raise ValueError(
+                f"callable kernel must return shape {expected} for {expected[0]} and "
+                f"{expected[1]} points, got {entries.shape}"
+            )
+        if entries.dtype not in (np.float32, np.float64):
+            raise ValueError(f"callable kernel must return float32 or float64, got {entries.dtype}")
+        if not np.isfinite(entries).all():
+            raise ValueError("callable kernel must return finite numbers, got NaN or infinity")
+        return entries
+
+    def _probe(self):
+        """Try the user's kernel on a few points; returns its dtype."""
+        few = np.unique(np.linspace(0, len(self.X) - 1, _PROBE).astype(np.intp))
+        self._call(self.X[few], self.X[few[:1]])  # not square: catches a transposed result
+        entries = self._call(self.X[few], self.X[few])
+        difference = np.abs(entries - entries.T).max()
+        if difference > np.sqrt(np.finfo(entries.dtype).eps) * np.abs(entries).max():
+            raise ValueError(
+                "callable kernel must be symmetric, f(A, B) == f(B, A).T, got entries that "
+                f"differ by {difference:.2e}"
+            )
+        return entries.dtype.newbyteorder("=")
+
+
+def _indices(name, indices, n):
+    """Return `indices` as a contiguous array of intp in [0, n)."""
+    if isinstance(indices, slice):
+        return np.arange(*indices.indices(n), dtype=np.intp)
+    given = np.asarray(indices)
+    if given.size == 0 and given.ndim == 1:
+        return np.empty(0, dtype=np.intp)
+    if given.ndim != 1 or given.dtype.kind not in "iu":
+        raise IndexError(
+            f"{name} must be a slice or 1-dimensional integers, got {given.ndim} dimension(s) of "
+            f"{given.dtype}"
+        )
+    if given.min() < -n or given.max() >= n:
+        raise IndexError(f"{name} must be in [{-n}, {n}), got {given.min()} to {given.max()}")
+    given = np.ascontiguousarray(given, dtype=np.intp)
+    return np.where(given < 0, given + n, given) if given.min() < 0 else given

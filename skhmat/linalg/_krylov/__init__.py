@@ -1,0 +1,1 @@
+"""Krylov subspace methods for several right-hand sides."""

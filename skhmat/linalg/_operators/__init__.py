@@ -1,0 +1,1 @@
+"""Symmetric linear operators: their base class, wrappers, and sparse and packed storage."""

@@ -1,0 +1,102 @@
+"""Exact matrices in float32: products that cost less, for iterations corrected in float64."""
+
+import numpy as np
+
+from ..._ext import kernels as _core
+from ..._utils.parallel import run_tasks
+from .._kernels.table import KERNELS
+from .base import SymmetricOperator
+
+# Rows and columns of a tile: it stays in cache while it is multiplied from both sides.
+_TILE = 256
+# Sums that are held at once: as many for any number of threads, for equal rounding.
+_N_PARTS = 8
+# Columns multiplied at once, for these sums.
+_COLUMNS = 64
+# What rounding of the points may be relative to the bandwidth.
+_COORDINATE_ERROR = 1e-5
+# Below, entries that count are not normal numbers any more.
+_LEAST_DIAGONAL = 1e-25
+
+
+class PackedMatrix(SymmetricOperator):
+    """The lower triangle of a symmetric matrix, held in float32.
+
+    Parameters
+    ----------
+    source : object with ``block(rows, cols)``, `shape` and `thread_safe`
+        Entries in the range of float32.
+    n_threads : int
+    """
+
+    def __init__(self, source, n_threads):
+        super().__init__(np.dtype(np.float32), source.shape)
+        self._n_threads = n_threads
+        n = source.shape[0]
+        starts = range(0, n, _TILE)
+        tiles = np.array([(i, j) for i in starts for j in starts if j <= i], dtype=np.intp)
+        self._rows, self._cols = tiles.T.copy()
+        sizes = np.prod(np.minimum(tiles + _TILE, n) - tiles, axis=1)
+        self._offsets = np.append(0, np.cumsum(sizes))
+        # In one piece, which the system backs by large pages.
+        self._entries = np.empty(self._offsets[-1], dtype=np.float32)
+
+        def read(t):
+            rows, cols = (np.arange(start, min(start + _TILE, n)) for start in tiles[t])
+            block = source.block(rows, cols)
+            self._entries[self._offsets[t] : self._offsets[t + 1]] = block.ravel()
+
+        run_tasks(read, range(len(tiles)), n_threads if source.thread_safe else 1)
+
+    def scale(self, factors):
+        """Multiply rows and columns by the same factors, in place."""
+
+        def scale_tile(t):
+            rows, cols = (
+                factors[start : start + _TILE] for start in (self._rows[t], self._cols[t])
+            )
+            tile = self._entries[self._offsets[t] : self._offsets[t + 1]]
+            tile = tile.reshape(len(rows), len(cols))
+            tile *= rows[:, np.newaxis].astype(np.float32) * cols.astype(np.float32)
+
+        run_tasks(scale_tile, range(len(self._rows)), self._n_threads)
+
+    def _multiply(self, W):
+        out = np.empty(W.shape)
+        index = self._rows, self._cols, self._offsets
+        for start in range(0, W.shape[1], _COLUMNS):
+            columns = _whole_lanes(W[:, start : start + _COLUMNS])
+            sums = np.zeros((_N_PARTS, *columns.shape), dtype=np.float32)
+            _core.multiply_tiles(self._entries, *index, columns, _TILE, sums, self._n_threads)
+            total = sums.sum(axis=0, dtype=np.float64)
+            out[:, start : start + _COLUMNS] = total[:, : W.shape[1] - start]
+        return out
+
+
+def _whole_lanes(W):
+    """Return columns in float32: one, or zeros added to as many as the core takes."""
+    n, k = W.shape
+    lanes = 1 if k == 1 else _core.tile_lanes()
+    columns = np.zeros((n, -(-k // lanes) * lanes), dtype=np.float32)
+    columns[:, :k] = W
+    return columns
+
+
+def kernel_in_single(K):
+    """Return a kernel matrix with its points in float32, or K itself where that is too rough.
+
+    Where the kernel is one of distances, the points are centred first, which changes none of them.
+    """
+    if callable(K.kernel):
+        return K
+    is_radial = KERNELS[K.kernel].is_radial
+    X = K.X - K.X.mean(axis=0) if is_radial else K.X
+    if is_radial and np.finfo(np.float32).eps * np.abs(X).max() > _COORDINATE_ERROR * K.bandwidth:
+        return K
+    with np.errstate(over="ignore"):
+        X = X.astype(np.float32)
+    try:
+        single = K.with_points(X)
+    except ValueError:  # entries beyond the range of float32
+        return K
+    return single if single.diagonal().max() >= _LEAST_DIAGONAL else K

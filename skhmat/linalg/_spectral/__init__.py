@@ -1,0 +1,1 @@
+"""Eigenpairs and spectral densities of symmetric operators."""

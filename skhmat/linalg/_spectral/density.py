@@ -1,0 +1,105 @@
+"""How the eigenvalues of a symmetric operator are distributed, from its products."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from ..._utils.validation import as_real_operator, check_integer
+from .._krylov.lanczos import _Krylov
+
+
+@dataclass(frozen=True)
+class SpectralDensity:
+    """Where the eigenvalues of a symmetric matrix are.
+
+    Attributes
+    ----------
+    nodes, weights : ndarray of shape (n_nodes,)
+        A quadrature: the part of the eigenvalues that are below t is about the sum of the weights
+        whose nodes are. The weights sum to 1, the nodes ascend.
+    n_products : int
+        Vectors that the operator was multiplied with.
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    n_products: int
+
+    def __call__(self, values, width=None):
+        """Return the density, smoothed by a Gaussian.
+
+        Parameters
+        ----------
+        values : array-like of shape (n_values,)
+        width : float, default=None
+            Standard deviation of the Gaussian; None means 1 % of the range of the nodes.
+
+        Returns
+        -------
+        density : ndarray of shape (n_values,)
+            Its integral is 1.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        if width is None:
+            width = 0.01 * np.ptp(self.nodes) or 0.01 * max(abs(self.nodes[0]), 1e-300)
+        if not width > 0:
+            raise ValueError(f"width must be positive, not {width!r}.")
+        distances = (values[:, None] - self.nodes) / width
+        return np.exp(-(distances**2) / 2) @ self.weights / (width * np.sqrt(2 * np.pi))
+
+
+def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
+    """Estimate the distribution of the eigenvalues of a symmetric operator.
+
+    Stochastic Lanczos quadrature [1]_: the Ritz values of a random vector, and the squares of the
+    first components of their eigenvectors, are a Gauss quadrature of the spectral measure. The
+    largest and smallest eigenvalues are found as by the Lanczos method; between them the result is
+    a random estimate, whose error falls with the root of `n_vectors`.
+
+    Parameters
+    ----------
+    A : LinearOperator, array or sparse matrix of shape (n, n)
+        Real and symmetric.
+    n_vectors : int, default=10
+        Random vectors.
+    n_steps : int, default=80
+        Lanczos steps with each of them.
+    random_state : int, RandomState instance or None, default=None
+        Draws the vectors.
+
+    Returns
+    -------
+    SpectralDensity
+
+    References
+    ----------
+    .. [1] S. Ubaru, J. Chen, Y. Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos
+       quadrature", SIAM J. Matrix Anal. Appl. 38 (2017).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skhmat.linalg import spectral_density
+    >>> density = spectral_density(np.diag([1.0, 1.0, 1.0, 5.0]), random_state=0)
+    >>> bool(abs(density.weights @ density.nodes - 2) < 1)
+    True
+    """
+    A = as_real_operator("A", A)
+    check_integer("n_vectors", n_vectors, 1)
+    check_integer("n_steps", n_steps, 1)
+    rng = check_random_state(random_state)
+    n = A.shape[0]
+    eps = np.finfo(A.dtype if A.dtype in (np.float32, np.float64) else np.float64).eps
+    nodes, weights, n_products = [], [], 0
+    for _ in range(n_vectors):
+        krylov = _Krylov(rng.choice([-1.0, 1.0], n), eps, min(n_steps, n))
+        while krylov.n_steps < min(n_steps, n) and not krylov.is_invariant:
+            krylov.extend(np.asarray(A.matvec(krylov.last), dtype=np.float64))
+        values, vectors = krylov.ritz()
+        nodes.append(values)
+        weights.append(vectors[0] ** 2 / n_vectors)
+        n_products += krylov.n_steps
+    nodes, weights = np.concatenate(nodes), np.concatenate(weights)
+    order = np.argsort(nodes)
+    return SpectralDensity(nodes[order], weights[order], n_products)

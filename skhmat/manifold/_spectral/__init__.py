@@ -1,0 +1,1 @@
+"""Diffusion maps: affinities of points, their normalization, eigenpairs and extension."""

@@ -1,0 +1,286 @@
+"""Gaussian kernels of short range: sparse matrices of the entries that are not too small."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from ..._ext import kernels as _kernels
+from ..._ext import sparse as _core
+from ..._utils.parallel import run_tasks
+from ...linalg._kernels.table import KERNELS, core_parameters
+from ...linalg._operators.base import SymmetricOperator
+
+# Points whose rows are computed together.
+_RANGE = 128
+# From here on distances are computed from inner products of points that are centred at the mean of
+# the columns, and boxes are no help: rows have all columns, so that the result is symmetric and
+# does not depend on which rows are computed together.
+_ALL_COLUMNS_FROM = 32
+# Pairs of boxes that are compared at once.
+_PAIRS = 1 << 21
+# Distances are rounded; entries on the edge must not be lost.
+_EDGE = 1 + 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points in an order that keeps near ones together, in ranges.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, d), float64, C-contiguous
+    scales : ndarray of shape (n,) or None
+        Factors of the bandwidth; None means 1.
+    radii : ndarray of shape (n,) or None
+        Two points are neighbours if their distance is at most the radius of one of them; the kernel
+        of others is 0. None means that all are.
+    """
+
+    X: np.ndarray
+    scales: np.ndarray | None = None
+    radii: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, rows):
+        """Return some of the points."""
+        scales, radii = (None if a is None else a[rows] for a in (self.scales, self.radii))
+        return Cloud(np.ascontiguousarray(self.X[rows]), scales, radii)
+
+    def without_radii(self):
+        """Return the same points, all of them neighbours."""
+        return self if self.radii is None else Cloud(self.X, self.scales)
+
+    @cached_property
+    def bounds(self):
+        """First point of each range, and the number of points, of shape (n_ranges + 1,)."""
+        n_ranges = -(-len(self.X) // _RANGE)
+        return np.linspace(0, len(self.X), n_ranges + 1).astype(np.intp)
+
+    @property
+    def n_ranges(self):
+        """Number of ranges."""
+        return len(self.bounds) - 1
+
+    @cached_property
+    def box(self):
+        """Smallest and largest coordinates of each range, each of shape (n_ranges, d)."""
+        first = self.bounds[:-1]
+        return np.minimum.reduceat(self.X, first), np.maximum.reduceat(self.X, first)
+
+    def largest(self, values):
+        """Return the largest of some values of the points in each range."""
+        return np.maximum.reduceat(values, self.bounds[:-1])
+
+    def range(self, index):
+        """Return the points of a range by their numbers."""
+        return np.arange(self.bounds[index], self.bounds[index + 1])
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """exp(-||x - y||^2 / (2 epsilon)), where epsilon may be scaled by factors of x and y.
+
+    Attributes
+    ----------
+    epsilon : float
+    least : float
+        Entries below are 0.
+    """
+
+    epsilon: float
+    least: float = 0.0
+
+    def block(self, A, rows, B, cols):
+        """Compute the kernel between some points of a cloud and some of another one."""
+        if A.scales is None and A.radii is None:
+            out = np.empty((len(rows), len(cols)))
+            parameters = core_parameters("gaussian", {"bandwidth": math.sqrt(self.epsilon)})
+            kernel_id = KERNELS["gaussian"].id
+            _kernels.kernel_block(A.X, rows, B.X, cols, kernel_id, parameters, out)
+            return out
+        out = self.exponents(A, rows, B, cols)
+        np.exp(out, out=out)
+        if A.radii is not None:
+            reach = np.maximum(A.radii[rows, np.newaxis], B.radii[cols])
+            distances = np.empty_like(out)
+            _squared_distances(A, rows, B, cols, distances)
+            out[distances > np.square(reach) * _EDGE] = 0.0
+        return out
+
+    def exponents(self, A, rows, B, cols):
+        """Compute the logarithm of the kernel, whoever is a neighbour."""
+        out = np.empty((len(rows), len(cols)))
+        _squared_distances(A, rows, B, cols, out)
+        out /= -2 * self.epsilon
+        if A.scales is not None:
+            out /= A.scales[rows, np.newaxis] * B.scales[cols]
+        return out
+
+    def squared_reach(self, A, ranges, B):
+        """Return the squared distances beyond which the kernel between ranges is left out."""
+        reach = math.inf if self.least <= 0 else -2 * self.epsilon * math.log(self.least)
+        if A.scales is not None:
+            reach = reach * A.largest(A.scales)[ranges, np.newaxis] * B.largest(B.scales)
+        if A.radii is not None:
+            radii = np.maximum(A.largest(A.radii)[ranges, np.newaxis], B.largest(B.radii))
+            reach = np.minimum(reach, np.square(radii))
+        return reach * _EDGE
+
+
+def _squared_distances(A, rows, B, cols, out):
+    _kernels.kernel_block(A.X, rows, B.X, cols, _kernels.SQEUCLIDEAN, np.empty(0), out)
+
+
+class SparseKernel(SymmetricOperator):
+    """A symmetric matrix of which few entries are held, row by row.
+
+    Parameters
+    ----------
+    start, cols, entries : ndarray
+        As in `scipy.sparse.csr_array`; `start` intp, `cols` int32, `entries` float64.
+    n_threads : int
+    """
+
+    def __init__(self, start, cols, entries, n_threads):
+        n = len(start) - 1
+        super().__init__(np.dtype(np.float64), (n, n))
+        self._start, self._cols, self._entries = start, cols, entries
+        self._n_threads = n_threads
+
+    @property
+    def n_entries(self):
+        """Number of entries that are held."""
+        return len(self._entries)
+
+    @property
+    def nbytes(self):
+        """Bytes held."""
+        return self._start.nbytes + self._cols.nbytes + self._entries.nbytes
+
+    def tocsr(self):
+        """Return the matrix as a `scipy.sparse.csr_matrix` that shares its memory."""
+        return sparse.csr_matrix((self._entries, self._cols, self._start), shape=self.shape)
+
+    def scale(self, factors):
+        """Multiply rows and columns by the same factors, in place."""
+        _core.scale_entries(self._start, self._cols, self._entries, factors)
+
+    def components(self):
+        """Return the number of the connected component of each row, of shape (n,)."""
+        n = self.shape[0]
+        labels, stack = np.full(n, -1, dtype=np.int32), np.empty(n, dtype=np.int32)
+        _core.label_components(self._start, self._cols, labels, stack)
+        return labels
+
+    def step(self, W, before, scale, shift, factor):
+        out = np.empty(W.shape) if before is None else before
+        factor = 0.0 if before is None else factor
+        W = np.ascontiguousarray(W, dtype=np.float64)
+        matrix = self._start, self._cols, self._entries
+        _kernels.sparse_step(*matrix, W, scale, shift, factor, out, out, self._n_threads)
+        return out
+
+    def _multiply(self, W):
+        return self.step(W, None, 1.0, 0.0, 0.0)
+
+
+def kernel_rows(A, B, kernel, n_threads):
+    """Compute the entries of a kernel between two clouds that are not left out.
+
+    Parameters
+    ----------
+    A, B : Cloud
+        Rows and columns.
+    kernel : Gaussian
+    n_threads : int
+
+    Returns
+    -------
+    start, cols, entries : ndarray
+        As in `scipy.sparse.csr_array`, columns ascending. A row does not depend on the others.
+    """
+    partners = _near_ranges(A, B, kernel)
+
+    def compute(index):
+        rows, cols = A.range(index), _numbers(B, partners[index])
+        block = kernel.block(A, rows, B, cols)
+        counts = np.empty(len(rows), dtype=np.intp)
+        _core.count_entries(block, kernel.least, counts)
+        total = counts.sum()
+        taken = np.empty(total, dtype=np.int32), np.empty(total)
+        _core.take_entries(block, kernel.least, cols, *taken)
+        return counts, *taken
+
+    return _joined(run_tasks(compute, range(A.n_ranges), n_threads))
+
+
+def row_times(rows, W, n_threads):
+    """Multiply what `kernel_rows` returns by W of shape (n, k), each row by itself."""
+    out = np.zeros((len(rows[0]) - 1, W.shape[1]))
+    if len(rows[2]) > 0:
+        W = np.ascontiguousarray(W)
+        _kernels.sparse_step(*rows, W, 1.0, 0.0, 0.0, out, out, n_threads)
+    return out
+
+
+def kernel_sums(A, B, kernel, W, n_threads):
+    """Compute the kernel between two clouds times W, without holding it.
+
+    Entries that are to be left out may be in the sums.
+    """
+    partners = _near_ranges(A, B, kernel)
+    out = np.zeros((len(A), W.shape[1]))
+
+    def add_up(index):
+        rows, cols = A.range(index), _numbers(B, partners[index])
+        if len(cols) > 0:
+            out[rows[0] : rows[-1] + 1] = kernel.block(A, rows, B, cols) @ W[cols]
+
+    run_tasks(add_up, range(A.n_ranges), n_threads)
+    return out
+
+
+def _near_ranges(A, B, kernel):
+    """Return for each range of A the ranges of B that may have points within reach."""
+    every = np.arange(B.n_ranges)
+    if A.X.shape[1] >= _ALL_COLUMNS_FROM or (kernel.least <= 0 and A.radii is None):
+        return [every] * A.n_ranges
+    (low, high), (other_low, other_high) = A.box, B.box
+    found = []
+    step = max(1, _PAIRS // B.n_ranges)
+    for first in range(0, A.n_ranges, step):
+        ranges = slice(first, first + step)
+        squares = np.zeros((len(low[ranges]), B.n_ranges))
+        for j in range(A.X.shape[1]):
+            above = low[ranges, j, np.newaxis] - other_high[:, j]
+            below = other_low[:, j] - high[ranges, j, np.newaxis]
+            squares += np.square(np.maximum(np.maximum(above, below), 0))
+        near = squares <= kernel.squared_reach(A, ranges, B)
+        found += [every[row] for row in near]
+    return found
+
+
+def _numbers(cloud, ranges):
+    """Return the numbers of the points of some ranges, ascending."""
+    if len(ranges) == cloud.n_ranges:
+        return np.arange(len(cloud))
+    return np.concatenate([np.empty(0, dtype=np.intp), *map(cloud.range, ranges)])
+
+
+def _joined(pieces):
+    """Put rows together; the pieces are taken out of the list, so that memory is held once."""
+    counts = np.concatenate([piece[0] for piece in pieces])
+    start = np.concatenate([[0], np.cumsum(counts)])
+    cols, entries = np.empty(start[-1], dtype=np.int32), np.empty(start[-1])
+    stop = start[-1]
+    while pieces:
+        _, some_cols, some_entries = pieces.pop()
+        first = stop - len(some_cols)
+        cols[first:stop], entries[first:stop] = some_cols, some_entries
+        stop = first
+    return start, cols, entries

@@ -1,0 +1,1 @@
+"""Sums of density kernels: which algorithm, the sums themselves, and bandwidths."""

@@ -1,0 +1,1 @@
+"""Products with Hessians and Gauss-Newton matrices of Keras models."""

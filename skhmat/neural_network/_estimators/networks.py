@@ -1,0 +1,327 @@
+"""Networks, losses and optimizers, from the parameters of an estimator."""
+
+import contextlib
+import inspect
+import logging
+import pickle
+import random
+
+import numpy as np
+
+from ..._utils.validation import check_integer
+from .._keras import keras, known_to_keras, loss_function, tf
+from .._newton.newton_cg import NewtonCG
+from .._newton.train_step import second_order
+from .._preconditioner.optimizer import ProbabilisticPreconditioner
+from .targets import are_probabilities
+
+_PREDICTED_AT_ONCE = 4096
+
+#: Samples whose outputs tell what a model without a last activation gives.
+_LOOKED_AT = 256
+
+#: Optimizers that Keras does not have, by the name that estimators take.
+OPTIMIZERS = {
+    "newton-cg": NewtonCG,
+    "probabilistic-preconditioner": ProbabilisticPreconditioner,
+}
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Draw the seeds of new layers from `seed`, and leave the generators of the user alone."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+@contextlib.contextmanager
+def quiet_log():
+    """Keep TensorFlow from remarking that each new network is traced anew."""
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def build_network(model, parameters, hidden_layer_sizes, activation, head, meta):
+    """Return a new network.
+
+    Parameters
+    ----------
+    model : None, callable or keras.Model
+    parameters : dict
+        Keywords for a callable.
+    hidden_layer_sizes, activation : tuple of int, str or callable
+        Of the network that is made where `model` is None.
+    head : tuple of (int, str)
+        Number of outputs and activation of the last layer of that network.
+    meta : dict
+        Keywords that a callable may ask for: ``X``, ``y``, ``n_features_in``, ``n_outputs``.
+    """
+    if isinstance(model, keras.Model):
+        return _copy(model, parameters)
+    if model is not None:
+        return _call(model, parameters, meta)
+    if parameters:
+        raise ValueError(f"model is None and takes no parameters, but there is {parameters}.")
+    for size in hidden_layer_sizes:
+        check_integer("hidden_layer_sizes", size, 1)
+    allowed = "a name that Keras knows ('relu', 'tanh', ...) or a callable"
+    known_to_keras("activation", keras.activations.get, activation, allowed)
+    layers = [keras.layers.Input((meta["n_features_in"],))]
+    layers += [keras.layers.Dense(size, activation) for size in hidden_layer_sizes]
+    return keras.Sequential([*layers, keras.layers.Dense(head[0], head[1])])
+
+
+def _copy(model, parameters):
+    if parameters:
+        raise ValueError(
+            f"model is a keras.Model and takes no parameters, but there is {parameters}. Pass a "
+            "callable that builds the model."
+        )
+    if model.compiled and model.optimizer is not None and int(model.optimizer.iterations) > 0:
+        raise ValueError(
+            f"model has been trained already, in {int(model.optimizer.iterations)} steps. Pass one "
+            "that has not, or a callable that builds it (it may load weights to start from)."
+        )
+    with keras.saving.custom_object_scope(custom_objects(model)):
+        try:
+            copy = keras.models.clone_model(model)
+        except Exception as error:
+            raise ValueError(
+                f"model={model!r} cannot be copied by Keras. Pass a callable that builds the "
+                f"model. The reason: {error}"
+            ) from error
+        if model.compiled:
+            copy.compile_from_config(model.get_compile_config())
+    return copy
+
+
+def custom_objects(network, *others):
+    """Return what a network is made of that is not Keras' own, by the names that Keras gives it.
+
+    Keras saves names of functions and classes, and finds them again in a scope.
+    """
+    layers = network._flatten_layers()
+    parts = [network, *layers, *others]
+    if network.compiled:
+        parts += [network.optimizer, network.loss]
+    parts += [getattr(layer, "activation", None) for layer in layers]
+    found = {}
+    for part in keras.tree.flatten(parts):
+        part = getattr(part, "fn", part)  # the function that a loss wraps
+        if not callable(part):
+            continue
+        named = part if hasattr(part, "__name__") else type(part)
+        if named.__module__.split(".")[0] not in ("keras", "skhmat"):
+            found[named.__name__] = named
+            found[keras.saving.get_registered_name(named)] = named
+    return found
+
+
+def _call(model, parameters, meta):
+    known = inspect.signature(model).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    offered = {name: value for name, value in meta.items() if anything or name in known}
+    unknown = sorted(set(parameters) - set(known))
+    if unknown and not anything:
+        raise ValueError(
+            f"model takes {sorted(known)}, and not {unknown} (from the parameters "
+            f"{['model__' + name for name in unknown]})."
+        )
+    network = model(**{**offered, **parameters})
+    if not isinstance(network, keras.Model):
+        raise TypeError(f"model must return a keras.Model; it returned {network!r}.")
+    return network
+
+
+def make_optimizer(optimizer, parameters, network):
+    """Return a new optimizer, of the type and with the parameters that are asked for."""
+    if optimizer is None:
+        if not network.compiled or network.optimizer is None:
+            raise ValueError(
+                "optimizer is None, so the one that model was compiled with is taken, but model "
+                "was not compiled."
+            )
+        optimizer = network.optimizer
+    config = {}
+    if isinstance(optimizer, str):
+        allowed = f"one of {sorted(OPTIMIZERS)} or a name that Keras knows ('adam', 'sgd', ...)"
+        kind = OPTIMIZERS.get(optimizer.lower()) or type(
+            known_to_keras("optimizer", keras.optimizers.get, optimizer, allowed)
+        )
+    elif isinstance(optimizer, keras.optimizers.Optimizer):
+        kind, config = type(optimizer), optimizer.get_config()
+    elif inspect.isclass(optimizer) and issubclass(optimizer, keras.optimizers.Optimizer):
+        kind = optimizer
+    else:
+        raise ValueError(
+            f"optimizer must be one of {sorted(OPTIMIZERS)}, a name that Keras knows, a "
+            f"keras.optimizers.Optimizer, its class, or None, not {optimizer!r}."
+        )
+    known = set()
+    for parent in kind.__mro__[:-1]:
+        taken = inspect.signature(parent.__init__).parameters
+        known |= set(taken) - {"self", "args", "kwargs"}
+        if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+            break
+    known -= getattr(kind, "refused", frozenset())
+    unknown = sorted(set(parameters) - known)
+    if unknown:
+        raise ValueError(
+            f"optimizer {kind.__name__} has no parameters {unknown} (from the parameters "
+            f"{['optimizer__' + name for name in unknown]}); it has {sorted(known)}."
+        )
+    return kind.from_config({**config, **parameters})
+
+
+def check_loss_name(loss):
+    """Raise ValueError where a loss is a string that Keras does not know."""
+    if isinstance(loss, str):
+        allowed = "'auto', a name that Keras knows ('mse', 'huber', ...) or a callable"
+        known_to_keras("loss", keras.losses.get, loss, allowed)
+
+
+def checked_metrics(metrics):
+    """Return metrics as a new list, or None; raise ValueError where Keras knows no such name."""
+    if metrics is None:
+        return None
+    allowed = "names that Keras knows ('accuracy', 'mse', ...) or keras.metrics.Metric"
+    for metric in metrics:
+        if isinstance(metric, str) and metric not in ("accuracy", "acc", "crossentropy", "ce"):
+            known_to_keras("metrics", keras.metrics.get, metric, allowed)
+    return list(metrics)
+
+
+def checked_callbacks(callbacks):
+    """Return callbacks as a list; anything else in it raises TypeError."""
+    if isinstance(callbacks, keras.callbacks.Callback):
+        callbacks = [callbacks]
+    if not isinstance(callbacks, (list, tuple)) or not all(
+        isinstance(callback, keras.callbacks.Callback) for callback in callbacks
+    ):
+        raise TypeError(f"callbacks must be a list of keras.callbacks.Callback, not {callbacks!r}.")
+    return list(callbacks)
+
+
+def compile_network(network, optimizer, loss, metrics):
+    """Compile a network for training, by Newton's method where that is the optimizer."""
+    own = isinstance(optimizer, tuple(OPTIMIZERS.values()))
+    # XLA takes minutes to compile the products of a step.
+    network.compile(
+        optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=False if own else "auto"
+    )
+    # Else the first trace of the train step makes the variables, and a second one is needed.
+    optimizer.build(network.trainable_variables)
+    return second_order(network) if isinstance(optimizer, NewtonCG) else network
+
+
+def output_width(network, X):
+    """Return the number of outputs per sample."""
+    shape = keras.tree.map_structure(
+        lambda spec: spec.shape,
+        network.compute_output_spec(keras.KerasTensor((None, *X.shape[1:]))),
+    )
+    if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int)):
+        raise ValueError(
+            f"model must have one output of shape (n_samples, n_outputs); its shape is {shape}."
+        )
+    return shape[1]
+
+
+#: Layers that leave the meaning of their input as it is.
+_TRANSPARENT = (keras.layers.Dropout, keras.layers.Reshape, keras.layers.Flatten)
+
+
+def gives_logits(network, X):
+    """Return whether outputs are no probabilities, as far as the last layer or values tell."""
+    layers = [layer for layer in network.layers if not isinstance(layer, _TRANSPARENT)]
+    last = layers[-1] if layers else None
+    if isinstance(last, keras.Model) and last.layers:
+        return gives_logits(last, X) if last.built else False
+    if hasattr(last, "activation"):
+        return last.activation is keras.activations.linear
+    return not are_probabilities(_evaluated(network, X[:_LOOKED_AT]))
+
+
+def check_loss_fits(network, loss, X):
+    """Raise ValueError where a cross-entropy of Keras would take logits for probabilities."""
+    function = loss_function(loss)
+    name, module = (getattr(function, key, "") for key in ("__name__", "__module__"))
+    if not (module.startswith("keras.") and name.endswith("crossentropy")):
+        return
+    if getattr(loss, "from_logits", False):
+        return
+    outputs = _evaluated(network, X[:_LOOKED_AT])
+    if not are_probabilities(outputs):
+        raise ValueError(
+            f"loss={name!r} takes probabilities, and outputs of model are from "
+            f"{outputs.min():.3g} to {outputs.max():.3g}. End the model with a softmax or a "
+            "sigmoid, or leave loss='auto', or pass a loss with from_logits=True."
+        )
+
+
+def _evaluated(network, X):
+    return np.asarray(network(tf.convert_to_tensor(X), training=False))
+
+
+def batches(X, y, sample_weight, batch_size, seed, shuffle=True):
+    """Return the samples as batches, in an order that depends on the seed alone."""
+    arrays = tuple(
+        map(tf.convert_to_tensor, (X, y) if sample_weight is None else (X, y, sample_weight))
+    )
+    indices = tf.data.Dataset.range(len(X))
+    if shuffle:
+        indices = indices.shuffle(len(X), seed=seed, reshuffle_each_iteration=True)
+    taken = indices.batch(batch_size).map(lambda i: tuple(tf.gather(a, i) for a in arrays))
+    return taken.prefetch(1)
+
+
+def outputs(network, X):
+    """Return the outputs for all samples, and whether they are logits.
+
+    Logits say more than a softmax or a sigmoid in float32 does, where probabilities are near 0
+    or 1.
+    """
+    # Not network.predict, which traces a graph and says so in the log.
+    parts = [
+        network(tf.convert_to_tensor(X[i : i + _PREDICTED_AT_ONCE]), training=False)
+        for i in range(0, len(X), _PREDICTED_AT_ONCE)
+    ]
+    logits = [getattr(part, "_keras_logits", None) for part in parts]
+    if all(part is not None for part in logits):
+        return np.concatenate(logits), True
+    return np.concatenate(parts), bool(getattr(network.loss, "from_logits", False))
+
+
+def packed(network, *others):
+    """Return all of a network that training goes on from, ready to be pickled.
+
+    That goes for functions and classes of the user in it, and in `others`.
+    """
+    seeds = [state.numpy() for state in _seed_states(network)]
+    return pickle.dumps(network), custom_objects(network, *others), seeds
+
+
+def unpacked(state):
+    """Return the network of `packed`."""
+    network, objects, seeds = state
+    with keras.saving.custom_object_scope(objects):
+        network = pickle.loads(network)
+    for variable, seed in zip(_seed_states(network), seeds, strict=True):
+        variable.assign(seed)
+    return second_order(network) if isinstance(network.optimizer, NewtonCG) else network
+
+
+def _seed_states(network):
+    """Return where dropout and the like are in their random numbers; Keras does not save that."""
+    return [v for v in network.non_trainable_variables if v.path.endswith("seed_generator_state")]

@@ -1,0 +1,75 @@
+"""A train step that owns the loss, for any Keras model."""
+
+import types
+
+from .._curvature.objectives import BatchObjective, no_second_derivative
+from .._keras import check_precision, check_replicas, checked_type, keras, loss_function, tf
+from .newton_cg import NewtonCG
+
+#: Losses of Keras that are piecewise linear in the outputs.
+_PIECEWISE_LINEAR = {
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "hinge",
+    "categorical_hinge",
+}
+
+
+def second_order(model):
+    """Give a model a train step that :class:`NewtonCG` can use in full.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Sequential, functional or subclassed, compiled or not. Its class, layers and weights stay
+        as they are; the method ``train_step`` of this instance is replaced.
+
+    Returns
+    -------
+    model : keras.Model
+        The same object.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model, not {type(model).__name__}.")
+    model.train_step = types.MethodType(_train_step, model)
+    model.train_function = None
+    return model
+
+
+def _train_step(model, data):
+    optimizer = model.optimizer
+    if isinstance(getattr(optimizer, "inner_optimizer", optimizer), NewtonCG):
+        check_precision(model._flatten_layers())
+    if not isinstance(optimizer, NewtonCG):
+        return type(model).train_step(model, data)
+    check_loss(model)
+    check_replicas()
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if not model.built:
+        model(x)
+    if not optimizer.built:
+        checked_type("NewtonCG", model.trainable_variables)  # build takes an empty list from Keras
+        optimizer.build(model.trainable_variables)
+    optimizer._check_variables_are_known(model.trainable_variables)
+    objective = BatchObjective(
+        model,
+        x,
+        y,
+        sample_weight,
+        curvature=optimizer.curvature,
+        fraction=optimizer.curvature_fraction,
+        by_variable=optimizer.blocks == "per_variable",
+    )
+    optimizer._advance(objective)
+    objective.restore_state()
+    n_samples = tf.shape(next(t for t in keras.tree.flatten(x) if t is not None))[0]
+    model._loss_tracker.update_state(objective.loss, sample_weight=n_samples)
+    return model.compute_metrics(x, y, objective.outputs, sample_weight=sample_weight)
+
+
+def check_loss(model):
+    """Raise ValueError where a loss of Keras has no second derivative."""
+    for loss in keras.tree.flatten(model.loss):
+        function = loss_function(loss)
+        if getattr(function, "__name__", None) in _PIECEWISE_LINEAR:
+            raise no_second_derivative(function.__name__)

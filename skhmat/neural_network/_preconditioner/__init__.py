@@ -1,0 +1,1 @@
+"""The probabilistic preconditioner of stochastic gradient descent."""

@@ -1,0 +1,63 @@
+"""What goes wrong in the graphs of the probabilistic preconditioner, which cannot warn."""
+
+from ..._utils.validation import warn
+from .._keras import tf
+
+#: Each kind, and how to say it afterwards.
+TROUBLES = {
+    "negative_curvature": (
+        "{new} priors saw negative or no curvature along the gradient (down to {worst:.2g}); the "
+        "last learning rate was kept for them."
+    ),
+    "clipped": (
+        "{new} of the largest eigenvalues found were not positive, and left as they are: noise or "
+        "negative curvature. More num_observations or larger batches help."
+    ),
+    "carried_over": (
+        "{new} epochs ended before the estimate of {length} steps was finished; it was carried "
+        "over into the next. Take smaller batches, less prior_iterations and num_observations, or "
+        "restart after a number of steps."
+    ),
+    "unseen": (
+        "{new} steps belong to no epoch that can be seen: no loss metric is updated. Call "
+        "start_estimate() when an epoch begins, or restart after a number of steps."
+    ),
+    "not_finite": (
+        "{new} gradients or products were not finite; steps with such gradients were left out, and "
+        "those with such products as long as no learning rate was known."
+    ),
+}
+
+
+class Troubles:
+    """Counts of each kind of trouble, and warnings of those that are new.
+
+    Made with ``add(name, shape=(), dtype="float64", initializer="zeros")``, as all state is.
+    """
+
+    def __init__(self, add):
+        self._counted = add("troubles", (len(TROUBLES),), dtype="int32")
+        self._reported = dict.fromkeys(TROUBLES, 0)
+
+    def count(self, trouble, happened):
+        """Count it, once (bool) or so many times."""
+        where = tf.one_hot(list(TROUBLES).index(trouble), len(TROUBLES), dtype=tf.int32)
+        self._counted.assign_add(where * tf.cast(happened, tf.int32))
+
+    def counts(self):
+        """Return a dict of them all."""
+        return dict(zip(TROUBLES, map(int, self._counted.numpy()), strict=True))
+
+    def leave_out_the_past(self):
+        """Take what was counted so far for reported."""
+        self._reported = self.counts()
+
+    def report(self, **measured):
+        """Warn of the trouble since the last report, with what its texts name."""
+        counts = self.counts()
+        for trouble, text in TROUBLES.items():
+            new = counts[trouble] - self._reported[trouble]
+            if new > 0:
+                text = text.format(new=new, **measured)
+                warn(f"ProbabilisticPreconditioner: {text}")
+        self._reported = counts

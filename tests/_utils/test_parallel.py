@@ -1,0 +1,114 @@
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from skhmat._ext import openmp
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from skhmat._utils.parallel import (
+    effective_n_threads,
+    physical_memory,
+    run_tasks,
+    single_threaded_blas,
+)
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.fixture
+def _two_threads():
+    with threadpool_limits(2, user_api="blas"):
+        if not blas_threads() or set(blas_threads()) != {2}:
+            pytest.skip("this BLAS does not take two threads")
+        yield
+
+
+@pytest.mark.usefixtures("_two_threads")
+class TestSingleThreadedBlas:
+    def test_one_inside_and_restored(self):
+        with single_threaded_blas():
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {2}
+
+    def test_nested(self):
+        with single_threaded_blas():
+            with single_threaded_blas():
+                assert set(blas_threads()) == {1}
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {2}
+
+    def test_restored_after_an_exception(self):
+        with pytest.raises(KeyError), single_threaded_blas():
+            raise KeyError
+        assert set(blas_threads()) == {2}
+
+    def test_overlapping_threads(self):
+        """The first to come is the first to go; the limit holds until the last has gone."""
+        entered, leave, left = threading.Event(), threading.Event(), threading.Event()
+
+        def first():
+            with single_threaded_blas():
+                entered.set()
+                leave.wait(10)
+            left.set()
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        assert entered.wait(10)
+        with single_threaded_blas():
+            leave.set()
+            assert left.wait(10)
+            assert set(blas_threads()) == {1}
+        thread.join()
+        assert set(blas_threads()) == {2}
+
+    def test_many_threads(self):
+        def work(i):
+            with single_threaded_blas():
+                return set(blas_threads()) == {1}
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(work, range(40)))
+        assert set(blas_threads()) == {2}
+
+    @pytest.mark.parametrize("n_threads", [1, 3])
+    def test_inside_tasks(self, n_threads):
+        inside = run_tasks(lambda task: set(blas_threads()), range(6), n_threads)
+        assert inside == [{1}] * 6
+        assert set(blas_threads()) == {2}
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("n_tasks", [0, 1, 2, 50])
+def test_results_come_in_order(n_threads, n_tasks):
+    assert run_tasks(lambda i: i * i, range(n_tasks), n_threads) == [i * i for i in range(n_tasks)]
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_exceptions_come_out_of_tasks(n_threads):
+    def fail(i):
+        if i == 7:
+            raise ValueError("task seven")
+
+    with pytest.raises(ValueError, match="task seven"):
+        run_tasks(fail, range(20), n_threads)
+
+
+def test_tasks_overlap():
+    barrier = threading.Barrier(3, timeout=10)
+    run_tasks(lambda i: barrier.wait(), range(3), 3)
+
+
+def test_number_of_threads():
+    assert effective_n_threads(1) == 1
+    assert effective_n_threads(3) == 3
+    assert effective_n_threads(-1) == os.cpu_count()
+    assert effective_n_threads(-1000) == 1
+    assert effective_n_threads(None) == (openmp.max_threads() if openmp.HAS_OPENMP else 1)
+
+
+def test_physical_memory():
+    assert physical_memory() > 2**28

@@ -1,0 +1,447 @@
+"""HierarchicalNystroem against eigendecompositions, and scikit-learn's Nystroem."""
+
+import copy
+import inspect
+import pickle
+import re
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_swiss_roll
+from sklearn.decomposition import KernelPCA
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import Ridge, SGDClassifier
+from sklearn.metrics.pairwise import pairwise_kernels
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skhmat.kernel_approximation import HierarchicalNystroem, _features
+
+LANDMARKS = {
+    "all": "all",
+    "rpcholesky": "rpcholesky",
+    "uniform": "uniform",
+    "number": 150,
+    "samples": np.arange(0, 400, 4),
+}
+GAMMA = 0.02
+
+
+@pytest.mark.filterwarnings("ignore:n_components is:UserWarning")
+@parametrize_with_checks(
+    [
+        HierarchicalNystroem(),
+        HierarchicalNystroem(landmarks="rpcholesky", n_components=5),
+        HierarchicalNystroem(kernel="laplacian", landmarks="uniform", center=True),
+        HierarchicalNystroem(kernel="precomputed", n_components=3),
+        HierarchicalNystroem(kernel="poly", n_components="auto", tol=0.1, landmarks=15),
+    ]
+)
+@pytest.mark.filterwarnings("ignore:HierarchicalNystroem. the relative error")
+def test_scikit_learn_api(estimator, check):
+    check(estimator)
+
+
+def roll(rng, n=400):
+    return make_swiss_roll(n, random_state=int(rng.integers(2**31)))[0]
+
+
+def centred(K):
+    K = K - K.mean(axis=0)
+    return K - K.mean(axis=1, keepdims=True)
+
+
+def kernel(A, B=None, **options):
+    return pairwise_kernels(A, B, **{"metric": "rbf", "gamma": GAMMA, **options})
+
+
+def best_error(K, k):
+    values = np.linalg.eigvalsh(K)[::-1]
+    return 1 - values[:k].sum() / np.trace(K)
+
+
+@pytest.fixture(params=["dense", "iterated", "compressed"])
+def form(request, monkeypatch):
+    """Few samples, treated like many."""
+    if request.param != "dense":
+        monkeypatch.setattr(_features, "_SMALL", 0)
+    if request.param == "compressed":
+        monkeypatch.setattr(_features, "_DENSE_UP_TO", 0)
+    return request.param
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("k", [1, 10, 60])
+def test_all_samples_give_the_best_rank(k, center, form, rng):
+    X = roll(rng)
+    model = HierarchicalNystroem(
+        gamma=GAMMA, n_components=k, center=center, random_state=0, leaf_size=32
+    )
+    Z = model.fit_transform(X)
+    K = centred(kernel(X)) if center else kernel(X)
+    assert Z.shape == (400, k) == (400, model.n_components_)
+    error = 1 - np.sum(Z**2) / np.trace(K)
+    best = best_error(K, k)
+    assert error <= 1.02 * best + 1e-12
+    assert model.trace_error_ == pytest.approx(error, abs=1e-10)
+    # Also in the Frobenius norm.
+    values = np.linalg.eigvalsh(K)[::-1]
+    assert np.linalg.norm(K - Z @ Z.T) <= 1.05 * np.linalg.norm(values[k:]) + 1e-9
+    tolerance = 1e-10 if form != "compressed" else 0.05 * np.abs(Z).max()
+    np.testing.assert_allclose(model.transform(X), Z, atol=tolerance)
+    if center:
+        assert np.abs(Z.mean(axis=0)).max() <= 1e-8
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("landmarks", LANDMARKS)
+def test_new_points(landmarks, center, rng):
+    """Inner products of features are what the Nystroem method makes of the kernel."""
+    X, Y = roll(rng), roll(rng, 50)
+    model = HierarchicalNystroem(
+        gamma=GAMMA, n_components=200, landmarks=LANDMARKS[landmarks], center=center, random_state=0
+    )
+    Z = model.fit_transform(X)
+    np.testing.assert_allclose(model.transform(X), Z, atol=1e-7)
+    new = model.transform(Y)
+    by_hand = kernel(Y, model.components_) @ model.normalization_.T - model.offset_
+    np.testing.assert_allclose(new, by_hand, atol=1e-9)
+    np.testing.assert_array_equal(X[model.component_indices_], model.components_)
+    if not center and landmarks != "all":
+        at = kernel(model.components_)
+        between = kernel(Y, model.components_)
+        # Directions count or not at the same eigenvalue: one near it holds 4e-4 of a new point.
+        rcond = 1e-15 * len(at)
+        expected = between @ np.linalg.lstsq(at, kernel(model.components_, X), rcond=rcond)[0]
+        np.testing.assert_allclose(new @ Z.T, expected, atol=1e-5)
+    if center:
+        assert np.abs(Z.mean(axis=0)).max() <= 1e-10
+    K = centred(kernel(X)) if center else kernel(X)
+    assert model.trace_error_ == pytest.approx(1 - np.sum(Z**2) / np.trace(K), abs=1e-9)
+
+
+def test_landmarks_that_are_points(rng):
+    X, points = roll(rng), roll(rng, 30)
+    model = HierarchicalNystroem(gamma=GAMMA, landmarks=points, n_components=30).fit(X)
+    again = points.copy()
+    points[:] = 0
+    np.testing.assert_array_equal(model.components_, again)
+    assert not hasattr(model, "component_indices_")
+    Z = model.transform(X)
+    expected = kernel(X, again) @ np.linalg.solve(kernel(again), kernel(again, X))
+    np.testing.assert_allclose(Z @ Z.T, expected, atol=1e-6)
+    # Fewer features than landmarks are the best ones of that number.
+    few = clone(model).set_params(landmarks=again, n_components=5).fit_transform(X)
+    assert np.sum(few**2) == pytest.approx(np.linalg.eigvalsh(Z.T @ Z)[-5:].sum())
+    model.set_params(landmarks="uniform").fit(X)
+    assert len(model.component_indices_) == 30
+
+
+def test_better_than_uniform_landmarks(rng):
+    X = roll(rng, 1500)
+    errors = {
+        name: HierarchicalNystroem(
+            gamma=0.05, n_components=300, landmarks=landmarks, random_state=0
+        )
+        .fit(X)
+        .trace_error_
+        for name, landmarks in {**LANDMARKS, "number": 600, "samples": "uniform"}.items()
+    }
+    assert errors["all"] < errors["number"] < errors["rpcholesky"] < errors["uniform"] / 2
+    Z = Nystroem(gamma=0.05, n_components=300, random_state=0).fit_transform(X)
+    assert errors["rpcholesky"] < (1 - np.sum(Z**2) / 1500) / 2
+
+
+def test_centred_features_are_those_of_kernel_pca(rng):
+    X, Y = roll(rng), roll(rng, 50)
+    ours = HierarchicalNystroem(gamma=GAMMA, n_components=5, center=True).fit(X)
+    theirs = KernelPCA(5, kernel="rbf", gamma=GAMMA).fit(X)
+    for points in (X, Y):
+        mine, other = ours.transform(points), theirs.transform(points)
+        signs = np.sign(np.sum(mine * other, axis=0))
+        np.testing.assert_allclose(mine * signs, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("rbf", {}),
+        ("laplacian", {"gamma": 0.05}),
+        ("poly", {"gamma": 0.01, "degree": 2, "coef0": 1.0}),
+        ("polynomial", {}),
+        ("cosine", {}),
+        ("linear", {}),
+    ],
+)
+def test_kernels_of_scikit_learn(name, options, rng):
+    X = roll(rng, 100)
+    K = pairwise_kernels(X, metric=name, **options)
+    for landmarks in ("all", "rpcholesky", "uniform"):
+        model = HierarchicalNystroem(name, n_components=100, landmarks=landmarks, **options)
+        Z = model.fit_transform(X)
+        assert np.linalg.norm(Z @ Z.T - K) <= 1e-6 * np.linalg.norm(K)
+        assert model.n_components_ <= 100
+
+
+def test_kernels_that_scikit_learn_computes(rng):
+    X = rng.random((60, 3))
+    for name in ("chi2", "laplacian"):
+        for landmarks in ("all", "rpcholesky", "uniform"):
+            model = HierarchicalNystroem(name, n_components=60, landmarks=landmarks)
+            Z = model.fit_transform(X)
+            np.testing.assert_allclose(Z @ Z.T, pairwise_kernels(X, metric=name), atol=1e-6)
+    model = HierarchicalNystroem(kernel_params={"gamma": 5.0, "other": 1}, n_components=20)
+    Z = model.fit_transform(X[:20])
+    np.testing.assert_allclose(Z @ Z.T, kernel(X[:20], gamma=5.0), atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [10, 1500])
+def test_a_kernel_that_is_zero(n):
+    for landmarks in ("all", "rpcholesky", "uniform", 3, [1, 2]):
+        for options in ({"n_components": 4}, {"n_components": "auto", "tol": 0.1}):
+            model = HierarchicalNystroem("linear", landmarks=landmarks, **options)
+            for center, X in ((False, np.zeros((n, 2))), (True, np.ones((n, 2)))):
+                Z = model.set_params(center=center).fit_transform(X)
+                assert Z.shape == (n, 1)
+                assert not Z.any()
+                assert not model.transform(X).any()
+                assert model.trace_error_ <= 1e-12
+
+
+def test_callable_kernels(rng):
+    X, Y = roll(rng, 60), roll(rng, 10)
+
+    def similarity(a, b, scale):
+        return np.exp(-scale * np.sum((a - b) ** 2))
+
+    parameters = {"scale": GAMMA}
+    before = copy.deepcopy(parameters)
+    for landmarks in ("all", "rpcholesky", "uniform"):
+        options = {"n_components": 20, "landmarks": landmarks, "random_state": 0}
+        model = HierarchicalNystroem(similarity, kernel_params=parameters, **options).fit(X)
+        expected = HierarchicalNystroem(gamma=GAMMA, **options).fit(X)
+        np.testing.assert_allclose(
+            model.transform(Y) @ model.transform(X).T,
+            expected.transform(Y) @ expected.transform(X).T,
+            atol=1e-6,
+        )
+    assert parameters == before
+
+
+@pytest.mark.parametrize("landmarks", LANDMARKS)
+def test_precomputed_kernels(landmarks, rng):
+    X, Y = roll(rng), roll(rng, 10)
+    options = {"n_components": 20, "landmarks": LANDMARKS[landmarks], "random_state": 0}
+    model = HierarchicalNystroem("precomputed", **options).fit(kernel(X))
+    expected = HierarchicalNystroem(gamma=GAMMA, **options).fit(X)
+    np.testing.assert_allclose(
+        model.transform(kernel(Y, X)) @ model.transform(kernel(X)).T,
+        expected.transform(Y) @ expected.transform(X).T,
+        atol=1e-6,
+    )
+    assert not hasattr(model, "components_")
+
+
+# ---- numbers of features ----
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("landmarks", ["all", "rpcholesky", "uniform", "number"])
+@pytest.mark.parametrize("tol", [0.3, 1e-3])
+def test_as_many_as_a_tolerance_asks_for(tol, landmarks, center, rng):
+    X = roll(rng)
+    chosen = {"number": 399}.get(landmarks, landmarks)
+    model = HierarchicalNystroem(
+        gamma=GAMMA, n_components="auto", tol=tol, landmarks=chosen, center=center, random_state=0
+    ).fit(X)
+    assert model.trace_error_ <= tol
+    K = centred(kernel(X)) if center else kernel(X)
+    errors = 1 - np.cumsum(np.linalg.eigvalsh(K)[::-1]) / np.trace(K)
+    fewest = int(np.argmax(errors <= tol)) + 1
+    assert model.n_components_ >= fewest
+    if landmarks == "all":
+        assert model.n_components_ == fewest
+    assert model.n_components_ <= 3 * fewest + 5
+
+
+@pytest.mark.parametrize("landmarks", LANDMARKS)
+def test_a_tolerance_that_is_not_reached_is_a_warning(landmarks, rng):
+    model = HierarchicalNystroem(
+        gamma=GAMMA, n_components=3, tol=1e-4, landmarks=LANDMARKS[landmarks]
+    )
+    with pytest.warns(ConvergenceWarning, match=r"is .* with 3 features, but tol=1e-04"):
+        model.fit(roll(rng))
+    assert model.trace_error_ > 1e-4
+
+
+def test_a_tolerance_stops_early(rng):
+    X = roll(rng)
+    for landmarks in ("all", "rpcholesky"):
+        model = HierarchicalNystroem(gamma=GAMMA, n_components=200, tol=0.1, landmarks=landmarks)
+        assert model.fit(X).n_components_ < 100
+
+
+def test_more_features_than_samples(rng):
+    X = roll(rng, 20)
+    for landmarks in ("all", "rpcholesky", "uniform"):
+        model = HierarchicalNystroem(gamma=GAMMA, n_components=30, landmarks=landmarks)
+        with pytest.warns(UserWarning, match="n_components is 30, but there are 20 samples"):
+            Z = model.fit_transform(X)
+        np.testing.assert_allclose(Z @ Z.T, kernel(X), atol=1e-6)
+
+
+def test_samples_that_come_more_than_once(rng):
+    X = np.repeat(roll(rng, 20), 5, axis=0)
+    for landmarks in ("all", "rpcholesky", "uniform", np.arange(50)):
+        model = HierarchicalNystroem(gamma=GAMMA, n_components=50, landmarks=landmarks)
+        Z = model.fit_transform(X)
+        assert model.n_components_ <= 50
+        assert np.all(np.isfinite(Z))
+        np.testing.assert_allclose(model.transform(X), Z, atol=1e-6)
+
+
+def test_one_sample():
+    for landmarks in ("all", "rpcholesky", "uniform", [0]):
+        Z = HierarchicalNystroem(n_components=1, landmarks=landmarks).fit_transform([[3.0, 4.0]])
+        np.testing.assert_allclose(np.abs(Z), 1.0)
+
+
+# ---- input ----
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"kernel": "gauss"}, "'kernel' parameter"),
+        ({"gamma": -1.0}, "'gamma' parameter"),
+        ({"n_components": 0}, "'n_components' parameter"),
+        ({"n_components": "auto"}, "n_components is 'auto', but tol is None"),
+        ({"tol": 0.0}, "'tol' parameter"),
+        ({"landmarks": "most"}, "'landmarks' parameter"),
+        ({"landmarks": 0}, "'landmarks' parameter"),
+        ({"landmarks": [0, 20]}, r"landmarks\[1\] is 20, but there are 20 samples; .* 0 to 19"),
+        ({"landmarks": [-1]}, r"landmarks\[0\] is -1"),
+        ({"landmarks": [3, 3]}, "the same sample twice"),
+        ({"landmarks": [0.5]}, "allowed are integers"),
+        ({"landmarks": []}, "allowed are integers"),
+        ({"landmarks": [[1.0], [1.0, 2.0]]}, "rows of different lengths"),
+        ({"landmarks": np.ones((2, 4))}, r"points of shape \(n_landmarks, 3\)"),
+        ({"landmarks": np.full((2, 3), np.nan)}, "landmarks contains NaN"),
+        ({"kernel": np.dot, "gamma": 1.0}, "gamma is given, but kernel is"),
+        ({"kernel": "precomputed", "degree": 3}, "degree is given, but kernel is 'precomputed'"),
+        ({"kernel": "precomputed"}, "must be a square matrix"),
+        ({"rtol": 2.0}, "'rtol' parameter"),
+    ],
+)
+def test_bad_parameters(parameters, message, rng):
+    X = rng.random((20, 3))
+    for method in ("fit", "fit_transform"):
+        with pytest.raises(ValueError, match=message):
+            getattr(HierarchicalNystroem(**{"n_components": 5, **parameters}), method)(X)
+
+
+def test_bad_input(rng):
+    X, model = rng.random((20, 3)), HierarchicalNystroem(n_components=5)
+    with pytest.raises(NotFittedError):
+        model.transform(X)
+    missing = X.copy()
+    missing[0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(missing)
+    model.fit(X)
+    with pytest.raises(ValueError, match="NaN"):
+        model.transform(missing)
+    with pytest.raises(ValueError, match="2 features, but HierarchicalNystroem is expecting 3"):
+        model.transform(X[:, :2])
+
+
+def test_kernels_that_are_not_definite(rng):
+    X = rng.standard_normal((50, 3))
+    indefinite = {"kernel": "sigmoid", "gamma": 1.0, "coef0": -2.0, "n_components": 20}
+    with pytest.raises(np.linalg.LinAlgError, match=r"semidefinite|negative"):
+        HierarchicalNystroem(**indefinite, landmarks="rpcholesky").fit(X)
+    # The sum of all self-similarities is positive, if not each.
+    Z = HierarchicalNystroem(**indefinite).fit_transform(np.vstack([X, 10 * X, 10 * X]))
+    assert np.all(np.isfinite(Z))
+
+
+@pytest.mark.parametrize("landmarks", ["all", "rpcholesky", "uniform", 10])
+def test_a_negative_trace(landmarks, rng):
+    model = HierarchicalNystroem("precomputed", n_components=3, landmarks=landmarks)
+    K = np.diag(rng.uniform(0.5, 1, 20)) - 2 * np.eye(20)
+    with pytest.raises(np.linalg.LinAlgError, match="trace -"):
+        model.fit(K)
+
+
+# ---- scikit-learn ----
+
+
+def test_one_import_is_replaced():
+    """With the parameters of scikit-learn's class, in the pipelines it is used in."""
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:600], y[:600]
+    for landmarks in ("all", "rpcholesky"):
+        for classifier in (LinearSVC(), SGDClassifier(random_state=0), Ridge()):
+            options = {"gamma": 1e-3, "n_components": 150, "random_state": 0}
+            scores = [
+                make_pipeline(features, clone(classifier))
+                .fit(X[:400], y[:400])
+                .score(X[400:], y[400:])
+                for features in (
+                    HierarchicalNystroem(**options, landmarks=landmarks),
+                    Nystroem(**options),
+                )
+            ]
+            assert scores[0] >= scores[1] - 0.03
+    grid = {"hierarchicalnystroem__gamma": [1e-5, 1e-3]}
+    pipeline = make_pipeline(HierarchicalNystroem(n_components=50), LinearSVC())
+    search = GridSearchCV(pipeline, grid, cv=3).fit(X, y)
+    assert search.best_params_["hierarchicalnystroem__gamma"] == 1e-3
+
+
+def test_parameters_of_scikit_learn_mean_the_same():
+    ours = inspect.signature(HierarchicalNystroem.__init__).parameters
+    theirs = inspect.signature(Nystroem.__init__).parameters
+    for name, parameter in theirs.items():
+        assert ours[name].default == parameter.default
+    text = inspect.getdoc(HierarchicalNystroem)
+    for name in HierarchicalNystroem().get_params():
+        assert re.search(rf"^(\w+, )*{name}(, \w+)* : ", text, re.MULTILINE), name
+
+
+def test_single_precision_stays(rng):
+    X = roll(rng)
+    for landmarks in LANDMARKS.values():
+        options = {"gamma": GAMMA, "n_components": 50, "random_state": 0, "landmarks": landmarks}
+        double = HierarchicalNystroem(**options).fit(X)
+        single = HierarchicalNystroem(**options)
+        Z = single.fit_transform(X.astype(np.float32))
+        assert Z.dtype == single.transform(X.astype(np.float32)).dtype == np.float32
+        assert single.trace_error_ == pytest.approx(double.trace_error_, rel=1e-2, abs=1e-6)
+
+
+def test_pickled_and_cloned_models_do_the_same(rng):
+    X, Y = roll(rng), roll(rng, 20)
+    for landmarks in LANDMARKS.values():
+        model = HierarchicalNystroem(
+            gamma=GAMMA, n_components=20, landmarks=landmarks, random_state=0
+        ).fit(X)
+        expected = model.transform(Y)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(Y), expected)
+        np.testing.assert_array_equal(clone(model).fit(X).transform(Y), expected)
+
+
+def test_names_of_features(rng):
+    model = HierarchicalNystroem(n_components=2).fit(rng.random((20, 3)))
+    names = ["hierarchicalnystroem0", "hierarchicalnystroem1"]
+    assert list(model.get_feature_names_out()) == names
+
+
+def test_log(rng, caplog):
+    with caplog.at_level("INFO", logger="skhmat"):
+        HierarchicalNystroem(n_components=2, verbose=1).fit(rng.random((20, 3)))
+    assert "2 features of 20 samples, relative error of the trace" in caplog.text

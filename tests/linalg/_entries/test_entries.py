@@ -1,0 +1,280 @@
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from skhmat.linalg import KernelMatrix
+from skhmat.linalg._entries.entries import (
+    ArraySource,
+    CallableSource,
+    Entries,
+    as_entries,
+    as_source,
+)
+
+N = 60
+DTYPES = [np.float32, np.float64]
+
+
+def spd(rng, n=N, dtype=np.float64):
+    A = rng.standard_normal((n, n + 3))
+    return (A @ A.T / n).astype(dtype)
+
+
+def some_indices(rng):
+    return rng.permutation(N)[:17], rng.integers(0, N, 23)
+
+
+# ---- sources ----
+
+
+def layouts(dense, tmp_path):
+    read_only = dense.copy()
+    read_only.flags.writeable = False
+    dense.tofile(tmp_path / "K.bin")
+    mapped = np.memmap(tmp_path / "K.bin", dtype=dense.dtype, mode="r", shape=dense.shape)
+    return {
+        "C": dense,
+        "F": np.asfortranarray(dense),
+        "strided": np.repeat(np.repeat(dense, 2, axis=0), 3, axis=1)[::2, ::3],
+        "reversed": dense[::-1, ::-1].copy()[::-1, ::-1],
+        "read-only": read_only,
+        "memmap": mapped,
+        "part of a memmap": mapped[:],
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_are_read_in_any_layout_without_a_copy(dtype, rng, tmp_path):
+    dense = spd(rng, dtype=dtype)
+    rows, cols = some_indices(rng)
+    for name, array in layouts(dense, tmp_path).items():
+        source = as_source(array)
+        assert np.shares_memory(source.array, array), name
+        block = source.block(rows, cols)
+        assert_array_equal(block, dense[np.ix_(rows, cols)])
+        assert block.flags.c_contiguous
+        assert block.flags.writeable
+        assert block.dtype == source.dtype == dtype
+        assert not np.shares_memory(block, array)
+        diagonal = source.diagonal()
+        assert_array_equal(diagonal, dense.diagonal())
+        diagonal[:] = 0
+        assert_array_equal(source.array, dense)
+    assert source.block(np.empty(0, dtype=np.intp), rows).shape == (0, 17)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (np.int64, np.float64),
+        (np.uint8, np.float64),
+        (np.bool_, np.float64),
+        (np.float16, np.float32),
+        (np.longdouble, np.float64),
+        (">f8", np.float64),
+        (">f4", None),
+    ],
+)
+def test_other_numbers_are_converted(given, kept):
+    K = (np.eye(5) * 3).astype(given)
+    source = as_source(K)
+    assert source.dtype.isnative
+    assert source.dtype in ([kept] if kept else DTYPES)
+    assert_array_equal(source.array, K.astype(float))
+
+
+def test_lists_are_arrays():
+    assert_array_equal(as_source([[2, 1], [1, 2]]).array, [[2.0, 1.0], [1.0, 2.0]])
+
+
+def test_callable(rng):
+    dense = spd(rng)
+    source = as_source(lambda rows, cols: dense[np.ix_(rows, cols)], shape=dense.shape)
+    rows, cols = some_indices(rng)
+    assert source.dtype == np.float64
+    assert not source.thread_safe
+    assert_array_equal(source.block(rows, cols), dense[np.ix_(rows, cols)])
+    assert_array_equal(source.diagonal(), dense.diagonal())
+
+
+def test_callable_returns_are_converted(rng):
+    dense = spd(rng)
+
+    def fortran(rows, cols):
+        return np.asfortranarray(dense[np.ix_(rows, cols)])
+
+    source = as_source(fortran, shape=dense.shape, dtype=np.float32)
+    rows, cols = some_indices(rng)
+    block = source.block(rows, cols)
+    assert block.dtype == np.float32
+    assert block.flags.c_contiguous
+    as_list = as_source(lambda rows, cols: [[4] * len(cols)] * len(rows), shape=(N, N))
+    assert_array_equal(as_list.block(rows, cols), np.full((17, 23), 4.0))
+
+
+class _WithAttributes:
+    shape, dtype = (np.int64(N), N), np.float32
+
+    def __call__(self, rows, cols):
+        return np.equal.outer(rows, cols).astype(np.float32)
+
+
+def test_callable_tells_its_shape_and_dtype():
+    source = as_source(_WithAttributes())
+    assert source.shape == (N, N)
+    assert source.dtype == np.float32
+    assert as_source(_WithAttributes(), dtype=np.float64).dtype == np.float64
+
+
+def test_callable_is_called_by_one_thread_at_a_time(rng):
+    dense, inside = spd(rng), threading.Lock()
+
+    def alone(rows, cols):
+        if not inside.acquire(blocking=False):
+            raise AssertionError("two threads at once")
+        try:
+            threading.Event().wait(0.001)
+            return dense[np.ix_(rows, cols)]
+        finally:
+            inside.release()
+
+    source = as_source(alone, shape=dense.shape)
+    rows, cols = some_indices(rng)
+    with ThreadPoolExecutor(4) as pool:
+        for block in pool.map(lambda _: source.block(rows, cols), range(20)):
+            assert_array_equal(block, dense[np.ix_(rows, cols)])
+
+
+def test_callable_source_pickles():
+    source = pickle.loads(pickle.dumps(as_source(_WithAttributes())))
+    assert_array_equal(source.block(np.arange(3), np.arange(4)), np.eye(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda r, c: np.ones((len(c), len(r))), r"shape \(23, 17\) for 17 rows and 23 columns"),
+        (lambda r, c: np.ones(len(r)), r"shape \(17,\) .*must return shape \(17, 23\)"),
+        (lambda r, c: 1.0, r"shape \(\) .*must return shape \(17, 23\)"),
+        (lambda r, c: np.ones((len(r), len(c))) * 1j, "dtype complex128; it must return real"),
+        (lambda r, c: np.full((len(r), len(c)), "a"), "dtype <U1; it must return real numbers"),
+        (lambda r, c: np.full((len(r), len(c)), None), "dtype object; it must return real"),
+    ],
+)
+def test_callable_returns_are_checked(returned, message, rng):
+    rows, cols = some_indices(rng)
+    with pytest.raises(ValueError, match=f"callable K returned a block of .*{message}"):
+        as_source(returned, shape=(N, N)).block(rows, cols)
+
+
+def test_sources_are_taken_as_they_are(rng):
+    K = KernelMatrix(rng.standard_normal((N, 2)))
+    assert as_source(K) is K
+    source = ArraySource(spd(rng))
+    assert as_source(source) is source
+
+
+# ---- Entries ----
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("form", ["array", "callable", "kernel"])
+def test_order_and_scale(form, scale, rng):
+    X = rng.standard_normal((N, 2))
+    dense = KernelMatrix(X).toarray()
+    if form == "kernel":
+        source = KernelMatrix(X)
+    elif form == "array":
+        source = as_source(dense, points=X)
+    else:
+        source = as_source(lambda r, c: dense[np.ix_(r, c)], shape=dense.shape, points=X)
+    perm, second = rng.permutation(N), rng.permutation(N)
+    rows, cols = some_indices(rng)
+    orders = [
+        (Entries(source, scale=scale), np.arange(N)),
+        (Entries(source, perm, scale), perm),
+        (Entries(source, scale=scale).in_order(perm), perm),
+        (Entries(source, perm, scale).in_order(second), perm[second]),
+    ]
+    for entries, order in orders:
+        expected = scale * dense[np.ix_(order, order)]
+        assert entries.shape == (N, N)
+        assert entries.dtype == np.float64
+        np.testing.assert_allclose(
+            entries.block(rows, cols), expected[np.ix_(rows, cols)], rtol=1e-14
+        )
+        np.testing.assert_allclose(entries.diagonal(), expected.diagonal(), rtol=1e-14)
+        assert_array_equal(entries.points, X[order])
+    assert_array_equal(KernelMatrix(X).toarray(), dense)
+
+
+def test_reads_are_counted_over_all_orders(rng):
+    entries = Entries(as_source(spd(rng)))
+    other = entries.in_order(rng.permutation(N))
+    rows, cols = some_indices(rng)
+    entries.block(rows, cols)
+    other.block(cols, cols)
+    assert entries.n_read == other.n_read == 17 * 23 + 23 * 23
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: other.block(rows, rows), range(200)))
+    assert entries.n_read == 17 * 23 + 23 * 23 + 200 * 17 * 17
+
+
+def test_entries_pickle(rng):
+    entries = Entries(as_source(spd(rng)), rng.permutation(N), 0.5)
+    again = pickle.loads(pickle.dumps(entries))
+    rows, cols = some_indices(rng)
+    assert_array_equal(again.block(rows, cols), entries.block(rows, cols))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1e-37, 1e-30, 1e-7, 1e-3, 1.0, 1e3, 1e7, 1e30, 1e38])
+def test_scale_is_safe_and_a_power_of_two(size, dtype, rng):
+    dense = (spd(rng) / 10 * size).astype(dtype)
+    entries = as_entries(as_source(dense), rng, 1)
+    assert np.frexp(entries.scale)[0] == 0.5
+    largest = entries.diagonal().max()
+    assert 2.0**-21 <= largest <= 2.0**20
+    assert_array_equal(entries.block(np.arange(N), np.arange(N)) / dtype(entries.scale), dense)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [(0, 0), (N - 1, N - 1), (5, 40), (N - 1, 0)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_not_finite(where, bad, dtype, rng):
+    dense = spd(rng, dtype=dtype)
+    dense[where] = dense[where[::-1]] = bad
+    for array in (dense, np.asfortranarray(dense)):
+        with pytest.raises(ValueError, match=rf"NaN or infinity \(first in row {min(where)}\)"):
+            as_entries(as_source(array), rng, 2)
+
+
+def test_huge_entries_are_finite(rng):
+    dense = np.full((N, N), np.finfo(np.float32).max / 4, dtype=np.float32)
+    dense[np.diag_indices(N)] *= 2
+    entries = as_entries(as_source(dense), rng, 1)
+    assert np.isfinite(entries.block(np.arange(N), np.arange(N)) ** 2).all()
+
+
+def test_blocks_of_callables_and_files_are_checked_as_they_are_read(rng, tmp_path):
+    dense = spd(rng)
+    dense[3, 7] = dense[7, 3] = np.nan
+    dense.tofile(tmp_path / "K.bin")
+    mapped = np.memmap(tmp_path / "K.bin", dtype=float, mode="r", shape=dense.shape)
+    call = as_source(lambda r, c: dense[np.ix_(r, c)], shape=dense.shape)
+    for source in (call, as_source(mapped), as_source(mapped[:])):
+        entries = Entries(source, check_finite=True)
+        entries.block(np.arange(3), np.arange(N))
+        with pytest.raises(ValueError, match="K contains NaN or infinity"):
+            entries.block(np.arange(4), np.arange(N))
+        with pytest.raises(ValueError, match="K contains NaN or infinity"):
+            as_entries(source, rng, 1)
+
+
+def test_callable_source_has_a_lock_of_its_own():
+    source = CallableSource(_WithAttributes(), (N, N), np.float32)
+    assert source.block(np.arange(2), np.arange(2)).dtype == np.float32

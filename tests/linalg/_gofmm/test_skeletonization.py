@@ -1,0 +1,475 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from scipy.linalg import qr
+from skhmat._ext import skeletons as core
+from skhmat._ext.sampling import FarRows, Marks
+
+from skhmat._utils.parallel import single_threaded_blas
+from skhmat.linalg import KernelMatrix
+from skhmat.linalg._entries.entries import Entries, as_source
+from skhmat.linalg._gofmm.cluster_tree import build_tree
+from skhmat.linalg._gofmm.distances import make_distance
+from skhmat.linalg._gofmm.interaction_lists import find_interactions
+from skhmat.linalg._gofmm.neighbors import find_neighbors
+from skhmat.linalg._gofmm.skeletonization import Skeletonizer, _Close, _Sample
+
+from ..matrices import make_matrix
+
+DTYPES = [np.float32, np.float64]
+METHODS = ["qr", "cholesky"]
+
+
+# ---- the two factorizations ----
+
+
+def decompose(A, tolerance, max_rank=None, n_sampled=0, method="qr", panel=16):
+    """Return rank, remainder, the columns in pivot order and the interpolation matrix.
+
+    With BLAS on one thread, and in float64 whatever the block is in, as everywhere in the package.
+    """
+    with single_threaded_blas():
+        return _decompose(A, tolerance, max_rank, n_sampled, method, panel)
+
+
+def _decompose(A, tolerance, max_rank, n_sampled, method, panel):
+    n = A.shape[1]
+    max_rank = n if max_rank is None else max_rank
+    pivots = np.full(n, -7, dtype=np.int32)
+    if method == "qr":
+        factor = np.array(A.T, dtype=np.float64, order="C")
+        work = np.empty(4 * n + panel * (n + 1))
+        rank, remainder = core.pivoted_qr(
+            factor, tolerance, max_rank, n_sampled, panel, pivots, work
+        )
+    else:
+        factor = A.T.astype(np.float64) @ A
+        rank, remainder = core.pivoted_cholesky(
+            factor, tolerance, max_rank, n_sampled, pivots, np.empty(2 * n)
+        )
+    interp = np.empty((n - rank, rank), dtype=factor.dtype)
+    core.interpolation(factor, rank, interp)
+    assert_array_equal(np.sort(pivots), np.arange(n))
+    return rank, remainder, pivots, interp
+
+
+def decaying(rng, m, n, decay=0.7, dtype=np.float64):
+    """A matrix with singular values decay ** k, and these."""
+    k = min(m, n)
+    U, V = (np.linalg.qr(rng.standard_normal((size, k)))[0] for size in (m, n))
+    s = decay ** np.arange(k)
+    return ((U * s) @ V.T).astype(dtype), s
+
+
+def best_rank(s, tolerance):
+    """The smallest rank any approximation within the tolerance can have."""
+    tails = np.sqrt(np.cumsum(s[::-1] ** 2)[::-1])
+    return int(np.sum(tails > tolerance))
+
+
+def missed(A, pivots, rank, interp):
+    """Norm of what the skeleton columns do not reproduce."""
+    P = A[:, pivots].astype(np.float64)
+    return np.linalg.norm(P[:, rank:] - P[:, :rank] @ interp.T)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(200, 50), (60, 60), (30, 80), (300, 17)])
+@pytest.mark.parametrize("tolerance", [0.5, 1e-1, 1e-3])
+def test_against_singular_values(tolerance, shape, dtype, method, rng):
+    A, s = decaying(rng, *shape, dtype=dtype)
+    rank, remainder, pivots, interp = decompose(A, tolerance, method=method)
+    assert remainder <= tolerance
+    rounding = float(200 * np.finfo(dtype).eps) + (1e-7 if method == "cholesky" else 0.0)
+    assert missed(A, pivots, rank, interp) == pytest.approx(remainder, rel=0.01, abs=rounding)
+    assert best_rank(s, tolerance + rounding) <= rank <= 1.5 * best_rank(s, tolerance) + 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("panel", [1, 5, 16, 64])
+def test_against_lapack(method, panel, rng):
+    A, _ = decaying(rng, 150, 60)
+    _, R, pivots = qr(A, mode="economic", pivoting=True)
+    for tolerance in (1e-1, 1e-3, 1e-5):
+        rank, remainder, found, interp = decompose(A, tolerance, method=method, panel=panel)
+        assert_array_equal(found[:rank], pivots[:rank])
+        tails = np.sqrt(np.cumsum((R**2).sum(axis=1)[::-1])[::-1])
+        assert rank == np.sum(tails > tolerance)  # the smallest that meets the tolerance
+        assert remainder == pytest.approx(tails[rank], rel=1e-4)
+        expected = np.linalg.solve(R[:rank, :rank], R[:rank, rank:]).T
+        back, there = np.argsort(found[rank:]), np.argsort(pivots[rank:])
+        np.testing.assert_allclose(interp[back], expected[there], atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("max_rank", [1, 2, 15, 16, 17, 100])
+def test_max_rank(max_rank, method, rng):
+    A, _ = decaying(rng, 100, 40, 0.9)
+    rank, remainder, pivots, interp = decompose(A, 1e-12, max_rank, method=method)
+    assert rank == min(max_rank, 40)
+    assert missed(A, pivots, rank, interp) == pytest.approx(remainder, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(20, 10), (1, 10), (10, 1), (1, 1), (5, 30)])
+def test_zero(shape, dtype, method):
+    for tolerance in (0.0, 1e-3):
+        rank, remainder, _, interp = decompose(np.zeros(shape, dtype), tolerance, method=method)
+        assert (rank, remainder) == (0, 0.0)
+        assert interp.shape == (shape[1], 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_row_or_one_column(dtype, method, rng):
+    row = rng.standard_normal((1, 20)).astype(dtype)
+    rank, remainder, pivots, interp = decompose(row, 1e-3, method=method)
+    assert rank == 1
+    assert pivots[0] == np.argmax(np.abs(row))
+    np.testing.assert_allclose(interp[:, 0], row[0, pivots[1:]] / row[0, pivots[0]], rtol=1e-5)
+    assert remainder <= 1e-3
+    for tolerance, wanted in ((1e-3, 1), (100.0, 0)):
+        rank, remainder, _, _ = decompose(row.T.copy(), tolerance, method=method)
+        assert rank == wanted
+        size = float(np.linalg.norm(row))
+        assert remainder == pytest.approx(0.0 if wanted else size, rel=1e-5, abs=1e-6 * size)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("true_rank", [1, 3, 16, 20])
+def test_rank_deficient(true_rank, dtype, method, rng):
+    A = (rng.standard_normal((100, true_rank)) @ rng.standard_normal((true_rank, 45))).astype(dtype)
+    size = np.linalg.norm(A)
+    rounding = 100 * np.finfo(dtype).eps if method == "qr" else 1e-6
+    rank, remainder, pivots, interp = decompose(A, rounding * size, method=method)
+    assert rank == true_rank
+    assert missed(A, pivots, rank, interp) <= 3 * rounding * size
+    assert remainder <= rounding * size
+    assert np.abs(interp).max() < 100
+    assert decompose(A, 0.0, method=method)[0] >= true_rank
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_columns(method, rng):
+    A = np.tile(rng.standard_normal((30, 1)), (1, 12))
+    rank, _, _, interp = decompose(A, 1e-5, method=method)
+    assert rank == 1
+    np.testing.assert_allclose(interp, 1.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sampled_rows_raise_the_rank(method, rng):
+    """What rows outside the sample would see grows with rank / rows; full rank is never enough."""
+    A, _ = decaying(rng, 60, 50, 0.8)
+    exact = decompose(A, 1e-2, method=method)
+    sampled = decompose(A, 1e-2, n_sampled=60, method=method)
+    assert sampled[0] > exact[0]
+    assert sampled[1] <= 1e-2
+    rank, remainder, pivots, interp = sampled
+    assert remainder == pytest.approx(
+        missed(A, pivots, rank, interp) * 60 / (60 - rank), rel=1e-3, abs=1e-8
+    )
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    m=st.integers(1, 40),
+    n=st.integers(1, 40),
+    inner=st.integers(1, 40),
+    tolerance=st.floats(1e-5, 10),
+    max_rank=st.integers(1, 45),
+    method=st.sampled_from(METHODS),
+    panel=st.integers(1, 20),
+    seed=st.integers(0, 10**6),
+)
+def test_any_block(m, n, inner, tolerance, max_rank, method, panel, seed):
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((m, inner)) @ rng.standard_normal((inner, n))
+    A *= 2.0 ** rng.integers(-10, 3, n)  # columns of very different norm
+    tolerance *= max(np.linalg.norm(A) / 10, 1e-3)
+    rank, remainder, pivots, interp = decompose(A, tolerance, max_rank, 0, method, panel)
+    assert rank <= min(max_rank, m, n)
+    error = missed(A, pivots, rank, interp)
+    assert np.isfinite(interp).all()
+    assert error == pytest.approx(remainder, rel=1e-3, abs=1e-6 * np.linalg.norm(A))
+    assert remainder <= tolerance or rank == min(max_rank, m, n)
+
+
+def test_gram_is_summed_up_in_float64(rng):
+    for dtype in DTYPES:
+        At, weights = rng.standard_normal((20, 33)).astype(dtype), rng.random(20) + 0.5
+        gram = np.zeros((20, 20))
+        core.add_gram(At, weights, np.empty((20, 33)), gram)
+        core.add_gram(At[:, :5].copy(), weights, np.empty((20, 5)), gram)
+        scaled = weights[:, None] * At.astype(float)
+        expected = scaled @ scaled.T + scaled[:, :5] @ scaled[:, :5].T
+        lower = np.tril_indices(20)
+        np.testing.assert_allclose(gram[lower], expected[lower], rtol=1e-12, atol=1e-12)
+        before = gram.copy()
+        core.add_gram(np.empty((20, 0), dtype), weights, np.empty((20, 0)), gram)
+        assert_array_equal(gram, before)
+
+
+# ---- sampling ----
+
+
+def far_rows(n, near, may_read=True):
+    """Rows of `n` points in leaves of 10 that are in none of the near leaves."""
+    leaf_of = (np.arange(n) // 10).astype(np.int32)
+    mask = np.zeros(n // 10, dtype=bool)
+    mask[near] = True
+    allowed = (np.arange(n) % 7 > 0) & may_read
+    readable = np.flatnonzero(allowed & ~mask[leaf_of])
+    n_rows = int((~mask[leaf_of]).sum())
+    return FarRows(leaf_of, allowed, mask, 0, n_rows, len(readable), Marks(n)), readable
+
+
+def reference_close(lists, far):
+    """Position in the foremost list, votes and row, in the order of sampling."""
+    best = {}
+    for row_list in lists:
+        for position, row in enumerate(row_list):
+            if row in far:
+                first, votes = best.get(row, (len(row_list), 0))
+                best[row] = min(first, position), votes + 1
+    return sorted((first, -votes, row) for row, (first, votes) in best.items())
+
+
+def as_reference(close):
+    return list(zip(close.position, -close.votes, close.rows, strict=True))
+
+
+def test_close_rows_come_nearest_first_then_by_votes(rng):
+    lists = np.array([rng.permutation(40)[:8] for _ in range(60)], dtype=np.int32)
+    far, expected_far = far_rows(40, [1])
+    expected = reference_close(lists, expected_far)
+    assert as_reference(_Close.of_lists(far, lists)) == expected
+    parts = _Close.of_lists(far, lists[:9]), _Close.of_lists(far, lists[9:])
+    assert as_reference(_Close.joined(far, *parts)) == expected
+    above, expected_far = far_rows(40, [1, 2])
+    assert as_reference(_Close.joined(above, *parts)) == reference_close(lists, expected_far)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 20, 400, 5000])
+@pytest.mark.parametrize("near", [[0], range(90), range(99)])
+def test_drawn_rows(n_rows, near, rng):
+    far, expected = far_rows(1000, near)
+    assert_array_equal(far.all(), expected)
+    exclude = rng.permutation(1000)[:200]
+    drawn = far.draw(n_rows, exclude, int(rng.integers(1 << 63)))
+    rest = np.setdiff1d(expected, exclude)
+    assert len(drawn) == len(set(drawn.tolist())) == min(n_rows, len(rest))
+    assert set(drawn.tolist()) <= set(rest.tolist())
+
+
+def test_nothing_is_drawn_where_nothing_may_be_read():
+    far, _ = far_rows(1000, [0], may_read=False)
+    assert len(far.draw(20, np.empty(0, dtype=np.intp), 1)) == 0
+
+
+@pytest.mark.parametrize("n_rows", [50, 500])
+def test_rows_are_drawn_uniformly(n_rows, rng):
+    far, expected = far_rows(1000, [0])
+    none = np.empty(0, dtype=np.intp)
+    counts = np.zeros(1000)
+    for _ in range(400):
+        counts[far.draw(n_rows, none, int(rng.integers(1 << 63)))] += 1
+    chance = n_rows / len(expected)
+    deviation = (counts[expected] - 400 * chance) / np.sqrt(400 * chance * (1 - chance))
+    assert counts.sum() == 400 * n_rows
+    assert np.abs(deviation).max() < 6
+    assert 0.8 < deviation.std() < 1.2
+
+
+def test_rows_beyond_the_sample(rng):
+    far, expected = far_rows(1000, [0, 5])
+    neighbors = rng.integers(0, 1000, (1000, 6)).astype(np.int32)
+    frontier, waiting, seen = (rng.choice(expected, 50, replace=False) for _ in range(3))
+    found = far.beyond(neighbors, frontier, waiting, seen)
+    named = np.intersect1d(neighbors[frontier], expected)
+    assert_array_equal(np.sort(found), np.setdiff1d(np.union1d(waiting, named), seen))
+
+
+@pytest.mark.parametrize("level", [1, 3, 5])
+def test_a_far_row_next_to_a_single_point_is_sampled(level, global_random_seed):
+    # One vote among hundreds, but the largest far entry of its column: it must not be cut off.
+    entries, tree, neighbors, interactions = phases(seed=global_random_seed)
+    neighbors = neighbors.copy()
+    far_row = int(neighbors.max())
+    neighbors[neighbors == far_row] = 0
+    neighbors[5, 0] = far_row
+    worker = Skeletonizer(entries, tree, neighbors, interactions, 1e-3)
+    for above in range(tree.depth, level, -1):
+        worker.level(above)
+    sampled = []
+    worker._verified = lambda *given: sampled.append(given[3].rows()[0])
+    worker._basis(level, 0)
+    assert far_row in sampled[0]
+
+
+def phases(n=3000, leaf_size=64, budget=0.0, seed=0, d=2, bandwidth=1.0, dtype=np.float64):
+    """Everything that comes before the skeletons, for a Gaussian kernel matrix."""
+    X = np.random.default_rng(seed).standard_normal((n, d)).astype(dtype)
+    entries = Entries(KernelMatrix(X, bandwidth=bandwidth))
+    tree = build_tree(make_distance("geometric", entries), n, leaf_size, seed)
+    entries = entries.in_order(tree.permutation)
+    neighbors = find_neighbors(make_distance("geometric", entries), n, 16, seed).indices
+    return entries, tree, neighbors, find_interactions(tree, neighbors, budget)
+
+
+def make_sample(common, level, j, columns, seed):
+    far = common._far_rows(level, j)
+    close = _Close.of_lists(far, common.neighbors[columns]).rows
+    return _Sample(common, far, close, len(columns), np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.1])
+@pytest.mark.parametrize("hold_out", [False, True])
+@pytest.mark.parametrize("read_all", [False, True])
+def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
+    entries, tree, neighbors, interactions = phases(budget=budget, seed=global_random_seed)
+    n = entries.shape[0]
+    held_out = rng.random(n) < 0.2 if hold_out else None
+    common = Skeletonizer(
+        entries, tree, neighbors, interactions, 1e-3, held_out=held_out, read_all=read_all
+    )
+    for level, j in [(tree.depth, 0), (tree.depth, 7), (3, 2), (2, 3), (1, 1)]:
+        if not interactions.is_active(level, j):
+            continue
+        first, last = tree.node_bounds((1 << level) - 1 + j)
+        columns = np.arange(first, min(last, first + 64))
+        near = np.zeros(n, dtype=bool)
+        for other in interactions.near_of(level, j):
+            near[slice(*tree.node_bounds((1 << level) - 1 + int(other)))] = True
+        far = ~near if held_out is None else ~near & ~held_out
+        sample = make_sample(common, level, j, columns, global_random_seed)
+        seen = set()
+        for _ in range(4):
+            rows, weights = sample.rows()
+            assert len(rows) == len(weights) == len(set(rows.tolist()))
+            assert np.all(far[rows])
+            assert len(rows) > len(columns) or len(rows) == far.sum()
+            assert np.all(weights >= 1)
+            assert seen <= set(rows.tolist())
+            seen = set(rows.tolist())
+            if read_all:
+                assert seen == set(np.flatnonzero(far).tolist())
+            unseen = sample.draw_unseen()
+            assert len(unseen) == len(set(unseen.tolist()))
+            assert np.all(far[unseen])
+            assert not seen & set(unseen.tolist())
+            if len(unseen) == 0:
+                break
+            assert sample.learn(np.ones(len(unseen)), 1e-9)
+            assert set(unseen.tolist()) & set(sample.rows()[0].tolist())
+        assert sample.learn(np.zeros(len(sample._unseen[0]) + len(sample._unseen[2])), 0) is False
+
+
+def test_gram_of_a_sample_is_that_of_its_weighted_rows(global_random_seed):
+    entries, tree, neighbors, interactions = phases(seed=global_random_seed)
+    common = Skeletonizer(entries, tree, neighbors, interactions, 1e-3)
+    columns = np.arange(*tree.node_bounds((1 << tree.depth) - 1 + 3))
+    weights = np.random.default_rng(global_random_seed).random(len(columns)) + 0.5
+    sample = make_sample(common, tree.depth, 3, columns, global_random_seed)
+    lower = np.tril_indices(len(columns))
+    for _ in range(3):
+        gram = sample.gram(columns, weights)
+        rows, row_weights = sample.rows()
+        block = entries.block(columns, rows) * weights[:, None] * np.sqrt(row_weights)
+        np.testing.assert_allclose(
+            gram[lower], (block @ block.T)[lower], rtol=1e-9, atol=1e-12 * np.trace(gram)
+        )
+        sample.learn(np.ones(len(sample.draw_unseen())), 1e-9)
+
+
+# ---- bases ----
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("budget", [0.0, 0.1])
+@pytest.mark.parametrize("read_all", [False, True])
+def test_bases_reproduce_far_columns(read_all, budget, dtype, global_random_seed):
+    entries, tree, neighbors, interactions = phases(
+        2000, budget=budget, seed=global_random_seed, dtype=dtype
+    )
+    n = entries.shape[0]
+    every = np.arange(n)
+    dense = entries.block(every, every).astype(float)
+    tolerance = 1e-3 * np.linalg.norm(dense) / np.sqrt(n)
+    worker = Skeletonizer(entries, tree, neighbors, interactions, tolerance, read_all=read_all)
+    for level in range(tree.depth, 0, -1):
+        worker.level(level)
+    found = worker.result()
+    assert found.rank.max() > 0
+    for node in range(1, tree.n_nodes):
+        level = (node + 1).bit_length() - 1
+        j = node + 1 - (1 << level)
+        start, stop = tree.node_bounds(node)
+        if not interactions.is_active(level, j):
+            assert found.rank[node] == 0
+            continue
+        leaf = level == tree.depth
+        columns = (
+            every[start:stop]
+            if leaf
+            else np.concatenate([found.of(2 * node + 1), found.of(2 * node + 2)])
+        )
+        order = found.order[found.order_ptr[node] : found.order_ptr[node + 1]]
+        assert_array_equal(np.sort(order), np.arange(len(columns)))
+        rank = found.rank[node]
+        assert_array_equal(found.of(node), columns[order[:rank]])
+        assert np.all((found.of(node) >= start) & (found.of(node) < stop))
+        interp = found.interp[found.interp_ptr[node] : found.interp_ptr[node + 1]]
+        interp = interp.reshape(len(columns) - rank, rank)
+        assert interp.dtype == dtype
+        if leaf:
+            far = np.ones(n, dtype=bool)
+            for other in interactions.near_of(level, j):
+                far[slice(*tree.node_bounds((1 << level) - 1 + int(other)))] = False
+            rows = dense[np.ix_(far, columns)]
+            rest = rows[:, order[rank:]] - rows[:, order[:rank]] @ interp.T
+            allowed = tolerance * np.sqrt(stop - start)
+            assert np.linalg.norm(rest) <= (1.05 if read_all else 4) * allowed
+
+
+def test_threads_and_pilot_change_nothing(global_random_seed):
+    given = phases(seed=global_random_seed, budget=0.05)
+    results = []
+    for n_threads, pilot in ((1, False), (3, False), (2, True)):
+        worker = Skeletonizer(*given, 1e-2, seed=global_random_seed, n_threads=n_threads)
+        if pilot:
+            rank, growth = worker.pilot()
+            assert rank > 0
+            assert growth > 0
+        for level in range(given[1].depth, 0, -1):
+            worker.level(level)
+        results.append(worker.result())
+    for other in results[1:]:
+        for name in ("rank", "positions", "order", "interp"):
+            assert_array_equal(getattr(other, name), getattr(results[0], name))
+
+
+@pytest.mark.parametrize("max_rank", [1, 7])
+def test_max_rank_of_bases(max_rank, global_random_seed):
+    given = phases(1000, seed=global_random_seed)
+    worker = Skeletonizer(*given, 1e-9, max_rank=max_rank)
+    for level in range(given[1].depth, 0, -1):
+        assert worker.level(level).max() <= max_rank
+    assert worker.result().rank.max() == max_rank
+
+
+def test_no_far_columns_no_basis(global_random_seed):
+    n = 500
+    entries = Entries(as_source(make_matrix("identity", n).dense))
+    tree = build_tree(make_distance("lexicographic", entries), n, 50)
+    neighbors = find_neighbors(make_distance("lexicographic", entries), n, 8).indices
+    worker = Skeletonizer(entries, tree, neighbors, find_interactions(tree, neighbors, 0), 1e-6)
+    for level in range(tree.depth, 0, -1):
+        assert not worker.level(level).any()
+    found = worker.result()
+    assert len(found.positions) == len(found.interp) == 0

@@ -1,0 +1,526 @@
+import dataclasses
+import json
+import os
+import stat
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress, from_file, load, to_file
+from skhmat.linalg._entries.entries import Entries, as_source
+from skhmat.linalg._hierarchical.checks import check_structure
+from skhmat.linalg._hierarchical.npz import NpzReader, NpzWriter
+from skhmat.linalg._hierarchical_matrix import Report, Structure, exact_form
+
+
+def make_matrix(budget=0.0, dtype=np.float64, n=600):
+    X = np.random.default_rng(0).standard_normal((n, 2)).astype(dtype)
+    K = KernelMatrix(X, bandwidth=1.5)
+    H = compress(K, rtol=1e-3, leaf_size=50, budget=budget, random_state=0)
+    assert not H.is_dense
+    return H
+
+
+@pytest.fixture(scope="module")
+def H():
+    return make_matrix(budget=0.2)
+
+
+@pytest.fixture
+def saved(H, tmp_path):
+    path = tmp_path / "H.npz"
+    H.save(path)
+    return path
+
+
+def right_hand_sides(H, seed=0):
+    return np.random.default_rng(seed).standard_normal((H.shape[0], 3)).astype(H.dtype)
+
+
+def assert_same(actual, H):
+    W = right_hand_sides(H)
+    np.testing.assert_array_equal(actual @ W, H @ W)
+    np.testing.assert_array_equal(actual.diagonal(), H.diagonal())
+    assert actual.dtype == H.dtype
+    assert actual.nbytes == H.nbytes
+    assert actual.error_estimate_ == H.error_estimate_
+    assert actual.report_.seconds == H.report_.seconds
+
+
+def without_near_blocks(H, K):
+    """Return H as it is when near blocks do not fit the memory limit."""
+    entries = Entries(as_source(K), H._structure.permutation)
+    structure = dataclasses.replace(H._structure, near=None)
+    return HierarchicalMatrix(structure, entries, H.report_)
+
+
+# ---- raw files
+
+
+@given(
+    n=st.integers(1, 20),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    batch_rows=st.integers(1, 25),
+    order=st.sampled_from("CF"),
+)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+)
+def test_raw_file_holds_the_matrix_row_after_row(tmp_path, n, dtype, batch_rows, order):
+    K = np.asarray(np.random.default_rng(n).standard_normal((n, n)), dtype=dtype, order=order)
+    to_file(tmp_path / "K.bin", K, batch_rows=batch_rows)
+    assert (tmp_path / "K.bin").read_bytes() == np.ascontiguousarray(K).tobytes()
+    np.testing.assert_array_equal(from_file(tmp_path / "K.bin", n, dtype), K)
+
+
+def test_from_file_is_a_read_only_memmap(tmp_path):
+    to_file(tmp_path / "K.bin", np.eye(4))
+    K = from_file(str(tmp_path / "K.bin"), 4, "float64")
+    assert isinstance(K, np.memmap)
+    assert not K.flags.writeable
+
+
+def test_kernel_matrix_and_callable_are_written_in_batches(tmp_path, monkeypatch):
+    K = KernelMatrix(np.random.default_rng(0).standard_normal((50, 3)))
+    sizes = []
+    block = KernelMatrix.block
+    monkeypatch.setattr(
+        KernelMatrix, "block", lambda self, r, c: sizes.append(len(r)) or block(self, r, c)
+    )
+    to_file(tmp_path / "K.bin", K, dtype="float32", batch_rows=7)
+    assert max(sizes) == 7
+    expected = block(K, np.arange(50), np.arange(50)).astype(np.float32)
+    np.testing.assert_array_equal(from_file(tmp_path / "K.bin", 50, np.float32), expected)
+
+
+def test_file_can_be_rewritten_from_itself(tmp_path):
+    path, K = tmp_path / "K.bin", np.random.default_rng(0).standard_normal((30, 30))
+    to_file(path, K)
+    to_file(path, from_file(path, 30, float), dtype=np.float32, batch_rows=4)
+    np.testing.assert_array_equal(from_file(path, 30, np.float32), K.astype(np.float32))
+
+
+def test_compress_takes_a_file(tmp_path, global_random_seed):
+    X = np.random.default_rng(global_random_seed).standard_normal((600, 2))
+    K = KernelMatrix(X, bandwidth=1.5)
+    to_file(tmp_path / "K.bin", K)
+    on_disk = from_file(tmp_path / "K.bin", 600, np.float64)
+    H = compress(on_disk, rtol=1e-3, leaf_size=50, random_state=global_random_seed)
+    W = right_hand_sides(H, global_random_seed)
+    assert np.linalg.norm(H @ W - K @ W) < 2e-3 * np.linalg.norm(K @ W)
+
+
+@pytest.mark.parametrize(
+    ("n", "dtype", "message"),
+    [
+        (5, np.float64, r"128 bytes; 200 bytes.*n=5 and float64.*fits n=4 and float64"),
+        (4, np.float32, r"128 bytes; 64 bytes.*n=4 and float32"),
+        (0, np.float64, r"n is 0; .*at least 1"),
+        (4.0, np.float64, r"n is 4.0; "),
+        (True, np.float64, r"n is True; "),
+        (4, np.int64, r"dtype is .*int64.*float32 and float64"),
+        (4, "nonsense", r"dtype is 'nonsense'"),
+        (4, None, r"dtype is None"),
+        (4, np.dtype(np.float64).newbyteorder(), r"native"),
+    ],
+)
+def test_from_file_names_what_is_wrong(tmp_path, n, dtype, message):
+    to_file(tmp_path / "K.bin", np.eye(4))
+    with pytest.raises(ValueError, match=message) as error:
+        from_file(tmp_path / "K.bin", n, dtype)
+    assert "bytes" not in str(error.value) or str(tmp_path / "K.bin") in str(error.value)
+
+
+@pytest.mark.parametrize("read", [lambda path: from_file(path, 3, float), load])
+def test_missing_file(tmp_path, read):
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "nothing")
+
+
+def test_to_file_refuses_entries_too_large_for_float32(tmp_path):
+    with pytest.raises(ValueError, match=r"float32.*1e\+100"):
+        to_file(tmp_path / "K.bin", np.diag([1.0, 1e100]), dtype=np.float32)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("batch_rows", [0, -1, 1.5])
+def test_to_file_refuses_batch_rows(tmp_path, batch_rows):
+    with pytest.raises(ValueError, match="batch_rows is"):
+        to_file(tmp_path / "K.bin", np.eye(2), batch_rows=batch_rows)
+
+
+def test_a_failure_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "K.bin"
+    to_file(path, np.eye(4))
+
+    def fails_later(rows, cols):
+        if rows[0] > 0:
+            raise RuntimeError("disk on fire")
+        return np.ones((len(rows), len(cols)))
+
+    fails_later.shape = (4, 4)
+    with pytest.raises(RuntimeError, match="disk on fire"):
+        to_file(path, fails_later, batch_rows=1)
+    np.testing.assert_array_equal(from_file(path, 4, float), np.eye(4))
+    assert os.listdir(tmp_path) == ["K.bin"]
+
+
+def test_new_file_keeps_mode_and_link(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    to_file(target, np.eye(2))
+    target.chmod(0o640)
+    link.symlink_to(target)
+    to_file(link, np.ones((3, 3)))
+    assert link.is_symlink()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    np.testing.assert_array_equal(from_file(target, 3, float), np.ones((3, 3)))
+
+
+def test_directory_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        to_file(tmp_path, np.eye(2))
+
+
+# ---- save and load
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("budget", [0.0, 0.2])
+def test_round_trip(tmp_path, budget, dtype, mmap_mode):
+    H = make_matrix(budget, dtype)
+    H.save(tmp_path / "H")
+    assert os.listdir(tmp_path) == ["H"]
+    assert_same(HierarchicalMatrix.load(tmp_path / "H", mmap_mode), H)
+
+
+def test_file_is_an_ordinary_npz_without_pickles(H, saved):
+    with np.load(saved, allow_pickle=False) as npz:
+        assert set(npz.files) == {"header", *(f.name for f in dataclasses.fields(Structure))}
+        np.testing.assert_array_equal(npz["near"], H._structure.near)
+        header = json.loads(npz["header"].tobytes())
+    assert header["format"] == "skhmat.HierarchicalMatrix"
+    assert header["version"] == 1
+
+
+def test_mapped_arrays_lie_aligned_in_the_file(saved):
+    structure = load(saved, "r")._structure
+    for name, array in vars(structure).items():
+        assert not array.flags.owndata, name
+        assert not array.flags.writeable, name
+        assert array.ctypes.data % 64 == 0, name
+
+
+def test_mapped_matrix_outlives_its_file(H, saved):
+    mapped = load(saved, "r")
+    saved.unlink()
+    assert_same(mapped, H)
+    assert_same(mapped.copy(), H)
+
+
+def test_loaded_matrix_can_be_saved_again(H, saved):
+    first = saved.read_bytes()
+    load(saved, "r").save(saved)
+    assert saved.read_bytes() == first
+
+
+def test_near_blocks_are_computed_while_saving(H, tmp_path, monkeypatch):
+    monkeypatch.setattr("skhmat.linalg._hierarchical.file._BATCH", 5000)
+    K = KernelMatrix(np.random.default_rng(0).standard_normal((600, 2)), bandwidth=1.5)
+    lean = without_near_blocks(H, K)
+    lean.save(tmp_path / "lean.npz")
+    loaded = load(tmp_path / "lean.npz")
+    np.testing.assert_array_equal(loaded._structure.near, H._structure.near)
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_dense_array(tmp_path, mmap_mode):
+    K = np.asfortranarray(np.random.default_rng(0).standard_normal((40, 40)).astype(np.float32))
+    H = exact_form(Entries(as_source(K)), Report(reason_dense="too small"), None)
+    H.save(tmp_path / "H")
+    loaded = load(tmp_path / "H", mmap_mode)
+    np.testing.assert_array_equal(loaded._exact.array, K)
+    assert loaded.is_dense
+    assert loaded.dtype == np.float32
+    assert loaded.report_.reason_dense == "too small"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"kernel": "gaussian", "bandwidth": 0.3},
+        {"kernel": "rational_quadratic", "bandwidth": np.float32(2), "alpha": 1.5},
+        {"kernel": "polynomial", "degree": 2, "coef0": 0.5, "gamma": 0.1},
+    ],
+)
+def test_dense_kernel_with_a_name_is_saved_as_points(tmp_path, parameters):
+    K = KernelMatrix(np.random.default_rng(0).standard_normal((300, 3)), **parameters)
+    exact_form(Entries(K), Report(), None).save(tmp_path / "H")
+    assert (tmp_path / "H").stat().st_size < K.points.nbytes + 4096
+    loaded = load(tmp_path / "H")
+    np.testing.assert_array_equal(loaded._exact.toarray(), K.toarray())
+
+
+def test_dense_callable_kernel_is_saved_as_entries(tmp_path):
+    X = np.random.default_rng(0).standard_normal((30, 2))
+    K = KernelMatrix(X, kernel=lambda A, B: 1 + A @ B.T)
+    exact_form(Entries(K), Report(), None).save(tmp_path / "H")
+    np.testing.assert_array_equal(load(tmp_path / "H")._exact.array, K.toarray())
+
+
+def test_report_survives_whatever_is_in_it(H, tmp_path):
+    H = H.copy()
+    H.report_.parameters.update(
+        a=np.float32(0.5), b=np.arange(2), c=np.random.RandomState(0), d=None, e="auto"
+    )
+    H.save(tmp_path / "H")
+    parameters = load(tmp_path / "H").report_.parameters
+    assert (parameters["a"], parameters["b"], parameters["d"]) == (0.5, [0, 1], None)
+    assert parameters["c"].startswith("RandomState")
+
+
+def test_failed_save_leaves_the_old_file_alone(H, saved, monkeypatch):
+    before = saved.read_bytes()
+    monkeypatch.setattr("skhmat.linalg._hierarchical.file._write_structure", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        H.save(saved)
+    assert saved.read_bytes() == before
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_load_refuses_mmap_mode(saved):
+    with pytest.raises(ValueError, match=r"mmap_mode is 'w'; allowed are None and 'r'"):
+        load(saved, "w")
+
+
+# ---- foreign and damaged files
+
+
+def write_text(path):
+    path.write_text("not a matrix")
+
+
+def write_empty(path):
+    path.write_bytes(b"")
+
+
+def write_npy(path):
+    with open(path, "wb") as file:
+        np.save(file, np.eye(3))
+
+
+def write_npz(path):
+    with open(path, "wb") as file:
+        np.savez(file, near=np.eye(3))
+
+
+def write_npz_with_header(path):
+    with open(path, "wb") as file:
+        np.savez(file, header=np.frombuffer(b'{"format": "other"}', dtype=np.uint8))
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+@pytest.mark.parametrize(
+    "write", [write_text, write_empty, write_npy, write_npz, write_npz_with_header]
+)
+def test_foreign_files_are_refused(tmp_path, write, mmap_mode):
+    path = tmp_path / "H.npz"
+    write(path)
+    with pytest.raises(ValueError, match=r"H\.npz.*HierarchicalMatrix"):
+        load(path, mmap_mode)
+
+
+def rewritten(path, header=None, **arrays):
+    """Write the file anew with some arrays changed, or left out where None."""
+    with np.load(path) as npz:
+        content = {name: npz[name] for name in npz.files} | arrays
+    if header is not None:
+        changed = json.loads(content["header"].tobytes()) | header
+        content["header"] = np.frombuffer(json.dumps(changed).encode(), dtype=np.uint8)
+    with open(path, "wb") as file, NpzWriter(file) as npz:
+        for name, array in content.items():
+            if array is not None:
+                npz.write(name, array)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"version": 2}, "format version 2, this skhmat reads up to 1"),
+        ({"version": "1"}, "format version '1'"),
+        ({"dtype": "int8"}, "dtype is 'int8'"),
+        ({"dtype": "float32"}, "dtype float64, allowed is float32"),
+        ({"n": 601}, "'permutation' has 600 entries, not 601"),
+        ({"n": 1.5}, "n is 1.5"),
+        ({"form": "new"}, "form is 'new'"),
+        ({"form": "array"}, "'exact' is missing"),
+        ({"report": 3}, "report is 3"),
+        ({"report": {"parameters": {"scale": 0}}}, "no valid scale"),
+    ],
+)
+def test_changed_header_is_refused(saved, header, message):
+    rewritten(saved, header)
+    with pytest.raises(ValueError, match=message):
+        load(saved)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Structure)])
+def test_missing_array_is_refused(saved, name):
+    rewritten(saved, **{name: None})
+    with pytest.raises(ValueError, match=f"array '{name}' is missing"):
+        load(saved)
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Structure)])
+def test_shorter_or_wrong_array_is_refused(saved, H, name, mmap_mode):
+    array = getattr(H._structure, name)
+    wrong = [array[:-1], array.reshape(1, -1), array.astype(np.int16)]
+    for bad in wrong:
+        rewritten(saved, **{name: bad})
+        with pytest.raises(ValueError, match=r"H\.npz"):
+            load(saved, mmap_mode)
+
+
+INDEX_ARRAYS = [
+    f.name for f in dataclasses.fields(Structure) if f.name not in ("interp", "far", "near")
+]
+
+
+@given(
+    name=st.sampled_from(INDEX_ARRAYS),
+    place=st.integers(0, 10**6),
+    value=st.one_of(st.integers(-3, 700), st.sampled_from([-(2**63), 2**63 - 1, 2**62, 10**9])),
+)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None
+)
+def test_no_single_wrong_index_reaches_the_core_unsafely(H, name, place, value):
+    arrays = dict(vars(H._structure))
+    changed = arrays[name].copy()
+    changed[place % len(changed)] = value if changed.dtype == np.intp else value % 256
+    arrays[name] = changed
+    try:
+        check_structure(arrays, H.shape[0], H.dtype)
+    except ValueError:
+        return
+    assert_safe(**arrays)
+
+
+def assert_safe(*, rank, leaf_bounds, skel_ptr, order_ptr, order, interp_ptr, interp, **rest):
+    """Follow every index as the compiled loops do, one by one."""
+    inner = len(leaf_bounds) - 2
+    for node in range(1, len(rank)):
+        if rank[node] == 0:
+            continue
+        if node >= inner:
+            columns = leaf_bounds[node - inner + 1] - leaf_bounds[node - inner]
+        else:
+            children = rank[2 * node + 1] + rank[2 * node + 2]
+            own = order[order_ptr[node] : order_ptr[node + 1]]
+            assert sorted(own) == list(range(children))
+            columns = children
+        assert 0 <= rank[node] <= columns
+        assert 0 <= interp_ptr[node] <= len(interp) - rank[node] * (columns - rank[node])
+        assert 0 <= skel_ptr[node] <= skel_ptr[-1] - rank[node]
+    assert sorted(rest["permutation"]) == list(range(leaf_bounds[-1]))
+    sizes = np.diff(leaf_bounds)
+    for kind, partner, size in (("far", "far_node", rank), ("near", "near_leaf", sizes)):
+        for own in range(len(size)):
+            for p in range(rest[kind + "_ptr"][own], rest[kind + "_ptr"][own + 1]):
+                other = rest[partner][p]
+                assert 0 <= other < len(size)
+                block = int(size[own]) * int(size[other])
+                assert 0 <= int(rest[kind + "_offset"][p]) <= len(rest[kind]) - block
+
+
+@given(fraction=st.floats(0, 1, exclude_max=True), mmap_mode=st.sampled_from([None, "r"]))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
+)
+def test_truncated_file_is_refused(saved, fraction, mmap_mode):
+    whole = saved.read_bytes()
+    cut = saved.with_name("cut.npz")
+    cut.write_bytes(whole[: int(fraction * len(whole))])
+    with pytest.raises(ValueError, match=r"cut\.npz"):
+        load(cut, mmap_mode)
+
+
+@given(data=st.data(), mmap_mode=st.sampled_from([None, "r"]))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
+)
+def test_flipped_bytes_are_found_or_harmless(saved, H, data, mmap_mode):
+    whole = bytearray(saved.read_bytes())
+    # Headers and the table of contents are where damage could mislead; data are mostly in between.
+    with zipfile.ZipFile(saved) as archive:
+        starts = [info.header_offset for info in archive.infolist()] + [archive.start_dir]
+    place = data.draw(st.sampled_from(starts)) + data.draw(st.integers(0, 300))
+    whole[min(place, len(whole) - 1)] ^= data.draw(st.integers(1, 255))
+    bad = saved.with_name("bad.npz")
+    bad.write_bytes(whole)
+    try:
+        loaded = load(bad, mmap_mode)
+    except ValueError:
+        return
+    if mmap_mode is None:
+        assert_same(loaded, H)
+    else:
+        # Checksums are not compared; what matters is that a product does not crash.
+        assert (loaded @ right_hand_sides(H)).shape == (H.shape[0], 3)
+
+
+def test_changed_data_fail_their_checksum(saved):
+    with zipfile.ZipFile(saved) as archive:
+        info = archive.getinfo("near.npy")
+    whole = bytearray(saved.read_bytes())
+    whole[info.header_offset + info.file_size // 2] ^= 1
+    saved.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"'near'.*CRC"):
+        load(saved)
+
+
+def test_compressed_archive_is_refused(H, tmp_path):
+    H.save(tmp_path / "a")
+    with np.load(tmp_path / "a") as npz, open(tmp_path / "b", "wb") as file:
+        np.savez_compressed(file, **{name: npz[name] for name in npz.files})
+    with pytest.raises(ValueError, match="compressed"):
+        load(tmp_path / "b")
+
+
+def test_archive_packed_anew_by_numpy_can_be_mapped(H, saved):
+    with np.load(saved) as npz:
+        content = {name: npz[name] for name in npz.files}
+    with open(saved, "wb") as file:
+        np.savez(file, **content)
+    for mmap_mode in (None, "r"):
+        assert_same(load(saved, mmap_mode), H)
+
+
+def test_objects_are_never_unpickled(tmp_path):
+    with open(tmp_path / "a.npz", "wb") as file:
+        np.savez(file, header=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="header"):
+        load(tmp_path / "a.npz")
+
+
+def test_npz_writer_notices_missing_entries(tmp_path):
+    with (
+        open(tmp_path / "a", "wb") as file,
+        NpzWriter(file) as npz,
+        pytest.raises(RuntimeError, match="misses 2"),
+    ):
+        npz.write_pieces("x", (5,), np.float64, [np.zeros(3)])
+
+
+def test_empty_arrays_round_trip(tmp_path):
+    with open(tmp_path / "a", "wb") as file, NpzWriter(file) as npz:
+        npz.write("empty", np.empty(0, dtype=np.intp))
+        npz.write("after", np.arange(3.0))
+    for mapped in (False, True):
+        with NpzReader(tmp_path / "a", mapped) as npz:
+            assert npz.read("empty").shape == (0,)
+            np.testing.assert_array_equal(npz.read("after"), np.arange(3.0))

@@ -1,0 +1,260 @@
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pytest
+from scipy.sparse.linalg import LinearOperator
+from sklearn.exceptions import ConvergenceWarning
+
+from skhmat.linalg import KernelMatrix, compress
+from skhmat.linalg._solvers import solve as module
+
+from ..matrices import make_matrix
+
+N = 600
+
+
+@pytest.fixture
+def K(rng):
+    return KernelMatrix(rng.standard_normal((N, 2)))
+
+
+def small(K, **options):
+    return compress(K, **{"rtol": 1e-3, "leaf_size": 32, "random_state": 0, **options})
+
+
+def own_dense(H):
+    dense = H @ np.eye(len(H.diagonal()))
+    return (dense + dense.T) / 2
+
+
+def largest_residual(A, shift, x, b):
+    A = A + np.diag(np.full(len(A), shift))
+    missed = np.linalg.norm(A @ x - b, axis=0)
+    return np.max(missed / np.linalg.norm(b, axis=0))
+
+
+FORMS = {"hss": {"budget": 0}, "fmm": {"budget": 0.2}, "dense": {"rtol": 1e-10}}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("vector", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"solver": "cg"},
+        {"solver": "minres"},
+        {"preconditioner": None},
+        {"preconditioner": "cholesky"},
+        {"preconditioner": "hierarchical"},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())) or "auto",
+)
+def test_solves_with_the_compressed_matrix(form, vector, options, K, rng):
+    H = small(K, **FORMS[form])
+    assert H.is_dense == (form == "dense")
+    assert module.is_hss(H) == (form == "hss")
+    shift = 0.5 + vector * rng.random(N)
+    B = rng.standard_normal((N, 3))
+    x, info = H.solve(B, shift, return_info=True, random_state=0, **options)
+    assert largest_residual(own_dense(H), shift, x, B) <= 1.1e-8
+    assert (info.residuals <= 1e-8).all()
+    assert info.residuals.shape == (3,)
+    is_direct = form != "fmm" and not options
+    assert info.solver == ("direct" if is_direct else options.get("solver", "cg"))
+    assert (info.n_iterations == 0) == is_direct
+    alone = H.solve(B[:, 0], shift, random_state=0, **options)
+    np.testing.assert_allclose(alone, x[:, 0], atol=1e-5 * np.abs(x).max())
+
+
+@pytest.mark.parametrize("part", [1e-6, 1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("rtol", [1e-1, 1e-2])
+def test_solves_with_the_exact_matrix(part, rtol, K, rng):
+    """However rough the preconditioner is, and however indefinite: the exact system is solved."""
+    H = small(K, rtol=rtol, budget=0)
+    assert not H.is_dense
+    exact = K.toarray()
+    shift = part * np.linalg.eigvalsh(exact)[-1]
+    b = rng.standard_normal(N)
+    x, info = H.solve(b, shift, operator=K, return_info=True)
+    assert largest_residual(exact, shift, x, b) <= 1.1e-8
+    without = H.solve(b, shift, operator=K, preconditioner=None, return_info=True)[1]
+    assert info.n_iterations < without.n_iterations
+    for other in (exact, LinearOperator((N, N), matvec=exact.__matmul__, dtype=float)):
+        np.testing.assert_allclose(H.solve(b, shift, operator=other), x, atol=1e-5 * abs(x).max())
+
+
+def test_the_preconditioner_is_raised_until_it_is_definite(K):
+    H = small(K, rtol=1e-1, budget=0)
+    smallest = np.linalg.eigvalsh(own_dense(H))[0]
+    assert smallest < -1e-3
+    F, raised = module.definite_factorization(H, 1e-5)
+    assert raised > 0
+    assert np.linalg.eigvalsh(own_dense(H))[0] + 1e-5 + raised > 0
+    np.testing.assert_allclose(own_dense(H) @ (F @ np.ones(N)) + F.shift * (F @ np.ones(N)), 1)
+    assert module.definite_factorization(H, 10.0)[1] == 0
+
+
+def test_indefinite_matrices(K, rng):
+    H = small(K, rtol=1e-2, budget=0.2)
+    eigenvalues = np.linalg.eigvalsh(own_dense(H))
+    shift = -eigenvalues[-4:-2].mean()  # three eigenvalues are above, and none is close
+    b = rng.standard_normal(N)
+    with pytest.raises(np.linalg.LinAlgError, match=r"curvature.*Raise shift.*minres"):
+        H.solve(b, shift)
+    x = H.solve(b, shift, solver="minres")
+    assert largest_residual(own_dense(H), shift, x, b) <= 1.1e-8
+    with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
+        small(K, budget=0).solve(b, shift)
+
+
+def test_singular(rng):
+    """All points are the same one: a matrix of ones."""
+    K = KernelMatrix(np.ones((200, 2)))
+    H = compress(K, leaf_size=32, budget=0, random_state=0)
+    with pytest.raises(np.linalg.LinAlgError, match="Raise shift"):
+        H.solve(rng.standard_normal(200))
+    np.testing.assert_allclose(H.solve(np.ones(200), 1.0), 1 / 201)
+
+
+def test_a_miss_is_a_warning_with_the_residual(K, rng):
+    H = small(K, budget=0)
+    b = rng.standard_normal((N, 2))
+    with pytest.warns(ConvergenceWarning) as caught:
+        x, info = H.solve(b, 1e-3, operator=K, preconditioner=None, maxiter=5, return_info=True)
+    assert info.n_iterations == 5
+    message = str(caught[0].message)
+    assert "2 of 2" in message
+    assert "maxiter (now 5)" in message
+    assert caught[0].filename == __file__
+    found = float(re.search(r"residual (\S+) after", message)[1])
+    assert found == pytest.approx(largest_residual(K.toarray(), 1e-3, x, b), rel=0.01)
+    np.testing.assert_allclose(info.residuals.max(), found, rtol=0.01)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_float32(form, rng):
+    K = KernelMatrix(rng.standard_normal((N, 2)).astype(np.float32))
+    H = small(K, **FORMS[form])
+    b = rng.standard_normal(N).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x = H.solve(b, 1.0)
+    assert x.dtype == np.float32
+    dense = own_dense(H).astype(np.float64)
+    assert largest_residual(dense, 1.0, x.astype(np.float64), b) <= 3e-5
+    assert H.solve(b.astype(np.float64), 1.0).dtype == np.float64
+    with pytest.warns(ConvergenceWarning, match="float64"):
+        H.solve(b, 1.0, solver="cg", rtol=1e-12)
+
+
+def test_complex_integer_and_empty_right_hand_sides(K):
+    H = small(K, budget=0)
+    b = np.arange(N)
+    np.testing.assert_allclose(H.solve(b, 1.0), H.solve(b.astype(float), 1.0))
+    for solver in ("direct", "cg"):
+        x = H.solve(b + 2j * b[::-1], 1.0, solver=solver)
+        expected = H.solve(b, 1.0) + 2j * H.solve(b[::-1], 1.0)
+        np.testing.assert_allclose(x, expected, rtol=1e-6)
+        assert H.solve(np.empty((N, 0)), 1.0, solver=solver).shape == (N, 0)
+        assert not H.solve(np.zeros(N), 1.0, solver=solver).any()
+
+
+def test_any_array_like(K):
+    H = small(K, budget=0)
+    np.testing.assert_array_equal(H.solve([1.0] * N, 1.0), H.solve(np.ones(N), 1.0))
+
+
+def test_large_dense_matrices_get_a_low_rank_preconditioner(K, rng, monkeypatch):
+    H = small(K, **FORMS["dense"])
+    monkeypatch.setattr(module, "MAX_DENSE", N - 1)
+    b = rng.standard_normal(N)
+    x, info = H.solve(b, 0.1, return_info=True)
+    assert info.solver == "cg"
+    without = H.solve(b, 0.1, preconditioner=None, return_info=True)[1]
+    assert info.n_iterations < without.n_iterations
+    assert largest_residual(K.toarray(), 0.1, x, b) <= 1.1e-8
+    with pytest.raises(ValueError, match="does not compress"):
+        H.solve(b, 0.1, preconditioner="hierarchical")
+
+
+def test_a_matrix_without_its_entries(rng):
+    dense = make_matrix("gaussian_2d_wide", 500, 0).dense
+    H = pickle.loads(pickle.dumps(small(dense, budget=0.2)))
+    b = rng.standard_normal(500)
+    x = H.solve(b, 1.0)
+    assert largest_residual(own_dense(H), 1.0, x, b) <= 1.1e-8
+    with pytest.raises(ValueError, match="loaded without its entries"):
+        H.solve(b, 1.0, preconditioner="hierarchical")
+
+
+def test_the_rough_form_is_made_once_and_not_pickled(K, monkeypatch):
+    H = small(K, budget=0.2)
+    H.solve(np.ones(N), 1.0)
+    rough = H._hss
+    assert rough is not None
+    H.solve(np.ones(N), 2.0)
+    assert H._hss is rough
+    assert pickle.loads(pickle.dumps(H))._hss is None
+
+
+def test_a_preconditioner_of_ones_own(K):
+    H = small(K, budget=0.2)
+    M = LinearOperator((N, N), matvec=lambda x: x / 2, matmat=lambda X: X / 2, dtype=float)
+    x = H.solve(np.ones(N), 1.0, preconditioner=M)
+    assert largest_residual(own_dense(H), 1.0, x, np.ones(N)) <= 1.1e-8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shift": np.nan}, "shift is nan"),
+        ({"shift": "1"}, "shift is '1'"),
+        ({"shift": np.ones(3)}, r"shift is an array of shape \(3,\).*\(600,\)"),
+        ({"shift": np.full(N, np.inf)}, "shift contains"),
+        ({"rtol": 0}, "rtol is 0"),
+        ({"rtol": "small"}, "rtol is 'small'"),
+        ({"maxiter": 0}, "maxiter is 0"),
+        ({"solver": "lu"}, "solver is 'lu'.*'minres'"),
+        ({"preconditioner": "ilu"}, "preconditioner is 'ilu'.*'cholesky'"),
+        ({"preconditioner": LinearOperator((3, 3), np.copy)}, r"preconditioner has shape \(3, 3\)"),
+        ({"preconditioner": "cholesky", "shift": 0.0}, "needs a shift"),
+        ({"operator": np.ones((3, 3))}, r"operator has shape \(3, 3\)"),
+        ({"operator": np.ones((N, 3))}, "operator has shape"),
+        ({"operator": np.full((N, N), np.nan)}, "operator contains NaN"),
+        ({"operator": np.eye(N), "solver": "direct"}, "no operator"),
+        ({"b": np.ones(3)}, r"b has shape \(3,\); allowed are \(600,\)"),
+        ({"b": np.ones((N, 1, 1))}, "b has shape"),
+        ({"b": np.full(N, np.nan)}, "b contains NaN"),
+        ({"b": ["x"] * N}, "b has dtype"),
+    ],
+)
+def test_bad_input(options, message, K):
+    H = small(K, budget=0)
+    options = {"b": np.ones(N), "shift": 1.0, **options}
+    with pytest.raises(ValueError, match=message):
+        H.solve(**options)
+
+
+def test_operator_of_another_kind(K):
+    with pytest.raises(TypeError, match="operator is a str"):
+        small(K, budget=0).solve(np.ones(N), 1.0, operator="K")
+
+
+def test_what_the_user_holds_is_not_changed(K, rng):
+    H = small(K, budget=0.2)
+    b, shift = rng.standard_normal((N, 2)), rng.random(N) + 0.5
+    before = b.copy(), shift.copy()
+    H.solve(b, shift, operator=K)
+    np.testing.assert_array_equal(b, before[0])
+    np.testing.assert_array_equal(shift, before[1])
+
+
+@pytest.mark.parametrize(
+    ("n", "rank"), [(1, 1), (300, 300), (2000, 500), (20_000, 2000), (100_000, 1000)]
+)
+def test_rank_of_the_low_rank_preconditioner(n, rank):
+    assert module._cholesky_rank(n) == rank
+    assert module._cholesky_rank(10**9) == 1

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from skhmat.linalg._krylov.lanczos import lower_bound
+from skhmat.linalg._operators.base import CountedOperator, DenseOperator
+from skhmat.linalg._spectral.chebyshev import chebyshev_filtered
+
+from ..matrices import symmetric
+
+SPECTRA = {
+    "crowded at the top": lambda n: np.exp(-1e-3 * np.arange(n) ** 1.5),
+    "geometric": lambda n: 0.9 ** np.arange(n),
+    "even": lambda n: np.linspace(1, 0, n),
+    "indefinite": lambda n: np.linspace(1, -3, n),
+    "multiple": lambda n: np.r_[np.ones(3), np.full(4, 0.5), np.full(n - 7, 0.1)],
+    "negative": lambda n: -np.linspace(1, 2, n),
+    "low rank": lambda n: np.r_[np.arange(5, 0, -1), np.zeros(n - 5)],
+}
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_finds_the_largest(spectrum, rng, global_random_seed):
+    eigenvalues = SPECTRA[spectrum](300)
+    A = symmetric(eigenvalues, global_random_seed)
+    pairs = chebyshev_filtered(DenseOperator(A), rng.standard_normal((300, 12)), 7, 1e-10, 100)
+    assert (pairs.residuals <= 1e-10).all()
+    np.testing.assert_allclose(pairs.values[:7], eigenvalues[:7], atol=1e-9)
+    missed = A @ pairs.vectors - pairs.vectors * pairs.values
+    assert np.abs(missed[:, :7]).max() <= 1e-9
+    np.testing.assert_allclose(pairs.vectors.T @ pairs.vectors, np.eye(12), atol=1e-12)
+
+
+def test_a_good_start_is_not_lost(rng, global_random_seed):
+    eigenvalues = SPECTRA["crowded at the top"](300)
+    A = symmetric(eigenvalues, global_random_seed)
+    exact = np.linalg.eigh(A)[1][:, ::-1][:, :12]
+    close = exact + 1e-5 * rng.standard_normal(exact.shape)
+    far = rng.standard_normal(exact.shape)
+    counts = []
+    for V in (close, far):
+        operator = CountedOperator(DenseOperator(A))
+        chebyshev_filtered(operator, V, 5, 1e-9, 100)
+        counts.append(operator.n_products)
+    assert counts[0] < 0.7 * counts[1]
+
+
+def test_time_that_runs_out(rng, global_random_seed):
+    A = symmetric(SPECTRA["even"](300), global_random_seed)
+    pairs = chebyshev_filtered(DenseOperator(A), rng.standard_normal((300, 8)), 5, 1e-14, 1)
+    assert pairs.residuals.max() > 1e-14
+    missed = np.linalg.norm(A @ pairs.vectors - pairs.vectors * pairs.values, axis=0)[:5]
+    np.testing.assert_allclose(pairs.residuals, missed / np.abs(pairs.values).max(), atol=1e-12)
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_lower_bound(spectrum, global_random_seed):
+    eigenvalues = SPECTRA[spectrum](300)
+    A = CountedOperator(DenseOperator(symmetric(eigenvalues, global_random_seed)))
+    bound = lower_bound(A)
+    assert bound <= eigenvalues.min() + 1e-10
+    assert bound >= eigenvalues.min() - 0.3 * np.ptp(eigenvalues)
+    assert A.n_products <= 20

@@ -1,0 +1,262 @@
+"""NewtonCG on plain functions: what it finds, its parameters, its state."""
+
+import numpy as np
+import pytest
+
+from skhmat.neural_network import NewtonCG
+
+from ..networks import keras, tf
+
+PARAMETERS = {
+    "tau": 0.25,
+    "cg_tol": 0.01,
+    "max_cg_steps": 7,
+    "armijo": 0.2,
+    "curvature": "hessian",
+    "blocks": "per_variable",
+    "preconditioner": "jacobi",
+    "warm_start": 0.5,
+    "curvature_fraction": 0.5,
+    "trust_radius": 0.1,
+    "shrinkage": 0.01,
+    "pretrain_steps": 3,
+    "history_size": 11,
+    "weight_decay": 1e-4,
+    "clipnorm": 2.0,
+    "use_ema": True,
+}
+
+
+def rosenbrock(x):
+    return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+
+def rastrigin(x):
+    return 20 + tf.reduce_sum(x.value**2 - 10 * tf.cos(2 * np.pi * x.value))
+
+
+def minimize(f, start, steps, dtype="float64", **options):
+    x = keras.Variable(start, dtype=dtype)
+    optimizer = NewtonCG(**options)
+    for _ in range(steps):
+        optimizer.minimize(lambda: f(x), [x])
+    return x.numpy(), optimizer
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_quadratic_in_one_step(dtype, rng):
+    f = lambda x: x[0] ** 2 + 4 * x[1] ** 2  # noqa: E731
+    x, optimizer = minimize(f, rng.uniform(-9, 9, 2), 1, dtype)
+    np.testing.assert_allclose(x, 0, atol=1e-4 if dtype == "float32" else 1e-12)
+    history = optimizer.history
+    assert history["cg_steps"][0] <= 2
+    assert history["step_length"][0] == 1
+    assert history["reduction_ratio"][0] == pytest.approx(1, rel=1e-5)
+    assert history["tau"][0] == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rosenbrock(dtype):
+    x, optimizer = minimize(rosenbrock, [-1.2, 1.0], 60, dtype)
+    assert float(rosenbrock(x)) < 1e-10
+    assert (np.diff(optimizer.history["loss"]) <= 1e-12).all()
+
+
+def test_rastrigin(rng):
+    x, _ = minimize(rastrigin, rng.uniform(-3, 3, 2), 40)
+    slope = 2 * x + 20 * np.pi * np.sin(2 * np.pi * x)
+    bend = 2 + 40 * np.pi**2 * np.cos(2 * np.pi * x)
+    assert (bend > 0).all()
+    assert np.abs(slope / bend).max() < 1e-8
+
+
+@pytest.mark.parametrize("start", [(1.0, 0.0), (1.0, 1e-12), (1.0, 1.0), (-0.3, -2.0)])
+def test_no_saddle(start):
+    """diag(1, -2): from (1, 0) the gradient leads to the saddle and nowhere else."""
+    f = lambda x: x[0] ** 2 / 2 - x[1] ** 2  # noqa: E731
+    x, optimizer = minimize(f, start, 6)
+    assert f(x) < -1
+    assert "negative curvature" in optimizer.history["fallback"]
+
+
+def test_it_stays_at_a_minimum(rng):
+    f = lambda x: x[0] ** 2 + 4 * x[1] ** 2  # noqa: E731
+    x, _ = minimize(f, [0.0, 0.0], 5)
+    assert (x == 0).all()
+
+
+def test_scale_of_the_loss_changes_nothing():
+    paths = [minimize(lambda x: c * rosenbrock(x), [-1.2, 1.0], 12)[0] for c in (1.0, 2.0**-40)]  # noqa: B023
+    np.testing.assert_allclose(paths[0], paths[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tau": 0.1},
+        {"tau": "levenberg-marquardt"},
+        {"armijo": 0.3},
+        {"cg_tol": 0.5},
+        {"preconditioner": "jacobi"},
+        {"preconditioner": "empirical_fisher"},
+        {"warm_start": 0.5},
+        {"blocks": "per_variable"},
+        {"learning_rate": 0.5},
+        {"pretrain_steps": 5, "pretrain_optimizer": "sgd"},
+        {"clipnorm": 5.0},
+        {"use_ema": True},
+    ],
+    ids=str,
+)
+def test_options_find_the_minimum(options, rng):
+    A = rng.standard_normal((6, 6))
+    A = A @ A.T + np.eye(6)
+    a, b = keras.Variable(rng.standard_normal(4)), keras.Variable(rng.standard_normal(2))
+
+    def loss():
+        v = tf.concat([a.value, b.value], 0)
+        return tf.tensordot(v, tf.linalg.matvec(tf.constant(A, v.dtype), v), 1) / 2
+
+    optimizer = NewtonCG(**options)
+    optimizer.build([a, b])
+    step = tf.function(lambda: optimizer.minimize(loss, [a, b]))
+    first = float(loss())
+    for _ in range(80):
+        step()
+    assert float(loss()) < 1e-3 * first
+
+
+@pytest.mark.parametrize("tau", ["auto", "levenberg-marquardt", 1e-3])
+def test_many_variables_and_little_curvature(tau, rng):
+    """Nothing that a system of full rank promises holds."""
+    X = tf.constant(rng.standard_normal((5, 30)))
+    w = keras.Variable(rng.standard_normal(30), dtype="float64")
+    optimizer = NewtonCG(tau=tau)
+    f = lambda: tf.reduce_sum(tf.square(tf.linalg.matvec(X, w.value) - 1))  # noqa: E731
+    for _ in range(30):
+        optimizer.minimize(f, [w])
+    assert float(f()) < 1e-8
+    assert np.linalg.norm(w) < 100
+
+
+def test_infinite_losses_are_left():
+    """sqrt is not there for negative numbers; the line search keeps away from them."""
+    f = lambda x: tf.sqrt(x[0]) + 1e-3 / x[0]  # noqa: E731
+    x, optimizer = minimize(f, [1.0], 30)
+    assert np.isfinite(x).all()
+    assert np.isfinite(optimizer.history["loss"]).all()
+
+
+def test_gradients_that_are_not_finite_change_nothing():
+    x, optimizer = minimize(lambda x: tf.math.log(-(x[0] ** 2)), [1.0], 3)
+    assert x[0] == 1
+    assert set(optimizer.history["fallback"]) <= {"not finite", "rejected"}
+
+
+def test_schedule():
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.5, 0.25])
+    _, optimizer = minimize(lambda x: x[0] ** 2, [1.0], 5, learning_rate=schedule, armijo=None)
+    np.testing.assert_array_equal(optimizer.history["step_length"], [0.5, 0.5, 0.5, 0.25, 0.25])
+
+
+def test_history(rng):
+    _, optimizer = minimize(rosenbrock, [-1.2, 1.0], 9, history_size=4)
+    history = optimizer.history
+    assert {len(column) for column in history.values()} == {4}
+    np.testing.assert_array_equal(history["step"], [5, 6, 7, 8])
+    assert history["cg_steps"].dtype == np.int64
+    assert (history["gradient_norm"] > 0).all()
+    assert NewtonCG().history["loss"].shape == (0,)
+
+
+def test_pretraining_hands_over():
+    _, optimizer = minimize(rosenbrock, [-1.2, 1.0], 6, pretrain_steps=4, pretrain_optimizer="sgd")
+    assert optimizer.history["fallback"][:4].tolist() == ["pretraining"] * 4
+    assert "pretraining" not in optimizer.history["fallback"][4:]
+    assert int(optimizer.pretrain_optimizer.iterations) == 4
+
+
+def test_config_round_trip():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9)
+    inner = keras.optimizers.SGD(0.125, momentum=0.5)
+    optimizer = NewtonCG(schedule, pretrain_optimizer=inner, **PARAMETERS)
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(copy, NewtonCG)
+    assert copy.get_config() == optimizer.get_config()
+    for key, value in PARAMETERS.items():
+        assert getattr(copy, key) == value
+    assert copy.pretrain_optimizer.momentum == 0.5
+
+
+def test_state_can_be_put_back(rng):
+    """A copy with the same state goes on bit by bit."""
+    start = [-1.2, 1.0]
+    options = {k: PARAMETERS[k] for k in ("preconditioner", "warm_start", "pretrain_steps")}
+    x, optimizer = minimize(rosenbrock, start, 6, **options)
+    twin = NewtonCG(**options)
+    y = keras.Variable(x, dtype="float64")
+    x = keras.Variable(x, dtype="float64")
+    fresh = NewtonCG(**options)
+    for copy, variable in ((twin, y), (fresh, x)):
+        copy.build([variable])
+        for target, source in zip(copy.variables, optimizer.variables, strict=True):
+            target.assign(source)
+        for _ in range(4):
+            copy.minimize(lambda: rosenbrock(variable), [variable])  # noqa: B023
+    np.testing.assert_array_equal(x.numpy(), y.numpy())
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("tau", -0.1),
+        ("tau", "big"),
+        ("tau", float("nan")),
+        ("cg_tol", 2.0),
+        ("max_cg_steps", 0),
+        ("max_cg_steps", 1.5),
+        ("armijo", 1.5),
+        ("curvature", "fisher"),
+        ("blocks", "layers"),
+        ("preconditioner", "lu"),
+        ("warm_start", -1),
+        ("curvature_fraction", 0),
+        ("trust_radius", 0),
+        ("shrinkage", -1),
+        ("pretrain_steps", -1),
+        ("history_size", 0),
+        ("gradient_accumulation_steps", 2),
+        ("loss_scale_factor", 8.0),
+    ],
+)
+def test_bad_parameters(parameter, value):
+    with pytest.raises(ValueError, match=parameter):
+        NewtonCG(**{parameter: value})
+
+
+def test_bad_input():
+    x = keras.Variable([1.0])
+    with pytest.raises(TypeError, match="loss must be callable"):
+        NewtonCG().minimize(3.0, [x])
+    with pytest.raises(ValueError, match="variables must be a list of one"):
+        NewtonCG().minimize(lambda: x[0] ** 2, [])
+    with pytest.raises(ValueError, match="one type"):
+        NewtonCG().minimize(lambda: x[0] ** 2, [x, keras.Variable([1.0], dtype="float64")])
+    with pytest.raises(ValueError, match="one type"):
+        NewtonCG().minimize(lambda: x[0] ** 2, [keras.Variable([1.0], dtype="float16")])
+    with pytest.raises(ValueError, match="no second derivative"):
+        NewtonCG().minimize(lambda: 2 * x[0], [x])
+    with pytest.raises(RuntimeError, match="second_order"):
+        NewtonCG().apply([tf.ones(1)], [x])
+
+
+def test_minimize_refuses():
+    x = tf.Variable([1.0, 2.0])
+    with pytest.raises(ValueError, match="scalar"):
+        NewtonCG().minimize(lambda: x**2, [x])
+    with pytest.raises(ValueError, match="variables must be a list"):
+        NewtonCG().minimize(lambda: x[0] ** 2, x)
+    with pytest.raises(ValueError, match="learning_rate must be a number above 0"):
+        NewtonCG(-1)
+    with pytest.raises(ValueError, match="pretrain_optimizer must be a name"):
+        NewtonCG(pretrain_optimizer="foo")
