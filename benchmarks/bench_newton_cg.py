@@ -20,7 +20,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
 from skhmat.neural_network import NewtonCG, second_order
-from skhmat.neural_network._curvature.objectives import BatchObjective
+from skhmat.neural_network._curvature.batch_objective import BatchObjective
 from skhmat.neural_network._keras import keras, tf
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "benchmarks"

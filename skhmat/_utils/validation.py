@@ -2,25 +2,11 @@
 
 import math
 import operator
-import sys
-import warnings
 from numbers import Real
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
-from sklearn.exceptions import ConvergenceWarning
-
-# Packages whose frames a user has not written; scikit-learn wraps the methods of estimators.
-_OURS = (__name__.partition(".")[0], "sklearn", "sklearn_compat")
-
-
-def warn(message, category=ConvergenceWarning):
-    """Emit a warning at the line outside of this package and of scikit-learn."""
-    frame, level = sys._getframe(1), 2
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
 
 
 def check_integer(name, value, low, high=None):
@@ -119,3 +105,25 @@ def _converted(A, dtype):
         matmat=lambda X: A.matmat(X).astype(dtype, copy=False),
         dtype=dtype,
     )
+
+
+def check_count(name, value):
+    """Return `value` as a positive int, or raise ValueError."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1.")
+    return count
+
+
+def check_dtype(dtype):
+    """Return a native float32 or float64, or raise ValueError."""
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        checked = None
+    if dtype is None or checked not in (np.float32, np.float64) or not checked.isnative:
+        raise ValueError(f"dtype is {dtype!r}; allowed are native float32 and float64.")
+    return checked

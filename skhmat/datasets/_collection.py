@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch, check_random_state
 
+from .._utils.validation import check_count, check_dtype
 from ..linalg import from_file, to_file
-from ..linalg._hierarchical.file import check_count, check_dtype
 from . import _graphs, _kernels, _networks, _operators
 from ._dense import IN_MEMORY, as_array, write
 from ._grids import grid_points, grid_sides, nearest_sizes

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.linalg
 
 from ..linalg._cholesky.randomly_pivoted import pivoted_cholesky
-from ..linalg._operators.base import CenteredOperator, DenseOperator
+from ..linalg._operators.wrappers import CenteredOperator, DenseOperator
 
 # Eigenvalues, relative to the largest and to their number, below which they are rounding.
 _ROUNDING = 1e-15

@@ -6,16 +6,21 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
-from .._utils.validation import warn
-from ..linalg._entries.entries import Entries, as_source, check_symmetric
+from .._utils.warnings import warn
+from ..linalg._entries.entries import Entries, check_symmetric
+from ..linalg._entries.sources import as_source
+from ..linalg._hierarchical.report import Report
 from ..linalg._hierarchical.treecode import KernelSum
 from ..linalg._hierarchical.ulv import factorize
-from ..linalg._hierarchical_matrix import Report, exact_form
+from ..linalg._hierarchical_matrix import exact_form
 from ..linalg._inverse import inverse_diagonal
 from ..linalg._kernels.matrix import KernelMatrix
-from ..linalg._krylov.driver import conjugate_gradients, relative_norms, solve_iteratively
-from ..linalg._operators.base import ShiftedOperator
-from ..linalg._solvers.solve import MAX_DENSE, MAX_ITERATIONS, SolveInfo, can_factorize, solve
+from ..linalg._krylov.columns import relative_norms
+from ..linalg._krylov.conjugate_gradients import conjugate_gradients
+from ..linalg._krylov.driver import solve_iteratively
+from ..linalg._operators.wrappers import ShiftedOperator
+from ..linalg._solvers.preconditioners import MAX_DENSE, can_factorize
+from ..linalg._solvers.solve import MAX_ITERATIONS, SolveInfo, solve
 from ._low_rank_system import LowRankSystem
 
 # Up to this size a factorization in float64 takes no longer than looking for a better way, ...

@@ -8,12 +8,16 @@ import numpy as np
 from .._utils.parallel import effective_n_threads
 from ..linalg._cholesky.randomly_pivoted import pivoted_cholesky
 from ..linalg._cholesky.woodbury import CholeskyPreconditioner, ManyShifts
-from ..linalg._entries.entries import as_source
-from ..linalg._kernels.matrix import KernelMatrix
-from ..linalg._krylov.driver import IndefiniteError, conjugate_gradients, solve_iteratively
-from ..linalg._operators.base import ShiftedColumns, ShiftedOperator, SymmetricOperator
-from ..linalg._operators.packed import PackedMatrix, kernel_in_single
-from ..linalg._solvers.solve import MAX_DENSE, MAX_ITERATIONS
+from ..linalg._entries.sources import as_source
+from ..linalg._kernels.matrix import KernelMatrix, kernel_in_single
+from ..linalg._krylov.columns import IndefiniteError
+from ..linalg._krylov.conjugate_gradients import conjugate_gradients
+from ..linalg._krylov.driver import solve_iteratively
+from ..linalg._operators.base import SymmetricOperator
+from ..linalg._operators.packed import PackedMatrix
+from ..linalg._operators.wrappers import ShiftedColumns, ShiftedOperator
+from ..linalg._solvers.preconditioners import MAX_DENSE
+from ..linalg._solvers.solve import MAX_ITERATIONS
 
 # Relative to the diagonal, float32 leaves more than this much of a matrix.
 _LEAST_IN_SINGLE = 1e-5

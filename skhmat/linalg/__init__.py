@@ -4,7 +4,8 @@ from ._cholesky.randomly_pivoted import PivotedCholesky, pivoted_cholesky
 from ._cholesky.woodbury import CholeskyPreconditioner
 from ._compress import compress
 from ._eigsh import EigenInfo, eigsh
-from ._hierarchical.file import from_file, load, to_file
+from ._entries.raw_file import from_file, to_file
+from ._hierarchical.file import load
 from ._hierarchical.ulv import Factorization
 from ._hierarchical_matrix import HierarchicalMatrix
 from ._inverse import inverse_diagonal, inverse_trace, logdet

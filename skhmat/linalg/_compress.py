@@ -9,8 +9,9 @@ from sklearn.utils import check_random_state
 
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads, physical_memory
-from .._utils.validation import warn
-from ._entries.entries import as_entries, as_source
+from .._utils.warnings import warn
+from ._entries.entries import as_entries
+from ._entries.sources import as_source
 from ._gofmm.blocks import assemble
 from ._gofmm.cluster_tree import build_tree
 from ._gofmm.cost_model import extrapolate_ranks, pays, product_cost
@@ -19,7 +20,8 @@ from ._gofmm.error_estimate import ErrorCheck
 from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
 from ._gofmm.skeletonization import Skeletonizer
-from ._hierarchical_matrix import HierarchicalMatrix, Report, exact_form
+from ._hierarchical.report import Report
+from ._hierarchical_matrix import HierarchicalMatrix, exact_form
 
 _MAX_ATTEMPTS = 6
 # The first tolerance is this part of what the error would be if those of all levels added up as

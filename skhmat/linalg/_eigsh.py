@@ -1,19 +1,23 @@
 """`eigsh`: leading eigenpairs of symmetric operators."""
 
-import inspect
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, lobpcg
-from scipy.sparse.linalg import eigsh as _arpack_eigsh
-from sklearn.utils import check_random_state
+from scipy.sparse.linalg import LinearOperator
 
-from .._utils.validation import as_real_operator, check_integer, warn
-from ._operators.base import CountedOperator, NegatedOperator
-from ._spectral.chebyshev import chebyshev_filtered
+from .._utils.validation import as_real_operator, check_integer
+from ._operators.wrappers import CountedOperator, NegatedOperator
+from ._spectral.drivers import (
+    _chebyshev_pairs,
+    _dense_pairs,
+    _lanczos_pairs,
+    _lobpcg_pairs,
+    relative_residuals,
+    with_signs,
+)
 from ._spectral.shift_invert import check_accuracy, shifted_inverse
+from ._spectral.start import _start_block
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _METHODS = ("auto", "lanczos", "chebyshev", "lobpcg")
@@ -21,16 +25,8 @@ _METHODS = ("auto", "lanczos", "chebyshev", "lobpcg")
 _BLOCK_METHODS, _ENDS = ("chebyshev", "lobpcg"), ("LA", "SA")
 # Up to this size the whole matrix is decomposed: as fast as Lanczos, and without its special cases.
 _SMALL = 64
-# Vectors in a block besides those that are wanted: at least, and one for so many.
-_EXTRA, _WANTED_FOR_EXTRA = 5, 2
-# Filters, if the caller does not say.
-_MAX_FILTERS, _MAX_STEPS = 100, 1000
 # Residual of systems with A - sigma I, at least.
 _SOLVE_RTOL = 1e-12
-# Residual for tol=0, in units in the last place; and what LOBPCG can reach.
-_ROUNDING, _LOBPCG_TOL = 1000, 1e-8
-# Rows of a subsample, for each vector of the block that starts from it, and at least.
-_SAMPLED_PER_VECTOR, _LEAST_SAMPLE = 30, 500
 
 
 @dataclass(frozen=True)
@@ -251,50 +247,6 @@ def _check_preconditioner(preconditioner, n):
         )
 
 
-def _start_block(v0, n, random_state, A, k, which):
-    """Return start vectors in float64, of shape (n, b)."""
-    if v0 is None:
-        return check_random_state(random_state).standard_normal((n, 1))
-    if isinstance(v0, str):
-        return _nystroem_block(v0, n, random_state, A, _block_width(k), which)
-    v0 = np.asarray(v0)
-    if v0.ndim not in (1, 2) or len(v0) != n or 0 in v0.shape:
-        raise ValueError(f"v0 has shape {v0.shape}; it must have shape ({n},) or ({n}, b).")
-    if v0.dtype.kind not in "fiub" or not np.isfinite(v0).all() or not v0.any():
-        raise ValueError("v0 is zero, complex or not finite; it must be real vectors, not zero.")
-    return v0.reshape(n, -1).astype(np.float64)
-
-
-def _nystroem_block(v0, n, random_state, A, width, which):
-    """Extend the largest eigenvectors of a subsample of a matrix that has entries."""
-    if v0 != "nystroem":
-        raise ValueError(f"v0 is {v0!r}; allowed are None, an array and 'nystroem'.")
-    if which != "LA":
-        raise ValueError(f"v0 is 'nystroem', which starts 'LA', but which={which!r}.")
-    block = _entries_of(A)
-    size = min(n, max(_LEAST_SAMPLE, _SAMPLED_PER_VECTOR * width))
-    chosen = np.sort(check_random_state(random_state).permutation(n)[:size])
-    vectors = np.linalg.eigh(block(chosen, chosen).astype(np.float64))[1]
-    return block(np.arange(n), chosen) @ vectors[:, : -1 - min(width, size) : -1]
-
-
-def _entries_of(A):
-    """Return a function that gives blocks of entries, or raise TypeError."""
-    if isinstance(A, (np.ndarray, list, tuple)):
-        array = np.asarray(A)
-        return lambda rows, cols: array[np.ix_(rows, cols)]
-    if sparse.issparse(A):
-        rows_of = sparse.csr_matrix(A)
-        return lambda rows, cols: rows_of[rows][:, cols].toarray()
-    if hasattr(A, "block"):
-        return A.block
-    if getattr(A, "_entries", None) is not None:
-        return A._entries.source.block
-    raise TypeError(
-        f"v0 is 'nystroem', which needs entries, but A is a {type(A).__name__} that has none."
-    )
-
-
 def _inverse(given, A, sigma, tol, preconditioner):
     """Return the inverse of A - sigma I; what the caller gave may be better than an operator."""
     if isinstance(given, (list, tuple)):
@@ -302,141 +254,3 @@ def _inverse(given, A, sigma, tol, preconditioner):
     if not (sparse.issparse(given) or isinstance(given, (np.ndarray, LinearOperator))):
         given = A
     return shifted_inverse(given, float(sigma), max(tol * 0.01, _SOLVE_RTOL), preconditioner)
-
-
-def with_signs(vectors):
-    """Make the largest entry of each vector positive."""
-    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[np.newaxis], axis=0)
-    return vectors * np.where(largest < 0, -1, 1).astype(vectors.dtype)
-
-
-def relative_residuals(A, values, vectors):
-    """Return ||A v - lambda v|| of each pair relative to the largest eigenvalue in magnitude."""
-    if len(values) == 0:
-        return np.empty(0)
-    missed = np.linalg.norm(A @ vectors - vectors * values, axis=0)
-    size = np.abs(values).max()
-    return missed / size if size > 0 else missed
-
-
-def _dense_pairs(A, k, which, sigma):
-    """Decompose the whole matrix and pick the pairs that `which` names."""
-    dense = A.matmat(np.eye(A.shape[0], dtype=A.dtype))
-    if not np.isfinite(dense).all():
-        raise ValueError("A contains NaN or infinity; all entries must be finite.")
-    values, vectors = np.linalg.eigh((dense + dense.T) / 2)
-    if sigma is not None:
-        with np.errstate(divide="ignore"):
-            order = np.argsort(1 / (values - sigma), kind="stable")
-        chosen = np.sort(order[_chosen(1 / (values[order] - sigma), k, which)])
-        return values[chosen], vectors[:, chosen]
-    chosen = _chosen(values, k, which)
-    return values[chosen], vectors[:, chosen]
-
-
-def _chosen(values, k, which):
-    """Return which of some ascending numbers are wanted."""
-    n = len(values)
-    return {
-        "LA": np.arange(n - k, n),
-        "SA": np.arange(k),
-        "LM": np.sort(np.argsort(np.abs(values), kind="stable")[n - k :]),
-        "SM": np.sort(np.argsort(np.abs(values), kind="stable")[:k]),
-        "BE": np.concatenate([np.arange(k // 2), np.arange(n - (k - k // 2), n)]),
-    }[which]
-
-
-def _block_width(k):
-    return k + max(_EXTRA, k // _WANTED_FOR_EXTRA)
-
-
-def _filled_up(V, k, ncv, random_state):
-    """Return a block of the right number of vectors: random ones are added, or some left out."""
-    n, width = len(V), ncv
-    if width is None:
-        width = max(_block_width(k), V.shape[1])
-    width = min(max(width, k + 1), n)
-    if V.shape[1] < width:
-        drawn = check_random_state(random_state).standard_normal((n, width - V.shape[1]))
-        V = np.hstack([V, drawn * np.linalg.norm(V, axis=0).max() / np.sqrt(n)])
-    return V[:, :width]
-
-
-def _chebyshev_pairs(A, k, which, tol, V, maxiter, ncv, random_state):
-    tol = max(tol, _ROUNDING * np.finfo(A.dtype).eps)
-    maxiter = _MAX_FILTERS if maxiter is None else maxiter
-    sign = 1 if which == "LA" else -1
-    V = _filled_up(V, k, ncv, random_state)
-    pairs = chebyshev_filtered(A if sign == 1 else NegatedOperator(A), V, k, tol, maxiter)
-    found = np.flatnonzero(pairs.residuals <= tol)
-    if len(found) < k:
-        _warn_of_missing(len(found), k, maxiter)
-    order = found[::-1] if sign == 1 else found
-    values, vectors = sign * pairs.values[order], pairs.vectors[:, order]
-    return values.astype(A.dtype, copy=False), vectors.astype(A.dtype, copy=False)
-
-
-def _lobpcg_pairs(A, k, which, tol, V, maxiter, ncv, random_state, inverse):
-    maxiter = _MAX_STEPS if maxiter is None else maxiter
-    tol = max(tol or _LOBPCG_TOL, _ROUNDING * np.finfo(A.dtype).eps)
-    V = _filled_up(V, k, ncv, random_state)
-    # SciPy takes residuals as they are, and warns of the vectors beside the k, too. An eigenvalue
-    # that is small is right to the rounding of the matrix.
-    size = np.abs(_ritz_values(A, V)).max()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        options = {"tol": tol * size, "maxiter": maxiter, "largest": which == "LA"}
-        values, vectors = lobpcg(A, V, M=inverse, **options)
-    order = np.argsort(values, kind="stable")
-    order = order[-k:] if which == "LA" else order[:k]
-    values, vectors = values[order], vectors[:, order]
-    found = np.linalg.norm(A @ vectors - vectors * values, axis=0) <= 2 * tol * size
-    if not found.all():
-        _warn_of_missing(np.count_nonzero(found), k, maxiter)
-    return values[found], vectors[:, found]
-
-
-def _ritz_values(A, V):
-    Q = np.linalg.qr(V)[0]
-    return np.linalg.eigvalsh(Q.T @ (A @ Q))
-
-
-def _warn_of_missing(n_found, k, maxiter):
-    warn(
-        f"eigsh: {n_found} of {k} eigenpairs converged in {maxiter} iterations; these are "
-        "returned. Raise maxiter, ncv or tol."
-    )
-
-
-def _lanczos_pairs(A, k, which, tol, V, maxiter, ncv, random_state, sigma, inverse):
-    # ARPACK refuses one pair "from both ends"; that one is from the upper end.
-    which = "LA" if which == "BE" and k == 1 else which
-    maxiter = 10 * len(V) if maxiter is None else maxiter
-    v0 = V.sum(axis=1).astype(A.dtype)
-    options = {"which": which, "tol": tol, "v0": v0, "maxiter": maxiter, "ncv": ncv}
-    if sigma is not None:
-        options |= {"sigma": sigma, "OPinv": inverse}
-    if "rng" in inspect.signature(_arpack_eigsh).parameters:
-        # Newer SciPy draws restart vectors from here; older ones have a fixed generator.
-        options["rng"] = np.random.default_rng(0)
-    try:
-        # The vectors cost little beside the products, and with them the order is always ascending.
-        values, vectors = _arpack_eigsh(A, k, **options)
-    except ArpackNoConvergence as error:
-        values, vectors = error.eigenvalues, error.eigenvectors
-        _warn_of_missing(len(values), k, maxiter)
-    except ArpackError:
-        # ARPACK refuses the zero matrix, which has eigenpairs like any other.
-        if not _is_zero(A, v0):
-            raise
-        return np.zeros(k, dtype=A.dtype), np.eye(A.shape[0], k, dtype=A.dtype)
-    order = np.argsort(values, kind="stable")
-    return values[order], vectors[:, order]
-
-
-def _is_zero(A, v0):
-    """Tell whether a vector in general position is mapped to zero."""
-    product = A.matvec(v0)
-    if not np.isfinite(product).all():
-        raise ValueError("A times a finite vector is NaN or infinite; its entries must be finite.")
-    return not product.any()

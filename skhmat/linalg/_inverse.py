@@ -2,12 +2,15 @@
 
 import numpy as np
 
-from .._utils.validation import as_real_operator, check_shift, warn
+from .._utils.validation import as_real_operator, check_shift
+from .._utils.warnings import warn
 from ._hierarchical_matrix import HierarchicalMatrix
-from ._krylov.driver import conjugate_gradients, solve_iteratively
-from ._krylov.lanczos import estimate_logdet
-from ._operators.base import ShiftedOperator
-from ._solvers.solve import MAX_ITERATIONS, can_factorize, make_preconditioner
+from ._krylov.conjugate_gradients import conjugate_gradients
+from ._krylov.driver import solve_iteratively
+from ._operators.wrappers import ShiftedOperator
+from ._solvers.preconditioners import can_factorize, make_preconditioner
+from ._solvers.solve import MAX_ITERATIONS
+from ._stochastic.logarithm import estimate_logdet
 from ._stochastic.trace import Estimate, estimate_diagonal, xtrace
 
 # A solve is this much more accurate than the estimate that is made with it.

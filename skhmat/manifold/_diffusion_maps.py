@@ -13,19 +13,14 @@ from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import with_compression_parameters
-from .._utils.validation import warn
-from ..linalg._eigsh import with_signs
-from ..linalg._operators.base import PermutedOperator
+from .._utils.warnings import warn
+from ..linalg._operators.wrappers import PermutedOperator
+from ..linalg._spectral.drivers import with_signs
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
-from ._spectral.eigenpairs import (
-    Extension,
-    Start,
-    constant_first,
-    normalization,
-    random_start,
-    residuals_at_points,
-    with_components,
-)
+from ._spectral.eigenpairs import constant_first
+from ._spectral.extension import Extension, residuals_at_points
+from ._spectral.multilevel_start import Start, random_start, with_components
+from ._spectral.normalization import normalization
 from ._spectral.precomputed import affinity_of, check_precomputed, gaussian, profile_of
 
 # Eigenpairs that n_components="auto" begins with, and the most it tries.

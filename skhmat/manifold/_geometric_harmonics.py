@@ -12,7 +12,8 @@ from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import with_compression_parameters
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
-from ._spectral.eigenpairs import Start, normalization
+from ._spectral.multilevel_start import Start
+from ._spectral.normalization import normalization
 
 # Eigenvalues, relative to the largest, that rounding leaves nothing of.
 _LEAST_EIGENVALUE = 1e-12

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads
-from .._utils.validation import warn
+from .._utils.warnings import warn
 from ._spectral.affinity import affinity_of
 from ._spectral.distance_histogram import DistanceProfile, berry_giannakis_harlim
 from ._spectral.eigenpairs import eigenpairs

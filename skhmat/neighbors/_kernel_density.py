@@ -19,9 +19,9 @@ from .._utils.validation import check_integer
 from .._validation import checked_weights
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
 from ._density.far_field import far_log_sums
+from ._density.kernels import DENSITIES
 from ._density.mixture import Mixture, is_euclidean, relative_tolerance, scaled_weights
 from ._density.sampling import draw_steps
-from ._density.sums import DENSITIES
 
 # What scikit-learn calls its trees stands for the choice among ours.
 _TREES = {"kd_tree": KDTree, "ball_tree": BallTree}

@@ -10,7 +10,7 @@ from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._utils.logging import Log
-from .._utils.validation import warn
+from .._utils.warnings import warn
 from .._validation import checked_weights
 from ._density.bandwidth import as_numbers, standard_bandwidth
 from ._density.mixture import relative_tolerance, scaled_weights

@@ -19,7 +19,7 @@ from sklearn_compat.utils.estimator_checks import parametrize_with_checks
 from skhmat.kernel_ridge import KernelRidge, KernelRidgeClassifier, KernelRidgeCV
 from skhmat.kernel_ridge import _dual_system as _dual
 from skhmat.kernel_ridge import _low_rank_system as _low_rank
-from skhmat.linalg._solvers import solve as _solve
+from skhmat.linalg._solvers import preconditioners as _solve
 
 
 def expected_failures(estimator):

@@ -12,7 +12,7 @@ from skhmat.linalg._gofmm.distances import make_distance
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
 from skhmat.linalg._gofmm.neighbors import find_neighbors
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
-from skhmat.linalg._hierarchical_matrix import Report
+from skhmat.linalg._hierarchical.report import Report
 
 
 def run_phases(n, leaf_size, budget, seed, *, tolerance=1e-2, max_rank=None, d=2, dtype=float):

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skhmat.neighbors import KernelDensity
-from skhmat.neighbors._density.sums import log_integral
+from skhmat.neighbors._density.kernels import log_integral
 
 from .densities import VALUES, assert_logs, distances, slow_logs
 

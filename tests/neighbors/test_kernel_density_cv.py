@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skhmat.neighbors import KernelDensity, KernelDensityCV
-from skhmat.neighbors._density.sums import log_integral
+from skhmat.neighbors._density.kernels import log_integral
 
 from .densities import VALUES, distances, slow_logs
 

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 
 from ..._utils.parallel import run_tasks
-from .._krylov.driver import column_scales
+from .._krylov.columns import column_scales
 
 # Columns factorized at a time: threaded LAPACK is not safe for very large ones, and the products
 # between panels are where the time goes.

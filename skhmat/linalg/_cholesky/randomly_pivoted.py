@@ -10,7 +10,8 @@ from sklearn.utils import check_random_state
 
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
 from ..._utils.validation import check_integer
-from .._entries.entries import Entries, as_source
+from .._entries.entries import Entries
+from .._entries.sources import as_source
 from .._kernels.matrix import KernelMatrix
 
 # Pivots proposed at once. From 60 to 160 the time is the same; with fewer, products of small

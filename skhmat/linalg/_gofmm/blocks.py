@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..._utils.parallel import run_tasks
-from .._hierarchical_matrix import Structure
+from .structure import Structure
 
 # Fewer entries are evaluated by one thread: handing over the interpreter would take longer.
 _LARGE = 1 << 25

@@ -13,114 +13,27 @@ causes.
 """
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ..._ext import skeletons as _core
 from ..._ext.sampling import FarRows, Marks
 from ..._utils.parallel import run_tasks
+from .nested_bases import _Basis, _flatten
+from .row_sample import _Close, _Sample
 
 # Columns factorized between two looks at the tolerance.
 _PANEL = 16
 # Squared remainder, relative to the block, below which the Gram matrix has too few digits.
 _GRAM_LIMIT = 1e-14
-# Rows that are added to a Gram matrix at a time.
-_BATCH = 2048
-# Up to this multiple of a sample, all far rows are read instead.
-_FEW = 2.0
-# Uniform rows of a sample beyond two for each column, and neighbours at least.
-_MIN_ROWS = 256
-# Unseen rows that verify a basis: uniform ones, and neighbours of the sample at most.
-_N_UNIFORM_CHECK = 64
-_N_CLOSE_CHECK = 512
 _MAX_REDO = 12
 # A basis of more than this part of the columns compresses nothing and is not worth more rows.
 _FULL = 0.9
 # Points of near nodes whose neighbours are looked at, and close rows that a node takes along.
 _MAX_RING = 8192
-_MAX_CLOSE = 2048
 # A remainder on unseen rows up to this multiple of the tolerance is sampling noise.
 _SLACK = 2.0
-
-
-@dataclass(frozen=True)
-class Skeletons:
-    """Nested bases of all nodes, in heap order, as flat arrays.
-
-    Attributes
-    ----------
-    rank : ndarray of shape (n_nodes,)
-    skel_ptr : ndarray of shape (n_nodes + 1,)
-    positions : ndarray of shape (n_skeletons,)
-        Skeletons of all nodes as positions in tree order.
-    order_ptr : ndarray of shape (n_nodes + 1,)
-    order : ndarray
-        Columns of each node (points of a leaf, skeletons of the children), the node's own first.
-    interp_ptr : ndarray of shape (n_nodes + 1,)
-    interp : ndarray
-        For each node the (columns left out, rank) matrix that expresses those columns by the
-        skeletons.
-    """
-
-    rank: np.ndarray
-    skel_ptr: np.ndarray
-    positions: np.ndarray
-    order_ptr: np.ndarray
-    order: np.ndarray
-    interp_ptr: np.ndarray
-    interp: np.ndarray
-
-    def of(self, node):
-        """Return the skeletons of a node as positions in tree order."""
-        return self.positions[self.skel_ptr[node] : self.skel_ptr[node + 1]]
-
-
-@dataclass(frozen=True)
-class _Basis:
-    """Basis of one node: its skeletons, the order of its columns, and the interpolation.
-
-    The weights of the skeletons and the close rows serve to find the basis of the parent.
-    """
-
-    skeletons: np.ndarray
-    order: np.ndarray
-    interp: np.ndarray
-    weights: np.ndarray
-    close: "_Close | None"
-
-
-@dataclass(frozen=True)
-class _Close:
-    """Far rows that the neighbour lists of a node name, nearest first.
-
-    Of rows that are equally near (at the same position of somebody's list), those that more lists
-    name come first.
-    """
-
-    rows: np.ndarray
-    position: np.ndarray
-    votes: np.ndarray
-
-    @classmethod
-    def of_lists(cls, far, lists):
-        """Collect from neighbour lists, an array of shape (points, neighbours)."""
-        return cls._sorted(*far.named_by(lists))
-
-    @classmethod
-    def joined(cls, far, first, second):
-        """Collect from two that were collected for other nodes."""
-        pairs = zip(first._arrays, second._arrays, strict=True)
-        return cls._sorted(*far.joined(*(np.concatenate(pair) for pair in pairs)))
-
-    @classmethod
-    def _sorted(cls, rows, position, votes):
-        order = np.lexsort((rows, -votes, position))[:_MAX_CLOSE]
-        return cls(rows[order], position[order], votes[order])
-
-    @property
-    def _arrays(self):
-        return self.rows, self.position, self.votes
 
 
 class Skeletonizer:
@@ -331,127 +244,3 @@ class Skeletonizer:
         missed -= interp @ block[:rank]
         missed *= weights[rank:, None].astype(missed.dtype)
         return np.ones(len(missed), missed.dtype) @ np.square(missed)
-
-
-class _Sample:
-    """Far rows of one node, in strata: close rows found along neighbour lists, and uniform ones.
-
-    A stratum is a set of rows and the number of far rows that each of them stands for. Gram
-    matrices of the strata are kept, so that a larger sample costs only its new rows.
-
-    Parameters
-    ----------
-    skeletonizer : Skeletonizer
-    far : FarRows
-    preferred : ndarray
-        Close rows, the most important first; half as many as there are columns join at once.
-    n_columns : int
-    rng : numpy.random.Generator
-    """
-
-    def __init__(self, skeletonizer, far, preferred, n_columns, rng):
-        self.skeletonizer = skeletonizer
-        self.far = far
-        self.rng = rng
-        n, none = n_columns, np.empty(0, dtype=np.intp)
-        n_close, n_uniform = max(n // 2, _MIN_ROWS // 2), 2 * n + _MIN_ROWS
-        if skeletonizer.read_all or far.n_rows <= _FEW * (n_close + n_uniform):
-            self.frontier, self.waiting, self.uniform = far.all(), none, none
-        else:
-            self.frontier, self.waiting = preferred[:n_close], preferred[n_close:]
-            self.uniform = self._draw_uniform(n_uniform, self.frontier)
-        self.close_strata = [(self.frontier, 1.0)]
-        self.n_represented = float(len(self.frontier))
-        self._unseen = none, 1.0, none
-        self._close_gram, self._uniform_gram = np.zeros((n, n)), np.zeros((n, n))
-        self._n_summed = [0, 0]
-
-    def gram(self, columns, weights):
-        """Return the Gram matrix of the weighted columns; only new rows are read."""
-        for rows, weight in self.close_strata[self._n_summed[0] :]:
-            self._add(columns, weights * np.sqrt(weight), rows, self._close_gram)
-        self._add(columns, weights, self.uniform[self._n_summed[1] :], self._uniform_gram)
-        self._n_summed = [len(self.close_strata), len(self.uniform)]
-        return self._close_gram + self._uniform_weight() * self._uniform_gram
-
-    def rows(self):
-        """Return the rows of the sample and the number of far rows that each stands for."""
-        strata = [*self.close_strata, (self.uniform, self._uniform_weight())]
-        return (
-            np.concatenate([rows for rows, _ in strata]),
-            np.concatenate([np.full(len(rows), weight) for rows, weight in strata]),
-        )
-
-    def draw_unseen(self):
-        """Draw rows outside the sample: close to the node or to the last to join, and uniform."""
-        if len(self.uniform) == 0:
-            return self.uniform
-        seen = self.rows()[0]
-        close = self.far.beyond(self.skeletonizer.neighbors, self.frontier, self.waiting, seen)
-        weight = max(len(close) / _N_CLOSE_CHECK, 1.0)
-        if weight > 1.0:
-            close = self.rng.permutation(close)[:_N_CLOSE_CHECK]
-        uniform = self._draw_uniform(_N_UNIFORM_CHECK, np.concatenate([seen, close]))
-        self._unseen = close, weight, uniform
-        return np.concatenate([close, uniform])
-
-    def learn(self, missed, allowed):
-        """Let the rows drawn join if what the basis missed in them is too much; say whether it was.
-
-        Parameters
-        ----------
-        missed : ndarray
-            Squared norm of what was missed in each of the rows drawn last.
-        allowed : float
-            Largest sum over all far rows.
-        """
-        close, weight, uniform = self._unseen
-        far_rest = (self.far.n_rows - self.n_represented) / max(len(uniform), 1)
-        missed_close = weight * missed[: len(close)].sum()
-        missed_uniform = far_rest * missed[len(close) :].sum()
-        if missed_close + missed_uniform <= allowed:
-            return False
-        if missed_close > 0.5 * allowed or missed_close > missed_uniform:
-            self.close_strata.append((close, weight))
-            self.n_represented += weight * len(close)
-            self.frontier = close
-        if missed_uniform > 0.5 * allowed or missed_uniform >= missed_close:
-            seen = np.concatenate([self.rows()[0], uniform])
-            more = self._draw_uniform(len(self.uniform) // 2, seen)
-            self.uniform = np.concatenate([self.uniform, uniform, more])
-        return True
-
-    def _add(self, columns, weights, rows, gram):
-        for start in range(0, len(rows), _BATCH):
-            block = self.skeletonizer.entries.block(columns, rows[start : start + _BATCH])
-            _core.add_gram(block, weights, np.empty(block.shape), gram)
-
-    def _uniform_weight(self):
-        """Return the number of far rows that each uniform row stands for."""
-        return max((self.far.n_rows - self.n_represented) / max(len(self.uniform), 1), 1.0)
-
-    def _draw_uniform(self, n_rows, exclude):
-        return self.far.draw(n_rows, exclude, int(self.rng.integers(1 << 63)))
-
-
-def _flatten(bases, dtype):
-    empty = np.empty(0, dtype=np.intp)
-    none = _Basis(empty, empty, np.empty((0, 0)), empty, _Close(empty, empty, empty))
-    bases = [none if basis is None else basis for basis in bases]
-
-    def pointers(sizes):
-        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
-
-    interp_ptr = pointers([basis.interp.size for basis in bases])
-    interp = np.empty(interp_ptr[-1], dtype=dtype)
-    for basis, start, stop in zip(bases, interp_ptr[:-1], interp_ptr[1:], strict=True):
-        interp[start:stop] = basis.interp.ravel()
-    return Skeletons(
-        rank=np.array([len(basis.skeletons) for basis in bases], dtype=np.intp),
-        skel_ptr=pointers([len(basis.skeletons) for basis in bases]),
-        positions=np.concatenate([basis.skeletons for basis in bases]).astype(np.intp),
-        order_ptr=pointers([len(basis.order) for basis in bases]),
-        order=np.concatenate([basis.order for basis in bases]).astype(np.intp),
-        interp_ptr=interp_ptr,
-        interp=interp,
-    )

@@ -4,113 +4,25 @@ import dataclasses
 import inspect
 import json
 import math
-import operator
 import os
-import secrets
-import shutil
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
 
+from ..._utils.files import _new_file
 from ..._utils.parallel import effective_n_threads, run_tasks
-from .._entries.entries import ArraySource, Entries, as_source
-from .._hierarchical_matrix import HierarchicalMatrix, Report, Structure, exact_form
+from .._entries.entries import Entries
+from .._entries.raw_file import _BATCH, _row_batches
+from .._entries.sources import ArraySource
+from .._gofmm.structure import Structure
+from .._hierarchical_matrix import HierarchicalMatrix, exact_form
 from .._kernels.matrix import KernelMatrix
 from .checks import check_structure
 from .npz import NpzReader, NpzWriter
+from .report import Report
 
 _FORMAT = "skhmat.HierarchicalMatrix"
 _VERSION = 1
-# Entries of K that are in memory at once while a file is written.
-_BATCH = 1 << 23
-
-
-def from_file(path, n, dtype):
-    """Open a dense matrix in a raw binary file, without reading it.
-
-    The file holds the entries row after row and nothing else, as float32 or float64 in the byte
-    order of the machine, n * n * itemsize bytes in total. `compress` takes the result and reads
-    only those entries that it needs.
-
-    Parameters
-    ----------
-    path : str or path-like
-    n : int
-        Number of rows, which is that of columns.
-    dtype : dtype-like
-        float32 or float64.
-
-    Returns
-    -------
-    K : numpy.memmap of shape (n, n)
-        Read-only.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        The size of the file is not that of n rows of this dtype, `n` is not a positive integer, or
-        `dtype` is not allowed.
-
-    See Also
-    --------
-    to_file : Writes such a file.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import numpy as np
-    >>> from skhmat.linalg import from_file, to_file
-    >>> path = os.path.join(tempfile.mkdtemp(), "K.bin")
-    >>> to_file(path, np.eye(3))
-    >>> from_file(path, 3, "float64").diagonal()
-    memmap([1., 1., 1.])
-    """
-    n = check_count("n", n)
-    dtype = check_dtype(dtype)
-    found, expected = os.stat(path).st_size, n * n * dtype.itemsize
-    if found != expected:
-        raise ValueError(
-            f"{os.fspath(path)!r} has {found} bytes; {expected} bytes are expected for n={n} and "
-            f"{dtype}.{_size_hint(found)}"
-        )
-    return np.memmap(path, dtype=dtype, mode="r", shape=(n, n))
-
-
-def to_file(path, K, dtype=None, batch_rows=None):
-    """Write a dense matrix to a raw binary file, in batches of rows.
-
-    The file appears only when it is complete: an error leaves what was there before.
-
-    Parameters
-    ----------
-    path : str or path-like
-    K : array-like, numpy.memmap, KernelMatrix, or callable with a `shape`
-        The matrix, anything that `compress` takes.
-    dtype : dtype-like, default=None
-        float32 or float64; None means that of `K`.
-    batch_rows : int, default=None
-        Rows computed and written at once; None means about 8 million entries.
-
-    Raises
-    ------
-    ValueError
-        `K` is not a square real matrix, `dtype` or `batch_rows` is not allowed, or entries of `K`
-        are too large for `dtype`.
-
-    See Also
-    --------
-    from_file : Opens such a file.
-    """
-    source = as_source(K)
-    dtype = np.dtype(source.dtype) if dtype is None else check_dtype(dtype)
-    n = source.shape[0]
-    batch_rows = max(1, _BATCH // n) if batch_rows is None else batch_rows
-    with _new_file(path) as file:
-        for batch in _row_batches(source, check_count("batch_rows", batch_rows)):
-            file.write(memoryview(_converted(batch, dtype)).cast("B"))
 
 
 def save(H, path):
@@ -193,82 +105,6 @@ def load(path, mmap_mode=None, *, n_jobs=None):
     except ValueError as error:
         name = os.fspath(path)
         raise ValueError(f"{name!r} cannot be loaded as a HierarchicalMatrix: {error}") from error
-
-
-def check_count(name, value):
-    """Return `value` as a positive int, or raise ValueError."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1 or isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1.")
-    return count
-
-
-def check_dtype(dtype):
-    """Return a native float32 or float64, or raise ValueError."""
-    try:
-        checked = np.dtype(dtype)
-    except TypeError:
-        checked = None
-    if dtype is None or checked not in (np.float32, np.float64) or not checked.isnative:
-        raise ValueError(f"dtype is {dtype!r}; allowed are native float32 and float64.")
-    return checked
-
-
-def _size_hint(found):
-    """Say which n would fit a file of this size."""
-    fits = []
-    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-        n = math.isqrt(found // dtype.itemsize)
-        if n and n * n * dtype.itemsize == found:
-            fits.append(f"n={n} and {dtype}")
-    return f" The file fits {' or '.join(fits)}." if fits else ""
-
-
-def _row_batches(source, batch_rows):
-    """Yield the matrix in batches of rows."""
-    every = np.arange(source.shape[0])
-    for start in range(0, len(every), batch_rows):
-        yield source.block(every[start : start + batch_rows], every)
-
-
-def _converted(batch, dtype):
-    if np.can_cast(batch.dtype, dtype):
-        return np.ascontiguousarray(batch, dtype=dtype)
-    try:
-        with np.errstate(over="raise"):
-            return np.ascontiguousarray(batch, dtype=dtype)
-    except FloatingPointError:
-        largest = float(np.abs(batch).max())
-        raise ValueError(
-            f"dtype is {dtype}, but K has entries of {largest:.3g}; allowed are at most "
-            f"{np.finfo(dtype).max:.3g}."
-        ) from None
-
-
-@contextmanager
-def _new_file(path):
-    """Open a new file that takes the place of `path` when all went well."""
-    # Through a link, the file it points to is replaced, not the link.
-    path = os.path.realpath(path)
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path!r} is a directory")
-    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            # Else a power cut after the replacement could leave an empty file.
-            os.fsync(file.fileno())
-        if os.path.exists(path):
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
 
 
 def _plain(value):

@@ -12,7 +12,8 @@ from scipy.spatial import KDTree
 
 from ..._ext import evaluation as _core
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
-from ..._utils.validation import check_columns, warn
+from ..._utils.validation import check_columns
+from ..._utils.warnings import warn
 from .._gofmm.cluster_tree import Tree
 from .._kernels.matrix import KernelMatrix
 

@@ -11,7 +11,8 @@ from ..._utils.parallel import effective_n_threads, single_threaded_blas
 from ..._utils.validation import check_columns, check_shift, describe_shift
 from .._cholesky.dense import factorize_dense
 from .._krylov.lanczos import smallest_ritz_value
-from .._operators.base import NegatedOperator, ShiftedOperator, SymmetricOperator
+from .._operators.base import SymmetricOperator
+from .._operators.wrappers import NegatedOperator, ShiftedOperator
 
 # Right-hand sides solved together.
 _CHUNK = 128

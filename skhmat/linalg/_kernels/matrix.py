@@ -446,3 +446,29 @@ def _indices(name, indices, n):
         raise IndexError(f"{name} must be in [{-n}, {n}), got {given.min()} to {given.max()}")
     given = np.ascontiguousarray(given, dtype=np.intp)
     return np.where(given < 0, given + n, given) if given.min() < 0 else given
+
+
+# What rounding of the points may be relative to the bandwidth.
+_COORDINATE_ERROR = 1e-5
+# Below, entries that count are not normal numbers any more.
+_LEAST_DIAGONAL = 1e-25
+
+
+def kernel_in_single(K):
+    """Return a kernel matrix with its points in float32, or K itself where that is too rough.
+
+    Where the kernel is one of distances, the points are centred first, which changes none of them.
+    """
+    if callable(K.kernel):
+        return K
+    is_radial = KERNELS[K.kernel].is_radial
+    X = K.X - K.X.mean(axis=0) if is_radial else K.X
+    if is_radial and np.finfo(np.float32).eps * np.abs(X).max() > _COORDINATE_ERROR * K.bandwidth:
+        return K
+    with np.errstate(over="ignore"):
+        X = X.astype(np.float32)
+    try:
+        single = K.with_points(X)
+    except ValueError:  # entries beyond the range of float32
+        return K
+    return single if single.diagonal().max() >= _LEAST_DIAGONAL else K

@@ -1,200 +1,23 @@
-"""The Lanczos method: logarithm, log-determinant and the ends of the spectrum."""
-
-import math
-from numbers import Real
+"""The Lanczos process of one vector, and what a few of its steps tell of a spectrum."""
 
 import numpy as np
 import scipy.linalg
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import as_real_operator, check_columns, check_integer, warn
-from .._stochastic.trace import Estimate, Rounds, check_tolerance, trace_without_each
-
-# Lanczos steps that find the middle of a spectrum, and its lower end.
-_PILOT_STEPS, _EDGE_STEPS = 30, 100
-# Lanczos steps for a bound of it.
+# Lanczos steps that find the lower end of a spectrum.
+_EDGE_STEPS = 100
+# Lanczos steps for a bound of it, and the part of the spectrum's width that is taken off.
 _BOUND_STEPS, _BOUND_PART = 20, 0.01
-# The method is this much more accurate than the estimate that is made with it, ...
-_LANCZOS_PART = 0.1
-# ... within these bounds: rounding, and what tells convergence from chance.
-_LEAST_RTOL, _LARGEST_RTOL = 1e-10, 1e-2
-# Bases that are held at a time, about.
-_BASIS_BYTES = 1 << 30
 
 
-def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
-    """Multiply the logarithm of a positive definite matrix by the columns of B.
-
-    The Lanczos method [1]_ with full reorthogonalisation: each column has a Krylov space of its
-    own, and all share the products with A. A column is done when the result has changed by less
-    than `rtol` over the last fifth of its steps.
-
-    Parameters
-    ----------
-    A : HierarchicalMatrix, LinearOperator, ndarray or sparse matrix of shape (n, n)
-        Real, symmetric and positive definite; symmetry is not checked.
-    B : array-like of shape (n,) or (n, k)
-        Real numbers.
-    rtol : float, default=1e-6
-        Relative change of a column, in the 2-norm, that is small enough.
-    maxiter : int, default=300
-        Most Lanczos steps. Where the eigenvalues are spread evenly, about the square root of the
-        condition number is needed for each factor of 7 in accuracy, but never more than n.
-    scale : float, default=1.0
-        A is divided by this number. What is "relative" for the logarithm depends on it.
-
-    Returns
-    -------
-    log_B : ndarray of the shape of `B`, float64
-        log(A / scale) B.
-
-    Raises
-    ------
-    TypeError
-        `A` is nothing that vectors can be multiplied with.
-    ValueError
-        A parameter is outside its range, or `A` or `B` is not real or not finite.
-    numpy.linalg.LinAlgError
-        A is not positive definite to the precision of its products. This is seen by a Ritz value
-        that is not positive; an A for which none shows up is not recognised.
-
-    Warns
-    -----
-    sklearn.exceptions.ConvergenceWarning
-        Some columns still changed by more than `rtol` after `maxiter` steps.
-
-    Notes
-    -----
-    The error is at least the rounding of A's products times the condition number of A. About 1 GB
-    of Krylov bases is held at a time; for a large n the columns are done in groups.
-
-    References
-    ----------
-    .. [1] N. J. Higham. Functions of Matrices: Theory and Computation. SIAM, 2008, section 13.2.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skhmat.linalg._lanczos import log_apply
-    >>> A = np.diag(np.linspace(1, 100, 500))
-    >>> bool(np.allclose(log_apply(A, np.ones(500)), np.log(np.linspace(1, 100, 500)), atol=1e-4))
-    True
-    """
-    A = as_real_operator("A", A)
-    columns = check_columns("B", B, A.shape[0])
-    if columns.dtype.kind == "c":
-        raise ValueError(f"B has dtype {columns.dtype}; it must hold real numbers.")
-    rtol, maxiter = check_tolerance("rtol", rtol), check_integer("maxiter", maxiter, 1)
-    if not isinstance(scale, Real) or not 0 < scale < math.inf:
-        raise ValueError(f"scale is {scale!r}; it must be a finite number above 0.")
-    out, changes = _log_columns(A, columns, rtol, maxiter, float(scale))
-    if (changes > rtol).any():
-        warn(_unconverged("log_apply", changes, rtol, maxiter))
-    return out.reshape(np.shape(B))
-
-
-def estimate_logdet(
-    A,
-    *,
-    rtol=1e-2,
-    atol=None,
-    n_products=None,
-    max_products=512,
-    maxiter=300,
-    random_state=None,
-):
-    """Estimate the logarithm of the determinant of a positive definite matrix from its products.
-
-    This is the trace of log(A), by `xtrace` with `log_apply`. A is divided first by the number in
-    the middle of its spectrum, so that few products are needed where most eigenvalues are the same,
-    as in a matrix of low rank with a shift.
-
-    Parameters
-    ----------
-    A : HierarchicalMatrix, LinearOperator, ndarray or sparse matrix of shape (n, n)
-        Real, symmetric and positive definite; symmetry is not checked.
-    rtol : float, default=1e-2
-        Wanted standard error relative to the value.
-    atol : float, default=None
-        Wanted standard error; the larger of both is what counts. None means ``rtol * n``: the
-        geometric mean of the eigenvalues has the relative error `rtol` then. A value near 0 is a
-        coincidence of the scale of A, and no reason for more products.
-    n_products : int, default=None
-        Products with log(A) of the first round, at least 4, from which each round doubles them.
-        None means 32, or `max_products` if that is less.
-    max_products : int, default=512
-        Most products with log(A), at least 4. Each takes several products with A. If they are at
-        least n, or n is at most 64, A is formed by n products and its eigenvalues are computed.
-    maxiter : int, default=300
-        Most Lanczos steps, see `log_apply`.
-    random_state : int, RandomState instance or None, default=None
-        Draws the random vectors.
-
-    Returns
-    -------
-    estimate : Estimate
-        `value` and `standard_error` are floats; what the Lanczos method may be off by is part of
-        the latter. `n_products` counts products with log(A), or those with A if it was formed.
-
-    Raises
-    ------
-    TypeError
-        `A` is nothing that vectors can be multiplied with.
-    ValueError
-        A parameter is outside its range, or `A` is not square, not real or not finite.
-    numpy.linalg.LinAlgError
-        A is not positive definite to the precision of its products, see `log_apply`.
-
-    Warns
-    -----
-    sklearn.exceptions.ConvergenceWarning
-        The standard error is too large after `max_products` products; or the Lanczos method has not
-        converged within `maxiter` steps, and the value is off by more than its standard error says.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skhmat.linalg._lanczos import estimate_logdet
-    >>> estimate = estimate_logdet(np.diag(np.linspace(1, 100, 1000)), random_state=0)
-    >>> exact = np.log(np.linspace(1, 100, 1000)).sum()
-    >>> bool(abs(estimate.value - exact) <= 4 * estimate.standard_error < 0.04 * exact)
-    True
-    """
-    A = as_real_operator("A", A)
-    n = A.shape[0]
-    rtol, maxiter = check_tolerance("rtol", rtol), check_integer("maxiter", maxiter, 1)
-    atol = rtol * n if atol is None else check_tolerance("atol", atol)
-    inner = _LANCZOS_PART * max(rtol, atol / n)
-    inner = min(max(inner, _LEAST_RTOL), _LARGEST_RTOL)
-    logarithm = _Logarithm(A, inner, maxiter)
-    rounds = Rounds(logarithm, n, rtol, atol, 0.0, n_products, max_products)
-    if rounds.is_exact:
-        return Estimate(_dense_logdet(A), 0.0, n)
-    rng = check_random_state(random_state)
-    logarithm.scale = _middle_of_spectrum(A, rng.standard_normal(n))
-    rounds.offset = n * math.log(logarithm.scale)
-    estimate, converged = rounds.run(rng.standard_normal, trace_without_each)
-    error = math.hypot(estimate.standard_error, n * logarithm.mean_error())
-    estimate = Estimate(estimate.value, error, estimate.n_products)
-    if not converged:
-        warn(rounds.missed("logarithm of the determinant", estimate))
-    if (logarithm.changes > inner).any():
-        message = _unconverged("estimate_logdet", logarithm.changes, inner, maxiter)
-        warn(f"{message} The estimate may be off by more than its standard error says.")
-    return estimate
-
-
-class _Krylov:
+class LanczosProcess:
     """The Krylov space of one vector, with an orthonormal basis in which A is tridiagonal."""
 
     def __init__(self, b, eps, max_steps):
-        self._size, self.eps, self._max_steps = np.linalg.norm(b), eps, max_steps
+        self.eps, self._max_steps = eps, max_steps
         # Basis vectors in rows; one more than the steps that were made.
-        self._basis = (b / self._size)[None, :]
+        self._basis = (b / np.linalg.norm(b))[None, :]
         self._diagonal, self._off_diagonal = [], []
         self._largest = 0.0
-        self._coefficients = np.empty(0)
-        self.change = math.inf
         # Whether the space contains its image, so that nothing can be added to it.
         self.is_invariant = False
 
@@ -207,6 +30,10 @@ class _Krylov:
     def last(self):
         """The basis vector whose product is needed next."""
         return self._basis[self.n_steps]
+
+    def combine(self, coefficients):
+        """Return a combination of the first basis vectors, of shape (n,)."""
+        return coefficients @ self._basis[: len(coefficients)]
 
     @property
     def last_length(self):
@@ -236,24 +63,6 @@ class _Krylov:
         """Return the Ritz values, ascending, and the eigenvectors of the tridiagonal matrix."""
         return scipy.linalg.eigh_tridiagonal(self._diagonal, self._off_diagonal[:-1])
 
-    def update(self, scale):
-        """Compute log(A / scale) b in the basis, and the relative change since the last time."""
-        values, vectors = _positive_ritz(self)
-        before = self._coefficients
-        self._coefficients = self._size * vectors @ (np.log(values / scale) * vectors[0])
-        difference = self._coefficients.copy()
-        difference[: len(before)] -= before
-        rounding = 8 * np.finfo(np.float64).eps * self._size
-        if self.is_invariant or np.linalg.norm(difference) <= rounding:
-            self.change = 0.0
-        else:
-            size = max(np.linalg.norm(self._coefficients), rounding)
-            self.change = np.linalg.norm(difference) / size
-
-    def result(self):
-        """Return what `update` computed as a vector of shape (n,)."""
-        return self._coefficients @ self._basis[: self.n_steps]
-
     def _reserve(self, row):
         """Make room for a row of the basis."""
         if row >= len(self._basis):
@@ -263,82 +72,12 @@ class _Krylov:
             self._basis = basis
 
 
-def _positive_ritz(column):
-    """Return what `ritz` does; raise where A is not positive definite."""
-    values, vectors = column.ritz()
-    _check_positive("Ritz value", values, column.eps)
-    return values, vectors
-
-
-def _log_columns(A, B, rtol, maxiter, scale):
-    """Return log(A / scale) B and the last relative change of each column, shape (k,)."""
-    n, k = B.shape
-    out, changes = np.zeros((n, k)), np.zeros(k)
-    todo = np.flatnonzero(B.any(axis=0))
-    expected = max_steps = min(maxiter, n)
-    while len(todo) > 0:
-        width = max(1, _BASIS_BYTES // (8 * n * expected))
-        group, todo = todo[:width], todo[width:]
-        columns = _log_group(A, B[:, group], rtol, max_steps, scale)
-        out[:, group] = np.transpose([column.result() for column in columns])
-        changes[group] = [column.change for column in columns]
-        # Other columns will need about as many steps.
-        expected = min(max_steps, 2 * max(column.n_steps for column in columns))
-    return out, changes
-
-
-def _log_group(A, B, rtol, max_steps, scale):
-    """Return the Krylov spaces of the columns of B, large enough for log(A / scale) B."""
-    eps = np.finfo(A.dtype).eps
-    columns = [_Krylov(b, eps, max_steps) for b in B.T.astype(np.float64)]
-    active, checks = columns, _check_steps(max_steps)
-    for step in range(1, max_steps + 1):
-        products = _multiply(A, np.stack([column.last for column in active], axis=1))
-        for column, product in zip(active, np.ascontiguousarray(products.T), strict=True):
-            column.extend(product)
-        for column in active:
-            if step in checks or column.is_invariant:
-                column.update(scale)
-        active = [c for c in active if not (c.is_invariant or c.change <= rtol)]
-        if not active:
-            break
-    return columns
-
-
-def _check_steps(max_steps):
-    """Return steps that are a fifth apart: the change over one may be far less than the error."""
-    steps = [max_steps]
-    while steps[-1] > 3:
-        steps.append(steps[-1] - max(2, steps[-1] // 5))
-    return frozenset(steps)
-
-
-def _multiply(A, B):
+def multiply(A, B):
     """Return A B in float64."""
     product = np.asarray(A.matmat(B.astype(A.dtype, copy=False)), dtype=np.float64)
     if not np.isfinite(product).all():
         raise ValueError("A times a finite vector is NaN or infinite; its entries must be finite.")
     return product
-
-
-class _Logarithm:
-    """log(A / scale) as a function, which remembers how far the Lanczos method has come."""
-
-    def __init__(self, A, rtol, maxiter):
-        self._A, self._rtol, self._maxiter = A, rtol, maxiter
-        self.scale = 1.0
-        self.changes = self._errors = np.empty(0)
-
-    def __call__(self, B):
-        out, changes = _log_columns(self._A, B, self._rtol, self._maxiter, self.scale)
-        sizes = np.linalg.norm(out, axis=0) / np.linalg.norm(B, axis=0)
-        self.changes = np.append(self.changes, changes)
-        self._errors = np.append(self._errors, changes * sizes)
-        return out
-
-    def mean_error(self):
-        """Return what a product with a unit vector is off by, on average."""
-        return float(np.mean(self._errors))
 
 
 def smallest_ritz_value(A):
@@ -347,7 +86,7 @@ def smallest_ritz_value(A):
     Above the smallest eigenvalue, and close to it if that is apart from the others.
     """
     b = np.random.default_rng(0).standard_normal(A.shape[0])
-    return float(_pilot(A, b, _EDGE_STEPS).ritz()[0][0])
+    return float(few_steps(A, b, _EDGE_STEPS).ritz()[0][0])
 
 
 def lower_bound(A):
@@ -358,7 +97,7 @@ def lower_bound(A):
     can be below, unless the start vector was orthogonal to its end.
     """
     b = np.random.default_rng(0).standard_normal(A.shape[0])
-    column = _pilot(A, b, _BOUND_STEPS)
+    column = few_steps(A, b, _BOUND_STEPS)
     values, vectors = column.ritz()
     if column.is_invariant:
         return float(values[0])
@@ -367,47 +106,11 @@ def lower_bound(A):
     )
 
 
-def _pilot(A, b, n_steps):
+def few_steps(A, b, n_steps):
     """Return the Krylov space of a few steps."""
-    column = _Krylov(b, np.finfo(A.dtype).eps, min(n_steps, len(b)))
+    column = LanczosProcess(b, np.finfo(A.dtype).eps, min(n_steps, len(b)))
     for _ in range(min(n_steps, len(b))):
-        column.extend(_multiply(A, column.last[:, None])[:, 0])
+        column.extend(multiply(A, column.last[:, None])[:, 0])
         if column.is_invariant:
             break
     return column
-
-
-def _middle_of_spectrum(A, b):
-    """Return a number that half of the eigenvalues are below, about."""
-    values, vectors = _positive_ritz(_pilot(A, b, _PILOT_STEPS))
-    # Squares of the first entries are the weights of the quadrature that approximates the spectrum.
-    return float(values[np.searchsorted(np.cumsum(vectors[0] ** 2), 0.5)])
-
-
-def _dense_logdet(A):
-    """Return the sum of the logarithms of all eigenvalues."""
-    dense = _multiply(A, np.eye(A.shape[0]))
-    values = np.linalg.eigvalsh((dense + dense.T) / 2)
-    _check_positive("eigenvalue", values, np.finfo(A.dtype).eps)
-    return math.fsum(np.log(values))
-
-
-def _check_positive(kind, values, eps):
-    """Raise LinAlgError if the first of ascending values is not positive, but for rounding."""
-    low, high = float(values[0]), float(values[-1])
-    if low <= eps * abs(high):
-        missing = eps * abs(high) - low
-        raise np.linalg.LinAlgError(
-            f"A is not positive definite to the precision of its products: it has the {kind} "
-            f"{low:.3g}, and the largest is {high:.3g}. Raise shift, the multiple of the identity "
-            f"that is added to it, by more than {missing:.2g}."
-        )
-
-
-def _unconverged(name, changes, rtol, maxiter):
-    count = np.count_nonzero(changes > rtol)
-    return (
-        f"{name}: the Lanczos method still changed {count} of {len(changes)} columns by up to "
-        f"{changes.max():.2e} after {maxiter} steps, relative to their norm, but {rtol:.1e} is "
-        f"wanted. Raise maxiter (now {maxiter}), rtol or the shift."
-    )

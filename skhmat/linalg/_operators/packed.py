@@ -4,7 +4,6 @@ import numpy as np
 
 from ..._ext import kernels as _core
 from ..._utils.parallel import run_tasks
-from .._kernels.table import KERNELS
 from .base import SymmetricOperator
 
 # Rows and columns of a tile: it stays in cache while it is multiplied from both sides.
@@ -13,10 +12,6 @@ _TILE = 256
 _N_PARTS = 8
 # Columns multiplied at once, for these sums.
 _COLUMNS = 64
-# What rounding of the points may be relative to the bandwidth.
-_COORDINATE_ERROR = 1e-5
-# Below, entries that count are not normal numbers any more.
-_LEAST_DIAGONAL = 1e-25
 
 
 class PackedMatrix(SymmetricOperator):
@@ -80,23 +75,3 @@ def _whole_lanes(W):
     columns = np.zeros((n, -(-k // lanes) * lanes), dtype=np.float32)
     columns[:, :k] = W
     return columns
-
-
-def kernel_in_single(K):
-    """Return a kernel matrix with its points in float32, or K itself where that is too rough.
-
-    Where the kernel is one of distances, the points are centred first, which changes none of them.
-    """
-    if callable(K.kernel):
-        return K
-    is_radial = KERNELS[K.kernel].is_radial
-    X = K.X - K.X.mean(axis=0) if is_radial else K.X
-    if is_radial and np.finfo(np.float32).eps * np.abs(X).max() > _COORDINATE_ERROR * K.bandwidth:
-        return K
-    with np.errstate(over="ignore"):
-        X = X.astype(np.float32)
-    try:
-        single = K.with_points(X)
-    except ValueError:  # entries beyond the range of float32
-        return K
-    return single if single.diagonal().max() >= _LEAST_DIAGONAL else K

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ..._utils.validation import as_real_operator, check_integer
-from .._krylov.lanczos import _Krylov
+from .._krylov.lanczos import LanczosProcess
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
     eps = np.finfo(A.dtype if A.dtype in (np.float32, np.float64) else np.float64).eps
     nodes, weights, n_products = [], [], 0
     for _ in range(n_vectors):
-        krylov = _Krylov(rng.choice([-1.0, 1.0], n), eps, min(n_steps, n))
+        krylov = LanczosProcess(rng.choice([-1.0, 1.0], n), eps, min(n_steps, n))
         while krylov.n_steps < min(n_steps, n) and not krylov.is_invariant:
             krylov.extend(np.asarray(A.matvec(krylov.last), dtype=np.float64))
         values, vectors = krylov.ritz()

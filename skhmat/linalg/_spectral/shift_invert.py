@@ -5,12 +5,15 @@ import scipy.linalg
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ..._utils.validation import warn
+from ..._utils.warnings import warn
 from .._hierarchical.ulv import NotDefiniteError, factorize, factorize_negative
 from .._hierarchical_matrix import HierarchicalMatrix
-from .._krylov.driver import conjugate_gradients, minres, solve_iteratively
-from .._operators.base import NegatedOperator, ShiftedOperator, SymmetricOperator
-from .._solvers.solve import hss_form
+from .._krylov.conjugate_gradients import conjugate_gradients
+from .._krylov.driver import solve_iteratively
+from .._krylov.minres import minres
+from .._operators.base import SymmetricOperator
+from .._operators.wrappers import NegatedOperator, ShiftedOperator
+from .._solvers.preconditioners import hss_form
 
 # Most iterations for a product with an inverse.
 _MAX_ITERATIONS = 2000

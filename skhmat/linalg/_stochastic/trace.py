@@ -8,7 +8,8 @@ import numpy as np
 import scipy.linalg
 from sklearn.utils import check_random_state
 
-from ..._utils.validation import check_integer, warn
+from ..._utils.validation import check_integer
+from ..._utils.warnings import warn
 
 # Products of the first round, if the caller does not say.
 _FIRST = 32
@@ -109,7 +110,7 @@ def xtrace(
     Examples
     --------
     >>> import numpy as np
-    >>> from skhmat.linalg._trace import xtrace
+    >>> from skhmat.linalg._stochastic.trace import xtrace
     >>> eigenvalues = 0.9 ** np.arange(1000)
     >>> estimate = xtrace(lambda B: eigenvalues[:, None] * B, 1000, random_state=0)
     >>> bool(abs(estimate.value - eigenvalues.sum()) < 0.03 * eigenvalues.sum())
@@ -195,7 +196,7 @@ def estimate_diagonal(
     Examples
     --------
     >>> import numpy as np
-    >>> from skhmat.linalg._trace import estimate_diagonal
+    >>> from skhmat.linalg._stochastic.trace import estimate_diagonal
     >>> V = np.random.default_rng(0).standard_normal((1000, 5))
     >>> estimate = estimate_diagonal(lambda B: V @ (V.T @ B), 1000, random_state=0)
     >>> bool(np.allclose(estimate.value, (V**2).sum(axis=1)))

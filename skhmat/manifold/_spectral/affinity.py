@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from ...linalg._kernels.matrix import KernelMatrix
-from ...linalg._operators.base import DenseOperator, ScaledOperator
+from ...linalg._operators.csr import SparseKernel
 from ...linalg._operators.packed import PackedMatrix
-from .gaussian import Gaussian, SparseKernel, kernel_rows, kernel_sums, row_times
+from ...linalg._operators.wrappers import DenseOperator, ScaledOperator
+from .gaussian import Gaussian, kernel_rows, kernel_sums, row_times
 
 # Up to here all entries are held in float64, whatever they are; up to there where few of them are
 # small; and further in float32.

@@ -2,19 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 
 from ..._ext import kernels as _kernels
 from ..._ext import sparse as _core
 from ..._utils.parallel import run_tasks
 from ...linalg._kernels.table import KERNELS, core_parameters
-from ...linalg._operators.base import SymmetricOperator
 
-# Points whose rows are computed together.
-_RANGE = 128
 # From here on distances are computed from inner products of points that are centred at the mean of
 # the columns, and boxes are no help: rows have all columns, so that the result is symmetric and
 # does not depend on which rows are computed together.
@@ -23,62 +18,6 @@ _ALL_COLUMNS_FROM = 32
 _PAIRS = 1 << 21
 # Distances are rounded; entries on the edge must not be lost.
 _EDGE = 1 + 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Cloud:
-    """Points in an order that keeps near ones together, in ranges.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n, d), float64, C-contiguous
-    scales : ndarray of shape (n,) or None
-        Factors of the bandwidth; None means 1.
-    radii : ndarray of shape (n,) or None
-        Two points are neighbours if their distance is at most the radius of one of them; the kernel
-        of others is 0. None means that all are.
-    """
-
-    X: np.ndarray
-    scales: np.ndarray | None = None
-    radii: np.ndarray | None = None
-
-    def __len__(self):
-        return len(self.X)
-
-    def __getitem__(self, rows):
-        """Return some of the points."""
-        scales, radii = (None if a is None else a[rows] for a in (self.scales, self.radii))
-        return Cloud(np.ascontiguousarray(self.X[rows]), scales, radii)
-
-    def without_radii(self):
-        """Return the same points, all of them neighbours."""
-        return self if self.radii is None else Cloud(self.X, self.scales)
-
-    @cached_property
-    def bounds(self):
-        """First point of each range, and the number of points, of shape (n_ranges + 1,)."""
-        n_ranges = -(-len(self.X) // _RANGE)
-        return np.linspace(0, len(self.X), n_ranges + 1).astype(np.intp)
-
-    @property
-    def n_ranges(self):
-        """Number of ranges."""
-        return len(self.bounds) - 1
-
-    @cached_property
-    def box(self):
-        """Smallest and largest coordinates of each range, each of shape (n_ranges, d)."""
-        first = self.bounds[:-1]
-        return np.minimum.reduceat(self.X, first), np.maximum.reduceat(self.X, first)
-
-    def largest(self, values):
-        """Return the largest of some values of the points in each range."""
-        return np.maximum.reduceat(values, self.bounds[:-1])
-
-    def range(self, index):
-        """Return the points of a range by their numbers."""
-        return np.arange(self.bounds[index], self.bounds[index + 1])
 
 
 @dataclass(frozen=True)
@@ -134,59 +73,6 @@ class Gaussian:
 
 def _squared_distances(A, rows, B, cols, out):
     _kernels.kernel_block(A.X, rows, B.X, cols, _kernels.SQEUCLIDEAN, np.empty(0), out)
-
-
-class SparseKernel(SymmetricOperator):
-    """A symmetric matrix of which few entries are held, row by row.
-
-    Parameters
-    ----------
-    start, cols, entries : ndarray
-        As in `scipy.sparse.csr_array`; `start` intp, `cols` int32, `entries` float64.
-    n_threads : int
-    """
-
-    def __init__(self, start, cols, entries, n_threads):
-        n = len(start) - 1
-        super().__init__(np.dtype(np.float64), (n, n))
-        self._start, self._cols, self._entries = start, cols, entries
-        self._n_threads = n_threads
-
-    @property
-    def n_entries(self):
-        """Number of entries that are held."""
-        return len(self._entries)
-
-    @property
-    def nbytes(self):
-        """Bytes held."""
-        return self._start.nbytes + self._cols.nbytes + self._entries.nbytes
-
-    def tocsr(self):
-        """Return the matrix as a `scipy.sparse.csr_matrix` that shares its memory."""
-        return sparse.csr_matrix((self._entries, self._cols, self._start), shape=self.shape)
-
-    def scale(self, factors):
-        """Multiply rows and columns by the same factors, in place."""
-        _core.scale_entries(self._start, self._cols, self._entries, factors)
-
-    def components(self):
-        """Return the number of the connected component of each row, of shape (n,)."""
-        n = self.shape[0]
-        labels, stack = np.full(n, -1, dtype=np.int32), np.empty(n, dtype=np.int32)
-        _core.label_components(self._start, self._cols, labels, stack)
-        return labels
-
-    def step(self, W, before, scale, shift, factor):
-        out = np.empty(W.shape) if before is None else before
-        factor = 0.0 if before is None else factor
-        W = np.ascontiguousarray(W, dtype=np.float64)
-        matrix = self._start, self._cols, self._entries
-        _kernels.sparse_step(*matrix, W, scale, shift, factor, out, out, self._n_threads)
-        return out
-
-    def _multiply(self, W):
-        return self.step(W, None, 1.0, 0.0, 0.0)
 
 
 def kernel_rows(A, B, kernel, n_threads):

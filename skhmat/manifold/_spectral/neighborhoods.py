@@ -5,7 +5,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from ...linalg._gofmm.cluster_tree import build_tree
 from ...linalg._gofmm.distances import GeometricDistance
-from .gaussian import Cloud
+from .point_cloud import Cloud
 
 # Points of a leaf of the tree that gives the order.
 _LEAF = 128

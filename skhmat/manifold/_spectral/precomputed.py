@@ -4,9 +4,9 @@ import numpy as np
 from scipy import sparse
 
 from ..._validation import check_square
+from ...linalg._operators.csr import SparseKernel
 from .affinity import DenseAffinity, SparseAffinity
 from .distance_histogram import DistanceProfile
-from .gaussian import SparseKernel
 
 # Asymmetry that passes for rounding, relative to the largest entry.
 _ASYMMETRY = 1e-6

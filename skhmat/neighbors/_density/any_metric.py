@@ -5,25 +5,10 @@ from scipy.special import logsumexp
 from sklearn.metrics import DistanceMetric
 
 from ..._utils.parallel import run_tasks
+from .kernels import _log_values
 
 # Distances that one thread holds at once.
 _BATCH = 1 << 20
-
-
-def _log_values(name, R):
-    """Return logarithms of a kernel at distances in units of the bandwidth."""
-    if name == "gaussian":
-        return -0.5 * R**2
-    if name == "exponential":
-        return -R
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = {
-            "tophat": lambda: np.zeros_like(R),
-            "epanechnikov": lambda: np.log1p(-(R**2)),
-            "linear": lambda: np.log1p(-R),
-            "cosine": lambda: np.log(np.cos(np.pi / 2 * R)),
-        }[name]()
-    return np.where(R < 1, values, -np.inf)
 
 
 class DistanceSums:

@@ -6,8 +6,9 @@ import numpy as np
 
 from .any_metric import DistanceSums
 from .bandwidth import Units
+from .kernels import DensityKernel, log_integral
 from .planner import log_sums
-from .sums import DensityKernel, DensitySums, log_integral
+from .sums import DensitySums
 
 # A weight relative to the largest that is far from underflow.
 _LEAST_WEIGHT = 1e-250

@@ -7,8 +7,7 @@ from ..._utils.validation import check_integer
 from ...linalg._stochastic.trace import estimate_diagonal
 from .._checks import check_option
 from .._keras import keras, tf
-from .._newton.train_step import check_loss
-from .objectives import BatchObjective
+from .batch_objective import BatchObjective, check_loss
 
 #: Columns of a dense matrix that are multiplied at once.
 _COLUMNS = 64

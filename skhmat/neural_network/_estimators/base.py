@@ -458,7 +458,7 @@ class KerasEstimator(BaseEstimator):
                 ) from error
         state = super().__getstate__()
         if "model_" in state:
-            from .networks import packed
+            from .persistence import packed
 
             own = [self.loss, self.activation, self.metrics, *self._routed("optimizer").values()]
             state = {**state, "model_": packed(self.model_, *own)}
@@ -466,7 +466,7 @@ class KerasEstimator(BaseEstimator):
 
     def __setstate__(self, state):
         if "model_" in state:
-            from .networks import unpacked
+            from .persistence import unpacked
 
             state = {**state, "model_": unpacked(state["model_"])}
         super().__setstate__(state)

@@ -2,17 +2,9 @@
 
 import types
 
-from .._curvature.objectives import BatchObjective, no_second_derivative
-from .._keras import check_precision, check_replicas, checked_type, keras, loss_function, tf
+from .._curvature.batch_objective import BatchObjective, check_loss
+from .._keras import check_precision, check_replicas, checked_type, keras, tf
 from .newton_cg import NewtonCG
-
-#: Losses of Keras that are piecewise linear in the outputs.
-_PIECEWISE_LINEAR = {
-    "mean_absolute_error",
-    "mean_absolute_percentage_error",
-    "hinge",
-    "categorical_hinge",
-}
 
 
 def second_order(model):
@@ -65,11 +57,3 @@ def _train_step(model, data):
     n_samples = tf.shape(next(t for t in keras.tree.flatten(x) if t is not None))[0]
     model._loss_tracker.update_state(objective.loss, sample_weight=n_samples)
     return model.compute_metrics(x, y, objective.outputs, sample_weight=sample_weight)
-
-
-def check_loss(model):
-    """Raise ValueError where a loss of Keras has no second derivative."""
-    for loss in keras.tree.flatten(model.loss):
-        function = loss_function(loss)
-        if getattr(function, "__name__", None) in _PIECEWISE_LINEAR:
-            raise no_second_derivative(function.__name__)

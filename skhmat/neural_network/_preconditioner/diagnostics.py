@@ -1,6 +1,6 @@
 """What goes wrong in the graphs of the probabilistic preconditioner, which cannot warn."""
 
-from ..._utils.validation import warn
+from ..._utils.warnings import warn
 from .._keras import tf
 
 #: Each kind, and how to say it afterwards.

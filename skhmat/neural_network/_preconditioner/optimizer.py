@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..._utils.validation import check_integer, warn
+from ..._utils.validation import check_integer
+from ..._utils.warnings import warn
 from .._checks import check_real
 from .._curvature.layout import Layout, values
 from .._curvature.objectives import FunctionObjective, GradientObjective

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from skhmat.linalg._cholesky import dense as module
 from skhmat.linalg._cholesky.dense import factorize_dense
-from skhmat.linalg._entries.entries import ArraySource, Entries
+from skhmat.linalg._entries.entries import Entries
+from skhmat.linalg._entries.sources import ArraySource
 
 N = 100
 DTYPES = [np.float32, np.float64]

@@ -14,7 +14,8 @@ from scipy.sparse.linalg import aslinearoperator
 from skhmat.linalg import KernelMatrix
 from skhmat.linalg._cholesky import randomly_pivoted as module
 from skhmat.linalg._cholesky.randomly_pivoted import pivoted_cholesky
-from skhmat.linalg._entries.entries import Entries, as_source
+from skhmat.linalg._entries.entries import Entries
+from skhmat.linalg._entries.sources import as_source
 
 from ..dense_entries import DenseEntries, GaussianEntries
 from ..matrices import make_matrix

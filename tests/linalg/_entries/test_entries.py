@@ -7,13 +7,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from skhmat.linalg import KernelMatrix
-from skhmat.linalg._entries.entries import (
-    ArraySource,
-    CallableSource,
-    Entries,
-    as_entries,
-    as_source,
-)
+from skhmat.linalg._entries.entries import Entries, as_entries
+from skhmat.linalg._entries.sources import ArraySource, CallableSource, as_source
 
 N = 60
 DTYPES = [np.float32, np.float64]

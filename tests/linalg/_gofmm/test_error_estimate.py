@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from skhmat.linalg._entries.entries import Entries, as_source
+from skhmat.linalg._entries.entries import Entries
+from skhmat.linalg._entries.sources import as_source
 from skhmat.linalg._gofmm.error_estimate import _ALL_ROWS_BELOW, ErrorCheck
 
 from ..matrices import make_matrix

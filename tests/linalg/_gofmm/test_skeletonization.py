@@ -9,12 +9,14 @@ from skhmat._ext.sampling import FarRows, Marks
 
 from skhmat._utils.parallel import single_threaded_blas
 from skhmat.linalg import KernelMatrix
-from skhmat.linalg._entries.entries import Entries, as_source
+from skhmat.linalg._entries.entries import Entries
+from skhmat.linalg._entries.sources import as_source
 from skhmat.linalg._gofmm.cluster_tree import build_tree
 from skhmat.linalg._gofmm.distances import make_distance
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
 from skhmat.linalg._gofmm.neighbors import find_neighbors
-from skhmat.linalg._gofmm.skeletonization import Skeletonizer, _Close, _Sample
+from skhmat.linalg._gofmm.row_sample import _Close, _Sample
+from skhmat.linalg._gofmm.skeletonization import Skeletonizer
 
 from ..matrices import make_matrix
 

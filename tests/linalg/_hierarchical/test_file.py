@@ -10,10 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress, from_file, load, to_file
-from skhmat.linalg._entries.entries import Entries, as_source
+from skhmat.linalg._entries.entries import Entries
+from skhmat.linalg._entries.sources import as_source
+from skhmat.linalg._gofmm.structure import Structure
 from skhmat.linalg._hierarchical.checks import check_structure
 from skhmat.linalg._hierarchical.npz import NpzReader, NpzWriter
-from skhmat.linalg._hierarchical_matrix import Report, Structure, exact_form
+from skhmat.linalg._hierarchical.report import Report
+from skhmat.linalg._hierarchical_matrix import exact_form
 
 
 def make_matrix(budget=0.0, dtype=np.float64, n=600):

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress
-from skhmat.linalg._entries.entries import Entries, as_source
+from skhmat.linalg._entries.entries import Entries
+from skhmat.linalg._entries.sources import as_source
+from skhmat.linalg._hierarchical.report import Report
 from skhmat.linalg._hierarchical.summary import form, format_bytes
-from skhmat.linalg._hierarchical_matrix import Report, exact_form
+from skhmat.linalg._hierarchical_matrix import exact_form
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 import numpy as np
 import pytest
 
-from skhmat.linalg._krylov.driver import (
-    IndefiniteError,
-    conjugate_gradients,
-    minres,
-    solve_iteratively,
-)
-from skhmat.linalg._operators.base import ShiftedColumns
+from skhmat.linalg._krylov.columns import IndefiniteError
+from skhmat.linalg._krylov.conjugate_gradients import conjugate_gradients
+from skhmat.linalg._krylov.driver import solve_iteratively
+from skhmat.linalg._krylov.minres import minres
+from skhmat.linalg._operators.wrappers import ShiftedColumns
 
 METHODS = [conjugate_gradients, minres]
 

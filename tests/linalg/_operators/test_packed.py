@@ -3,9 +3,10 @@ import pytest
 from sklearn.metrics.pairwise import rbf_kernel
 
 from skhmat.linalg import KernelMatrix
+from skhmat.linalg._kernels.matrix import kernel_in_single
 from skhmat.linalg._kernels.table import KERNELS
 from skhmat.linalg._operators import packed as module
-from skhmat.linalg._operators.packed import PackedMatrix, kernel_in_single
+from skhmat.linalg._operators.packed import PackedMatrix
 
 from ...contract.operator_contract import LAWS, Case
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from skhmat.linalg._krylov.lanczos import lower_bound
-from skhmat.linalg._operators.base import CountedOperator, DenseOperator
+from skhmat.linalg._operators.wrappers import CountedOperator, DenseOperator
 from skhmat.linalg._spectral.chebyshev import chebyshev_filtered
 
 from ..matrices import symmetric

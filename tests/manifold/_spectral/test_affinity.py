@@ -10,8 +10,8 @@ from skhmat.linalg import compress
 from skhmat.manifold._spectral import affinity as _affinity
 from skhmat.manifold._spectral.affinity import affinity_of
 from skhmat.manifold._spectral.distance_histogram import DistanceProfile
-from skhmat.manifold._spectral.eigenpairs import normalization
-from skhmat.manifold._spectral.gaussian import Cloud
+from skhmat.manifold._spectral.normalization import normalization
+from skhmat.manifold._spectral.point_cloud import Cloud
 
 from ..affinities import FEW, FORMS, RTOL, use_form
 from ..affinities import kernel as gaussian_kernel

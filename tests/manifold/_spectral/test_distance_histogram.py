@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from skhmat.manifold._spectral.distance_histogram import DistanceProfile, berry_giannakis_harlim
-from skhmat.manifold._spectral.gaussian import Cloud
+from skhmat.manifold._spectral.point_cloud import Cloud
 
 # A step of the histogram is 1 % of a squared distance, which is taken from the middle of it.
 STEP = 0.01

@@ -9,22 +9,18 @@ import scipy.linalg
 from scipy.spatial.distance import cdist
 
 from skhmat.linalg import compress
-from skhmat.linalg._operators.base import CountedOperator, DenseOperator
+from skhmat.linalg._operators.wrappers import CountedOperator, DenseOperator
 from skhmat.manifold._spectral import affinity as _affinity
 from skhmat.manifold._spectral import eigenpairs as _diffusion
+from skhmat.manifold._spectral import extension as _extension
+from skhmat.manifold._spectral import multilevel_start as _multilevel
 from skhmat.manifold._spectral.affinity import affinity_of
 from skhmat.manifold._spectral.distance_histogram import DistanceProfile
-from skhmat.manifold._spectral.eigenpairs import (
-    Eigenpairs,
-    Extension,
-    Start,
-    block_width,
-    eigenpairs,
-    normalization,
-    random_start,
-    residuals_at_points,
-)
-from skhmat.manifold._spectral.gaussian import Cloud
+from skhmat.manifold._spectral.eigenpairs import Eigenpairs, block_width, eigenpairs
+from skhmat.manifold._spectral.extension import Extension, residuals_at_points
+from skhmat.manifold._spectral.multilevel_start import Start, random_start
+from skhmat.manifold._spectral.normalization import normalization
+from skhmat.manifold._spectral.point_cloud import Cloud
 
 from ...linalg.matrices import symmetric
 
@@ -158,8 +154,8 @@ def test_starts_are_close_to_the_eigenvectors(alpha, rng):
 
 
 def test_starts_over_several_levels(rng, monkeypatch):
-    monkeypatch.setattr(_diffusion, "_COARSEST", 100)
-    monkeypatch.setattr(_diffusion, "_THINNING", 3)
+    monkeypatch.setattr(_multilevel, "_COARSEST", 100)
+    monkeypatch.setattr(_multilevel, "_THINNING", 3)
     problem = Problem(arc(rng, 1200), 1.0, rng, 0.002)
     V = problem.start(rng)(16)[0]
     assert angles_between(V, problem.vectors[:, :4]).max() <= 0.2
@@ -357,7 +353,7 @@ def test_batches_of_far_points_change_nothing(rng, monkeypatch):
     extension, _ = Problem(arc(rng, 300), 1.0, rng).extension(6)
     Y = arc(rng, 50) + rng.standard_normal((50, 3))
     every = extension(Cloud(Y))
-    monkeypatch.setattr(_diffusion, "_BATCH_ENTRIES", 1000)
+    monkeypatch.setattr(_extension, "_BATCH_ENTRIES", 1000)
     np.testing.assert_array_equal(extension(Cloud(Y)), every)
 
 

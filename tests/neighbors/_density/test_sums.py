@@ -13,8 +13,9 @@ from skhmat.linalg import compress
 from skhmat.neighbors._density import planner as _density_choice
 from skhmat.neighbors._density.any_metric import DistanceSums
 from skhmat.neighbors._density.far_field import far_log_sums
+from skhmat.neighbors._density.kernels import DENSITIES, DensityKernel, log_integral
 from skhmat.neighbors._density.planner import log_sums
-from skhmat.neighbors._density.sums import DENSITIES, DensityKernel, DensitySums, log_integral
+from skhmat.neighbors._density.sums import DensitySums
 
 from ..densities import VALUES, assert_logs, distances, slow_logs
 

@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
-from skhmat.neural_network._curvature.objectives import (
-    BatchObjective,
-    FunctionObjective,
-    GradientObjective,
-)
+from skhmat.neural_network._curvature.batch_objective import BatchObjective
+from skhmat.neural_network._curvature.objectives import FunctionObjective, GradientObjective
 
 from ..networks import dense_hessian, flat, keras, network, tf
 

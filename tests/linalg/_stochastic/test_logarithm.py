@@ -8,8 +8,8 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.linalg import KernelMatrix
-from skhmat.linalg._krylov import lanczos as module
-from skhmat.linalg._krylov.lanczos import estimate_logdet, log_apply
+from skhmat.linalg._stochastic import logarithm as module
+from skhmat.linalg._stochastic.logarithm import estimate_logdet, log_apply
 from skhmat.linalg._stochastic.trace import Estimate
 
 from ..matrices import make_matrix, quietly, symmetric

@@ -1,0 +1,177 @@
+"""Kernel ridge regression that chooses its penalty."""
+
+from typing import ClassVar
+
+import numpy as np
+from sklearn_compat.base import _fit_context
+
+from .._base.compression import with_compression_parameters
+from .._utils.warnings import warn
+from ._base import _KERNEL_CONSTRAINTS, _check_not_negative, _DualEstimator, _Regressor
+
+
+@with_compression_parameters
+class KernelRidgeCV(_Regressor, _DualEstimator):
+    """Kernel ridge regression with the penalty that leave-one-out cross-validation finds.
+
+    For each alpha, the errors of all leave-one-out models come from one system of equations and the
+    diagonal of its inverse [1]_. Up to 1,024 samples it comes from eigenvalues; for more it is
+    estimated from an approximation of low rank and random signs, if the estimated standard error of
+    the mean squared error is at most 1 %, and otherwise from a factorization for each alpha, which
+    takes longer. With the best alpha the exact system is solved as in `KernelRidge`.
+
+    Parameters
+    ----------
+    alphas : array-like of shape (n_alphas,), default=(0.1, 1.0, 10.0)
+        Penalties to choose from, at least 0.
+    alpha_per_target : bool, default=False
+        Whether each target gets the alpha that is best for it.
+    kernel : str or callable, default="linear"
+        As in `KernelRidge`, and so are `gamma`, `degree`, `coef0`, `kernel_params`, `tol` and
+        `max_iter`.
+    gamma : float, default=None
+    degree : float, default=3
+    coef0 : float, default=1
+    kernel_params : dict, default=None
+    tol : float, default=1e-6
+    max_iter : int, default=None
+    {compression}
+
+    Attributes
+    ----------
+    alpha_ : float or ndarray of shape (n_targets,)
+        The best alpha.
+    best_score_ : float or ndarray of shape (n_targets,)
+        Negative mean squared leave-one-out error with it.
+    loo_mse_ : ndarray of shape (n_alphas,) or (n_alphas, n_targets)
+        Mean squared leave-one-out errors; NaN where alpha is less than the compressed matrix is off
+        by.
+    dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
+    X_fit_ : ndarray of shape (n_samples, n_features)
+        The samples; with a precomputed kernel that matrix.
+    residual_ : float
+        Largest relative residual that was reached.
+    n_iter_ : int
+        Most iterations, at least 1.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
+        Only where X has names for all features.
+
+    Warns
+    -----
+    ConvergenceWarning
+        An alpha cannot be scored: it is less than the error of the compressed matrix, or of
+        rounding. Or, for more than 20,000 samples, an error is estimated to no better than 1 %. Or
+        `tol` was missed.
+
+    References
+    ----------
+    .. [1] D. M. Allen. The relationship between variable selection and data augmentation and a
+       method for prediction. Technometrics 16, 1974.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skhmat.kernel_ridge import KernelRidgeCV
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((500, 2))
+    >>> y = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(500)
+    >>> KernelRidgeCV(alphas=[1e-3, 0.1, 10.0], kernel="rbf").fit(X, y).alpha_
+    0.1
+    """
+
+    _parameter_constraints: ClassVar = {
+        "alphas": ["array-like"],
+        "alpha_per_target": ["boolean"],
+        **_KERNEL_CONSTRAINTS,
+    }
+
+    def __init__(
+        self,
+        alphas=(0.1, 1.0, 10.0),
+        *,
+        alpha_per_target=False,
+        kernel="linear",
+        gamma=None,
+        degree=3,
+        coef0=1,
+        kernel_params=None,
+        tol=1e-6,
+        max_iter=None,
+        rtol=1e-4,
+        leaf_size=256,
+        max_rank=None,
+        n_neighbors=32,
+        budget="auto",
+        distance="auto",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.alphas = alphas
+        self.alpha_per_target = alpha_per_target
+        self.kernel = kernel
+        self.gamma = gamma
+        self.degree = degree
+        self.coef0 = coef0
+        self.kernel_params = kernel_params
+        self.tol = tol
+        self.max_iter = max_iter
+        self.rtol = rtol
+        self.leaf_size = leaf_size
+        self.max_rank = max_rank
+        self.n_neighbors = n_neighbors
+        self.budget = budget
+        self.distance = distance
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Choose alpha and fit the model with it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            With a precomputed kernel that matrix, of shape (n_samples, n_samples).
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            At least 0; the errors are weighted, too.
+
+        Returns
+        -------
+        self : KernelRidgeCV
+        """
+        X, y = self._validated(X, y, y_numeric=True)
+        Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
+        alphas = np.asarray(self.alphas, dtype=np.float64)
+        if alphas.ndim != 1 or len(alphas) == 0:
+            raise ValueError(f"alphas has shape {alphas.shape}; allowed is (n_alphas,).")
+        _check_not_negative("alphas", self.alphas, alphas)
+        system, used = self._system(X, sample_weight)
+        errors = system.leave_one_out(Y[used], alphas)
+        scored = ~np.isnan(errors).any(axis=1)
+        if not scored.any():
+            raise ValueError(
+                f"alphas is {self.alphas!r}: each is less than rounding, or than what the "
+                f"compressed matrix is off by. Lower rtol (now {self.rtol:.0e}), or allow larger "
+                "alphas."
+            )
+        per_target = self.alpha_per_target and y.ndim == 2
+        self.loo_mse_ = errors if per_target else errors.mean(axis=1)
+        best = np.nanargmin(self.loo_mse_, axis=0)
+        self.alpha_ = alphas[best] if per_target else float(alphas[best])
+        self.best_score_ = -np.nanmin(self.loo_mse_, axis=0)
+        if not scored.all():
+            self._warn_of_unscored(alphas[~scored], alphas[scored])
+        chosen = np.broadcast_to(self.alpha_, Y.shape[1])
+        return self._keep(X, system, used, self._solve(system, Y[used], chosen), y.shape[1:])
+
+    def _warn_of_unscored(self, unscored, scored):
+        text = f"alphas up to {unscored.max():.3g} are not scored: the kernel matrix, or what it "
+        text += "is compressed to, is not positive definite with them. Lower rtol (now "
+        text += f"{self.rtol:.0e})."
+        if np.min(self.alpha_) == scored.min():
+            text += f" The smallest of the others, {scored.min():.3g}, is chosen."
+        warn(text)

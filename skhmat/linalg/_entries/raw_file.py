@@ -1,0 +1,131 @@
+"""Dense matrices in raw binary files."""
+
+import math
+import os
+
+import numpy as np
+
+from ..._utils.files import _new_file
+from ..._utils.validation import check_count, check_dtype
+from .sources import as_source
+
+# Entries of K that are in memory at once while a file is written.
+_BATCH = 1 << 23
+
+
+def from_file(path, n, dtype):
+    """Open a dense matrix in a raw binary file, without reading it.
+
+    The file holds the entries row after row and nothing else, as float32 or float64 in the byte
+    order of the machine, n * n * itemsize bytes in total. `compress` takes the result and reads
+    only those entries that it needs.
+
+    Parameters
+    ----------
+    path : str or path-like
+    n : int
+        Number of rows, which is that of columns.
+    dtype : dtype-like
+        float32 or float64.
+
+    Returns
+    -------
+    K : numpy.memmap of shape (n, n)
+        Read-only.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The size of the file is not that of n rows of this dtype, `n` is not a positive integer, or
+        `dtype` is not allowed.
+
+    See Also
+    --------
+    to_file : Writes such a file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from skhmat.linalg import from_file, to_file
+    >>> path = os.path.join(tempfile.mkdtemp(), "K.bin")
+    >>> to_file(path, np.eye(3))
+    >>> from_file(path, 3, "float64").diagonal()
+    memmap([1., 1., 1.])
+    """
+    n = check_count("n", n)
+    dtype = check_dtype(dtype)
+    found, expected = os.stat(path).st_size, n * n * dtype.itemsize
+    if found != expected:
+        raise ValueError(
+            f"{os.fspath(path)!r} has {found} bytes; {expected} bytes are expected for n={n} and "
+            f"{dtype}.{_size_hint(found)}"
+        )
+    return np.memmap(path, dtype=dtype, mode="r", shape=(n, n))
+
+
+def to_file(path, K, dtype=None, batch_rows=None):
+    """Write a dense matrix to a raw binary file, in batches of rows.
+
+    The file appears only when it is complete: an error leaves what was there before.
+
+    Parameters
+    ----------
+    path : str or path-like
+    K : array-like, numpy.memmap, KernelMatrix, or callable with a `shape`
+        The matrix, anything that `compress` takes.
+    dtype : dtype-like, default=None
+        float32 or float64; None means that of `K`.
+    batch_rows : int, default=None
+        Rows computed and written at once; None means about 8 million entries.
+
+    Raises
+    ------
+    ValueError
+        `K` is not a square real matrix, `dtype` or `batch_rows` is not allowed, or entries of `K`
+        are too large for `dtype`.
+
+    See Also
+    --------
+    from_file : Opens such a file.
+    """
+    source = as_source(K)
+    dtype = np.dtype(source.dtype) if dtype is None else check_dtype(dtype)
+    n = source.shape[0]
+    batch_rows = max(1, _BATCH // n) if batch_rows is None else batch_rows
+    with _new_file(path) as file:
+        for batch in _row_batches(source, check_count("batch_rows", batch_rows)):
+            file.write(memoryview(_converted(batch, dtype)).cast("B"))
+
+
+def _size_hint(found):
+    """Say which n would fit a file of this size."""
+    fits = []
+    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        n = math.isqrt(found // dtype.itemsize)
+        if n and n * n * dtype.itemsize == found:
+            fits.append(f"n={n} and {dtype}")
+    return f" The file fits {' or '.join(fits)}." if fits else ""
+
+
+def _row_batches(source, batch_rows):
+    """Yield the matrix in batches of rows."""
+    every = np.arange(source.shape[0])
+    for start in range(0, len(every), batch_rows):
+        yield source.block(every[start : start + batch_rows], every)
+
+
+def _converted(batch, dtype):
+    if np.can_cast(batch.dtype, dtype):
+        return np.ascontiguousarray(batch, dtype=dtype)
+    try:
+        with np.errstate(over="raise"):
+            return np.ascontiguousarray(batch, dtype=dtype)
+    except FloatingPointError:
+        largest = float(np.abs(batch).max())
+        raise ValueError(
+            f"dtype is {dtype}, but K has entries of {largest:.3g}; allowed are at most "
+            f"{np.finfo(dtype).max:.3g}."
+        ) from None

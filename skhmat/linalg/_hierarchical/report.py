@@ -1,0 +1,30 @@
+"""What compression did."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Report:
+    """What compression did: seconds by phase, entries read, and the measured error.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+    n_read : int
+        Entries of K that were read, repeated reads counted.
+    error : float
+        Measured relative error.
+    rtol : float
+        The promise.
+    parameters : dict
+        The parameters of `compress` as they were used.
+    reason_dense : str
+        Why the exact form is held, empty for a compressed matrix.
+    """
+
+    seconds: dict = field(default_factory=dict)
+    n_read: int = 0
+    error: float = 0.0
+    rtol: float = 0.0
+    parameters: dict = field(default_factory=dict)
+    reason_dense: str = ""

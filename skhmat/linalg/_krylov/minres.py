@@ -1,0 +1,60 @@
+"""Preconditioned minimal residuals."""
+
+import numpy as np
+
+from .columns import _check_positive, _columns, _inner, _preconditioned
+
+
+def minres(A, M, B, target, maxiter):
+    """Preconditioned minimal residuals from zero, for matrices that may be indefinite.
+
+    Paige and Saunders, SIAM Journal on Numerical Analysis 12, 1975, in the preconditioned form of
+    Elman, Silvester and Wathen, Finite Elements and Fast Iterative Solvers, 2014, algorithm 4.1. M
+    must be positive definite; the residual is the one in its norm.
+
+    Parameters and returns are those of `conjugate_gradients`.
+    """
+    X, active = np.zeros_like(B), np.arange(B.shape[1])
+    k = B.shape[1]
+    x, V_old, V = X.copy(), np.zeros_like(B), B.copy()
+    W_old, W = np.zeros_like(B), np.zeros_like(B)
+    Z = _preconditioned(M, V)
+    gamma = _root(_inner(V, Z), V)
+    gamma_old, eta, allowed = np.ones(k), gamma.copy(), target * gamma
+    (c_old, c), (s_old, s) = np.ones((2, k)), np.zeros((2, k))
+    for iteration in range(1, maxiter + 1):
+        Z = Z / gamma
+        AZ = A @ Z
+        delta = _inner(Z, AZ)
+        V_old, V = V, AZ - (delta / gamma) * V - (gamma / gamma_old) * V_old
+        Z_new = _preconditioned(M, V)
+        gamma_old, gamma = gamma, _root(_inner(V, Z_new), V)
+        a0 = c * delta - c_old * s * gamma_old
+        a1 = np.hypot(a0, gamma)
+        a1[a1 == 0] = np.finfo(np.float64).tiny
+        a2 = s * delta + c_old * c * gamma_old
+        a3 = s_old * gamma_old
+        W_old, W = W, (Z - a3 * W_old - a2 * W) / a1
+        c_old, c, s_old, s = c, a0 / a1, s, gamma / a1
+        x += c * eta * W
+        eta = -s * eta
+        Z = Z_new
+        going = (np.abs(eta) > allowed[active]) & (gamma > 0)
+        X[:, active[~going]] = x[:, ~going]
+        active = active[going]
+        if len(active) == 0:
+            return X, iteration
+        if not going.all():
+            A, M = _columns(A, going), _columns(M, going)
+            x, V_old, V, W_old, W, Z = (m[:, going] for m in (x, V_old, V, W_old, W, Z))
+            gamma, gamma_old, eta = gamma[going], gamma_old[going], eta[going]
+            c_old, c, s_old, s = c_old[going], c[going], s_old[going], s[going]
+    X[:, active] = x
+    return X, maxiter
+
+
+def _root(squares, X):
+    """Return the roots; zero where a Krylov space is exhausted."""
+    if (squares < 0).any():
+        _check_positive(np.where(squares < 0, squares, 1.0), X)
+    return np.sqrt(squares)

@@ -1,0 +1,61 @@
+"""Symmetric sparse matrices by rows."""
+
+import numpy as np
+from scipy import sparse
+
+from ..._ext import kernels as _kernels
+from ..._ext import sparse as _core
+from .base import SymmetricOperator
+
+
+class SparseKernel(SymmetricOperator):
+    """A symmetric matrix of which few entries are held, row by row.
+
+    Parameters
+    ----------
+    start, cols, entries : ndarray
+        As in `scipy.sparse.csr_array`; `start` intp, `cols` int32, `entries` float64.
+    n_threads : int
+    """
+
+    def __init__(self, start, cols, entries, n_threads):
+        n = len(start) - 1
+        super().__init__(np.dtype(np.float64), (n, n))
+        self._start, self._cols, self._entries = start, cols, entries
+        self._n_threads = n_threads
+
+    @property
+    def n_entries(self):
+        """Number of entries that are held."""
+        return len(self._entries)
+
+    @property
+    def nbytes(self):
+        """Bytes held."""
+        return self._start.nbytes + self._cols.nbytes + self._entries.nbytes
+
+    def tocsr(self):
+        """Return the matrix as a `scipy.sparse.csr_matrix` that shares its memory."""
+        return sparse.csr_matrix((self._entries, self._cols, self._start), shape=self.shape)
+
+    def scale(self, factors):
+        """Multiply rows and columns by the same factors, in place."""
+        _core.scale_entries(self._start, self._cols, self._entries, factors)
+
+    def components(self):
+        """Return the number of the connected component of each row, of shape (n,)."""
+        n = self.shape[0]
+        labels, stack = np.full(n, -1, dtype=np.int32), np.empty(n, dtype=np.int32)
+        _core.label_components(self._start, self._cols, labels, stack)
+        return labels
+
+    def step(self, W, before, scale, shift, factor):
+        out = np.empty(W.shape) if before is None else before
+        factor = 0.0 if before is None else factor
+        W = np.ascontiguousarray(W, dtype=np.float64)
+        matrix = self._start, self._cols, self._entries
+        _kernels.sparse_step(*matrix, W, scale, shift, factor, out, out, self._n_threads)
+        return out
+
+    def _multiply(self, W):
+        return self.step(W, None, 1.0, 0.0, 0.0)

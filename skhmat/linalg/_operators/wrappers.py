@@ -1,0 +1,109 @@
+"""Operators made of other operators."""
+
+import numpy as np
+
+from .base import SymmetricOperator
+
+
+class DenseOperator(SymmetricOperator):
+    """A symmetric array as an operator."""
+
+    def __init__(self, array):
+        super().__init__(array.dtype, array.shape)
+        self.array = array
+
+    def _multiply(self, W):
+        return self.array @ W
+
+
+class ShiftedOperator(SymmetricOperator):
+    """A + diag(shift) for a symmetric operator A; shift is a number or of shape (n,)."""
+
+    def __init__(self, A, shift):
+        super().__init__(A.dtype, A.shape)
+        self.A, self.shift = A, np.reshape(shift, (-1, 1))
+
+    def _multiply(self, W):
+        return self.A @ W + self.shift * W
+
+
+class NegatedOperator(SymmetricOperator):
+    """-A for a symmetric operator A."""
+
+    def __init__(self, A):
+        super().__init__(A.dtype, A.shape)
+        self.A = A
+
+    def step(self, W, before, scale, shift, factor):
+        return self.A.step(W, before, -scale, -shift, factor)
+
+    def _multiply(self, W):
+        return -(self.A @ W)
+
+
+class ScaledOperator(SymmetricOperator):
+    """D A D for a symmetric operator A and a diagonal matrix D."""
+
+    def __init__(self, A, factors):
+        super().__init__(A.dtype, A.shape)
+        self._A, self._factors = A, np.reshape(factors, (-1, 1))
+
+    def _multiply(self, W):
+        return self._factors * (self._A @ (self._factors * W))
+
+
+class PermutedOperator(SymmetricOperator):
+    """A symmetric operator whose row i is row ``permutation[i]`` of the new one."""
+
+    def __init__(self, A, permutation):
+        super().__init__(A.dtype, A.shape)
+        self._A, self._permutation = A, permutation
+
+    def _multiply(self, W):
+        out = np.empty(W.shape, dtype=np.result_type(self.dtype, W.dtype))
+        out[self._permutation] = self._A @ W[self._permutation]
+        return out
+
+
+class CenteredOperator(SymmetricOperator):
+    """C A C for a symmetric operator A, where C takes the mean out of vectors."""
+
+    def __init__(self, A):
+        super().__init__(A.dtype, A.shape)
+        self._A = A
+
+    def _multiply(self, W):
+        out = self._A @ (W - W.mean(axis=0))
+        return out - out.mean(axis=0)
+
+
+class CountedOperator(SymmetricOperator):
+    """A symmetric operator that counts the vectors it is multiplied with."""
+
+    def __init__(self, A):
+        super().__init__(A.dtype, A.shape)
+        self._A, self.n_products = A, 0
+
+    def step(self, W, before, scale, shift, factor):
+        if not isinstance(self._A, SymmetricOperator):
+            return super().step(W, before, scale, shift, factor)
+        self.n_products += W.shape[1]
+        return self._A.step(W, before, scale, shift, factor)
+
+    def _multiply(self, W):
+        self.n_products += W.shape[1]
+        return self._A @ W
+
+
+class ShiftedColumns:
+    """A + shift I with a shift of its own for each column that it is multiplied with."""
+
+    def __init__(self, A, shifts):
+        self._A, self._shifts = A, shifts
+
+    def columns(self, which):
+        """Return the same for some of the columns."""
+        return ShiftedColumns(self._A, self._shifts[which])
+
+    def __matmul__(self, W):
+        return self._A @ W + self._shifts * W

@@ -1,0 +1,65 @@
+"""Points in an order that keeps near ones together."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+# Points whose rows are computed together.
+_RANGE = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points in an order that keeps near ones together, in ranges.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, d), float64, C-contiguous
+    scales : ndarray of shape (n,) or None
+        Factors of the bandwidth; None means 1.
+    radii : ndarray of shape (n,) or None
+        Two points are neighbours if their distance is at most the radius of one of them; the kernel
+        of others is 0. None means that all are.
+    """
+
+    X: np.ndarray
+    scales: np.ndarray | None = None
+    radii: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, rows):
+        """Return some of the points."""
+        scales, radii = (None if a is None else a[rows] for a in (self.scales, self.radii))
+        return Cloud(np.ascontiguousarray(self.X[rows]), scales, radii)
+
+    def without_radii(self):
+        """Return the same points, all of them neighbours."""
+        return self if self.radii is None else Cloud(self.X, self.scales)
+
+    @cached_property
+    def bounds(self):
+        """First point of each range, and the number of points, of shape (n_ranges + 1,)."""
+        n_ranges = -(-len(self.X) // _RANGE)
+        return np.linspace(0, len(self.X), n_ranges + 1).astype(np.intp)
+
+    @property
+    def n_ranges(self):
+        """Number of ranges."""
+        return len(self.bounds) - 1
+
+    @cached_property
+    def box(self):
+        """Smallest and largest coordinates of each range, each of shape (n_ranges, d)."""
+        first = self.bounds[:-1]
+        return np.minimum.reduceat(self.X, first), np.maximum.reduceat(self.X, first)
+
+    def largest(self, values):
+        """Return the largest of some values of the points in each range."""
+        return np.maximum.reduceat(values, self.bounds[:-1])
+
+    def range(self, index):
+        """Return the points of a range by their numbers."""
+        return np.arange(self.bounds[index], self.bounds[index + 1])

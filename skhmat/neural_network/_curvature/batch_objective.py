@@ -1,0 +1,114 @@
+"""The objective of a batch."""
+
+from .._keras import keras, loss_function, tf
+from .gauss_newton import _GaussNewton
+from .layout import Layout, values
+from .tapes import _forward, _gradients, _Hessian, no_second_derivative
+
+#: Losses of Keras that are piecewise linear in the outputs.
+_PIECEWISE_LINEAR = {
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "hinge",
+    "categorical_hinge",
+}
+
+
+def check_loss(model):
+    """Raise ValueError where a loss of Keras has no second derivative."""
+    for loss in keras.tree.flatten(model.loss):
+        function = loss_function(loss)
+        if getattr(function, "__name__", None) in _PIECEWISE_LINEAR:
+            raise no_second_derivative(function.__name__)
+
+
+class BatchObjective:
+    """The loss of a Keras model on a batch.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled with a loss.
+    x, y, sample_weight : nested tensors
+        The batch.
+    curvature : {"hessian", "gauss_newton"}
+    fraction : float
+        Part of the batch that products are taken on, its first samples.
+    by_variable : bool
+        Whether products are with the diagonal blocks alone.
+    training : bool
+        Whether layers behave as in training.
+    """
+
+    first_error = 1.0
+    shrinks = True
+
+    def __init__(
+        self,
+        model,
+        x,
+        y,
+        sample_weight,
+        *,
+        curvature,
+        fraction=1.0,
+        by_variable=False,
+        training=True,
+    ):
+        self.indefinite = curvature == "hessian"
+        self._model, self._training = model, training
+        self._batch = x, y, sample_weight
+        self._state = _state_of(model)
+        self.keras_variables = model.trainable_variables
+        self.variables = values(self.keras_variables)
+        self.layout = Layout(self.variables, by_variable)
+        before = [tf.identity(variable) for variable in self._state]
+        self._before = before
+        linearise = _GaussNewton if curvature == "gauss_newton" else _Hessian
+        if fraction == 1.0:
+            self._curvature = linearise(model, self._batch, training, self.variables, self.layout)
+            self.loss, self.outputs = self._curvature.loss, self._curvature.outputs
+            gradients = self._curvature.gradients
+        else:
+            with tf.GradientTape() as tape:
+                self.loss, self.outputs = _forward(model, self._batch, training)
+            gradients = _gradients(tape, self.loss, self.variables)
+        self._after = [tf.identity(variable) for variable in self._state]
+        if fraction < 1.0:
+            part = _first_samples(self._batch, fraction)
+            self._curvature = linearise(model, part, training, self.variables, self.layout)
+            self.restore_state()
+        self.gradient = self.layout.pack(gradients)
+
+    def product(self, v):
+        """Return the curvature matrix times a vector."""
+        return self._curvature.product(v)
+
+    def evaluate(self):
+        """Return the loss at the present weights, with the masks of the first evaluation."""
+        _assign(self._state, self._before)
+        return _forward(self._model, self._batch, self._training)[0]
+
+    def restore_state(self):
+        """Leave seeds, moving averages and counts as one evaluation leaves them."""
+        _assign(self._state, self._after)
+
+
+def _state_of(model):
+    """Return the tf.Variable of all that an evaluation changes: seeds, averages, loss counts."""
+    found = {id(v): v for v in model.non_trainable_variables}
+    found.update((id(v), v) for metric in model.metrics for v in metric.variables)
+    return values(found.values())
+
+
+def _assign(variables, tensors):
+    for variable, tensor in zip(variables, tensors, strict=True):
+        variable.assign(tensor)
+
+
+def _first_samples(batch, fraction):
+    def take(tensor):
+        n = tf.cast(tf.shape(tensor)[0], tf.float32)
+        return tensor[: tf.cast(tf.math.ceil(fraction * n), tf.int32)]
+
+    return keras.tree.map_structure(lambda t: None if t is None else take(t), batch)
