@@ -1,45 +1,212 @@
-"""Checks of what the user gives, and warnings, the same for all functions."""
+"""Checks of what users give: each `check_*` returns the checked value or raises.
+
+Messages have one form, ``<parameter> must be <allowed>, got <value>.``; `parameter_error` makes it.
+"""
 
 import math
 import operator
-from numbers import Real
+from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from sklearn.utils.validation import _check_sample_weight
 
 
-def check_integer(name, value, low, high=None):
-    """Return an integer from low to high; anything else raises ValueError."""
+def parameter_error(name, allowed, value=None, *, got=None, kind=ValueError):
+    """Return the exception for a parameter: `got` is the text for a value too large to print."""
+    return kind(f"{name} must be {allowed}, got {repr(value) if got is None else got}.")
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a parameter may be: a number in an interval, one of some options, or None.
+
+    Attributes
+    ----------
+    kind : {Real, Integral} or None
+        None allows no numbers.
+    low, high : number or None
+        Ends of the interval; None means that it has none, and only finite numbers are allowed.
+    closed : {"both", "left", "right", "neither"}
+        Which ends belong to the interval, as in scikit-learn's `Interval`.
+    options : tuple
+        Other values that are allowed.
+    none : bool
+        Whether None is allowed.
+    """
+
+    kind: type | None = None
+    low: float | None = None
+    high: float | None = None
+    closed: str = "both"
+    options: tuple = ()
+    none: bool = False
+
+    def __str__(self):
+        """Say what is allowed."""
+        texts = [] if self.kind is None else [self._interval()]
+        options = [*map(repr, self.options), *(["None"] if self.none else [])]
+        if self.kind is None and len(options) > 1:
+            return "one of " + ", ".join(options)
+        return " or ".join(texts + options)
+
+    def check(self, name, value):
+        """Return the value, numbers as int or float; raise ValueError if it is not allowed."""
+        if (self.none and value is None) or self._is_option(value):
+            return value
+        number = self._number(value)
+        if number is None or not self._is_inside(number):
+            raise parameter_error(name, self, value)
+        return number
+
+    def _interval(self):
+        number = "an integer" if self.kind is Integral else "a number"
+        above = self.closed in ("right", "neither")
+        if self.low is None and self.high is None:
+            return number if self.kind is Integral else "a finite number"
+        if self.high is None:
+            return f"{number}{' above' if above else ' of at least'} {self.low}"
+        if self.low is None:
+            below = self.closed in ("left", "neither")
+            return f"{number}{' below' if below else ' of at most'} {self.high}"
+        if self.kind is Integral and self.closed == "both":
+            return f"{number} from {self.low} to {self.high}"
+        opening = "(" if above else "["
+        closing = ")" if self.closed in ("left", "neither") else "]"
+        return f"{number} in {opening}{self.low}, {self.high}{closing}"
+
+    def _is_option(self, value):
+        # An array compared with a string would give an array.
+        return any(
+            value is option or (np.isscalar(value) and value == option) for option in self.options
+        )
+
+    def _number(self, value):
+        if self.kind is None or isinstance(value, (bool, np.bool_)):
+            return None
+        if self.kind is Integral:
+            try:
+                return operator.index(value)
+            except TypeError:
+                return None
+        number = _as_float(value)
+        return number if math.isfinite(number) else None
+
+    def _is_inside(self, number):
+        above = self.low is None or (
+            number > self.low if self.closed in ("right", "neither") else number >= self.low
+        )
+        below = self.high is None or (
+            number < self.high if self.closed in ("left", "neither") else number <= self.high
+        )
+        return above and below
+
+
+def check_integer(name, value, low, high=None, *, options=(), none=False):
+    """Return an integer from low to high, or one of the options."""
+    return Constraint(Integral, low, high, options=options, none=none).check(name, value)
+
+
+def check_real(name, value, low=None, high=None, *, closed="both", options=(), none=False):
+    """Return a finite number in an interval as a float, or one of the options."""
+    return Constraint(Real, low, high, closed, options, none).check(name, value)
+
+
+def check_option(name, value, options):
+    """Return the value if it is one of the options."""
+    none = any(option is None for option in options)
+    others = tuple(option for option in options if option is not None)
+    return Constraint(options=others, none=none).check(name, value)
+
+
+def check_dtype(dtype, name="dtype"):
+    """Return a native float32 or float64."""
     try:
-        number = operator.index(value)
+        checked = np.dtype(dtype)
     except TypeError:
-        number = low - 1
-    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
-        allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} is {value!r}; it must be an integer {allowed}.")
-    return number
+        checked = None
+    if dtype is None or checked not in (np.float32, np.float64) or not checked.isnative:
+        raise parameter_error(name, "native float32 or float64", dtype)
+    return checked
 
 
 def check_shift(shift, n):
     """Return the shift as a float, or as an array if it has an entry for each row."""
-    allowed = f"allowed is a finite number or an array of shape ({n},)"
+    allowed = f"a finite number or an array of shape ({n},)"
     if isinstance(shift, (list, tuple)) or hasattr(shift, "__array__"):
         shift = np.asarray(shift)
     if not isinstance(shift, np.ndarray) or shift.ndim == 0:
         number = _as_float(shift)
         if not math.isfinite(number):
-            raise ValueError(f"shift is {shift!r}; {allowed}.")
+            raise parameter_error("shift", allowed, shift)
         return number
     if shift.shape != (n,):
-        raise ValueError(f"shift is an array of shape {shift.shape}; {allowed}.")
+        raise parameter_error("shift", allowed, got=f"shape {shift.shape}")
     if shift.dtype.kind not in "fiub":
-        raise ValueError(f"shift has dtype {shift.dtype}; it must hold real numbers.")
+        raise parameter_error("shift", "real", got=f"dtype {shift.dtype}")
     with np.errstate(over="ignore"):
         array = shift.astype(np.float64)
     if not np.isfinite(array).all():
-        raise ValueError("shift contains NaN or infinity; all entries must be finite.")
+        raise parameter_error("shift", "finite", got="NaN or infinity")
     return array
+
+
+def check_columns(name, B, n, real=False):
+    """Return (n,) or (n, k) finite numbers as an array of shape (n, k)."""
+    B = np.asarray(B)
+    if B.ndim not in (1, 2) or len(B) != n:
+        raise parameter_error(name, f"of shape ({n},) or ({n}, k)", got=f"shape {B.shape}")
+    if B.dtype.kind not in ("fiub" if real else "fiubc"):
+        raise parameter_error(name, "real" if real else "numeric", got=f"dtype {B.dtype}")
+    if not np.isfinite(B).all():
+        raise parameter_error(name, "finite", got="NaN or infinity")
+    return B.reshape(n, -1)
+
+
+def check_operator(name, A):
+    """Return what vectors can be multiplied with as a real LinearOperator in floating point."""
+    if not isinstance(A, LinearOperator):
+        if not sparse.issparse(A) and not isinstance(A, np.ndarray) and hasattr(A, "__array__"):
+            A = np.asarray(A)
+        if not sparse.issparse(A) and not isinstance(A, (np.ndarray, list, tuple)):
+            allowed, given = "an array, sparse matrix or LinearOperator", type(A).__name__
+            raise parameter_error(name, allowed, got=f"a {given}", kind=TypeError)
+        A = A if sparse.issparse(A) else np.asarray(A)
+    if len(A.shape) != 2 or A.shape[0] != A.shape[1] or A.shape[0] < 1:
+        allowed = "square, of shape (n, n) with n >= 1"
+        raise parameter_error(name, allowed, got=f"shape {A.shape}")
+    dtype = np.dtype(A.dtype)
+    if dtype.kind not in "fiub":
+        raise parameter_error(name, "real", got=f"dtype {dtype}")
+    wanted = np.dtype(np.float32 if dtype in (np.float16, np.float32) else np.float64)
+    if isinstance(A, LinearOperator):
+        return A if dtype == wanted else _converted(A, wanted)
+    if not np.isfinite(A.data if sparse.issparse(A) else A).all():
+        raise parameter_error(name, "finite", got="NaN or infinity")
+    return aslinearoperator(A.astype(wanted, copy=False))
+
+
+def check_sample_weight(sample_weight, X):
+    """Return weights as an array of float64, none of them negative and at least one positive."""
+    sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if sample_weight.min() < 0:
+        i = int(np.argmin(sample_weight))
+        raise ValueError(
+            f"Negative values in sample_weight: {sample_weight[i]:.3g} at {i}; allowed are weights "
+            "of at least 0."
+        )
+    if not sample_weight.any():
+        raise ValueError("sample_weight is zero for all samples; one must be positive.")
+    return sample_weight
+
+
+def check_square(X, name):
+    """Raise ValueError unless a matrix is square; parameter `name` says that it is precomputed."""
+    if X.shape[0] != X.shape[1]:
+        raise parameter_error("X", f"square where {name} is 'precomputed'", got=f"shape {X.shape}")
+    return X
 
 
 def _as_float(value):
@@ -52,51 +219,6 @@ def _as_float(value):
         return math.nan
 
 
-def describe_shift(shift):
-    """Return the shift as text."""
-    if isinstance(shift, np.ndarray):
-        return f"{shift.min():.3g} to {shift.max():.3g}"
-    return f"{shift:.3g}"
-
-
-def check_columns(name, B, n, real=False):
-    """Return (n,) or (n, k) finite numbers as an array of shape (n, k)."""
-    B = np.asarray(B)
-    if B.ndim not in (1, 2) or len(B) != n:
-        raise ValueError(f"{name} has shape {B.shape}; allowed are ({n},) and ({n}, k).")
-    if B.dtype.kind not in ("fiub" if real else "fiubc"):
-        kind = "real numbers" if real else "numbers"
-        raise ValueError(f"{name} has dtype {B.dtype}; it must hold {kind}.")
-    if not np.isfinite(B).all():
-        raise ValueError(f"{name} contains NaN or infinity; all entries must be finite.")
-    return B.reshape(n, -1)
-
-
-def as_real_operator(name, A):
-    """Return what vectors can be multiplied with as a real LinearOperator in floating point."""
-    if not isinstance(A, LinearOperator):
-        if not sparse.issparse(A) and not isinstance(A, np.ndarray) and hasattr(A, "__array__"):
-            A = np.asarray(A)
-        if not sparse.issparse(A) and not isinstance(A, (np.ndarray, list, tuple)):
-            kind = type(A).__name__
-            raise TypeError(
-                f"{name} is a {kind}; it must be an array, sparse matrix or LinearOperator."
-            )
-        A = A if sparse.issparse(A) else np.asarray(A)
-    if len(A.shape) != 2 or A.shape[0] != A.shape[1] or A.shape[0] < 1:
-        given = f"{name} has shape {A.shape}"
-        raise ValueError(f"{given}; it must be square, shape (n, n), with n >= 1.")
-    dtype = np.dtype(A.dtype)
-    if dtype.kind not in "fiub":
-        raise ValueError(f"{name} has dtype {dtype}; it must hold real numbers.")
-    wanted = np.dtype(np.float32 if dtype in (np.float16, np.float32) else np.float64)
-    if isinstance(A, LinearOperator):
-        return A if dtype == wanted else _converted(A, wanted)
-    if not np.isfinite(A.data if sparse.issparse(A) else A).all():
-        raise ValueError(f"{name} contains NaN or infinity; all entries must be finite.")
-    return aslinearoperator(A.astype(wanted, copy=False))
-
-
 def _converted(A, dtype):
     """Return an operator whose products have a dtype that LAPACK and ARPACK know."""
     return LinearOperator(
@@ -105,25 +227,3 @@ def _converted(A, dtype):
         matmat=lambda X: A.matmat(X).astype(dtype, copy=False),
         dtype=dtype,
     )
-
-
-def check_count(name, value):
-    """Return `value` as a positive int, or raise ValueError."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1 or isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1.")
-    return count
-
-
-def check_dtype(dtype):
-    """Return a native float32 or float64, or raise ValueError."""
-    try:
-        checked = np.dtype(dtype)
-    except TypeError:
-        checked = None
-    if dtype is None or checked not in (np.float32, np.float64) or not checked.isnative:
-        raise ValueError(f"dtype is {dtype!r}; allowed are native float32 and float64.")
-    return checked

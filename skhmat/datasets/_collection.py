@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch, check_random_state
 
-from .._utils.validation import check_count, check_dtype
+from .._utils.validation import check_dtype, check_integer
 from ..linalg import from_file, to_file
 from . import _graphs, _kernels, _networks, _operators
 from ._dense import IN_MEMORY, as_array, write
@@ -282,7 +282,7 @@ def _check_name(name):
 
 
 def _check_size(name, family, n):
-    n = check_count("n", n)
+    n = check_integer("n", n, 1)
     if fault := family.fault(n):
         raise ValueError(f"n is {n}; for {name!r} {fault}.")
     return n

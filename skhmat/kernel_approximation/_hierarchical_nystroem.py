@@ -15,8 +15,8 @@ from sklearn_compat.utils.validation import validate_data
 from .._base.compression import CONSTRAINTS, CompressionMixin, with_compression_parameters
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
 from .._utils.logging import Log
+from .._utils.validation import check_square
 from .._utils.warnings import warn
-from .._validation import check_square
 from ._features import Features, by_cholesky, by_columns, by_eigenpairs
 
 # Landmarks that are drawn first where their number is to reach a tolerance.

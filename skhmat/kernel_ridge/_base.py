@@ -11,7 +11,7 @@ from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
-from .._validation import check_square, checked_weights
+from .._utils.validation import check_sample_weight, check_square
 from ._dual_system import DualSystem
 
 _KERNEL_CONSTRAINTS = {
@@ -40,7 +40,7 @@ class _DualEstimator(CompressionMixin, BaseEstimator):
         """Return the system of the samples that have a weight, and which they are."""
         used = np.arange(len(X))
         if sample_weight is not None:
-            sample_weight = checked_weights(X, sample_weight)
+            sample_weight = check_sample_weight(sample_weight, X)
             used = np.flatnonzero(sample_weight)
             sample_weight = sample_weight[used]
         if self.kernel == "precomputed":

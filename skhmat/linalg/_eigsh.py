@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from .._utils.validation import as_real_operator, check_integer
+from .._utils.validation import check_integer, check_operator
 from ._operators.wrappers import CountedOperator, NegatedOperator
 from ._spectral.drivers import (
     _chebyshev_pairs,
@@ -169,7 +169,7 @@ def eigsh(
     >>> bool(abs(near[-1] - eigenvalues[-1]) < 1e-5 * eigenvalues[-1])
     True
     """
-    given, A = A, as_real_operator("A", A)
+    given, A = A, check_operator("A", A)
     n = A.shape[0]
     k = check_integer("k", k, 1)
     which = which or ("LA" if sigma is None else "LM")

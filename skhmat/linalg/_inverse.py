@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._utils.validation import as_real_operator, check_shift
+from .._utils.validation import check_operator, check_shift
 from .._utils.warnings import warn
 from ._hierarchical_matrix import HierarchicalMatrix
 from ._krylov.conjugate_gradients import conjugate_gradients
@@ -146,7 +146,7 @@ class _Inverse:
 
 
 def _checked(A, shift):
-    A = as_real_operator("A", A)
+    A = check_operator("A", A)
     return A, check_shift(shift, A.shape[0])
 
 

@@ -15,8 +15,7 @@ from sklearn_compat.utils.validation import validate_data
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads
-from .._utils.validation import check_integer
-from .._validation import checked_weights
+from .._utils.validation import check_integer, check_sample_weight
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
 from ._density.far_field import far_log_sums
 from ._density.kernels import DENSITIES
@@ -200,7 +199,7 @@ default="gaussian"
         X = validate_data(self, X, dtype=[np.float64, np.float32], order="C", copy=True)
         n_samples = len(X)
         if sample_weight is not None:
-            sample_weight = scaled_weights(checked_weights(X, sample_weight))
+            sample_weight = scaled_weights(check_sample_weight(sample_weight, X))
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
         self.bandwidth_ = choose_bandwidth(self.bandwidth, X, sample_weight, n_samples)
         if np.ndim(self.bandwidth_) > 0 and not is_euclidean(self.metric, self.metric_params):

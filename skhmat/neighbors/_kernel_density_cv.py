@@ -10,8 +10,8 @@ from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._utils.logging import Log
+from .._utils.validation import check_sample_weight
 from .._utils.warnings import warn
-from .._validation import checked_weights
 from ._density.bandwidth import as_numbers, standard_bandwidth
 from ._density.mixture import relative_tolerance, scaled_weights
 from ._kernel_density import DENSITY_CONSTRAINTS, KernelDensity, check_algorithm, mixture_of
@@ -150,7 +150,7 @@ default="gaussian"
         )
         # Samples without a weight stay: folds are numbers of samples.
         if sample_weight is not None:
-            sample_weight = scaled_weights(checked_weights(X, sample_weight))
+            sample_weight = scaled_weights(check_sample_weight(sample_weight, X))
         used = X if sample_weight is None else X[sample_weight > 0]
         if len(used) < 2:
             raise ValueError("only one sample has a weight; at least 2 must be positive.")

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import sys
 
-from ._checks import check_real
+from .._utils.validation import check_real
 
 if importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("keras") is None:
     raise ImportError(
@@ -95,7 +95,7 @@ def checked_rate(learning_rate):
     """Return a learning rate as Keras takes it: a positive float, a schedule or a callable."""
     if callable(learning_rate):  # schedules are
         return learning_rate
-    check_real("learning_rate", learning_rate, 0, open_low=True)
+    check_real("learning_rate", learning_rate, 0, closed="neither")
     return float(learning_rate)
 
 

@@ -3,7 +3,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from skhmat._utils.validation import check_columns, check_integer, check_shift, describe_shift
+from skhmat._utils.validation import check_columns, check_integer, check_shift
+from skhmat.linalg._hierarchical.ulv import describe_shift
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), np.array(3)])

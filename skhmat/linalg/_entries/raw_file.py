@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from ..._utils.files import _new_file
-from ..._utils.validation import check_count, check_dtype
+from ..._utils.validation import check_dtype, check_integer
 from .sources import as_source
 
 # Entries of K that are in memory at once while a file is written.
@@ -55,7 +55,7 @@ def from_file(path, n, dtype):
     >>> from_file(path, 3, "float64").diagonal()
     memmap([1., 1., 1.])
     """
-    n = check_count("n", n)
+    n = check_integer("n", n, 1)
     dtype = check_dtype(dtype)
     found, expected = os.stat(path).st_size, n * n * dtype.itemsize
     if found != expected:
@@ -96,7 +96,7 @@ def to_file(path, K, dtype=None, batch_rows=None):
     n = source.shape[0]
     batch_rows = max(1, _BATCH // n) if batch_rows is None else batch_rows
     with _new_file(path) as file:
-        for batch in _row_batches(source, check_count("batch_rows", batch_rows)):
+        for batch in _row_batches(source, check_integer("batch_rows", batch_rows, 1)):
             file.write(memoryview(_converted(batch, dtype)).cast("B"))
 
 

@@ -8,7 +8,7 @@ from scipy.sparse.linalg import onenormest
 
 from ..._ext import factorization as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
-from ..._utils.validation import check_columns, check_shift, describe_shift
+from ..._utils.validation import check_columns, check_shift
 from .._cholesky.dense import factorize_dense
 from .._krylov.lanczos import smallest_ritz_value
 from .._operators.base import SymmetricOperator
@@ -281,3 +281,10 @@ def _factorize_dense(H, shift, dtype):
     if factor is None:
         raise _not_definite(H, shift)
     return Factorization(H, factor, shift, scale)
+
+
+def describe_shift(shift):
+    """Return the shift as text."""
+    if isinstance(shift, np.ndarray):
+        return f"{shift.min():.3g} to {shift.max():.3g}"
+    return f"{shift:.3g}"

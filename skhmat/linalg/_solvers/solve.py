@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from ..._utils.validation import as_real_operator, check_columns, check_integer, check_shift
+from ..._utils.validation import check_columns, check_integer, check_operator, check_shift
 from ..._utils.warnings import warn
 from .._hierarchical.ulv import factorize
 from .._krylov.columns import relative_norms
@@ -125,7 +125,7 @@ def _advice(operator):
 
 
 def _check_operator(operator, n):
-    operator = as_real_operator("operator", operator)
+    operator = check_operator("operator", operator)
     if operator.shape[0] != n:
         raise ValueError(f"operator has shape {operator.shape}; allowed is ({n}, {n}).")
     return operator

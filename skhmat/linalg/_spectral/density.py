@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..._utils.validation import as_real_operator, check_integer
+from ..._utils.validation import check_integer, check_operator
 from .._krylov.lanczos import LanczosProcess
 
 
@@ -85,7 +85,7 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
     >>> bool(abs(density.weights @ density.nodes - 2) < 1)
     True
     """
-    A = as_real_operator("A", A)
+    A = check_operator("A", A)
     check_integer("n_vectors", n_vectors, 1)
     check_integer("n_steps", n_steps, 1)
     rng = check_random_state(random_state)

@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..._utils.validation import as_real_operator, check_columns, check_integer
+from ..._utils.validation import check_columns, check_integer, check_operator
 from ..._utils.warnings import warn
 from .._krylov.lanczos import LanczosProcess, few_steps, multiply
 from .trace import Estimate, Rounds, check_tolerance, trace_without_each
@@ -79,7 +79,7 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     >>> bool(np.allclose(log_apply(A, np.ones(500)), np.log(np.linspace(1, 100, 500)), atol=1e-4))
     True
     """
-    A = as_real_operator("A", A)
+    A = check_operator("A", A)
     columns = check_columns("B", B, A.shape[0])
     if columns.dtype.kind == "c":
         raise ValueError(f"B has dtype {columns.dtype}; it must hold real numbers.")
@@ -159,7 +159,7 @@ def estimate_logdet(
     >>> bool(abs(estimate.value - exact) <= 4 * estimate.standard_error < 0.04 * exact)
     True
     """
-    A = as_real_operator("A", A)
+    A = check_operator("A", A)
     n = A.shape[0]
     rtol, maxiter = check_tolerance("rtol", rtol), check_integer("maxiter", maxiter, 1)
     atol = rtol * n if atol is None else check_tolerance("atol", atol)

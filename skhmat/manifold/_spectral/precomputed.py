@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from ..._validation import check_square
+from ..._utils.validation import check_square
 from ...linalg._operators.csr import SparseKernel
 from .affinity import DenseAffinity, SparseAffinity
 from .distance_histogram import DistanceProfile

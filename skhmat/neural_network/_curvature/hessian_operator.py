@@ -3,9 +3,8 @@
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from ..._utils.validation import check_integer
+from ..._utils.validation import check_integer, check_option
 from ...linalg._stochastic.trace import estimate_diagonal
-from .._checks import check_option
 from .._keras import keras, tf
 from .batch_objective import BatchObjective, check_loss
 

@@ -15,8 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.utils.validation import validate_data
 
-from ..._utils.validation import check_integer
-from ..._validation import checked_weights
+from ..._utils.validation import check_integer, check_sample_weight
 
 try:
     from cloudpickle import dumps
@@ -272,7 +271,7 @@ class KerasEstimator(BaseEstimator):
         """Return weights, of mean 1 if they are scaled, or None where there are none."""
         if sample_weight is None and class_weight is None:
             return None
-        weights = checked_weights(X, sample_weight)
+        weights = check_sample_weight(sample_weight, X)
         if class_weight is not None:
             factors = compute_sample_weight(class_weight, y)
             if not (np.isfinite(factors).all() and factors.min() >= 0 and factors.any()):

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._utils.validation import check_integer
-from .._checks import check_option, check_real
+from ..._utils.validation import check_integer, check_option, check_real
 from .._curvature.layout import Layout, epsilon, values
 from .._curvature.objectives import FunctionObjective, GradientObjective
 from .._keras import (
@@ -181,13 +180,13 @@ class NewtonCG(keras.optimizers.Optimizer):
                     f"NewtonCG does not support {refused}: a step needs gradient and curvature "
                     "of one batch. Take larger batches, with curvature_fraction below 1."
                 )
-        check_real("tau", tau, 0, strings=("auto", "levenberg-marquardt"))
-        check_real("cg_tol", cg_tol, 0, 1, strings=("auto",))
+        check_real("tau", tau, 0, options=("auto", "levenberg-marquardt"))
+        check_real("cg_tol", cg_tol, 0, 1, options=("auto",))
         check_real("armijo", armijo, 0, 1, none=True)
         check_real("warm_start", warm_start, 0, 1)
-        check_real("curvature_fraction", curvature_fraction, 0, 1, open_low=True)
+        check_real("curvature_fraction", curvature_fraction, 0, 1, closed="right")
         check_real("shrinkage", shrinkage, 0, 1)
-        check_real("trust_radius", trust_radius, 0, open_low=True)
+        check_real("trust_radius", trust_radius, 0, closed="neither")
         learning_rate = checked_rate(learning_rate)
         if max_cg_steps is not None:
             check_integer("max_cg_steps", max_cg_steps, 1)

@@ -1,6 +1,6 @@
 """Optimizers of Keras that the probabilistic preconditioner wraps."""
 
-from .._checks import check_real
+from ..._utils.validation import check_real
 from .._keras import keras
 
 
@@ -28,7 +28,7 @@ def check_inner(inner, learning_rate, adapt_learning_rate):
             "inner has a schedule of learning rates, which cannot be adapted: give it a number, or "
             "set adapt_learning_rate=False."
         )
-    check_real("learning_rate of inner", rate_of(inner), 0, open_low=True)
+    check_real("learning_rate of inner", rate_of(inner), 0, closed="neither")
 
 
 def is_linear(optimizer):

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from ..._utils.validation import check_integer
+from ..._utils.validation import check_integer, check_real
 from ..._utils.warnings import warn
-from .._checks import check_real
 from .._curvature.layout import Layout, values
 from .._curvature.objectives import FunctionObjective, GradientObjective
 from .._keras import (
@@ -185,7 +184,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         check_integer("prior_iterations", prior_iterations, 0)
         check_real("weight_decay", weight_decay, 0)
         check_real("exponent", exponent, 0, 1)
-        check_real("learning_rate", learning_rate, 0, none=True, open_low=True)
+        check_real("learning_rate", learning_rate, 0, closed="neither", none=True)
         for key, value in (
             ("precondition", precondition),
             ("adapt_learning_rate", adapt_learning_rate),
