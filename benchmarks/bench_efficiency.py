@@ -30,7 +30,7 @@ def entries_used(H):
     From the arrays of the structure: every pair in the lists is one block product, whether its
     block is stored for it or for its mirror image; each basis is used going up and going down.
     """
-    s = H._structure
+    s = H.form.structure
     sizes, ranks = np.diff(s.leaf_bounds), s.rank
     near = (np.repeat(sizes, np.diff(s.near_ptr)) * sizes[s.near_leaf]).sum()
     far = (np.repeat(ranks, np.diff(s.far_ptr)) * ranks[s.far_node]).sum()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def _new_file(path):
+def new_file(path):
     """Open a new file that takes the place of `path` when all went well."""
     # Through a link, the file it points to is replaced, not the link.
     path = os.path.realpath(path)

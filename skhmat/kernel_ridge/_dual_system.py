@@ -9,17 +9,18 @@ import scipy.linalg
 from .._utils.warnings import warn
 from ..linalg._entries.entries import Entries, check_symmetric
 from ..linalg._entries.sources import as_source
-from ..linalg._hierarchical.report import Report
+from ..linalg._hierarchical.form import exact_form
+from ..linalg._hierarchical.report import CompressionReport
 from ..linalg._hierarchical.treecode import KernelSum
 from ..linalg._hierarchical.ulv import factorize
-from ..linalg._hierarchical_matrix import exact_form
+from ..linalg._hierarchical_matrix import HierarchicalMatrix
 from ..linalg._inverse import inverse_diagonal
 from ..linalg._kernels.matrix import KernelMatrix
 from ..linalg._krylov.columns import relative_norms
 from ..linalg._krylov.conjugate_gradients import conjugate_gradients
 from ..linalg._krylov.driver import solve_iteratively
 from ..linalg._operators.wrappers import ShiftedOperator
-from ..linalg._solvers.preconditioners import MAX_DENSE, can_factorize
+from ..linalg._solvers.preconditioners import POLICY, can_factorize
 from ..linalg._solvers.solve import MAX_ITERATIONS, SolveInfo, solve
 from ._low_rank_system import LowRankSystem
 
@@ -43,6 +44,7 @@ _LOO_RTOL, _LOO_MOST = 0.01, 0.5
 # relative to alpha.
 _LOO_ROUNDING = 3e-4
 _LOO_SOLVE_RTOL = 1e-6
+MAX_DENSE = POLICY.max_dense
 
 
 class DualSystem:
@@ -160,8 +162,9 @@ class DualSystem:
 
     def _exact(self):
         """Return the exact matrix in the form of a compressed one."""
-        report = Report(reason_dense="it is small, or no other preconditioner will do")
-        return exact_form(Entries(as_source(self.K)), report, self.n_jobs)
+        report = CompressionReport(reason_dense="it is small, or no other preconditioner will do")
+        form = exact_form(Entries(as_source(self.K)), report, self.n_jobs)
+        return HierarchicalMatrix(form)
 
     def leave_one_out(self, Y, alphas):
         """Return the mean squared errors of predictions for each sample if the others are fitted.
@@ -277,7 +280,7 @@ class DualSystem:
         """
         if not isinstance(self.K, KernelMatrix) or not self._has_treecode:
             return KernelSum(None, self.K, C, self.n_jobs)
-        fast = KernelSum(self.H, self.K, C, self.n_jobs)
+        fast = KernelSum(self.H.form, self.K, C, self.n_jobs)
         points = self.K.X[fast.some(len(self.K.X))]
         if fast.error(points, fast(points)) <= rtol:
             return fast

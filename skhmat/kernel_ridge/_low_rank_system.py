@@ -16,7 +16,7 @@ from ..linalg._krylov.driver import solve_iteratively
 from ..linalg._operators.base import SymmetricOperator
 from ..linalg._operators.packed import PackedMatrix
 from ..linalg._operators.wrappers import ShiftedColumns, ShiftedOperator
-from ..linalg._solvers.preconditioners import MAX_DENSE
+from ..linalg._solvers.preconditioners import POLICY
 from ..linalg._solvers.solve import MAX_ITERATIONS
 
 # Relative to the diagonal, float32 leaves more than this much of a matrix.
@@ -39,6 +39,7 @@ _ESTIMATE_RTOL, _MOST_MISSED = 2e-4, 1e-3
 _SECOND_ORDER = 3
 # How much of it is counted as an error where it is corrected for.
 _UNCORRECTED = 0.3
+MAX_DENSE = POLICY.max_dense
 
 
 class LowRankSystem:

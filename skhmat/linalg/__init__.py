@@ -5,9 +5,8 @@ from ._cholesky.woodbury import CholeskyPreconditioner
 from ._compress import compress
 from ._eigsh import EigenInfo, eigsh
 from ._entries.raw_file import from_file, to_file
-from ._hierarchical.file import load
 from ._hierarchical.ulv import Factorization
-from ._hierarchical_matrix import HierarchicalMatrix
+from ._hierarchical_matrix import HierarchicalMatrix, load
 from ._inverse import inverse_diagonal, inverse_trace, logdet
 from ._kernels.matrix import KernelMatrix
 from ._solvers.solve import SolveInfo

@@ -2,7 +2,8 @@
 
 import time
 from contextlib import contextmanager
-from numbers import Integral, Real
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -10,31 +11,52 @@ from sklearn.utils import check_random_state
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads, physical_memory
 from .._utils.warnings import warn
-from ._entries.entries import as_entries
+from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
 from ._gofmm.blocks import assemble
-from ._gofmm.cluster_tree import build_tree
+from ._gofmm.cluster_tree import Tree, build_tree
 from ._gofmm.cost_model import extrapolate_ranks, pays, product_cost
-from ._gofmm.distances import DISTANCES, make_distance
+from ._gofmm.distances import make_distance
 from ._gofmm.error_estimate import ErrorCheck
 from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
 from ._gofmm.skeletonization import Skeletonizer
-from ._hierarchical.report import Report
-from ._hierarchical_matrix import HierarchicalMatrix, exact_form
+from ._hierarchical.form import HierarchicalForm, exact_form
+from ._hierarchical.report import CompressionReport
+from ._hierarchical_matrix import HierarchicalMatrix
+from ._parameters import COMPRESSION
 
-_MAX_ATTEMPTS = 6
-# The first tolerance is this part of what the error would be if those of all levels added up as
-# independent random numbers, so that the first attempt mostly meets the promise.
-_SAFETY = 0.65
-# Near partners per leaf that budget="auto" tries.
-_AUTO_PARTNERS = 6
-# After a miss, aim at this part of the promise.
-_AIM = 0.8
-# An error this many times larger than the tolerance lets expect shows that the sample is to blame.
-_SURPRISE = 4.0
-# Up to this many rows, every far row is read when sampling fails its check.
-_READ_ALL_BELOW = 32768
+
+@dataclass(frozen=True)
+class CompressionPolicy:
+    """How `compress` aims at its promise.
+
+    Attributes
+    ----------
+    max_attempts : int
+        Compressions that are tried.
+    first_aim : float
+        The first tolerance is this part of what the error would be if those of all levels added up
+        as independent random numbers, so that the first attempt mostly keeps the promise.
+    next_aim : float
+        After a miss, the part of the promise that is aimed at.
+    auto_partners : int
+        Near partners of each leaf that budget="auto" tries.
+    surprise : float
+        An error so many times larger than the tolerance explains is the fault of the sample.
+    read_all_below : int
+        Rows up to which every far row is read where sampling fails its check.
+    """
+
+    max_attempts: int = 6
+    first_aim: float = 0.65
+    next_aim: float = 0.8
+    auto_partners: int = 6
+    surprise: float = 4.0
+    read_all_below: int = 32_768
+
+
+POLICY = CompressionPolicy()
 
 
 def compress(
@@ -137,9 +159,17 @@ def compress(
     >>> (H @ np.ones(4000)).shape
     (4000,)
     """
-    _check_parameters(rtol, leaf_size, max_rank, n_neighbors, budget, distance, max_bytes)
-    # NumPy's narrow integers would overflow on the way.
-    rtol, leaf_size, n_neighbors = float(rtol), int(leaf_size), int(n_neighbors)
+    parameters = {
+        "rtol": rtol,
+        "leaf_size": leaf_size,
+        "max_rank": max_rank,
+        "n_neighbors": n_neighbors,
+        "budget": budget,
+        "distance": distance,
+        "max_bytes": max_bytes,
+    }
+    # Checked numbers are Python's own: NumPy's narrow integers would overflow on the way.
+    options = {name: COMPRESSION[name].check(name, value) for name, value in parameters.items()}
     n_threads = effective_n_threads(n_jobs)
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     source = as_source(K, shape, dtype, points)
@@ -148,120 +178,142 @@ def compress(
             "distance is 'geometric' but K has no points; pass points=, or use 'kernel' or 'angle'."
         )
     if distance == "auto":
-        distance = "kernel" if source.points is None else "geometric"
-    options = {
-        "leaf_size": leaf_size,
-        "max_rank": None if max_rank is None else min(int(max_rank), source.shape[0]),
-        "n_neighbors": n_neighbors,
-        "budget": budget,
-        "distance": distance,
-        "max_bytes": physical_memory() / 2 if max_bytes is None else max_bytes,
-    }
-    return _Compression(source, rtol, options, n_jobs, n_threads, rng, verbose).run()
+        options["distance"] = "kernel" if source.points is None else "geometric"
+    if max_rank is not None:
+        options["max_rank"] = min(options["max_rank"], source.shape[0])
+    if max_bytes is None:
+        options["max_bytes"] = physical_memory() / 2
+    rtol = options.pop("rtol")
+    return _Compression(source, rtol, options, n_jobs, n_threads, rng, Log(verbose)).run()
+
+
+@dataclass(frozen=True)
+class _OrderedMatrix:
+    """The entries in tree order, and what is near in it.
+
+    Attributes
+    ----------
+    entries : Entries
+    tree : Tree
+    neighbors : ndarray of shape (n, n_neighbors)
+        Positions in tree order.
+    check : ErrorCheck
+    """
+
+    entries: Entries
+    tree: Tree
+    neighbors: np.ndarray
+    check: ErrorCheck
 
 
 class _Compression:
     """One run of the pipeline, phase by phase."""
 
-    def __init__(self, source, rtol, options, n_jobs, n_threads, rng, verbose):
+    def __init__(self, source, rtol, options, n_jobs, n_threads, rng, log, policy=POLICY):
         self.source = source
         self.options = options
         self.n_jobs = n_jobs
         self.n_threads = n_threads
         self.rng = rng
-        self.log = Log(verbose)
-        self.report = Report(rtol=rtol, parameters=dict(options))
-        self._skeletonizer = None  # that of the pilot, where there was one
+        self.log = log
+        self.policy = policy
+        self.report = CompressionReport(rtol=rtol, parameters=dict(options))
 
     def run(self):
         with self._phase("check"):
-            self.entries = as_entries(self.source, self.rng, self.n_threads)
-        self.report.parameters["scale"] = self.entries.scale
-        self._order()
-        with self._phase("error"):
-            self.check = ErrorCheck(self.entries, self.neighbors, self.rng, self.n_threads)
-        tolerance = _SAFETY * self.report.rtol / np.sqrt(2 * max(self.tree.depth, 1))
+            entries = as_entries(self.source, self.rng, self.n_threads)
+        self.report.parameters["scale"] = entries.scale
+        matrix = self._ordered(entries)
+        depth = max(matrix.tree.depth, 1)
+        tolerance = self.policy.first_aim * self.report.rtol / np.sqrt(2 * depth)
         with self._phase("interactions"):
-            self._choose_interactions(tolerance)
-        H = self._approximate(tolerance)
-        H.report_.n_read = self.entries.n_read
+            interactions, skeletonizer = self._choose_interactions(matrix, tolerance)
+        H = self._approximate(matrix, interactions, skeletonizer, tolerance)
+        H.report_.n_read = matrix.entries.n_read
         self.log.info(f"{H!r}")
         if not H.error_estimate_ <= self.report.rtol:  # NaN too
             warn(self._missed(H.error_estimate_))
         return H
 
-    def _order(self):
-        """Bring the entries into tree order and find the neighbours in it."""
-        n, name = self.entries.shape[0], self.options["distance"]
+    def _ordered(self, entries):
+        """Bring the entries into tree order, find the neighbours in it and rows to measure."""
+        n, name = entries.shape[0], self.options["distance"]
         with self._phase("tree"):
-            distance = make_distance(name, self.entries, self.rng)
-            self.tree = build_tree(distance, n, self.options["leaf_size"], self.rng, self.n_threads)
-            self.entries = self.entries.in_order(self.tree.permutation)
+            distance = make_distance(name, entries, self.rng)
+            tree = build_tree(distance, n, self.options["leaf_size"], self.rng, self.n_threads)
+            entries = entries.in_order(tree.permutation)
         with self._phase("neighbors"):
             # In tree order points that are compared lie close together in memory.
-            distance = make_distance(name, self.entries, self.rng)
-            k = self.options["n_neighbors"] if self.tree.depth > 0 else 0
+            distance = make_distance(name, entries, self.rng)
+            k = self.options["n_neighbors"] if tree.depth > 0 else 0
             found = find_neighbors(distance, n, k, self.rng, self.n_threads)
-            self.neighbors = found.indices
             self.report.parameters["recall"] = found.recall
+        with self._phase("error"):
+            check = ErrorCheck(entries, found.indices, self.rng, self.n_threads)
+        return _OrderedMatrix(entries, tree, found.indices, check)
 
-    def _choose_interactions(self, tolerance):
-        """Decide on the near pairs; with budget="auto" by a pilot of both formats."""
-        budget = self.options["budget"]
+    def _choose_interactions(self, matrix, tolerance):
+        """Decide on the near pairs; with budget="auto" after probing the ranks of both formats.
+
+        Returns
+        -------
+        interactions : Interactions
+        skeletonizer : Skeletonizer or None
+            With the bases that were found on the way.
+        """
+        tree, neighbors, budget = matrix.tree, matrix.neighbors, self.options["budget"]
         if budget != "auto":
-            self.interactions = find_interactions(self.tree, self.neighbors, budget)
-            return
-        self.interactions = plain = find_interactions(self.tree, self.neighbors, 0.0)
-        n_leaves = self.tree.n_leaves
-        if n_leaves <= 2 * _AUTO_PARTNERS:
-            return
-        near, far = product_cost(self.tree, plain, self._pilot(tolerance))
-        if far <= _AUTO_PARTNERS * near:
-            return
-        plain_skeletonizer = self._skeletonizer
-        budget = _AUTO_PARTNERS / n_leaves
-        self.interactions = find_interactions(self.tree, self.neighbors, budget)
-        if sum(product_cost(self.tree, self.interactions, self._pilot(tolerance))) > near + far:
-            self.interactions, self._skeletonizer = plain, plain_skeletonizer
+            return find_interactions(tree, neighbors, budget), None
+        hss = find_interactions(tree, neighbors, 0.0)
+        n_partners = self.policy.auto_partners
+        if tree.n_leaves <= 2 * n_partners:
+            return hss, None
+        hss_bases = self._make_skeletonizer(matrix, hss, tolerance)
+        near, far = product_cost(tree, hss, self._expected_ranks(hss_bases))
+        if far <= n_partners * near:
+            return hss, hss_bases
+        fmm = find_interactions(tree, neighbors, n_partners / tree.n_leaves)
+        fmm_bases = self._make_skeletonizer(matrix, fmm, tolerance)
+        if sum(product_cost(tree, fmm, self._expected_ranks(fmm_bases))) > near + far:
+            return hss, hss_bases
+        return fmm, fmm_bases
 
-    def _pilot(self, tolerance):
-        """Return the ranks to expect at each level."""
-        self._skeletonizer = self._make_skeletonizer(tolerance)
-        return self._expected_ranks()
+    def _expected_ranks(self, skeletonizer):
+        """Return the mean rank to expect at each level, from those of a few nodes."""
+        tree = skeletonizer.tree
+        ranks = np.zeros(tree.depth + 1)
+        ranks[-1], growth = skeletonizer.pilot()
+        return extrapolate_ranks(tree, ranks, tree.depth, growth, self.options["max_rank"])
 
-    def _expected_ranks(self):
-        ranks = np.zeros(self.tree.depth + 1)
-        ranks[-1], growth = self._skeletonizer.pilot()
-        max_rank = self.options["max_rank"]
-        return extrapolate_ranks(self.tree, ranks, self.tree.depth, growth, max_rank)
-
-    def _make_skeletonizer(self, tolerance, read_all=False):
+    def _make_skeletonizer(self, matrix, interactions, tolerance, read_all=False):
         return Skeletonizer(
-            self.entries,
-            self.tree,
-            self.neighbors,
-            self.interactions,
-            tolerance * np.sqrt(self.check.mean_square),
+            matrix.entries,
+            matrix.tree,
+            matrix.neighbors,
+            interactions,
+            tolerance * np.sqrt(matrix.check.mean_square),
             max_rank=self.options["max_rank"],
             # Where all rows are read, those measured are like any others, and need not be unseen.
-            held_out=None if read_all else self.check.held_out,
+            held_out=None if read_all else matrix.check.held_out,
             read_all=read_all,
             seed=int(self.rng.integers(2**31)),
             n_threads=self.n_threads,
         )
 
-    def _approximate(self, tolerance):
+    def _approximate(self, matrix, interactions, skeletonizer, tolerance):
         """Compress until the promise is kept, or as far as the caller's limits allow."""
         best, least, read_all, previous = None, np.inf, False, None
-        for attempt in range(_MAX_ATTEMPTS):
+        for attempt in range(self.policy.max_attempts):
             with self._phase("skeletons"):
-                if self._skeletonizer is None:
-                    self._skeletonizer = self._make_skeletonizer(tolerance, read_all)
-                skeletons = self._skeletons()
+                if skeletonizer is None:
+                    skeletonizer = self._make_skeletonizer(
+                        matrix, interactions, tolerance, read_all
+                    )
+                skeletons = self._skeletons(skeletonizer)
             if skeletons is None:
-                return self._dense("its ranks are too high for compression to pay")
-            self._skeletonizer = None  # its bases are in `skeletons` now
-            H, error = self._measured(skeletons)  # an upper bound
+                return self._dense(matrix.entries, "its ranks are too high for compression to pay")
+            skeletonizer = None  # its bases are in `skeletons` now
+            H, error = self._measured(matrix, interactions, skeletons)  # an upper bound
             self.log.info(
                 f"attempt {attempt + 1}: error {H.error_estimate_:.2e}, promised "
                 f"{self.report.rtol:.0e}, largest rank {skeletons.rank.max()}"
@@ -270,67 +322,84 @@ class _Compression:
                 best, least = H, error
             if error <= self.report.rtol:
                 break
-            if self._sample_is_to_blame(tolerance, error, previous):
+            n = matrix.entries.shape[0]
+            if self._sample_is_to_blame(n, tolerance, error, previous):
                 # A cap on the ranks is the caller's.
                 capped = skeletons.rank.max() == self.options["max_rank"]
-                if capped or read_all or self.tree.leaf_bounds[-1] > _READ_ALL_BELOW:
+                if capped or read_all or n > self.policy.read_all_below:
                     break
                 read_all, previous = True, None
                 continue
             previous = tolerance, error
-            tolerance *= max(_AIM * self.report.rtol / error, 0.02)
+            tolerance *= max(self.policy.next_aim * self.report.rtol / error, 0.02)
         return best
 
-    def _sample_is_to_blame(self, tolerance, error, previous):
+    def _sample_is_to_blame(self, n, tolerance, error, previous):
         """Say whether an error is not that of the tolerance: a smaller one would not help."""
         if previous is None:
-            return error > _SURPRISE * self.report.rtol
+            return error > self.policy.surprise * self.report.rtol
         factor = tolerance / previous[0]
-        if self.tree.leaf_bounds[-1] > _READ_ALL_BELOW:  # nothing else is left to try
-            return error > _SURPRISE * factor * previous[1]
+        if n > self.policy.read_all_below:  # nothing else is left to try
+            return error > self.policy.surprise * factor * previous[1]
         return error > np.sqrt(factor) * previous[1]
 
-    def _skeletons(self):
+    def _skeletons(self, skeletonizer):
         """Find all bases, or return None as soon as they turn out not to pay."""
-        worker, tree = self._skeletonizer, self.tree
+        tree, interactions = skeletonizer.tree, skeletonizer.interactions
         if tree.depth == 0:
-            return worker.result()
-        ranks = self._expected_ranks()
+            return skeletonizer.result()
+        ranks = self._expected_ranks(skeletonizer)
         for level in range(tree.depth, 0, -1):
-            if not pays(tree, self.interactions, ranks, self.entries.dtype.itemsize):
+            if not pays(tree, interactions, ranks, skeletonizer.entries.dtype.itemsize):
                 return None
-            found = worker.level(level)
+            found = skeletonizer.level(level)
             self.log.progress(f"skeletons: level {level} of {tree.depth}, {len(found)} bases")
             ranks[level] = found.mean() if len(found) else 0.0
             if level < tree.depth:
                 growth = ranks[level] / max(ranks[level + 1], 1.0)
                 extrapolate_ranks(tree, ranks, level, growth, self.options["max_rank"])
-        return worker.result()
+        return skeletonizer.result()
 
-    def _measured(self, skeletons):
+    def _measured(self, matrix, interactions, skeletons):
         """Put the operator together and measure its error; return an upper bound of it too."""
         with self._phase("blocks"):
             structure, entries = assemble(
-                self.entries,
-                self.tree,
-                self.interactions,
+                matrix.entries,
+                matrix.tree,
+                interactions,
                 skeletons,
                 self.options["max_bytes"],
                 self.n_threads,
             )
-        report = Report(self.report.seconds, 0, 0.0, self.report.rtol, self.report.parameters)
-        H = HierarchicalMatrix(structure, entries, report, self.n_jobs)
+        # The seconds are shared, so that they grow to those of all attempts.
+        report = CompressionReport(
+            self.report.seconds, rtol=self.report.rtol, parameters=self.report.parameters
+        )
+        H = HierarchicalMatrix(self._form(structure, entries, report))
+        check, permutation = matrix.check, matrix.tree.permutation
         with self._phase("error"):
-            W = np.empty_like(self.check.W)
-            W[self.tree.permutation] = self.check.W
-            product = H._product_at_scale(W)[self.tree.permutation[self.check.rows]]
-            report.error, upper = self.check.measure(product)
+            W = np.empty_like(check.W)
+            W[permutation] = check.W
+            product = H.product_at_scale(W)[permutation[check.rows]]
+            report.error, upper = check.measure(product)
         return H, upper
 
-    def _dense(self, reason):
+    def _form(self, structure, entries, report):
+        given = {name: self.options[name] for name in ("leaf_size", "n_neighbors", "distance")}
+        return HierarchicalForm(
+            entries.shape,
+            entries.dtype,
+            report,
+            structure,
+            entries=entries,
+            n_jobs=self.n_jobs,
+            recompress=partial(compress, self.source, **given),
+        )
+
+    def _dense(self, entries, reason):
         self.report.reason_dense = reason
         self.log.info(f"the exact matrix is held: {reason}")
-        return exact_form(self.entries.as_given(), self.report, self.n_jobs)
+        return HierarchicalMatrix(exact_form(entries.as_given(), self.report, self.n_jobs))
 
     def _missed(self, error):
         if self.options["max_rank"] is not None:
@@ -353,31 +422,3 @@ class _Compression:
         seconds = time.perf_counter() - start
         self.report.seconds[name] = self.report.seconds.get(name, 0.0) + seconds
         self.log.info(f"{name}: {seconds:.3f} s")
-
-
-def _check_parameters(rtol, leaf_size, max_rank, n_neighbors, budget, distance, max_bytes):
-    """Raise before any work where a parameter is out of its range."""
-
-    def fail(name, given, allowed):
-        raise ValueError(f"{name} is {given!r}; allowed is {allowed}.")
-
-    def is_integer(value):
-        return isinstance(value, Integral) and not isinstance(value, bool)
-
-    if not isinstance(rtol, Real) or not 0 < rtol < 1:
-        fail("rtol", rtol, "a number in (0, 1)")
-    if not is_integer(leaf_size) or leaf_size < 2:
-        fail("leaf_size", leaf_size, "an integer of at least 2")
-    if max_rank is not None and (not is_integer(max_rank) or max_rank < 1):
-        fail("max_rank", max_rank, "None or an integer of at least 1")
-    if not is_integer(n_neighbors) or n_neighbors < 1:
-        fail("n_neighbors", n_neighbors, "an integer of at least 1")
-    if isinstance(budget, str):
-        if budget != "auto":
-            fail("budget", budget, "'auto' or a number in [0, 1]")
-    elif not isinstance(budget, Real) or not 0 <= budget <= 1:
-        fail("budget", budget, "'auto' or a number in [0, 1]")
-    if distance not in ("auto", *DISTANCES):
-        fail("distance", distance, ", ".join(repr(name) for name in ("auto", *DISTANCES)))
-    if max_bytes is not None and (not isinstance(max_bytes, Real) or not max_bytes >= 0):
-        fail("max_bytes", max_bytes, "None or a number of at least 0")

@@ -1,29 +1,20 @@
-"""The compressed matrix as a SciPy linear operator."""
+"""The compressed matrix as users see it: a SciPy linear operator."""
 
 import copy
-import math
-from contextlib import nullcontext
 
 import numpy as np
 
-from .._ext import evaluation as _core
-from .._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
-from ._entries.entries import Entries
-from ._entries.sources import ArraySource, CallableSource
-from ._kernels.matrix import KernelMatrix
-from ._operators.base import SymmetricOperator
-
-# Right-hand sides that go through the passes together: wide enough for GEMM, so few that the rows
-# of a leaf stay in a core's cache, and that a work array stays near this size.
-_MIN_CHUNK, _MAX_CHUNK = 64, 256
-_WORK_BYTES = 64 << 20
-# Rows of an exact matrix that are read at a time.
-_BATCH = 256
-# Work arrays up to this size, all together, are kept for the next product: new memory is slow.
-_MAX_KEPT_BYTES = 144 << 20
+from .._utils.validation import check_option
+from ._hierarchical.file import read_form, write_form
+from ._hierarchical.plot import plot
+from ._hierarchical.product import HierarchicalOperator
+from ._hierarchical.summary import summary
+from ._hierarchical.treecode import evaluate
+from ._hierarchical.ulv import factorize
+from ._solvers.solve import solve
 
 
-class HierarchicalMatrix(SymmetricOperator):
+class HierarchicalMatrix(HierarchicalOperator):
     """A symmetric positive definite matrix, compressed; made by `compress`.
 
     With near pairs only on the diagonal the format is HSS, otherwise that of the fast multipole
@@ -34,6 +25,8 @@ class HierarchicalMatrix(SymmetricOperator):
     ----------
     shape : tuple (n, n)
     dtype : dtype, float32 or float64
+    form : HierarchicalForm
+        What the matrix consists of; not for users, and it may change.
     error_estimate_ : float
         Relative error ||K~W - KW||_F / ||KW||_F measured with standard normal W: on all rows of a
         small matrix, else on rows that compression never read and on rows drawn from the others,
@@ -54,60 +47,25 @@ class HierarchicalMatrix(SymmetricOperator):
     KernelMatrix : The exact operator of points and a kernel.
     """
 
-    def __init__(self, structure, entries, report, n_jobs=None, exact=None):
-        super().__init__(shape=entries.shape, dtype=entries.dtype)
-        self._structure = structure
-        self._entries = entries
-        self._exact = exact
-        self._n_jobs = n_jobs
-        self.report_ = report
-        self._plan = None if structure is None else structure.plan()
-        self._kept_work = []
-        # Made when first needed: another compression, a preconditioner; and where new points go.
-        self._hss = self._treecode = None
-
-    def __getstate__(self):
-        # SciPy from 1.18 on, and Python from 3.11 on, have something of their own to say here.
-        inherited = getattr(super(), "__getstate__", None)
-        state = dict(self.__dict__ if inherited is None else inherited())
-        state["_plan"] = state["_hss"] = state["_treecode"] = None
-        state["_kept_work"] = []
-        if self._structure is not None and self._structure.near is not None:
-            # The blocks are all here, so the matrix itself is not needed; points are, for new ones.
-            source = None if self._entries is None else self._entries.source
-            if not isinstance(source, KernelMatrix) or callable(source.kernel):
-                state["_entries"] = None
-        return state
-
-    def __setstate__(self, state):
-        inherited = getattr(super(), "__setstate__", self.__dict__.update)
-        inherited(state)
-        if self._structure is not None:
-            self._plan = self._structure.plan()
-
     @property
-    def is_dense(self):
-        """Whether the exact matrix is held, because compression did not pay."""
-        return self._structure is None
+    def report_(self):
+        """What compression did."""
+        return self.form.report
 
     @property
     def error_estimate_(self):
         """Measured relative error of the product."""
-        return self.report_.error
+        return self.form.report.error
 
     @property
     def ranks_(self):
         """Rank of each node in heap order."""
-        return np.zeros(1, dtype=np.intp) if self.is_dense else self._structure.rank.copy()
+        return np.zeros(1, dtype=np.intp) if self.is_dense else self.form.structure.rank.copy()
 
     @property
     def nbytes(self):
         """Bytes held."""
-        if not self.is_dense:
-            return self._structure.nbytes
-        if isinstance(self._exact, KernelMatrix):
-            return self._exact.points.nbytes
-        return self.shape[0] ** 2 * self.dtype.itemsize
+        return self.form.nbytes
 
     @property
     def compression_ratio_(self):
@@ -121,17 +79,7 @@ class HierarchicalMatrix(SymmetricOperator):
         -------
         diagonal : ndarray of shape (n,)
         """
-        if self.is_dense:
-            return self._exact.diagonal()
-        s = self._structure
-        diagonal = np.empty(self.shape[0], dtype=self.dtype)
-        blocks, offset = self._diagonal_blocks()
-        for leaf in range(len(offset)):
-            start, stop = s.leaf_bounds[leaf : leaf + 2]
-            size = stop - start
-            block = blocks[offset[leaf] : offset[leaf] + size**2]
-            diagonal[s.permutation[start:stop]] = block[:: size + 1]
-        return diagonal / self.dtype.type(self._scale)
+        return self.form.diagonal()
 
     def factorize(self, shift=0.0):
         """Factorize K + shift I, to solve with it and for its determinant.
@@ -166,8 +114,6 @@ class HierarchicalMatrix(SymmetricOperator):
         >>> bool(np.linalg.norm(H @ x + 0.1 * x - b) < 1e-9 * np.linalg.norm(b))
         True
         """
-        from ._hierarchical.ulv import factorize
-
         return factorize(self, shift)
 
     def solve(
@@ -245,10 +191,12 @@ class HierarchicalMatrix(SymmetricOperator):
         >>> bool(np.linalg.norm(K @ x + 0.1 * x - b) < 1e-8 * np.linalg.norm(b))
         True
         """
-        from ._solvers.solve import solve
-
         return solve(
-            *(self, b, shift, rtol, maxiter),
+            self,
+            b,
+            shift,
+            rtol,
+            maxiter,
             solver=solver,
             preconditioner=preconditioner,
             operator=operator,
@@ -303,9 +251,7 @@ class HierarchicalMatrix(SymmetricOperator):
         >>> error <= 1e-3
         True
         """
-        from ._hierarchical.treecode import evaluate
-
-        return evaluate(self, X_new, weights, return_error)
+        return evaluate(self.form, X_new, weights, return_error)
 
     def save(self, path):
         """Save as one uncompressed .npz file; see `skhmat.linalg.load`.
@@ -315,9 +261,7 @@ class HierarchicalMatrix(SymmetricOperator):
         path : str or path-like
             Used as it is, no suffix is added.
         """
-        from ._hierarchical.file import save
-
-        save(self, path)
+        write_form(self.form, path)
 
     @staticmethod
     def load(path, mmap_mode=None):
@@ -333,8 +277,6 @@ class HierarchicalMatrix(SymmetricOperator):
         -------
         H : HierarchicalMatrix
         """
-        from ._hierarchical.file import load
-
         return load(path, mmap_mode)
 
     def plot(self, ax=None):
@@ -349,15 +291,11 @@ class HierarchicalMatrix(SymmetricOperator):
         -------
         ax : matplotlib.axes.Axes
         """
-        from ._hierarchical.plot import plot
-
-        return plot(self, ax)
+        return plot(self.form, ax)
 
     def summary(self):
         """Return several lines of text: form, error, memory, seconds and ranks."""
-        from ._hierarchical.summary import summary
-
-        return summary(self)
+        return summary(self.form)
 
     def copy(self):
         """Return an independent copy."""
@@ -372,125 +310,33 @@ class HierarchicalMatrix(SymmetricOperator):
             f"{self.compression_ratio_:.1f}x smaller than dense>"
         )
 
-    @property
-    def _scale(self):
-        return self.report_.parameters.get("scale", 1.0)
 
-    def _diagonal_blocks(self):
-        """Return the blocks of the leaves with themselves, one array, and where each begins."""
-        s = self._structure
-        sizes = np.diff(s.leaf_bounds)
-        if s.near is None:
-            rows = np.split(np.arange(self.shape[0]), s.leaf_bounds[1:-1])
-            blocks = np.concatenate([self._entries.block(r, r).ravel() for r in rows])
-            return blocks, np.append(0, np.cumsum(sizes**2)[:-1])
-        own = np.repeat(np.arange(len(sizes)), np.diff(s.near_ptr)) == s.near_leaf
-        return s.near, s.near_offset[own]
+def load(path, mmap_mode=None, *, n_jobs=None):
+    """Load a hierarchical matrix that was saved.
 
-    def _multiply(self, W):
-        W = np.ascontiguousarray(W, dtype=self.dtype)
-        if self.is_dense:
-            return _exact_product(self._exact, W, self._n_jobs)
-        out = self._product_at_scale(W)
-        if self._scale != 1.0:
-            out /= self.dtype.type(self._scale)
-        return out
+    Parameters
+    ----------
+    path : str or path-like
+    mmap_mode : {None, "r"}, default=None
+        With "r" the arrays stay in the file and are read when a product needs them; what is in them
+        is then not compared with the checksums.
+    n_jobs : int, default=None
+        Threads of the products, as in `compress`.
 
-    def _product_at_scale(self, W):
-        """Return the product in the scale of the entries held, where nothing overflows."""
-        out = np.empty_like(W)
-        n_threads = effective_n_threads(self._n_jobs)
-        fitting = _WORK_BYTES // (max(self._plan.n_skeletons, 1) * W.dtype.itemsize)
-        widest = min(max(fitting, _MIN_CHUNK), _MAX_CHUNK)
-        n_chunks = max(math.ceil(W.shape[1] / widest), 1)
-        width = max(math.ceil(W.shape[1] / n_chunks), 1)
-        work = self._take_work(width, n_threads)
-        with single_threaded_blas():
-            for first in range(0, W.shape[1], width):
-                columns = slice(first, min(first + width, W.shape[1]))
-                self._product(W, columns, out, work, n_threads)
-        if work.nbytes <= _MAX_KEPT_BYTES:
-            self._kept_work[:] = [work]
-        return out
+    Returns
+    -------
+    H : HierarchicalMatrix
 
-    def _take_work(self, width, n_threads):
-        """Return work arrays that no other product uses, those of the last product if they fit."""
-        try:
-            work = self._kept_work.pop()
-        except IndexError:
-            work = None
-        if work is None or work.width < width or work.n_threads < n_threads:
-            work = _Work(self._plan, self.dtype, width, n_threads)
-        return work
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file was not written by `save`, or by a newer version of it, or it is damaged.
 
-    def _product(self, W, columns, out, work, n_threads):
-        s, arrays = self._structure, work.arrays(columns.stop - columns.start)
-        _core.multiply(
-            self._plan, s.interp, s.far, s.near, W, columns.start, out, *arrays, n_threads
-        )
-        if s.near is None:
-            self._add_near_computed(W[:, columns], out[:, columns], n_threads)
-
-    def _add_near_computed(self, W, out, n_threads):
-        """Add the near part with blocks computed anew, a leaf at a time."""
-        s = self._structure
-
-        def add(leaf):
-            rows = np.arange(s.leaf_bounds[leaf], s.leaf_bounds[leaf + 1])
-            for other in s.near_leaf[s.near_ptr[leaf] : s.near_ptr[leaf + 1]]:
-                cols = np.arange(s.leaf_bounds[other], s.leaf_bounds[other + 1])
-                block = self._entries.block(rows, cols)
-                out[s.permutation[rows]] += block @ W[s.permutation[cols]]
-
-        run_tasks(add, range(len(s.leaf_bounds) - 1), n_threads if self._entries.thread_safe else 1)
-
-
-class _Work:
-    """Work arrays of a product, made once for all chunks of right-hand sides."""
-
-    def __init__(self, plan, dtype, width, n_threads):
-        self.width, self.n_threads = width, n_threads
-        # Charges, potentials, and a buffer for each thread.
-        self._shapes = [(max(plan.n_skeletons, 1), 1)] * 2 + [(n_threads, plan.buffer_rows)]
-        self._buffers = [np.empty(m * n * width, dtype=dtype) for m, n in self._shapes]
-
-    @property
-    def nbytes(self):
-        """Bytes of all arrays."""
-        return sum(buffer.nbytes for buffer in self._buffers)
-
-    def arrays(self, width):
-        """Return charges, potentials and buffers for `width` right-hand sides."""
-        return [
-            buffer[: m * n * width].reshape(m, n * width)
-            for (m, n), buffer in zip(self._shapes, self._buffers, strict=True)
-        ]
-
-
-def _exact_product(exact, W, n_jobs):
-    """Return K @ W from the exact matrix, both of one dtype."""
-    if isinstance(exact, KernelMatrix):
-        return exact @ W
-    with single_threaded_blas() if effective_n_threads(n_jobs) == 1 else nullcontext():
-        if exact.array.flags.forc:
-            return exact.array @ W
-        # NumPy would copy the whole matrix to make it contiguous.
-        out = np.empty_like(W)
-        for start in range(0, len(out), _BATCH):
-            out[start : start + _BATCH] = exact.array[start : start + _BATCH] @ W
-        return out
-
-
-def exact_form(entries, report, n_jobs):
-    """Return the operator that holds the exact matrix, from its entries as they were given."""
-    exact = entries.source
-    if isinstance(exact, KernelMatrix) and n_jobs is not None:
-        exact = copy.copy(exact)
-        exact.n_jobs = n_jobs
-    elif isinstance(exact, CallableSource):
-        rows = np.arange(entries.shape[0])
-        dense = np.empty(entries.shape, dtype=entries.dtype)
-        for start in range(0, len(rows), _BATCH):
-            dense[start : start + _BATCH] = entries.block(rows[start : start + _BATCH], rows)
-        exact = ArraySource(dense)
-    return HierarchicalMatrix(None, Entries(exact), report, n_jobs, exact)
+    See Also
+    --------
+    save : Writes the file.
+    """
+    check_option("mmap_mode", mmap_mode, (None, "r"))
+    return HierarchicalMatrix(read_form(path, mapped=mmap_mode == "r", n_jobs=n_jobs))

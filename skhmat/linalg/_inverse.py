@@ -4,7 +4,8 @@ import numpy as np
 
 from .._utils.validation import check_operator, check_shift
 from .._utils.warnings import warn
-from ._hierarchical_matrix import HierarchicalMatrix
+from ._hierarchical.product import HierarchicalOperator
+from ._hierarchical.ulv import factorize
 from ._krylov.conjugate_gradients import conjugate_gradients
 from ._krylov.driver import solve_iteratively
 from ._operators.wrappers import ShiftedOperator
@@ -72,7 +73,7 @@ def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, retu
     """
     A, shift = _checked(A, shift)
     if _is_direct(A):
-        return _returned(Estimate(A.factorize(shift).logdet(), 0.0, 0), return_info)
+        return _returned(Estimate(factorize(A, shift).logdet(), 0.0, 0), return_info)
     options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
     estimate = estimate_logdet(ShiftedOperator(A, shift), **options)
     return _returned(estimate, return_info)
@@ -94,7 +95,7 @@ def inverse_trace(
     """
     A, shift = _checked(A, shift)
     if _is_direct(A):
-        value = float(A.factorize(shift).inverse_diagonal().sum())
+        value = float(factorize(A, shift).inverse_diagonal().sum())
         return _returned(Estimate(value, 0.0, 0), return_info)
     options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
     return _returned(xtrace(_Inverse(A, shift, rtol), A.shape[0], **options), return_info)
@@ -117,7 +118,7 @@ def inverse_diagonal(
     """
     A, shift = _checked(A, shift)
     if _is_direct(A):
-        diagonal = A.factorize(shift).inverse_diagonal()
+        diagonal = factorize(A, shift).inverse_diagonal()
         return _returned(Estimate(diagonal, np.zeros_like(diagonal), 0), return_info)
     options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
     estimate = estimate_diagonal(_Inverse(A, shift, rtol), A.shape[0], **options)
@@ -130,7 +131,7 @@ class _Inverse:
     def __init__(self, A, shift, rtol):
         self.A, self.rtol = ShiftedOperator(A, shift), _SOLVE_PART * rtol
         self.M = None
-        if isinstance(A, HierarchicalMatrix):
+        if isinstance(A, HierarchicalOperator):
             self.M = make_preconditioner(A, A, shift, "auto", random_state=0)[0]
 
     def __call__(self, B):
@@ -151,7 +152,7 @@ def _checked(A, shift):
 
 
 def _is_direct(A):
-    return isinstance(A, HierarchicalMatrix) and can_factorize(A)
+    return isinstance(A, HierarchicalOperator) and can_factorize(A)
 
 
 def _returned(estimate, return_info):

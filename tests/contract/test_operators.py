@@ -71,9 +71,9 @@ def compressed(
         H = compress(_as_form(form, X, dense.astype(dtype)), **settings)
         assert not H.is_dense
         if near is not None:
-            n_leaves = len(H._structure.leaf_bounds) - 1
-            assert (len(H._structure.near_leaf) > n_leaves) == near
-        assert (H._structure.near is not None) == held
+            n_leaves = len(H.form.structure.leaf_bounds) - 1
+            assert (len(H.form.structure.near_leaf) > n_leaves) == near
+        assert (H.form.structure.near is not None) == held
         return Case(H, dense, max(2 * promise, _exact(dtype)))
 
     return make

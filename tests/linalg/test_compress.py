@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from scipy.spatial.distance import cdist
 
 from skhmat.linalg import KernelMatrix, _compress, compress
-from skhmat.linalg._hierarchical_matrix import exact_form
+from skhmat.linalg._hierarchical.form import exact_form
 
 from .matrices import compress_recorded, make_matrix
 
@@ -65,9 +65,11 @@ def test_distance_in_the_report(name, points):
 def test_lexicographic_order_is_kept(points):
     X = np.sort(points[:, :1], axis=0)
     H = small(KernelMatrix(X), distance="lexicographic")
-    bounds = H._structure.leaf_bounds
+    bounds = H.form.structure.leaf_bounds
     for start, stop in pairwise(bounds):
-        assert_array_equal(np.sort(H._structure.permutation[start:stop]), np.arange(start, stop))
+        assert_array_equal(
+            np.sort(H.form.structure.permutation[start:stop]), np.arange(start, stop)
+        )
 
 
 @pytest.mark.parametrize("leaf_size", [2, 17, 64, 350, 700])
@@ -76,7 +78,7 @@ def test_leaf_size(leaf_size, points):
         KernelMatrix(points[:, :1]), rtol=1e-3, leaf_size=leaf_size, random_state=0
     )
     if not H.is_dense:
-        assert np.diff(H._structure.leaf_bounds).max() <= leaf_size
+        assert np.diff(H.form.structure.leaf_bounds).max() <= leaf_size
 
 
 @pytest.mark.parametrize("budget", [0, 0.03, 0.3, 1])
@@ -89,8 +91,8 @@ def test_budget_is_respected(budget, points):
         random_state=0,
     )
     if not H.is_dense:
-        n_leaves = len(H._structure.leaf_bounds) - 1
-        assert len(H._structure.near_leaf) - n_leaves <= budget * n_leaves**2
+        n_leaves = len(H.form.structure.leaf_bounds) - 1
+        assert len(H.form.structure.near_leaf) - n_leaves <= budget * n_leaves**2
 
 
 def test_fewer_entries_are_read_than_there_are():
@@ -115,7 +117,7 @@ def test_array_that_does_not_pay_is_not_copied(global_random_seed):
     dense = make_matrix("incompressible", 500, global_random_seed).dense
     H = compress(dense, rtol=1e-6, leaf_size=32, random_state=0)
     assert H.is_dense
-    assert np.shares_memory(H._exact.array, dense)
+    assert np.shares_memory(H.form.exact.array, dense)
 
 
 def test_callable_that_does_not_pay_is_read_once(global_random_seed):
@@ -172,7 +174,7 @@ def test_n_jobs_reaches_the_exact_kernel(global_random_seed):
     K = KernelMatrix(np.random.default_rng(global_random_seed).standard_normal((500, 12)))
     H = compress(K, rtol=1e-6, leaf_size=32, random_state=0, n_jobs=1)
     assert H.is_dense
-    assert H._exact.n_jobs == 1
+    assert H.form.exact.n_jobs == 1
     assert K.n_jobs is None
 
 
@@ -190,10 +192,10 @@ def test_numbers_of_numpy(integer, points):
 def test_pickle_does_not_carry_what_is_not_needed(points):
     K = KernelMatrix(points)
     in_python = KernelMatrix(points, lambda A, B: np.exp(-cdist(A, B)))
-    assert small(K.toarray()).__getstate__()["_entries"] is None
-    assert small(in_python, rtol=1e-2).__getstate__()["_entries"] is None
-    assert small(K).__getstate__()["_entries"] is not None  # points, for new ones
-    assert small(K.toarray(), max_bytes=0).__getstate__()["_entries"] is not None
+    assert small(K.toarray()).form.__getstate__()["entries"] is None
+    assert small(in_python, rtol=1e-2).form.__getstate__()["entries"] is None
+    assert small(K).form.__getstate__()["entries"] is not None  # points, for new ones
+    assert small(K.toarray(), max_bytes=0).form.__getstate__()["entries"] is not None
 
 
 @pytest.mark.parametrize(("verbose", "lines"), [(0, False), (1, True), (2, True)])

@@ -12,7 +12,8 @@ from skhmat.linalg._gofmm.distances import make_distance
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
 from skhmat.linalg._gofmm.neighbors import find_neighbors
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
-from skhmat.linalg._hierarchical.report import Report
+from skhmat.linalg._hierarchical.form import HierarchicalForm
+from skhmat.linalg._hierarchical.report import CompressionReport
 
 
 def run_phases(n, leaf_size, budget, seed, *, tolerance=1e-2, max_rank=None, d=2, dtype=float):
@@ -98,7 +99,16 @@ def test_product_is_that_of_the_four_passes(
                 entries, tree, interactions, skeletons, max_bytes, n_threads
             )
             assert (structure.near is None) == (max_bytes == 0)
-            H = HierarchicalMatrix(structure, moved, Report(), n_jobs=n_threads)
+            H = HierarchicalMatrix(
+                HierarchicalForm(
+                    moved.shape,
+                    moved.dtype,
+                    CompressionReport(),
+                    structure,
+                    entries=moved,
+                    n_jobs=n_threads,
+                )
+            )
             for k in (1, 3, 20):
                 W = rng.standard_normal((n, k)).astype(dtype)
                 expected = np.empty((n, k))
@@ -123,12 +133,13 @@ def test_blocks_are_stored_once(global_random_seed):
     own = np.repeat(np.arange(tree.n_nodes), np.diff(s.far_ptr))
     upper = own < s.far_node
     assert len(s.far) == max((s.rank[own] * s.rank[s.far_node])[upper].sum(), 1)
-    assert s.nbytes >= 8 * (len(s.near) + len(s.far) + len(s.interp))
+    assert s.nbytes >= 8 * (len(s.near) + len(s.far) + len(s.interpolation))
     # Within each leaf the skeletons come first.
     for leaf in range(16):
         node = 15 + leaf
-        mine = s.skeletons[s.skel_ptr[node] : s.skel_ptr[node + 1]]
-        assert_array_equal(mine, tree.leaf_bounds[leaf] + np.arange(s.rank[node]))
+        start = s.leaf_bounds[leaf]
+        first = s.permutation[start : start + s.rank[node]]
+        assert_array_equal(first, tree.permutation[skeletons.of(node)])
     assert_array_equal(np.sort(s.permutation), np.arange(400))
     rows = np.arange(10)
     assert_array_equal(
@@ -174,8 +185,8 @@ def test_copies_are_independent(operator):
     expected = operator @ W
     for other in (operator.copy(), copy.deepcopy(operator)):
         assert type(other) is HierarchicalMatrix
-        assert not np.shares_memory(other._structure.near, operator._structure.near)
-        other._structure.near[:] = 0
+        assert not np.shares_memory(other.form.structure.near, operator.form.structure.near)
+        other.form.structure.near[:] = 0
         assert np.any(other @ W != expected)
     assert_array_equal(operator @ W, expected)
 

@@ -5,12 +5,12 @@ import os
 
 import numpy as np
 
-from ..._utils.files import _new_file
+from ..._utils.files import new_file
 from ..._utils.validation import check_dtype, check_integer
 from .sources import as_source
 
 # Entries of K that are in memory at once while a file is written.
-_BATCH = 1 << 23
+_BATCH_ENTRIES = 1 << 23
 
 
 def from_file(path, n, dtype):
@@ -94,9 +94,9 @@ def to_file(path, K, dtype=None, batch_rows=None):
     source = as_source(K)
     dtype = np.dtype(source.dtype) if dtype is None else check_dtype(dtype)
     n = source.shape[0]
-    batch_rows = max(1, _BATCH // n) if batch_rows is None else batch_rows
-    with _new_file(path) as file:
-        for batch in _row_batches(source, check_integer("batch_rows", batch_rows, 1)):
+    batch_rows = max(1, _BATCH_ENTRIES // n) if batch_rows is None else batch_rows
+    with new_file(path) as file:
+        for batch in row_batches(source, check_integer("batch_rows", batch_rows, 1)):
             file.write(memoryview(_converted(batch, dtype)).cast("B"))
 
 
@@ -110,7 +110,7 @@ def _size_hint(found):
     return f" The file fits {' or '.join(fits)}." if fits else ""
 
 
-def _row_batches(source, batch_rows):
+def row_batches(source, batch_rows):
     """Yield the matrix in batches of rows."""
     every = np.arange(source.shape[0])
     for start in range(0, len(every), batch_rows):

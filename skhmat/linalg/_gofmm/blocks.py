@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..._utils.parallel import run_tasks
-from .structure import Structure
+from .structure import BlockStructure
 
 # Fewer entries are evaluated by one thread: handing over the interpreter would take longer.
 _LARGE = 1 << 25
@@ -17,7 +17,7 @@ def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
 
     Returns
     -------
-    structure : Structure
+    structure : BlockStructure
     entries : Entries
         In the final order.
     """
@@ -35,16 +35,15 @@ def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
     far_ptr, far_node = _all_levels(interactions.far)
     far_offset, far_transposed, far_size = _pair_offsets(far_ptr, far_node, skeletons.rank)
 
-    structure = Structure(
+    structure = BlockStructure(
         permutation=tree.permutation[moved],
         leaf_bounds=tree.leaf_bounds,
         rank=skeletons.rank,
         skel_ptr=skeletons.skel_ptr,
-        skeletons=positions,
         order_ptr=order_ptr,
-        order=skeletons.order[: order_ptr[-1]],
+        child_order=skeletons.order[: order_ptr[-1]],
         interp_ptr=skeletons.interp_ptr,
-        interp=skeletons.interp,
+        interpolation=skeletons.interp,
         far_ptr=far_ptr,
         far_node=far_node,
         far_offset=far_offset,

@@ -1,4 +1,4 @@
-"""The flat arrays of a compressed matrix."""
+"""The flat arrays of a compressed matrix: tree, nested bases, and blocks of near and far pairs."""
 
 from dataclasses import dataclass
 
@@ -8,30 +8,58 @@ from ..._ext import evaluation as _core
 
 
 @dataclass(frozen=True)
-class Structure:
-    """Everything a product needs, as flat arrays in tree order.
+class BlockStructure:
+    """Everything that a product needs, as flat arrays.
+
+    Nodes are numbered in heap order: root 0, children of i at 2 i + 1 and 2 i + 2; the leaves are
+    the last ``n_leaves`` nodes. Positions are those of the tree order. A pair (a, b) and its mirror
+    (b, a) share one stored block, which one of them reads transposed.
 
     Attributes
     ----------
-    permutation : (n,), tree order -> user's order
-    leaf_bounds : (n_leaves + 1,)
-    rank, skel_ptr, skeletons : bases by node in heap order, positions of the skeletons
-    order_ptr, order : for inner nodes the order of the children's skeletons, the node's own first
-    interp_ptr, interp : interpolation blocks (columns left out, rank)
-    far_ptr, far_node, far_offset, far_transposed, far : far pairs of nodes and their blocks
-    near_ptr, near_leaf, near_offset, near_transposed, near : near pairs of leaves and their blocks;
-        `near` is None where the blocks are computed anew for each product
+    permutation : ndarray of shape (n,)
+        Row in the user's order of each position.
+    leaf_bounds : ndarray of shape (n_leaves + 1,)
+        First position of each leaf, and n. The skeletons of a leaf are its first points.
+    rank : ndarray of shape (n_nodes,)
+        Number of skeletons of each node; 0 where a node needs no basis.
+    skel_ptr : ndarray of shape (n_nodes + 1,)
+        First skeleton of each node among those of all nodes.
+    order_ptr : ndarray of shape (n_nodes + 1,)
+        Where the part of each node in `child_order` begins; the parts of the leaves are empty.
+    child_order : ndarray of shape (order_ptr[-1],)
+        For each inner node an order of its children's skeletons, the node's own first.
+    interp_ptr : ndarray of shape (n_nodes + 1,)
+        Where the block of each node in `interpolation` begins.
+    interpolation : ndarray of shape (interp_ptr[-1],)
+        For each node the (columns that are no skeletons, rank) matrix that expresses these by the
+        skeletons, row-major.
+    far_ptr : ndarray of shape (n_nodes + 1,)
+        First far pair of each node.
+    far_node : ndarray of shape (n_far_pairs,)
+        The partner of each far pair.
+    far_offset : ndarray of shape (n_far_pairs,)
+        Where the pair's block begins in `far`.
+    far_transposed : ndarray of shape (n_far_pairs,), uint8
+        Whether the block is that of the mirrored pair.
+    far : ndarray
+        Entries between the skeletons of both nodes, row-major, block after block.
+    near_ptr : ndarray of shape (n_leaves + 1,)
+    near_leaf, near_offset, near_transposed : ndarray of shape (n_near_pairs,)
+        The same for pairs of leaves.
+    near : ndarray or None
+        Entries between the points of both leaves; None where the blocks are computed anew for each
+        product.
     """
 
     permutation: np.ndarray
     leaf_bounds: np.ndarray
     rank: np.ndarray
     skel_ptr: np.ndarray
-    skeletons: np.ndarray
     order_ptr: np.ndarray
-    order: np.ndarray
+    child_order: np.ndarray
     interp_ptr: np.ndarray
-    interp: np.ndarray
+    interpolation: np.ndarray
     far_ptr: np.ndarray
     far_node: np.ndarray
     far_offset: np.ndarray
@@ -44,26 +72,50 @@ class Structure:
     near: np.ndarray | None
 
     @property
+    def n_leaves(self):
+        """Number of leaves, a power of two."""
+        return len(self.leaf_bounds) - 1
+
+    @property
     def depth(self):
-        """Level of the leaves."""
-        return (len(self.leaf_bounds) - 1).bit_length() - 1
+        """Level of the leaves; that of the root is 0."""
+        return self.n_leaves.bit_length() - 1
+
+    @property
+    def is_hss(self):
+        """Whether the near pairs are those of each leaf with itself: the HSS format."""
+        return len(self.near_leaf) == self.n_leaves
 
     @property
     def nbytes(self):
         """Bytes of all arrays."""
         return sum(array.nbytes for array in vars(self).values() if array is not None)
 
+    def leaf_positions(self, leaf):
+        """Return the positions of the points of a leaf."""
+        return np.arange(self.leaf_bounds[leaf], self.leaf_bounds[leaf + 1])
+
+    def near_rows(self):
+        """Return the first leaf of each near pair, of shape (n_near_pairs,)."""
+        return np.repeat(np.arange(self.n_leaves), np.diff(self.near_ptr))
+
     def plan(self):
-        """Return the index arrays in the form the compiled core reads."""
+        """Return the index arrays in the form that the compiled core reads."""
         return _core.Plan(
             self.depth,
-            *(
-                getattr(self, name)
-                for name in (
-                    *("permutation", "leaf_bounds", "rank", "skel_ptr"),
-                    *("order", "order_ptr", "interp_ptr"),
-                    *("far_ptr", "far_node", "far_offset", "far_transposed"),
-                    *("near_ptr", "near_leaf", "near_offset", "near_transposed"),
-                )
-            ),
+            self.permutation,
+            self.leaf_bounds,
+            self.rank,
+            self.skel_ptr,
+            self.child_order,
+            self.order_ptr,
+            self.interp_ptr,
+            self.far_ptr,
+            self.far_node,
+            self.far_offset,
+            self.far_transposed,
+            self.near_ptr,
+            self.near_leaf,
+            self.near_offset,
+            self.near_transposed,
         )

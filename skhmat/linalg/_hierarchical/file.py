@@ -1,106 +1,97 @@
-"""Files: dense matrices in raw format, and hierarchical matrices saved and loaded."""
+"""The file of a hierarchical matrix: its form as one uncompressed .npz file, without pickles."""
 
 import dataclasses
 import inspect
 import json
 import math
 import os
-from types import SimpleNamespace
 
 import numpy as np
 
-from ..._utils.files import _new_file
-from ..._utils.parallel import effective_n_threads, run_tasks
+from ..._utils.files import new_file
+from ..._utils.parallel import run_tasks
 from .._entries.entries import Entries
-from .._entries.raw_file import _BATCH, _row_batches
+from .._entries.raw_file import row_batches
 from .._entries.sources import ArraySource
-from .._gofmm.structure import Structure
-from .._hierarchical_matrix import HierarchicalMatrix, exact_form
+from .._gofmm.structure import BlockStructure
 from .._kernels.matrix import KernelMatrix
 from .checks import check_structure
+from .form import HierarchicalForm, exact_form
 from .npz import NpzReader, NpzWriter
-from .report import Report
+from .report import CompressionReport
 
 _FORMAT = "skhmat.HierarchicalMatrix"
-_VERSION = 1
+# Version 1 had one array more, the positions of the skeletons, which nothing read.
+_VERSION = 2
+# Entries of K that are in memory at once while a file is written.
+_BATCH_ENTRIES = 1 << 23
+# Arrays of the structure that have another name in the file.
+_NAMES_IN_FILE = {"child_order": "order", "interpolation": "interp"}
 
 
-def save(H, path):
-    """Save a hierarchical matrix as one uncompressed .npz file.
+def write_form(form, path):
+    """Write a form to a file, which appears only when it is complete.
 
-    The file holds no pickles. It appears only when it is complete: an error leaves what was there
-    before.
+    Near blocks that are recomputed for each product are computed once more and saved. Where the
+    exact form is held, the matrix is saved, or only points, kernel and parameters for a
+    `KernelMatrix` whose kernel has a name.
 
     Parameters
     ----------
-    H : HierarchicalMatrix
-        Near blocks that are recomputed for each product are computed once more and saved. Where the
-        exact form is held, the matrix is saved, or only points, kernel and parameters for a
-        `KernelMatrix` whose kernel has a name.
+    form : HierarchicalForm
     path : str or path-like
         Used as it is, no suffix is added.
-
-    See Also
-    --------
-    load : Reads the file.
     """
-    form, kernel = "hierarchical", None
-    if H.is_dense:
-        kernel = _named_kernel(H._exact)
-        form = "array" if kernel is None else "kernel"
+    kind, kernel = "hierarchical", None
+    if form.is_dense:
+        kernel = _named_kernel(form.exact)
+        kind = "array" if kernel is None else "kernel"
     header = {
         "format": _FORMAT,
         "version": _VERSION,
-        "form": form,
-        "n": H.shape[0],
-        "dtype": H.dtype.name,
-        "report": {f.name: getattr(H.report_, f.name) for f in dataclasses.fields(H.report_)},
+        "form": kind,
+        "n": form.shape[0],
+        "dtype": form.dtype.name,
+        "report": {f.name: getattr(form.report, f.name) for f in dataclasses.fields(form.report)},
         "kernel": kernel,
     }
     text = json.dumps(header, default=_plain).encode()
-    with _new_file(path) as file, NpzWriter(file) as npz:
+    with new_file(path) as file, NpzWriter(file) as npz:
         npz.write("header", np.frombuffer(text, dtype=np.uint8))
-        if form == "kernel":
-            npz.write("points", H._exact.points)
-        elif form == "array":
-            batches = _row_batches(H._exact, max(1, _BATCH // H.shape[0]))
-            npz.write_pieces("exact", H.shape, H.dtype, batches)
+        if kind == "kernel":
+            npz.write("points", form.exact.points)
+        elif kind == "array":
+            batches = row_batches(form.exact, max(1, _BATCH_ENTRIES // form.shape[0]))
+            npz.write_pieces("exact", form.shape, form.dtype, batches)
         else:
-            _write_structure(npz, H)
+            _write_structure(npz, form)
 
 
-def load(path, mmap_mode=None, *, n_jobs=None):
-    """Load a hierarchical matrix that was saved.
+def read_form(path, mapped=False, n_jobs=None):
+    """Read what `write_form` wrote.
 
     Parameters
     ----------
     path : str or path-like
-    mmap_mode : {None, "r"}, default=None
-        With "r" the arrays stay in the file and are read when a product needs them; what is in them
-        is then not compared with the checksums.
-    n_jobs : int, default=None
-        Threads of the products, as in `compress`.
+    mapped : bool
+        Leave the arrays in the file, to be read when a product needs them.
+    n_jobs : int or None
+        Threads of the products.
 
     Returns
     -------
-    H : HierarchicalMatrix
+    form : HierarchicalForm
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        The file was not written by `save`, or by a newer version of it, or it is damaged.
-
-    See Also
-    --------
-    save : Writes the file.
+        The file is another one, of a newer version, or damaged.
     """
-    if mmap_mode not in (None, "r"):
-        raise ValueError(f"mmap_mode is {mmap_mode!r}; allowed are None and 'r'.")
     _check_beginning(path)
     try:
-        with NpzReader(path, mapped=mmap_mode == "r") as npz:
+        with NpzReader(path, mapped=mapped) as npz:
             return _read(npz, _read_header(npz), n_jobs)
     except ValueError as error:
         name = os.fspath(path)
@@ -120,36 +111,41 @@ def _named_kernel(exact):
     return {name: getattr(exact, name) for name in names if name != "n_jobs"}
 
 
-def _write_structure(npz, H):
-    for field in dataclasses.fields(Structure):
-        array = getattr(H._structure, field.name)
+def _write_structure(npz, form):
+    for name, name_in_file in _structure_names().items():
+        array = getattr(form.structure, name)
         if array is None:
-            length, pieces = _near_blocks(H)
-            npz.write_pieces(field.name, (length,), H.dtype, pieces)
+            length, pieces = _near_blocks(form)
+            npz.write_pieces(name_in_file, (length,), form.dtype, pieces)
         else:
-            npz.write(field.name, array)
+            npz.write(name_in_file, array)
 
 
-def _near_blocks(H):
+def _structure_names():
+    """Return the name in the file of each array of a structure."""
+    names = [field.name for field in dataclasses.fields(BlockStructure)]
+    return {name: _NAMES_IN_FILE.get(name, name) for name in names}
+
+
+def _near_blocks(form):
     """Return the size of all near blocks and an iterator that computes them one by one."""
-    s = H._structure
-    leaf = np.repeat(np.arange(len(s.leaf_bounds) - 1), np.diff(s.near_ptr))
+    s, entries = form.structure, form.entries
     stored = np.flatnonzero(s.near_transposed == 0)
     stored = stored[np.argsort(s.near_offset[stored], kind="stable")]
-    rows, cols = leaf[stored], s.near_leaf[stored]
+    rows, cols = s.near_rows()[stored], s.near_leaf[stored]
     sizes = np.diff(s.leaf_bounds)
     ends = np.cumsum(sizes[rows] * sizes[cols])
-    n_threads = effective_n_threads(H._n_jobs) if H._entries.thread_safe else 1
+    n_threads = form.n_threads if entries.thread_safe else 1
 
     def block(pair):
-        points = [np.arange(*s.leaf_bounds[side : side + 2]) for side in pair]
-        return H._entries.block(*points)
+        return entries.block(*map(s.leaf_positions, pair))
 
     def pieces():
         start = 0
         while start < len(rows):
             done = ends[start - 1] if start else 0
-            stop = max(start + 1, int(np.searchsorted(ends, done + _BATCH, side="right")))
+            stop = int(np.searchsorted(ends, done + _BATCH_ENTRIES, side="right"))
+            stop = max(start + 1, stop)
             pairs = list(zip(rows[start:stop], cols[start:stop], strict=True))
             yield from run_tasks(block, pairs, n_threads)
             start = stop
@@ -189,8 +185,9 @@ def _read_header(npz):
 
 
 def _read_report(header):
-    names = {field.name for field in dataclasses.fields(Report)}
-    report = Report(**{key: value for key, value in header["report"].items() if key in names})
+    names = {field.name for field in dataclasses.fields(CompressionReport)}
+    known = {key: value for key, value in header["report"].items() if key in names}
+    report = CompressionReport(**known)
     scale = report.parameters.get("scale", 1.0) if isinstance(report.parameters, dict) else None
     if not isinstance(scale, (int, float)) or not 0 < scale < math.inf:
         raise ValueError("its header is damaged: the report has no valid scale")
@@ -205,14 +202,9 @@ def _read(npz, header, n_jobs):
         exact = npz.read("exact")
         _check_array("exact", exact, (n, n), dtype)
         return exact_form(Entries(ArraySource(exact)), report, n_jobs)
-    arrays = {field.name: npz.read(field.name) for field in dataclasses.fields(Structure)}
+    arrays = {name: npz.read(in_file) for name, in_file in _structure_names().items()}
     check_structure(arrays, n, dtype)
-    # All blocks are here, so a product needs nothing of the entries but what they look like.
-    H = HierarchicalMatrix(
-        Structure(**arrays), SimpleNamespace(shape=(n, n), dtype=dtype), report, n_jobs
-    )
-    H._entries = None
-    return H
+    return HierarchicalForm((n, n), dtype, report, BlockStructure(**arrays), n_jobs=n_jobs)
 
 
 def _read_kernel(npz, header, n_jobs):

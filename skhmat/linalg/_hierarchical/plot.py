@@ -1,10 +1,10 @@
-"""`plot`: the blocks of a hierarchical matrix and their ranks, as a picture."""
+"""The blocks of a hierarchical matrix and their ranks, as a picture."""
 
 import textwrap
 
 import numpy as np
 
-from .summary import form, format_bytes
+from .summary import describe_format, format_bytes
 
 _NEAR_COLOR = "#c8452f"
 _EMPTY_COLOR = "#f7f7f7"
@@ -15,7 +15,7 @@ _MAX_TEXTS = 600
 _DIGIT = 0.62, 1.3
 
 
-def plot(H, ax=None):
+def plot(form, ax=None):
     """Draw the blocks of a hierarchical matrix in tree order.
 
     Far blocks are coloured by their rank relative to their size, on a logarithmic scale, and carry
@@ -24,7 +24,7 @@ def plot(H, ax=None):
 
     Parameters
     ----------
-    H : HierarchicalMatrix
+    form : HierarchicalForm
     ax : matplotlib.axes.Axes, default=None
         None makes a new figure.
 
@@ -40,12 +40,12 @@ def plot(H, ax=None):
     plt = _pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 7.5), layout="constrained")
-    _prepare(ax, H)
-    if H.is_dense:
-        _draw_dense(ax, H)
+    _prepare(ax, form)
+    if form.is_dense:
+        _draw_dense(ax, form)
         return ax
-    bounds, rank = far_blocks(H)
-    _draw_near(ax, near_blocks(H), H.shape[0])
+    bounds, rank = far_blocks(form.structure)
+    _draw_near(ax, near_blocks(form.structure), form.shape[0])
     if len(rank):
         _draw_far(ax, bounds, rank)
     _legend(ax)
@@ -62,16 +62,13 @@ def _pyplot():
     return plt
 
 
-def near_blocks(H):
+def near_blocks(s):
     """Return first row, last row, first column, last column of each near block, (n_blocks, 4)."""
-    s = H._structure
-    leaf = np.repeat(np.arange(len(s.leaf_bounds) - 1), np.diff(s.near_ptr))
-    return _bounds(s.leaf_bounds[:-1], s.leaf_bounds[1:], leaf, s.near_leaf)
+    return _bounds(s.leaf_bounds[:-1], s.leaf_bounds[1:], s.near_rows(), s.near_leaf)
 
 
-def far_blocks(H):
+def far_blocks(s):
     """Return the same for far blocks, and the rank of each."""
-    s = H._structure
     node = np.repeat(np.arange(len(s.rank)), np.diff(s.far_ptr))
     level = np.log2(np.arange(len(s.rank)) + 1).astype(np.intp)
     width = 1 << (s.depth - level)
@@ -85,28 +82,28 @@ def _bounds(start, stop, row, col):
     return np.stack([start[row], stop[row], start[col], stop[col]], axis=1)
 
 
-def _prepare(ax, H):
-    n = H.shape[0]
+def _prepare(ax, form):
+    n = form.shape[0]
     ax.set(xlim=(0, n), ylim=(n, 0), aspect="equal", facecolor=_EMPTY_COLOR)
     ax.xaxis.tick_top()
     ticks = np.linspace(0, n, 5).astype(int)
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.tick_params(length=2, labelsize="small")
-    if H.is_dense:
-        text = f"dense, {format_bytes(H.nbytes)}"
+    if form.is_dense:
+        text = f"dense, {format_bytes(form.nbytes)}"
     else:
         text = (
-            f"{form(H)}\nerror {H.error_estimate_:.1e}, {format_bytes(H.nbytes)}, "
-            f"{H.compression_ratio_:.1f} times smaller than dense"
+            f"{describe_format(form)}\nerror {form.report.error:.1e}, {format_bytes(form.nbytes)}, "
+            f"{n**2 * form.dtype.itemsize / form.nbytes:.1f} times smaller than dense"
         )
     ax.set_title(text, fontsize="medium")
 
 
-def _draw_dense(ax, H):
-    n = H.shape[0]
+def _draw_dense(ax, form):
+    n = form.shape[0]
     ax.add_collection(_collection(np.array([[0, n, 0, n]]), n, facecolor=_NEAR_COLOR))
-    reason = textwrap.fill(H.report_.reason_dense or "exact", 32)
+    reason = textwrap.fill(form.report.reason_dense or "exact", 32)
     ax.text(n / 2, n / 2, reason, color="white", ha="center", va="center")
 
 

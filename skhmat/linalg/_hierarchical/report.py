@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Report:
+class CompressionReport:
     """What compression did: seconds by phase, entries read, and the measured error.
 
     Attributes
     ----------
     seconds : dict of str to float
+        By phase, in the order in which the phases first ran.
     n_read : int
         Entries of K that were read, repeated reads counted.
     error : float
@@ -17,7 +18,8 @@ class Report:
     rtol : float
         The promise.
     parameters : dict
-        The parameters of `compress` as they were used.
+        The parameters of `compress` as they were used; "scale" is the power of two that entries
+        are multiplied with, "recall" that of the neighbour search.
     reason_dense : str
         Why the exact form is held, empty for a compressed matrix.
     """

@@ -1,51 +1,42 @@
-"""`summary`: what compression did, as text."""
+"""What compression did, as text."""
 
 import numpy as np
 
 
-def summary(H):
+def summary(form):
     """Describe a hierarchical matrix in several lines.
 
     Parameters
     ----------
-    H : HierarchicalMatrix
+    form : HierarchicalForm
 
     Returns
     -------
     text : str
         Form, error promised and measured, memory, entries read, seconds by phase, ranks by level.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skhmat.linalg import KernelMatrix, compress
-    >>> X = np.random.default_rng(0).standard_normal((3000, 2))
-    >>> H = compress(KernelMatrix(X, bandwidth=2.0), rtol=1e-3, random_state=0)
-    >>> print(H.summary())  # doctest: +SKIP
     """
-    n, report = H.shape[0], H.report_
+    n, report = form.shape[0], form.report
     lines = [
-        f"HierarchicalMatrix {n:,} x {n:,}, {H.dtype}",
-        _line("form", form(H)),
-        _line("error", _error(H)),
-        _line("memory", _memory(H)),
+        f"HierarchicalMatrix {n:,} x {n:,}, {form.dtype}",
+        _line("form", describe_format(form)),
+        _line("error", _error(form)),
+        _line("memory", _memory(form)),
         _line("entries read", f"{report.n_read / n**2:.2%} of K ({report.n_read:,})"),
     ]
     lines += _phase_lines(report.seconds)
-    if not H.is_dense:
-        lines += _rank_lines(H)
+    if not form.is_dense:
+        lines += _rank_lines(form)
     return "\n".join(lines)
 
 
-def form(H):
-    """Name the form of the matrix: dense and why, HSS, or FMM with its near fraction."""
-    if H.is_dense:
-        return f"dense, exact: {H.report_.reason_dense or 'no reason given'}"
-    s = H._structure
+def describe_format(form):
+    """Name the format of the matrix: dense and why, HSS, or FMM with its near fraction."""
+    if form.is_dense:
+        return f"dense, exact: {form.report.reason_dense or 'no reason given'}"
+    s = form.structure
     sizes = np.diff(s.leaf_bounds)
-    leaf = np.repeat(np.arange(len(sizes)), np.diff(s.near_ptr))
-    fraction = float((sizes[leaf] * sizes[s.near_leaf]).sum()) / H.shape[0] ** 2
-    name = "HSS" if (leaf == s.near_leaf).all() else "FMM"
+    fraction = float((sizes[s.near_rows()] * sizes[s.near_leaf]).sum()) / form.shape[0] ** 2
+    name = "HSS" if s.is_hss else "FMM"
     stored = "" if s.near is not None else ", its blocks recomputed for each product"
     return f"{name}, {fraction:.2%} of K near{stored}"
 
@@ -54,16 +45,16 @@ def _line(name, text):
     return f"  {name:<14}{text}"
 
 
-def _error(H):
-    measured = "0 (exact)" if H.is_dense else f"{H.error_estimate_:.1e}"
-    return f"{H.report_.rtol:.1e} promised, {measured} measured"
+def _error(form):
+    measured = "0 (exact)" if form.is_dense else f"{form.report.error:.1e}"
+    return f"{form.report.rtol:.1e} promised, {measured} measured"
 
 
-def _memory(H):
-    dense = H.shape[0] ** 2 * H.dtype.itemsize
+def _memory(form):
+    dense = form.shape[0] ** 2 * form.dtype.itemsize
     return (
-        f"{format_bytes(H.nbytes)}, dense {format_bytes(dense)}: "
-        f"{H.compression_ratio_:.1f} times smaller"
+        f"{format_bytes(form.nbytes)}, dense {format_bytes(dense)}: "
+        f"{dense / form.nbytes:.1f} times smaller"
     )
 
 
@@ -96,16 +87,16 @@ def _wrapped(texts, width):
     return lines
 
 
-def _rank_lines(H):
+def _rank_lines(form):
     """Return a table of ranks: a line for each level that has bases."""
-    s = H._structure
+    s = form.structure
     lines = [_line("ranks", "level  nodes  columns    min   mean    max")]
     for level in range(1, s.depth + 1):
         rank = s.rank[(1 << level) - 1 : (1 << (level + 1)) - 1]
         lines.append(
             _line(
                 "",
-                f"{level:>5}  {len(rank):>5}  {H.shape[0] / len(rank):>7.0f}  "
+                f"{level:>5}  {len(rank):>5}  {form.shape[0] / len(rank):>7.0f}  "
                 f"{rank.min():>5}  {rank.mean():>5.0f}  {rank.max():>5}",
             )
         )

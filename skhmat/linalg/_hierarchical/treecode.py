@@ -7,6 +7,8 @@ a point that is farther out than all points of its leaf, of which the skeletons 
 points are summed up. So the result for a point depends on no other.
 """
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -32,23 +34,23 @@ class KernelSum:
 
     Parameters
     ----------
-    H : HierarchicalMatrix or None
-        A compression of `kernel_matrix`; None sums up all points.
+    form : HierarchicalForm or None
+        That of a compression of `kernel_matrix`; None sums up all points.
     kernel_matrix : KernelMatrix
         The points and the kernel.
     weights : ndarray of shape (n, k)
     n_jobs : int or None
     """
 
-    def __init__(self, H, kernel_matrix, weights, n_jobs=None):
+    def __init__(self, form, kernel_matrix, weights, n_jobs=None):
         self.kernel_matrix = kernel_matrix
         self.weights = np.ascontiguousarray(weights, dtype=kernel_matrix.dtype)
         self.n_jobs = n_jobs
         self._plan = None
-        if H is not None and not H.is_dense:
-            self._plan = _plan_of(H, kernel_matrix)
-            self._permuted = self.weights[H._structure.permutation]
-            self._charges = _collect_charges(H, self.weights)
+        if form is not None and not form.is_dense:
+            self._plan = _plan_for(form, kernel_matrix)
+            self._permuted = self.weights[form.structure.permutation]
+            self._charges = _collect_charges(form, self.weights)
 
     def __call__(self, X_new):
         """Return the sums, of shape (n_new, k), for checked points of the matrix' dtype."""
@@ -98,11 +100,15 @@ class KernelSum:
         return K._sums(points, self._plan.points[sources], charges, 1)
 
 
-def _plan_of(H, kernel_matrix):
+# Plans of matrices in use: making one takes longer than a few sums.
+_PLANS = WeakKeyDictionary()
+
+
+def _plan_for(form, kernel_matrix):
     """Return the plan for the points of a matrix, made once."""
-    if H._treecode is None:
-        H._treecode = _Plan(H._structure, kernel_matrix)
-    return H._treecode
+    if form not in _PLANS:
+        _PLANS[form] = _Plan(form.structure, kernel_matrix)
+    return _PLANS[form]
 
 
 class _Plan:
@@ -147,13 +153,14 @@ class _Plan:
         return leaf_of, is_inside
 
 
-def _collect_charges(H, weights):
+def _collect_charges(form, weights):
     """Return the charges of all skeletons, of shape (n_skeletons, k)."""
-    plan, n_threads = H._plan, effective_n_threads(H._n_jobs)
-    charges = np.empty((max(plan.n_skeletons, 1), weights.shape[1]), dtype=H.dtype)
-    buffers = np.empty((n_threads, plan.buffer_rows * weights.shape[1]), dtype=H.dtype)
+    plan, n_threads = form.plan, form.n_threads
+    charges = np.empty((max(plan.n_skeletons, 1), weights.shape[1]), dtype=form.dtype)
+    buffers = np.empty((n_threads, plan.buffer_rows * weights.shape[1]), dtype=form.dtype)
     with single_threaded_blas():
-        _core.collect_charges(plan, H._structure.interp, weights, 0, charges, buffers, n_threads)
+        interpolation = form.structure.interpolation
+        _core.collect_charges(plan, interpolation, weights, 0, charges, buffers, n_threads)
     return charges
 
 
@@ -167,7 +174,7 @@ def _skeleton_positions(s):
             out[own] = s.leaf_bounds[node - inner] + np.arange(s.rank[node])
         else:
             both = slice(s.skel_ptr[2 * node + 1], s.skel_ptr[2 * node + 3])
-            chosen = s.order[s.order_ptr[node] : s.order_ptr[node] + s.rank[node]]
+            chosen = s.child_order[s.order_ptr[node] : s.order_ptr[node] + s.rank[node]]
             out[own] = out[both][chosen]
     return out
 
@@ -247,24 +254,25 @@ def _splits(points, s):
     return axes, cuts
 
 
-def evaluate(H, X_new, weights, return_error=False):
+def evaluate(form, X_new, weights, return_error=False):
     """Sum up at new points; see `HierarchicalMatrix.evaluate`."""
-    K = None if H._entries is None else H._entries.source
+    K = form.source
     if not isinstance(K, KernelMatrix):
         what = "was loaded without its points" if K is None else "has no kernel"
         raise TypeError(
             f"this matrix {what}: only a compressed KernelMatrix can be evaluated at new points."
         )
     X_new = K._check_new(X_new)
-    W = check_columns("weights", weights, H.shape[0], real=True)
-    kernel_sum = KernelSum(H, K, W, H._n_jobs)
+    W = check_columns("weights", weights, form.shape[0], real=True)
+    kernel_sum = KernelSum(form, K, W, form.n_jobs)
     sums = K._checked_sums(kernel_sum(X_new))
     some = kernel_sum.some(len(X_new))
-    error = 0.0 if H.is_dense else kernel_sum.error(X_new[some], sums[some])
-    if not error <= H.report_.rtol:
+    error = 0.0 if form.is_dense else kernel_sum.error(X_new[some], sums[some])
+    if not error <= form.report.rtol:
         warn(
-            f"evaluate: relative error {error:.2e} of the sums, but rtol={H.report_.rtol:.0e} was "
-            "promised for the matrix. Compress with a smaller rtol, or use KernelMatrix.evaluate."
+            f"evaluate: relative error {error:.2e} of the sums, but the matrix was promised with "
+            f"rtol={form.report.rtol:.0e}. Compress with a smaller rtol, or use "
+            "KernelMatrix.evaluate."
         )
     sums = sums.reshape(len(X_new), *np.shape(weights)[1:])
     return (sums, error) if return_error else sums

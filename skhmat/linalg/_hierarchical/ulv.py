@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse.linalg import onenormest
 
 from ..._ext import factorization as _core
-from ..._utils.parallel import effective_n_threads, single_threaded_blas
+from ..._utils.parallel import single_threaded_blas
 from ..._utils.validation import check_columns, check_shift
 from .._cholesky.dense import factorize_dense
 from .._krylov.lanczos import smallest_ritz_value
@@ -19,7 +19,7 @@ _CHUNK = 128
 
 
 @dataclass(frozen=True)
-class Factors:
+class ULVFactors:
     """The symmetric ULV factors of K + shift I as flat arrays; see `skhmat._ext.factorization`."""
 
     depth: int
@@ -48,11 +48,25 @@ class Factors:
         rest = size - rank
         lengths = {"row": size, "v": size * rank, "t": rank**2, "l": rest**2, "w": rest * rank}
         ptr = {name: np.append(0, np.cumsum(n)).astype(np.intp) for name, n in lengths.items()}
+
+        def room(name):
+            return np.empty(max(int(ptr[name][-1]), 1))  # never empty, so that it has an address
+
         return cls(
-            *(structure.depth, structure.permutation, structure.leaf_bounds, rank, size),
-            *ptr.values(),
-            # Never empty, so that they have an address.
-            *(np.empty(max(int(ptr[name][-1]), 1)) for name in "vtlw"),
+            depth=structure.depth,
+            permutation=structure.permutation,
+            leaf_bounds=structure.leaf_bounds,
+            rank=rank,
+            size=size,
+            row_ptr=ptr["row"],
+            v_ptr=ptr["v"],
+            t_ptr=ptr["t"],
+            l_ptr=ptr["l"],
+            w_ptr=ptr["w"],
+            V=room("v"),
+            T=room("t"),
+            L=room("l"),
+            W=room("w"),
         )
 
     @property
@@ -62,7 +76,22 @@ class Factors:
 
     def core(self):
         """Return the factors in the form the compiled core reads."""
-        return _core.Factor(*vars(self).values())
+        return _core.Factor(
+            self.depth,
+            self.permutation,
+            self.leaf_bounds,
+            self.rank,
+            self.size,
+            self.row_ptr,
+            self.v_ptr,
+            self.t_ptr,
+            self.l_ptr,
+            self.w_ptr,
+            self.V,
+            self.T,
+            self.L,
+            self.W,
+        )
 
     def rest(self, node):
         """Return the triangular factor of the rows that are eliminated at a node."""
@@ -167,7 +196,7 @@ class Factorization(SymmetricOperator):
         -------
         diagonal : ndarray of shape (n,), float64
         """
-        n_threads = effective_n_threads(self._matrix._n_jobs)
+        n_threads = self._matrix.form.n_threads
         return self._factors.inverse_diagonal(n_threads) * self._scale
 
     def condition_estimate(self):
@@ -187,7 +216,7 @@ class Factorization(SymmetricOperator):
         return f"<{size}: shift {describe_shift(self.shift)}, {self.nbytes / 1e6:.3g} MB>"
 
     def _multiply(self, B):
-        n_threads = effective_n_threads(self._matrix._n_jobs)
+        n_threads = self._matrix.form.n_threads
         solution = self._factors.solve(np.ascontiguousarray(B, dtype=np.float64), n_threads)
         return solution * self._scale
 
@@ -211,33 +240,36 @@ class NotDefiniteError(np.linalg.LinAlgError):
 
 def _not_definite(H, shift, sign=1):
     """Return the error, with what the Lanczos method finds for the smallest eigenvalue."""
-    rounding = float(np.finfo(H.dtype).eps) * float(H.diagonal().max())
+    rounding = float(np.finfo(H.dtype).eps) * float(H.form.diagonal().max())
     matrix = H if sign > 0 else NegatedOperator(H)
     eigenvalue = min(smallest_ritz_value(ShiftedOperator(matrix, shift)), -rounding)
     name = "K" if sign > 0 else "-K"
     return NotDefiniteError(
         f"{name} + shift I is not positive definite: with shift={describe_shift(shift)} its "
         f"smallest eigenvalue is about {eigenvalue:.2g}. Raise shift by more than "
-        f"{-eigenvalue:.2g}, or compress with a smaller rtol (now {H.report_.rtol:.0e}).",
+        f"{-eigenvalue:.2g}, or compress with a smaller rtol (now {H.form.report.rtol:.0e}).",
         eigenvalue,
     )
-
-
-def is_hss(H):
-    """Tell whether a matrix is held in the HSS format, with near pairs on the diagonal only."""
-    s = H._structure
-    return s is not None and len(s.near_leaf) == len(s.leaf_bounds) - 1
 
 
 def factorize(H, shift=0.0, dense_dtype=np.float64):
     """Factorize H + shift I; see `HierarchicalMatrix.factorize`.
 
-    `dense_dtype` is that of the factor where the exact matrix is held.
+    Parameters
+    ----------
+    H : HierarchicalOperator
+    shift : float or ndarray of shape (n,)
+    dense_dtype : dtype
+        Of the factor where the exact matrix is held.
+
+    Returns
+    -------
+    F : Factorization
     """
     shift = check_shift(shift, H.shape[0])
     if H.is_dense:
         return _factorize_dense(H, shift, dense_dtype)
-    if not is_hss(H):
+    if not H.form.is_hss:
         raise ValueError(
             "budget was not 0: the matrix has near pairs off the diagonal (FMM format), and only "
             "the HSS format can be factorized. Use compress(..., budget=0)."
@@ -251,33 +283,41 @@ def factorize_negative(H, shift):
 
 
 def _factorize_hss(H, shift, sign=1):
-    s = H._structure
-    near, near_offset = H._diagonal_blocks()
+    form, s = H.form, H.form.structure
+    near, near_offset = form.diagonal_blocks()
     far = s.far
     if sign < 0:
         near, far = -near, -far
-    factors = Factors.empty(s)
+    factors = ULVFactors.empty(s)
     # In the HSS format the only far partner of a node is its sibling.
     pair = s.far_ptr[1:-1:2]
-    n_threads = effective_n_threads(H._n_jobs)
     with single_threaded_blas():
         is_definite = _core.factorize(
-            *(factors.core(), np.full(H.shape[0], H._scale * shift), near, near_offset),
-            *(far, s.far_offset[pair], s.far_transposed[pair], s.interp, s.interp_ptr),
-            *(s.order, s.order_ptr, n_threads),
+            factors.core(),
+            np.full(H.shape[0], form.scale * shift),
+            near,
+            near_offset,
+            far,
+            s.far_offset[pair],
+            s.far_transposed[pair],
+            s.interpolation,
+            s.interp_ptr,
+            s.child_order,
+            s.order_ptr,
+            form.n_threads,
         )
     if not is_definite:
         raise _not_definite(H, shift, sign)
-    return Factorization(H, factors, shift, H._scale)
+    return Factorization(H, factors, shift, form.scale)
 
 
 def _factorize_dense(H, shift, dtype):
-    n_threads = effective_n_threads(H._n_jobs)
+    form = H.form
     # A power of two, so that nothing is rounded, and nothing overflows in float32.
-    exponent = math.frexp(float(np.max(H.diagonal().astype(np.float64) + shift)))[1]
+    exponent = math.frexp(float(np.max(form.diagonal().astype(np.float64) + shift)))[1]
     scale = math.ldexp(1.0, min(-exponent, 1022))
     shifts = np.full(H.shape[0], shift)
-    factor = factorize_dense(H._entries, shifts, scale, dtype, n_threads)
+    factor = factorize_dense(form.entries, shifts, scale, dtype, form.n_threads)
     if factor is None:
         raise _not_definite(H, shift)
     return Factorization(H, factor, shift, scale)

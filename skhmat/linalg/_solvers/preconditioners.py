@@ -1,28 +1,114 @@
-"""Preconditioners of iterations with a hierarchical matrix."""
+"""Preconditioners: approximate inverses of a hierarchical matrix, or of the one it compresses."""
 
 import warnings
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from sklearn.exceptions import ConvergenceWarning
 
+from ..._utils.validation import parameter_error
 from .._cholesky.randomly_pivoted import pivoted_cholesky
 from .._cholesky.woodbury import CholeskyPreconditioner
-from .._compress import compress
-from .._hierarchical.ulv import NotDefiniteError, factorize, is_hss
+from .._hierarchical.ulv import NotDefiniteError, factorize
 
-# A matrix of up to this size that does not compress is factorized densely: 0.8 GB in float32.
-MAX_DENSE = 20_000
-# Promise of the HSS form that preconditions a matrix in another format.
-_HSS_RTOL = 1e-2
-# Columns of a pivoted Cholesky preconditioner: at least so many, and one for so many rows, as long
-# as they have no more entries than that: 0.8 GB.
-_MIN_RANK, _ROWS_PER_COLUMN, _MAX_ENTRIES = 500, 10, 100_000_000
-# A preconditioner's shift is raised until it is definite, by this multiple of what is missing.
-_RAISE = 1.5
+NAMES = ("auto", "hierarchical", "cholesky")
 
 
-def definite_factorization(H, shift):
+@dataclass(frozen=True)
+class PreconditionerPolicy:
+    """Which preconditioner "auto" takes, and how good it is made.
+
+    Attributes
+    ----------
+    max_dense : int
+        Rows up to which a matrix that does not compress is factorized densely: 0.8 GB in float32.
+    hss_rtol : float
+        Promise of the HSS form that preconditions a matrix in another format.
+    min_rank : int
+        Columns of a pivoted Cholesky factor, at least ...
+    rows_per_column : int
+        ... and one for so many rows ...
+    max_entries : int
+        ... as long as it has no more entries than that: 0.8 GB.
+    shift_growth : float
+        A shift is raised until the factorization is definite, by this multiple of what is missing.
+    """
+
+    max_dense: int = 20_000
+    hss_rtol: float = 1e-2
+    min_rank: int = 500
+    rows_per_column: int = 10
+    max_entries: int = 100_000_000
+    shift_growth: float = 1.5
+
+    def cholesky_rank(self, n):
+        """Return the columns of a pivoted Cholesky factor of a matrix with n rows."""
+        return min(n, max(self.min_rank, n // self.rows_per_column), max(self.max_entries // n, 1))
+
+
+POLICY = PreconditionerPolicy()
+
+# HSS forms of matrices in another format, for as long as these are in use.
+_ROUGH = WeakKeyDictionary()
+
+
+def check_preconditioner(preconditioner, n, shift):
+    """Return a preconditioner's name, or a LinearOperator of the right shape, or None."""
+    if isinstance(preconditioner, LinearOperator):
+        if preconditioner.shape != (n, n):
+            got = f"shape {preconditioner.shape}"
+            raise parameter_error("preconditioner", f"of shape ({n}, {n})", got=got)
+        return preconditioner
+    if preconditioner is not None and preconditioner not in NAMES:
+        allowed = "'auto', 'hierarchical', 'cholesky', None or a LinearOperator"
+        raise parameter_error("preconditioner", allowed, preconditioner)
+    if preconditioner == "cholesky" and np.min(np.abs(shift)) == 0:
+        raise ValueError("preconditioner is 'cholesky', which needs a shift other than 0.")
+    return preconditioner
+
+
+def make_preconditioner(H, operator, shift, preconditioner, random_state=None, policy=POLICY):
+    """Make an approximate inverse of the operator plus shift I that is positive definite.
+
+    Parameters
+    ----------
+    H : HierarchicalOperator
+    operator : LinearOperator
+        What is solved with: H itself, or the matrix that it compresses.
+    shift : float or ndarray of shape (n,)
+    preconditioner : {"auto", "hierarchical", "cholesky", None} or LinearOperator
+    random_state : int, RandomState or None
+    policy : PreconditionerPolicy
+
+    Returns
+    -------
+    M : LinearOperator or None
+    raised : float
+        What was added to the shift to make it definite.
+    """
+    if preconditioner is None or isinstance(preconditioner, LinearOperator):
+        return preconditioner, 0.0
+    size = np.abs(shift)
+    if preconditioner in ("auto", "hierarchical"):
+        hss = hss_form(H, must=preconditioner == "hierarchical", policy=policy)
+        if hss is not None:
+            return definite_factorization(hss, size, policy)
+    source = _source(H, operator)
+    if np.min(size) == 0 or source is None:
+        return None, 0.0
+    rank, n_jobs = policy.cholesky_rank(H.shape[0]), H.form.n_jobs
+    try:
+        low_rank = pivoted_cholesky(source, rank, random_state=random_state, n_jobs=n_jobs)
+    except np.linalg.LinAlgError:  # not semidefinite
+        if preconditioner == "cholesky":
+            raise
+        return None, 0.0
+    return _cholesky_preconditioner(low_rank, size, n_jobs), 0.0
+
+
+def definite_factorization(H, shift, policy=POLICY):
     """Factorize H + (shift + s) I with an s >= 0 that makes it definite; for preconditioners only.
 
     What a compressed matrix is off by may be more than the shift. An exact one is factorized in
@@ -44,40 +130,56 @@ def definite_factorization(H, shift):
         try:
             return factorize(H, shift + raised), raised
         except NotDefiniteError as error:
-            raised = max(raised - _RAISE * error.eigenvalue, 4 * raised)
+            raised = max(raised - policy.shift_growth * error.eigenvalue, 4 * raised)
 
 
-def make_preconditioner(H, operator, shift, preconditioner, random_state=None):
-    """Make an approximate inverse of the operator plus shift I that is positive definite.
+def hss_form(H, must=False, policy=POLICY):
+    """Return H, or where it cannot be factorized a rough compression that can.
 
     Returns
     -------
-    M : LinearOperator or None
-    raised : float
-        What was added to the shift for that.
+    hss : HierarchicalOperator or None
+        None where that would be a large dense matrix.
     """
-    if preconditioner is None or isinstance(preconditioner, LinearOperator):
-        return preconditioner, 0.0
-    size = np.abs(shift)
-    if preconditioner in ("auto", "hierarchical"):
-        hss = hss_form(H, must=preconditioner == "hierarchical")
-        if hss is not None:
-            return definite_factorization(hss, size)
-    source = _source(H, operator)
-    if np.min(size) == 0 or source is None:
-        return None, 0.0
-    options = {"random_state": random_state, "n_jobs": H._n_jobs}
-    try:
-        low_rank = pivoted_cholesky(source, _cholesky_rank(H.shape[0]), **options)
-    except np.linalg.LinAlgError:  # not semidefinite
-        if preconditioner == "cholesky":
-            raise
-        return None, 0.0
-    return _cholesky_preconditioner(low_rank, size, H._n_jobs), 0.0
+    if can_factorize(H, policy):
+        return H
+    if not H.is_dense and H.form.recompress is not None:
+        rough = _rough_hss(H.form, policy)
+        if can_factorize(rough, policy):
+            return rough
+    if must:
+        why = (
+            "has near pairs off the diagonal and was loaded without its entries"
+            if H.form.entries is None
+            else f"does not compress to the HSS format, and has more than {policy.max_dense} rows"
+        )
+        raise ValueError(
+            f"preconditioner is 'hierarchical', but this matrix {why}. Use preconditioner=None or "
+            "'cholesky', or compress with budget=0."
+        )
+    return None
 
 
-def _cholesky_rank(n):
-    return min(n, max(_MIN_RANK, n // _ROWS_PER_COLUMN), max(_MAX_ENTRIES // n, 1))
+def can_factorize(H, policy=POLICY):
+    """Tell whether a matrix can be factorized with reasonable memory."""
+    return H.form.is_hss or (H.is_dense and H.shape[0] <= policy.max_dense)
+
+
+def _rough_hss(form, policy):
+    """Compress the same entries to the HSS format, once."""
+    if form not in _ROUGH:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the iteration makes up for it
+            rtol = max(policy.hss_rtol, form.report.rtol)
+            _ROUGH[form] = form.recompress(rtol=rtol, budget=0, n_jobs=form.n_jobs, random_state=0)
+    return _ROUGH[form]
+
+
+def _source(H, operator):
+    """Return what has the entries of the matrix, or None."""
+    if hasattr(operator, "block"):
+        return operator
+    return None if H.form.entries is None else H.form.entries.as_given()
 
 
 def _cholesky_preconditioner(low_rank, shift, n_jobs):
@@ -91,56 +193,3 @@ def _cholesky_preconditioner(low_rank, shift, n_jobs):
         matmat=lambda V: scaled @ (V / root) / root,
         dtype=scaled.dtype,
     )
-
-
-def _source(H, operator):
-    """Return what has the entries of the matrix, or None."""
-    if hasattr(operator, "block"):
-        return operator
-    return None if H._entries is None else H._entries.as_given()
-
-
-def hss_form(H, must=False):
-    """Return H, or where it cannot be factorized a rough compression that can.
-
-    Returns
-    -------
-    hss : HierarchicalMatrix or None
-        None where that would be a large dense matrix.
-    """
-    if can_factorize(H):
-        return H
-    if not H.is_dense and H._entries is not None:
-        rough = _rough_hss(H)
-        if can_factorize(rough):
-            return rough
-    if must:
-        why = (
-            "has near pairs off the diagonal and was loaded without its entries"
-            if H._entries is None
-            else f"does not compress to the HSS format, and has more than {MAX_DENSE} rows"
-        )
-        raise ValueError(
-            f"preconditioner is 'hierarchical', but this matrix {why}. Use preconditioner=None or "
-            "'cholesky', or compress with budget=0."
-        )
-    return None
-
-
-def can_factorize(H):
-    """Tell whether a matrix can be factorized with reasonable memory."""
-    return is_hss(H) or (H.is_dense and H.shape[0] <= MAX_DENSE)
-
-
-def _rough_hss(H):
-    """Compress the same entries to the HSS format, once."""
-    if H._hss is None:
-        given = H.report_.parameters
-        options = {name: given[name] for name in ("leaf_size", "n_neighbors", "distance")}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the iteration makes up for it
-            H._hss = compress(
-                *(H._entries.source, max(_HSS_RTOL, H.report_.rtol)),
-                **{**options, "budget": 0, "n_jobs": H._n_jobs, "random_state": 0},
-            )
-    return H._hss

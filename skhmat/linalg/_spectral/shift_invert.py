@@ -6,8 +6,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from ..._utils.warnings import warn
+from .._hierarchical.product import HierarchicalOperator
 from .._hierarchical.ulv import NotDefiniteError, factorize, factorize_negative
-from .._hierarchical_matrix import HierarchicalMatrix
 from .._krylov.conjugate_gradients import conjugate_gradients
 from .._krylov.driver import solve_iteratively
 from .._krylov.minres import minres
@@ -101,7 +101,7 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None):
     if isinstance(A, np.ndarray):
         return _Factored(n, _dense_factors(A, sigma))
     shifted = ShiftedOperator(A, -sigma)
-    if isinstance(A, HierarchicalMatrix) and preconditioner is None:
+    if isinstance(A, HierarchicalOperator) and preconditioner is None:
         hss, F = hss_form(A), None
         if hss is not None:
             F = _definite_factor(hss, sigma)

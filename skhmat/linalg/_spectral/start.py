@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_random_state
 
+from .._hierarchical.product import HierarchicalOperator
 from .drivers import _block_width
 
 # Rows of a subsample, for each vector of the block that starts from it, and at least.
@@ -47,8 +48,8 @@ def _entries_of(A):
         return lambda rows, cols: rows_of[rows][:, cols].toarray()
     if hasattr(A, "block"):
         return A.block
-    if getattr(A, "_entries", None) is not None:
-        return A._entries.source.block
+    if isinstance(A, HierarchicalOperator) and A.form.source is not None:
+        return A.form.source.block
     raise TypeError(
         f"v0 is 'nystroem', which needs entries, but A is a {type(A).__name__} that has none."
     )

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress, from_file, load, to_file
 from skhmat.linalg._entries.entries import Entries
 from skhmat.linalg._entries.sources import as_source
-from skhmat.linalg._gofmm.structure import Structure
+from skhmat.linalg._gofmm.structure import BlockStructure
 from skhmat.linalg._hierarchical.checks import check_structure
+from skhmat.linalg._hierarchical.form import exact_form
 from skhmat.linalg._hierarchical.npz import NpzReader, NpzWriter
-from skhmat.linalg._hierarchical.report import Report
-from skhmat.linalg._hierarchical_matrix import exact_form
+from skhmat.linalg._hierarchical.report import CompressionReport
 
 
 def make_matrix(budget=0.0, dtype=np.float64, n=600):
@@ -55,9 +55,16 @@ def assert_same(actual, H):
 
 def without_near_blocks(H, K):
     """Return H as it is when near blocks do not fit the memory limit."""
-    entries = Entries(as_source(K), H._structure.permutation)
-    structure = dataclasses.replace(H._structure, near=None)
-    return HierarchicalMatrix(structure, entries, H.report_)
+    entries = Entries(as_source(K), H.form.structure.permutation)
+    structure = dataclasses.replace(H.form.structure, near=None)
+    return HierarchicalMatrix(dataclasses.replace(H.form, structure=structure, entries=entries))
+
+
+# Of the arrays of a structure.
+NAMES_IN_FILE = {
+    field.name: {"child_order": "order", "interpolation": "interp"}.get(field.name, field.name)
+    for field in dataclasses.fields(BlockStructure)
+}
 
 
 # ---- raw files
@@ -121,12 +128,12 @@ def test_compress_takes_a_file(tmp_path, global_random_seed):
     [
         (5, np.float64, r"128 bytes; 200 bytes.*n=5 and float64.*fits n=4 and float64"),
         (4, np.float32, r"128 bytes; 64 bytes.*n=4 and float32"),
-        (0, np.float64, r"n is 0; .*at least 1"),
-        (4.0, np.float64, r"n is 4.0; "),
-        (True, np.float64, r"n is True; "),
-        (4, np.int64, r"dtype is .*int64.*float32 and float64"),
-        (4, "nonsense", r"dtype is 'nonsense'"),
-        (4, None, r"dtype is None"),
+        (0, np.float64, "n must be an integer of at least 1, got 0"),
+        (4.0, np.float64, r"n must be .*, got 4\.0"),
+        (True, np.float64, "n must be .*, got True"),
+        (4, np.int64, r"dtype must be native float32 or float64, got .*int64"),
+        (4, "nonsense", "dtype must be .*, got 'nonsense'"),
+        (4, None, "dtype must be .*, got None"),
         (4, np.dtype(np.float64).newbyteorder(), r"native"),
     ],
 )
@@ -151,7 +158,7 @@ def test_to_file_refuses_entries_too_large_for_float32(tmp_path):
 
 @pytest.mark.parametrize("batch_rows", [0, -1, 1.5])
 def test_to_file_refuses_batch_rows(tmp_path, batch_rows):
-    with pytest.raises(ValueError, match="batch_rows is"):
+    with pytest.raises(ValueError, match=r"batch_rows must be an integer of at least 1, got "):
         to_file(tmp_path / "K.bin", np.eye(2), batch_rows=batch_rows)
 
 
@@ -202,15 +209,15 @@ def test_round_trip(tmp_path, budget, dtype, mmap_mode):
 
 def test_file_is_an_ordinary_npz_without_pickles(H, saved):
     with np.load(saved, allow_pickle=False) as npz:
-        assert set(npz.files) == {"header", *(f.name for f in dataclasses.fields(Structure))}
-        np.testing.assert_array_equal(npz["near"], H._structure.near)
+        assert set(npz.files) == {"header", *NAMES_IN_FILE.values()}
+        np.testing.assert_array_equal(npz["near"], H.form.structure.near)
         header = json.loads(npz["header"].tobytes())
     assert header["format"] == "skhmat.HierarchicalMatrix"
-    assert header["version"] == 1
+    assert header["version"] == 2
 
 
 def test_mapped_arrays_lie_aligned_in_the_file(saved):
-    structure = load(saved, "r")._structure
+    structure = load(saved, "r").form.structure
     for name, array in vars(structure).items():
         assert not array.flags.owndata, name
         assert not array.flags.writeable, name
@@ -231,21 +238,23 @@ def test_loaded_matrix_can_be_saved_again(H, saved):
 
 
 def test_near_blocks_are_computed_while_saving(H, tmp_path, monkeypatch):
-    monkeypatch.setattr("skhmat.linalg._hierarchical.file._BATCH", 5000)
+    monkeypatch.setattr("skhmat.linalg._hierarchical.file._BATCH_ENTRIES", 5000)
     K = KernelMatrix(np.random.default_rng(0).standard_normal((600, 2)), bandwidth=1.5)
     lean = without_near_blocks(H, K)
     lean.save(tmp_path / "lean.npz")
     loaded = load(tmp_path / "lean.npz")
-    np.testing.assert_array_equal(loaded._structure.near, H._structure.near)
+    np.testing.assert_array_equal(loaded.form.structure.near, H.form.structure.near)
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 def test_dense_array(tmp_path, mmap_mode):
     K = np.asfortranarray(np.random.default_rng(0).standard_normal((40, 40)).astype(np.float32))
-    H = exact_form(Entries(as_source(K)), Report(reason_dense="too small"), None)
+    H = HierarchicalMatrix(
+        exact_form(Entries(as_source(K)), CompressionReport(reason_dense="too small"), None)
+    )
     H.save(tmp_path / "H")
     loaded = load(tmp_path / "H", mmap_mode)
-    np.testing.assert_array_equal(loaded._exact.array, K)
+    np.testing.assert_array_equal(loaded.form.exact.array, K)
     assert loaded.is_dense
     assert loaded.dtype == np.float32
     assert loaded.report_.reason_dense == "too small"
@@ -261,17 +270,17 @@ def test_dense_array(tmp_path, mmap_mode):
 )
 def test_dense_kernel_with_a_name_is_saved_as_points(tmp_path, parameters):
     K = KernelMatrix(np.random.default_rng(0).standard_normal((300, 3)), **parameters)
-    exact_form(Entries(K), Report(), None).save(tmp_path / "H")
+    HierarchicalMatrix(exact_form(Entries(K), CompressionReport(), None)).save(tmp_path / "H")
     assert (tmp_path / "H").stat().st_size < K.points.nbytes + 4096
     loaded = load(tmp_path / "H")
-    np.testing.assert_array_equal(loaded._exact.toarray(), K.toarray())
+    np.testing.assert_array_equal(loaded.form.exact.toarray(), K.toarray())
 
 
 def test_dense_callable_kernel_is_saved_as_entries(tmp_path):
     X = np.random.default_rng(0).standard_normal((30, 2))
     K = KernelMatrix(X, kernel=lambda A, B: 1 + A @ B.T)
-    exact_form(Entries(K), Report(), None).save(tmp_path / "H")
-    np.testing.assert_array_equal(load(tmp_path / "H")._exact.array, K.toarray())
+    HierarchicalMatrix(exact_form(Entries(K), CompressionReport(), None)).save(tmp_path / "H")
+    np.testing.assert_array_equal(load(tmp_path / "H").form.exact.array, K.toarray())
 
 
 def test_report_survives_whatever_is_in_it(H, tmp_path):
@@ -295,7 +304,7 @@ def test_failed_save_leaves_the_old_file_alone(H, saved, monkeypatch):
 
 
 def test_load_refuses_mmap_mode(saved):
-    with pytest.raises(ValueError, match=r"mmap_mode is 'w'; allowed are None and 'r'"):
+    with pytest.raises(ValueError, match="mmap_mode must be one of 'r', None, got 'w'"):
         load(saved, "w")
 
 
@@ -349,10 +358,18 @@ def rewritten(path, header=None, **arrays):
                 npz.write(name, array)
 
 
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_files_of_the_first_version_are_read(H, saved, mmap_mode):
+    """They had the positions of the skeletons as well, which nothing read."""
+    n_skeletons = H.form.structure.skel_ptr[-1]
+    rewritten(saved, {"version": 1}, skeletons=np.arange(n_skeletons))
+    assert_same(load(saved, mmap_mode), H)
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"version": 2}, "format version 2, this skhmat reads up to 1"),
+        ({"version": 3}, "format version 3, this skhmat reads up to 2"),
         ({"version": "1"}, "format version '1'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"dtype": "float32"}, "dtype float64, allowed is float32"),
@@ -370,7 +387,7 @@ def test_changed_header_is_refused(saved, header, message):
         load(saved)
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Structure)])
+@pytest.mark.parametrize("name", NAMES_IN_FILE.values())
 def test_missing_array_is_refused(saved, name):
     rewritten(saved, **{name: None})
     with pytest.raises(ValueError, match=f"array '{name}' is missing"):
@@ -378,19 +395,17 @@ def test_missing_array_is_refused(saved, name):
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Structure)])
+@pytest.mark.parametrize("name", NAMES_IN_FILE)
 def test_shorter_or_wrong_array_is_refused(saved, H, name, mmap_mode):
-    array = getattr(H._structure, name)
+    array = getattr(H.form.structure, name)
     wrong = [array[:-1], array.reshape(1, -1), array.astype(np.int16)]
     for bad in wrong:
-        rewritten(saved, **{name: bad})
+        rewritten(saved, **{NAMES_IN_FILE[name]: bad})
         with pytest.raises(ValueError, match=r"H\.npz"):
             load(saved, mmap_mode)
 
 
-INDEX_ARRAYS = [
-    f.name for f in dataclasses.fields(Structure) if f.name not in ("interp", "far", "near")
-]
+INDEX_ARRAYS = [name for name in NAMES_IN_FILE if name not in ("interpolation", "far", "near")]
 
 
 @given(
@@ -402,7 +417,7 @@ INDEX_ARRAYS = [
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None
 )
 def test_no_single_wrong_index_reaches_the_core_unsafely(H, name, place, value):
-    arrays = dict(vars(H._structure))
+    arrays = dict(vars(H.form.structure))
     changed = arrays[name].copy()
     changed[place % len(changed)] = value if changed.dtype == np.intp else value % 256
     arrays[name] = changed
@@ -413,7 +428,9 @@ def test_no_single_wrong_index_reaches_the_core_unsafely(H, name, place, value):
     assert_safe(**arrays)
 
 
-def assert_safe(*, rank, leaf_bounds, skel_ptr, order_ptr, order, interp_ptr, interp, **rest):
+def assert_safe(
+    *, rank, leaf_bounds, skel_ptr, order_ptr, child_order, interp_ptr, interpolation, **rest
+):
     """Follow every index as the compiled loops do, one by one."""
     inner = len(leaf_bounds) - 2
     for node in range(1, len(rank)):
@@ -423,11 +440,11 @@ def assert_safe(*, rank, leaf_bounds, skel_ptr, order_ptr, order, interp_ptr, in
             columns = leaf_bounds[node - inner + 1] - leaf_bounds[node - inner]
         else:
             children = rank[2 * node + 1] + rank[2 * node + 2]
-            own = order[order_ptr[node] : order_ptr[node + 1]]
+            own = child_order[order_ptr[node] : order_ptr[node + 1]]
             assert sorted(own) == list(range(children))
             columns = children
         assert 0 <= rank[node] <= columns
-        assert 0 <= interp_ptr[node] <= len(interp) - rank[node] * (columns - rank[node])
+        assert 0 <= interp_ptr[node] <= len(interpolation) - rank[node] * (columns - rank[node])
         assert 0 <= skel_ptr[node] <= skel_ptr[-1] - rank[node]
     assert sorted(rest["permutation"]) == list(range(leaf_bounds[-1]))
     sizes = np.diff(leaf_bounds)

@@ -3,11 +3,11 @@ import sys
 import numpy as np
 import pytest
 
-from skhmat.linalg import KernelMatrix, compress
+from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress
 from skhmat.linalg._entries.entries import Entries
 from skhmat.linalg._entries.sources import as_source
-from skhmat.linalg._hierarchical.report import Report
-from skhmat.linalg._hierarchical_matrix import exact_form
+from skhmat.linalg._hierarchical.form import exact_form
+from skhmat.linalg._hierarchical.report import CompressionReport
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -31,14 +31,16 @@ def H(request):
 
 def test_blocks_cover_the_matrix_exactly_once(H):
     covered = np.zeros(H.shape, dtype=int)
-    for top, bottom, left, right in np.concatenate([near_blocks(H), far_blocks(H)[0]]):
+    for top, bottom, left, right in np.concatenate(
+        [near_blocks(H.form.structure), far_blocks(H.form.structure)[0]]
+    ):
         covered[top:bottom, left:right] += 1
     assert (covered == 1).all()
 
 
 def test_ranks_are_those_of_the_smaller_basis(H):
-    s = H._structure
-    bounds, rank = far_blocks(H)
+    s = H.form.structure
+    bounds, rank = far_blocks(H.form.structure)
     node = np.repeat(np.arange(len(s.rank)), np.diff(s.far_ptr))
     assert len(bounds) == len(rank) == len(s.far_node)
     np.testing.assert_array_equal(rank, np.minimum(s.rank[node], s.rank[s.far_node]))
@@ -48,8 +50,8 @@ def test_ranks_are_those_of_the_smaller_basis(H):
 def test_picture_has_few_artists_and_the_ranks_in_it(H):
     ax = H.plot()
     near, far = ax.collections
-    assert len(near.get_paths()) == len(near_blocks(H))
-    bounds, rank = far_blocks(H)
+    assert len(near.get_paths()) == len(near_blocks(H.form.structure))
+    bounds, rank = far_blocks(H.form.structure)
     assert len(far.get_paths()) == len(rank)
     relative = rank / (bounds[:, 1] - bounds[:, 0])
     # Blocks differ by one row where n is no power of two.
@@ -91,7 +93,9 @@ def test_axes_given_are_used(H):
 def test_dense_form_is_one_block_with_the_reason():
     K = KernelMatrix(np.random.default_rng(0).standard_normal((100, 2)))
     reason = "compression would cost more than the dense matrix, which it must not"
-    ax = exact_form(Entries(as_source(K)), Report(reason_dense=reason), None).plot()
+    ax = HierarchicalMatrix(
+        exact_form(Entries(as_source(K)), CompressionReport(reason_dense=reason), None)
+    ).plot()
     assert len(ax.collections) == 1
     assert ax.texts[0].get_text().replace("\n", " ") == reason
     ax.figure.canvas.draw()

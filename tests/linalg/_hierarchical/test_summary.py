@@ -7,9 +7,9 @@ import pytest
 from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress
 from skhmat.linalg._entries.entries import Entries
 from skhmat.linalg._entries.sources import as_source
-from skhmat.linalg._hierarchical.report import Report
-from skhmat.linalg._hierarchical.summary import form, format_bytes
-from skhmat.linalg._hierarchical_matrix import exact_form
+from skhmat.linalg._hierarchical.form import exact_form
+from skhmat.linalg._hierarchical.report import CompressionReport
+from skhmat.linalg._hierarchical.summary import describe_format, format_bytes
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_ranks_of_every_level(H):
     lines = H.summary().splitlines()
     start = next(i for i, line in enumerate(lines) if line.strip().startswith("ranks"))
     table = [[int(cell) for cell in line.split()] for line in lines[start + 1 :]]
-    assert [row[0] for row in table] == list(range(1, H._structure.depth + 1))
+    assert [row[0] for row in table] == list(range(1, H.form.structure.depth + 1))
     for level, n_nodes, columns, low, mean, high in table:
         rank = H.ranks_[2**level - 1 : 2 ** (level + 1) - 1]
         assert (n_nodes, low, high) == (len(rank), rank.min(), rank.max())
@@ -61,26 +61,30 @@ def test_ranks_of_every_level(H):
 
 
 def test_form_hss(H):
-    sizes = np.diff(H._structure.leaf_bounds)
-    assert form(H) == f"HSS, {(sizes**2).sum() / 1000**2:.2%} of K near"
+    sizes = np.diff(H.form.structure.leaf_bounds)
+    assert describe_format(H.form) == f"HSS, {(sizes**2).sum() / 1000**2:.2%} of K near"
 
 
 def test_form_fmm(K):
     H = compress(K, rtol=1e-3, leaf_size=64, budget=0.3, random_state=0)
-    near = H._structure.near_leaf
-    assert form(H).startswith("FMM, ")
+    near = H.form.structure.near_leaf
+    assert describe_format(H.form).startswith("FMM, ")
     # Leaves have 62 or 63 points, so the fraction of pairs of leaves is close.
-    fraction = float(form(H)[5:].split("%")[0]) / 100
+    fraction = float(describe_format(H.form)[5:].split("%")[0]) / 100
     assert fraction == pytest.approx(len(near) / 16**2, rel=0.05)
 
 
 def test_recomputed_blocks_are_mentioned(H):
-    structure = dataclasses.replace(H._structure, near=None)
-    assert "recomputed" in form(HierarchicalMatrix(structure, H._entries, H.report_))
+    structure = dataclasses.replace(H.form.structure, near=None)
+    assert "recomputed" in describe_format(dataclasses.replace(H.form, structure=structure))
 
 
 def test_dense_says_why(K):
-    H = exact_form(Entries(as_source(K)), Report(rtol=1e-4, reason_dense="ranks too high"), None)
+    H = HierarchicalMatrix(
+        exact_form(
+            Entries(as_source(K)), CompressionReport(rtol=1e-4, reason_dense="ranks too high"), None
+        )
+    )
     assert "dense, exact: ranks too high" in H.summary()
     assert "1.0e-04 promised, 0 (exact) measured" in H.summary()
     assert "ranks  " not in H.summary()

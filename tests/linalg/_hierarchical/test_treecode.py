@@ -98,7 +98,7 @@ def test_every_point_is_counted_once(rng):
         H = small(K, budget=budget)
         w = rng.random(1000)
         np.testing.assert_allclose(H.evaluate(rng.standard_normal((50, 2)), w), w.sum())
-        plan = module._Plan(H._structure, K)
+        plan = module._Plan(H.form.structure, K)
         for near, far in zip(plan.near, plan.far, strict=True):
             assert len(np.unique(near)) == len(near)
             assert len(np.unique(far)) == len(far)
@@ -106,7 +106,7 @@ def test_every_point_is_counted_once(rng):
 
 def test_skeletons_are_points_of_their_node(rng):
     K = KernelMatrix(rng.standard_normal((N, 2)))
-    s = small(K, budget=0)._structure
+    s = small(K, budget=0).form.structure
     positions = module._skeleton_positions(s)
     for node in range(1, len(s.rank)):
         own = positions[s.skel_ptr[node] : s.skel_ptr[node + 1]]
@@ -198,9 +198,13 @@ def test_matrices_without_a_kernel(tmp_path, rng):
         (np.ones(3), np.ones(500), "X_new must be 2-dimensional"),
         (np.ones((2, 4)), np.ones(500), "X_new has 4 features; the points have 3"),
         (np.full((2, 3), np.nan), np.ones(500), "X_new must be finite"),
-        (np.ones((2, 3)), np.ones(4), r"weights has shape \(4,\)"),
-        (np.ones((2, 3)), np.full(500, np.inf), "weights contains NaN"),
-        (np.ones((2, 3)), np.ones(500, dtype=complex), "weights has dtype complex"),
+        (np.ones((2, 3)), np.ones(4), r"weights must be .*, got shape \(4,\)"),
+        (np.ones((2, 3)), np.full(500, np.inf), "weights must be finite, got NaN"),
+        (
+            np.ones((2, 3)),
+            np.ones(500, dtype=complex),
+            r"weights must be (real|numeric), got dtype complex",
+        ),
     ],
 )
 def test_bad_input(X_new, weights, message, rng):

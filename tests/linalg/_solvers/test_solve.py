@@ -1,3 +1,4 @@
+import dataclasses
 import pickle
 import re
 import warnings
@@ -8,8 +9,8 @@ from scipy.sparse.linalg import LinearOperator
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.linalg import KernelMatrix, compress
-from skhmat.linalg._hierarchical.ulv import is_hss
 from skhmat.linalg._solvers import preconditioners as module
+from skhmat.linalg._solvers.solve import solve
 
 from ..matrices import make_matrix
 
@@ -56,7 +57,7 @@ FORMS = {"hss": {"budget": 0}, "fmm": {"budget": 0.2}, "dense": {"rtol": 1e-10}}
 def test_solves_with_the_compressed_matrix(form, vector, options, K, rng):
     H = small(K, **FORMS[form])
     assert H.is_dense == (form == "dense")
-    assert is_hss(H) == (form == "hss")
+    assert H.form.is_hss == (form == "hss")
     shift = 0.5 + vector * rng.random(N)
     B = rng.standard_normal((N, 3))
     x, info = H.solve(B, shift, return_info=True, random_state=0, **options)
@@ -168,17 +169,17 @@ def test_any_array_like(K):
     np.testing.assert_array_equal(H.solve([1.0] * N, 1.0), H.solve(np.ones(N), 1.0))
 
 
-def test_large_dense_matrices_get_a_low_rank_preconditioner(K, rng, monkeypatch):
+def test_large_dense_matrices_get_a_low_rank_preconditioner(K, rng):
     H = small(K, **FORMS["dense"])
-    monkeypatch.setattr(module, "MAX_DENSE", N - 1)
+    policy = dataclasses.replace(module.POLICY, max_dense=N - 1)
     b = rng.standard_normal(N)
-    x, info = H.solve(b, 0.1, return_info=True)
+    x, info = solve(H, b, 0.1, return_info=True, policy=policy)
     assert info.solver == "cg"
-    without = H.solve(b, 0.1, preconditioner=None, return_info=True)[1]
+    without = solve(H, b, 0.1, preconditioner=None, return_info=True, policy=policy)[1]
     assert info.n_iterations < without.n_iterations
     assert largest_residual(K.toarray(), 0.1, x, b) <= 1.1e-8
     with pytest.raises(ValueError, match="does not compress"):
-        H.solve(b, 0.1, preconditioner="hierarchical")
+        solve(H, b, 0.1, preconditioner="hierarchical", policy=policy)
 
 
 def test_a_matrix_without_its_entries(rng):
@@ -194,11 +195,12 @@ def test_a_matrix_without_its_entries(rng):
 def test_the_rough_form_is_made_once_and_not_pickled(K, monkeypatch):
     H = small(K, budget=0.2)
     H.solve(np.ones(N), 1.0)
-    rough = H._hss
-    assert rough is not None
+    rough = module._ROUGH[H.form]
     H.solve(np.ones(N), 2.0)
-    assert H._hss is rough
-    assert pickle.loads(pickle.dumps(H))._hss is None
+    assert module._ROUGH[H.form] is rough
+    form = pickle.loads(pickle.dumps(H)).form
+    assert form.recompress is not None
+    assert form not in module._ROUGH
 
 
 def test_a_preconditioner_of_ones_own(K):
@@ -211,25 +213,28 @@ def test_a_preconditioner_of_ones_own(K):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shift": np.nan}, "shift is nan"),
-        ({"shift": "1"}, "shift is '1'"),
-        ({"shift": np.ones(3)}, r"shift is an array of shape \(3,\).*\(600,\)"),
-        ({"shift": np.full(N, np.inf)}, "shift contains"),
-        ({"rtol": 0}, "rtol is 0"),
-        ({"rtol": "small"}, "rtol is 'small'"),
-        ({"maxiter": 0}, "maxiter is 0"),
-        ({"solver": "lu"}, "solver is 'lu'.*'minres'"),
-        ({"preconditioner": "ilu"}, "preconditioner is 'ilu'.*'cholesky'"),
-        ({"preconditioner": LinearOperator((3, 3), np.copy)}, r"preconditioner has shape \(3, 3\)"),
+        ({"shift": np.nan}, "shift must be a finite number or .*, got nan"),
+        ({"shift": "1"}, "shift must be .*, got '1'"),
+        ({"shift": np.ones(3)}, r"shift must be .*got shape \(3,\)"),
+        ({"shift": np.full(N, np.inf)}, "shift must be finite, got NaN"),
+        ({"rtol": 0}, r"rtol must be a number in \(0, 1\) or None, got 0"),
+        ({"rtol": "small"}, "rtol must be .*, got 'small'"),
+        ({"maxiter": 0}, "maxiter must be an integer of at least 1, got 0"),
+        ({"solver": "lu"}, "solver must be .*'minres', got 'lu'"),
+        ({"preconditioner": "ilu"}, "preconditioner must be .*'cholesky'.*, got 'ilu'"),
+        (
+            {"preconditioner": LinearOperator((3, 3), np.copy)},
+            r"preconditioner must be .*, got shape \(3, 3\)",
+        ),
         ({"preconditioner": "cholesky", "shift": 0.0}, "needs a shift"),
-        ({"operator": np.ones((3, 3))}, r"operator has shape \(3, 3\)"),
-        ({"operator": np.ones((N, 3))}, "operator has shape"),
-        ({"operator": np.full((N, N), np.nan)}, "operator contains NaN"),
+        ({"operator": np.ones((3, 3))}, r"operator must be .*, got shape \(3, 3\)"),
+        ({"operator": np.ones((N, 3))}, r"operator must be .*, got shape"),
+        ({"operator": np.full((N, N), np.nan)}, "operator must be finite, got NaN"),
         ({"operator": np.eye(N), "solver": "direct"}, "no operator"),
-        ({"b": np.ones(3)}, r"b has shape \(3,\); allowed are \(600,\)"),
-        ({"b": np.ones((N, 1, 1))}, "b has shape"),
-        ({"b": np.full(N, np.nan)}, "b contains NaN"),
-        ({"b": ["x"] * N}, "b has dtype"),
+        ({"b": np.ones(3)}, r"b must be of shape \(600,\) or \(600, k\), got shape \(3,\)"),
+        ({"b": np.ones((N, 1, 1))}, r"b must be .*, got shape"),
+        ({"b": np.full(N, np.nan)}, "b must be finite, got NaN"),
+        ({"b": ["x"] * N}, r"b must be (real|numeric), got dtype"),
     ],
 )
 def test_bad_input(options, message, K):
@@ -240,7 +245,7 @@ def test_bad_input(options, message, K):
 
 
 def test_operator_of_another_kind(K):
-    with pytest.raises(TypeError, match="operator is a str"):
+    with pytest.raises(TypeError, match=r"operator must be an array, .*, got a str"):
         small(K, budget=0).solve(np.ones(N), 1.0, operator="K")
 
 
@@ -257,5 +262,5 @@ def test_what_the_user_holds_is_not_changed(K, rng):
     ("n", "rank"), [(1, 1), (300, 300), (2000, 500), (20_000, 2000), (100_000, 1000)]
 )
 def test_rank_of_the_low_rank_preconditioner(n, rank):
-    assert module._cholesky_rank(n) == rank
-    assert module._cholesky_rank(10**9) == 1
+    assert module.POLICY.cholesky_rank(n) == rank
+    assert module.POLICY.cholesky_rank(10**9) == 1

@@ -1,0 +1,146 @@
+"""What a hierarchical matrix consists of: read by products, factorizations, files and pictures."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..._utils.parallel import effective_n_threads
+from .._entries.entries import Entries
+from .._entries.sources import ArraySource, CallableSource
+from .._gofmm.structure import BlockStructure
+from .._kernels.matrix import KernelMatrix
+from .report import CompressionReport
+
+# Rows of a callable that are read at a time when all of it is held.
+_READ_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class HierarchicalForm:
+    """The parts of a hierarchical matrix; nothing changes them once they are made.
+
+    Attributes
+    ----------
+    shape : tuple (n, n)
+    dtype : dtype, float32 or float64
+    report : CompressionReport
+    structure : BlockStructure or None
+        None where the exact matrix is held.
+    exact : ArraySource, KernelMatrix or None
+        The exact matrix in the user's order; None where a compressed one is held.
+    entries : Entries or None
+        Of the exact matrix, in tree order and at a safe scale; None for a matrix that came without
+        them from a file or a pickle.
+    n_jobs : int or None
+        Threads, as in `compress`.
+    recompress : callable or None
+        ``recompress(rtol=..., budget=..., ...)`` compresses the same entries once more, with other
+        parameters; None where there are no entries.
+    """
+
+    shape: tuple
+    dtype: np.dtype
+    report: CompressionReport
+    structure: BlockStructure | None = None
+    exact: object = None
+    entries: Entries | None = None
+    n_jobs: int | None = None
+    recompress: Callable | None = None
+
+    @property
+    def is_dense(self):
+        """Whether the exact matrix is held."""
+        return self.structure is None
+
+    @property
+    def is_hss(self):
+        """Whether a compressed matrix is in the HSS format."""
+        return self.structure is not None and self.structure.is_hss
+
+    @property
+    def scale(self):
+        """The power of two that the entries held are multiplied with."""
+        return self.report.parameters.get("scale", 1.0)
+
+    @property
+    def n_threads(self):
+        """Number of threads that `n_jobs` stands for."""
+        return effective_n_threads(self.n_jobs)
+
+    @property
+    def source(self):
+        """The exact matrix as it was given, or None."""
+        return None if self.entries is None else self.entries.source
+
+    @property
+    def nbytes(self):
+        """Bytes held."""
+        if self.structure is not None:
+            return self.structure.nbytes
+        if isinstance(self.exact, KernelMatrix):
+            return self.exact.points.nbytes
+        return self.shape[0] ** 2 * self.dtype.itemsize
+
+    @cached_property
+    def plan(self):
+        """The index arrays of a compressed matrix in the form that the compiled core reads."""
+        return self.structure.plan()
+
+    def diagonal_blocks(self):
+        """Return the blocks of the leaves with themselves, one array, and where each begins."""
+        s = self.structure
+        if s.near is None:
+            rows = [s.leaf_positions(leaf) for leaf in range(s.n_leaves)]
+            blocks = np.concatenate([self.entries.block(r, r).ravel() for r in rows])
+            sizes = np.diff(s.leaf_bounds)
+            return blocks, np.append(0, np.cumsum(sizes**2)[:-1])
+        return s.near, s.near_offset[s.near_rows() == s.near_leaf]
+
+    def diagonal(self):
+        """Return the exact diagonal in the user's order, of shape (n,)."""
+        if self.structure is None:
+            return self.exact.diagonal()
+        s = self.structure
+        diagonal = np.empty(self.shape[0], dtype=self.dtype)
+        blocks, offset = self.diagonal_blocks()
+        for leaf in range(s.n_leaves):
+            start, stop = s.leaf_bounds[leaf : leaf + 2]
+            size = stop - start
+            block = blocks[offset[leaf] : offset[leaf] + size**2]
+            diagonal[s.permutation[start:stop]] = block[:: size + 1]
+        return diagonal / self.dtype.type(self.scale)
+
+    def __getstate__(self):
+        state = dict(vars(self))
+        state.pop("plan", None)  # an object of the compiled core
+        # Where the blocks are all here, the matrix itself is not needed; points are, for new ones.
+        has_blocks = self.structure is not None and self.structure.near is not None
+        has_named_kernel = isinstance(self.source, KernelMatrix) and not callable(
+            self.source.kernel
+        )
+        if has_blocks and not has_named_kernel:
+            state["entries"] = state["recompress"] = None
+        return state
+
+
+def exact_form(entries, report, n_jobs):
+    """Return the form that holds the exact matrix, from its entries as they were given."""
+    exact = entries.source
+    if isinstance(exact, KernelMatrix) and n_jobs is not None:
+        exact = copy.copy(exact)
+        exact.n_jobs = n_jobs
+    elif isinstance(exact, CallableSource):
+        rows = np.arange(entries.shape[0])
+        dense = np.empty(entries.shape, dtype=entries.dtype)
+        for start in range(0, len(rows), _READ_ROWS):
+            dense[start : start + _READ_ROWS] = entries.block(
+                rows[start : start + _READ_ROWS], rows
+            )
+        exact = ArraySource(dense)
+    entries = Entries(exact)
+    return HierarchicalForm(
+        entries.shape, entries.dtype, report, exact=exact, entries=entries, n_jobs=n_jobs
+    )

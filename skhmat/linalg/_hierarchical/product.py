@@ -1,0 +1,161 @@
+"""Products with a hierarchical matrix.
+
+A product goes up the tree (charges are collected in the skeletons), across (skeletons of far pairs
+meet), down (potentials are spread from the skeletons) and adds the near blocks, all in the compiled
+core; many right-hand sides go through together, in chunks that stay in the cache.
+"""
+
+import math
+from contextlib import nullcontext
+
+import numpy as np
+
+from ..._ext import evaluation as _core
+from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
+from .._kernels.matrix import KernelMatrix
+from .._operators.base import SymmetricOperator
+
+# Right-hand sides that go through the passes together: wide enough for GEMM, so few that the rows
+# of a leaf stay in a core's cache, and that a work array stays near this size.
+_MIN_CHUNK = 64
+_MAX_CHUNK = 256
+_WORK_BYTES = 64 << 20
+# Work arrays up to this size, all together, are kept for the next product: new memory is slow.
+_MAX_KEPT_BYTES = 144 << 20
+# Rows of an exact matrix that are multiplied at a time.
+_EXACT_ROWS = 256
+
+
+class HierarchicalOperator(SymmetricOperator):
+    """A hierarchical matrix as far as products need it; users see `HierarchicalMatrix`.
+
+    Attributes
+    ----------
+    form : HierarchicalForm
+        What the matrix consists of.
+    """
+
+    def __init__(self, form):
+        super().__init__(shape=form.shape, dtype=form.dtype)
+        self.form = form
+        self._kept_work = []
+
+    def __getstate__(self):
+        # SciPy from 1.18 on, and Python from 3.11 on, have something of their own to say here.
+        inherited = getattr(super(), "__getstate__", None)
+        state = dict(self.__dict__ if inherited is None else inherited())
+        state["_kept_work"] = []
+        return state
+
+    @property
+    def is_dense(self):
+        """Whether the exact matrix is held, because compression did not pay."""
+        return self.form.is_dense
+
+    def product_at_scale(self, W):
+        """Return the product in the scale of the entries held, where nothing overflows.
+
+        Parameters
+        ----------
+        W : ndarray of shape (n, k), C-contiguous, of the matrix' dtype
+        """
+        out = np.empty_like(W)
+        n_threads = self.form.n_threads
+        fitting = _WORK_BYTES // (max(self.form.plan.n_skeletons, 1) * W.dtype.itemsize)
+        widest = min(max(fitting, _MIN_CHUNK), _MAX_CHUNK)
+        n_chunks = max(math.ceil(W.shape[1] / widest), 1)
+        width = max(math.ceil(W.shape[1] / n_chunks), 1)
+        work = self._take_work(width, n_threads)
+        with single_threaded_blas():
+            for first in range(0, W.shape[1], width):
+                columns = slice(first, min(first + width, W.shape[1]))
+                self._multiply_chunk(W, columns, out, work, n_threads)
+        if work.nbytes <= _MAX_KEPT_BYTES:
+            self._kept_work[:] = [work]
+        return out
+
+    def _multiply(self, W):
+        W = np.ascontiguousarray(W, dtype=self.dtype)
+        if self.is_dense:
+            return _exact_product(self.form.exact, W, self.form.n_jobs)
+        out = self.product_at_scale(W)
+        if self.form.scale != 1.0:
+            out /= self.dtype.type(self.form.scale)
+        return out
+
+    def _take_work(self, width, n_threads):
+        """Return work arrays that no other product uses, those of the last product if they fit."""
+        try:
+            work = self._kept_work.pop()
+        except IndexError:
+            work = None
+        if work is None or work.width < width or work.n_threads < n_threads:
+            work = _Work(self.form.plan, self.dtype, width, n_threads)
+        return work
+
+    def _multiply_chunk(self, W, columns, out, work, n_threads):
+        s = self.form.structure
+        charges, potentials, buffers = work.arrays(columns.stop - columns.start)
+        _core.multiply(
+            self.form.plan,
+            s.interpolation,
+            s.far,
+            s.near,
+            W,
+            columns.start,
+            out,
+            charges,
+            potentials,
+            buffers,
+            n_threads,
+        )
+        if s.near is None:
+            self._add_near_computed(W[:, columns], out[:, columns], n_threads)
+
+    def _add_near_computed(self, W, out, n_threads):
+        """Add the near part with blocks computed anew, a leaf at a time."""
+        s, entries = self.form.structure, self.form.entries
+
+        def add(leaf):
+            rows = s.leaf_positions(leaf)
+            for other in s.near_leaf[s.near_ptr[leaf] : s.near_ptr[leaf + 1]]:
+                cols = s.leaf_positions(other)
+                out[s.permutation[rows]] += entries.block(rows, cols) @ W[s.permutation[cols]]
+
+        run_tasks(add, range(s.n_leaves), n_threads if entries.thread_safe else 1)
+
+
+class _Work:
+    """Work arrays of a product, made once for all chunks of right-hand sides."""
+
+    def __init__(self, plan, dtype, width, n_threads):
+        self.width, self.n_threads = width, n_threads
+        # Charges, potentials, and a buffer for each thread.
+        self._shapes = [(max(plan.n_skeletons, 1), 1)] * 2 + [(n_threads, plan.buffer_rows)]
+        self._buffers = [np.empty(m * n * width, dtype=dtype) for m, n in self._shapes]
+
+    @property
+    def nbytes(self):
+        """Bytes of all arrays."""
+        return sum(buffer.nbytes for buffer in self._buffers)
+
+    def arrays(self, width):
+        """Return charges, potentials and buffers for `width` right-hand sides."""
+        return [
+            buffer[: m * n * width].reshape(m, n * width)
+            for (m, n), buffer in zip(self._shapes, self._buffers, strict=True)
+        ]
+
+
+def _exact_product(exact, W, n_jobs):
+    """Return K @ W from the exact matrix, both of one dtype."""
+    if isinstance(exact, KernelMatrix):
+        return exact @ W
+    with single_threaded_blas() if effective_n_threads(n_jobs) == 1 else nullcontext():
+        if exact.array.flags.forc:
+            return exact.array @ W
+        # NumPy would copy the whole matrix to make it contiguous.
+        out = np.empty_like(W)
+        for start in range(0, len(out), _EXACT_ROWS):
+            out[start : start + _EXACT_ROWS] = exact.array[start : start + _EXACT_ROWS] @ W
+        return out
