@@ -15,7 +15,10 @@ from .._preconditioner.optimizer import ProbabilisticPreconditioner
 from .persistence import custom_objects
 from .targets import are_probabilities
 
-_PREDICTED_AT_ONCE = 4096
+#: Rows of each batch of a prediction, see `outputs`: of a table, and of images and sequences, where
+#: one sample is much work. Multiples of 3 and of 64, so that 2, 3, 4, 6 or 8 threads that share a
+#: batch out get whole tiles, too.
+_ROWS_OF_TABLE, _ROWS_OF_OTHERS = 384, 192
 
 #: Samples whose outputs tell what a model without a last activation gives.
 _LOOKED_AT = 256
@@ -270,12 +273,21 @@ def outputs(network, X):
     Logits say more than a softmax or a sigmoid in float32 does, where probabilities are near 0
     or 1.
     """
+    # A matrix product rounds by the length of its batch, and the last rows of a length that is no
+    # multiple of the processor's tile otherwise than the rest. So all batches have one length.
+    length = _ROWS_OF_TABLE if X.ndim == 2 else _ROWS_OF_OTHERS
     # Not network.predict, which traces a graph and says so in the log.
     parts = [
-        network(tf.convert_to_tensor(X[i : i + _PREDICTED_AT_ONCE]), training=False)
-        for i in range(0, len(X), _PREDICTED_AT_ONCE)
+        network(tf.convert_to_tensor(_filled(X[i : i + length], length)), training=False)
+        for i in range(0, len(X), length)
     ]
     logits = [getattr(part, "_keras_logits", None) for part in parts]
     if all(part is not None for part in logits):
-        return np.concatenate(logits), True
-    return np.concatenate(parts), bool(getattr(network.loss, "from_logits", False))
+        return np.concatenate(logits)[: len(X)], True
+    return np.concatenate(parts)[: len(X)], bool(getattr(network.loss, "from_logits", False))
+
+
+def _filled(rows, length):
+    """Return rows, with the last one repeated up to a length: unlike zeros, it is valid input."""
+    missing = length - len(rows)
+    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows

@@ -20,14 +20,13 @@ from sklearn_compat.utils.estimator_checks import parametrize_with_checks
 
 from skhmat.neural_network import KerasClassifier, KerasRegressor, NewtonCG
 
-from ..networks import keras
+from ..networks import keras, label
 
 
 def expected_failures(estimator):
     float32 = "trained in float32, so equal to rounding of that only, amplified by training"
     names = ("sample_weight_equivalence_on_dense_data", "sample_weights_invariance")
     failures = {f"check_{name}": float32 for name in names}
-    failures["check_methods_subset_invariance"] = "the rounding of float32 depends on the rows"
     if "optimizer__learning_rate" in estimator.get_params():
         failures["check_no_attributes_set_in_init"] = "routed parameters are attributes, too"
     return failures
@@ -213,6 +212,64 @@ def test_images():
     y = np.arange(60) % 2
     X = rng.standard_normal((60, 6, 6, 1)) + y[:, None, None, None]
     assert KerasClassifier(build, epochs=5, random_state=0).fit(X, y).score(X, y) > 0.9
+
+
+def normalized(n_features_in, n_outputs):
+    L = keras.layers
+    hidden = [L.Dense(33, "tanh"), L.BatchNormalization(), L.LayerNormalization()]
+    head = L.Dense(n_outputs, "sigmoid" if n_outputs == 1 else "softmax")
+    return keras.Sequential([L.Input((n_features_in,)), *hidden, head])
+
+
+def convolutional(X):
+    L = keras.layers
+    hidden = [L.Conv2D(7, 3, activation="tanh"), L.BatchNormalization(), L.Flatten()]
+    return keras.Sequential([L.Input(X.shape[1:]), *hidden, L.Dense(3)])
+
+
+def recurrent(X):
+    L = keras.layers
+    return keras.Sequential([L.Input(X.shape[1:]), L.LSTM(9), L.Dense(3, "softmax")])
+
+
+def double(n_features_in, n_outputs):
+    L = keras.layers
+    layers = [L.Dense(20, "tanh", dtype="float64"), L.Dense(n_outputs, dtype="float64")]
+    return keras.Sequential([L.Input((n_features_in,), dtype="float64"), *layers])
+
+
+@pytest.mark.parametrize("n", [150, 1000])
+@pytest.mark.parametrize(
+    ("estimator", "shape", "n_classes"),
+    [
+        (KerasClassifier(), (10,), 2),
+        (KerasClassifier(hidden_layer_sizes=(257, 3), activation="tanh"), (64,), 10),
+        (KerasRegressor(), (3,), None),
+        (KerasRegressor(hidden_layer_sizes=(1, 300)), (300,), None),
+        (KerasClassifier(normalized), (7,), 2),
+        (KerasClassifier(normalized), (7,), 5),
+        (KerasClassifier(convolutional), (6, 6, 1), 3),
+        (KerasClassifier(recurrent), (5, 4), 3),
+        (KerasRegressor(double), (100,), None),
+    ],
+    ids=label,
+)
+def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_classes, n, rng):
+    X = rng.standard_normal((n, *shape))
+    y = X.reshape(n, -1)[:, 0] if n_classes is None else np.arange(n) % n_classes
+    model = clone(estimator).set_params(epochs=1, optimizer="adam", random_state=0).fit(X, y)
+    methods = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
+    if n_classes is None:
+        methods = ["predict"]
+    orders = [rng.permutation(n) for _ in range(2)]
+    # Batches of all lengths, with the end of a long one at any place.
+    orders += [np.arange(a, a + k) for k in (1, 5, 31, 97, n - 3) for a in (0, n - k)]
+    orders += [[i] for i in rng.integers(0, n, 5)]
+    for method in methods:
+        predict = getattr(model, method)
+        p = predict(X)
+        for rows in orders:
+            np.testing.assert_array_equal(predict(X[rows]), p[rows], err_msg=method)
 
 
 @pytest.mark.filterwarnings("ignore:ProbabilisticPreconditioner. . epochs ended")
