@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import sklearn.exceptions
 import threadpoolctl
-from skhmat._ext import kernels as core
+from skhmat._ext.simd import pairwise as core
 
 from skhmat.linalg import KernelMatrix, compress
 from skhmat.linalg._parallel import effective_n_threads

@@ -3,7 +3,7 @@ import random
 
 import numpy as np
 import pytest
-from skhmat._ext import kernels as core
+from skhmat._ext.simd import pairwise as core
 
 # Processes of one run (pytest-xdist) have one seed: that of the first, which starts the others.
 _SEED = int(os.environ.setdefault("SKHMAT_TEST_SEED", str(random.SystemRandom().randrange(10**6))))

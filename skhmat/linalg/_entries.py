@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from .._ext import entries as _core
+from .._ext.gofmm import entries as _core
 from ._kernel_matrix import KernelMatrix
 
 # Rows and columns compared in the test for symmetry, and entries a diagonal block of a callable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.linalg import onenormest
 
-from .._ext import factorization as _core
+from .._ext.gofmm import ulv as _core
 from ._checks import check_columns, check_shift, describe_shift
 from ._dense_factor import factorize_dense
 from ._lanczos import smallest_ritz_value
@@ -19,7 +19,7 @@ _CHUNK = 128
 
 @dataclass(frozen=True)
 class Factors:
-    """The symmetric ULV factors of K + shift I as flat arrays; see `skhmat._ext.factorization`."""
+    """The symmetric ULV factors of K + shift I as flat arrays; see `skhmat._ext.gofmm.ulv`."""
 
     depth: int
     permutation: np.ndarray

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._ext import evaluation as _core
+from .._ext.gofmm import matvec as _core
 from ._entries import ArraySource, CallableSource, Entries
 from ._kernel_matrix import KernelMatrix
 from ._operator import SymmetricOperator

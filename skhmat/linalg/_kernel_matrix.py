@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._ext import kernels as _core
+from .._ext.simd import pairwise as _core
 from ._checks import check_columns
 from ._kernels import KERNELS, check_kernel, check_parameter, core_parameters
 from ._operator import SymmetricOperator

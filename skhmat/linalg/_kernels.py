@@ -1,7 +1,7 @@
 """The kernels: name, formula, parameters and diagonal of each.
 
-To add one: a constant in ``_ext/kernels.h``, a case in ``_ext/kernels_impl.h`` (and its name in
-``_ext/kernels.pyx``), an entry in `KERNELS` here, and a reference in
+To add one: a constant in ``_ext/simd/simd.h``, a case in ``_ext/simd/pairwise.h`` (and its name in
+``_ext/simd/pairwise.pyx``), an entry in `KERNELS` here, and a reference in
 ``tests/linalg/test_kernels.py``.
 """
 
@@ -11,7 +11,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from .._ext import kernels as _core
+from .._ext.simd import pairwise as _core
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._ext import skeletons as _core
-from .._ext.sampling import FarRows, Marks
+from .._ext.gofmm import interpolative as _core
+from .._ext.gofmm.row_sampling import FarRows, Marks
 from ._parallel import run_tasks
 
 # Columns factorized between two looks at the tolerance.

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from .._ext import kernels as _kernels
-from .._ext import sparse as _core
+from .._ext.simd import csr as _core
+from .._ext.simd import pairwise as _kernels
 from ._kernels import KERNELS, core_parameters
 from ._operator import SymmetricOperator
 from ._parallel import run_tasks

@@ -10,7 +10,7 @@ points are summed up. So the result for a point depends on no other.
 import numpy as np
 from scipy.spatial import KDTree
 
-from .._ext import evaluation as _core
+from .._ext.gofmm import matvec as _core
 from ._checks import check_columns, warn
 from ._kernel_matrix import KernelMatrix
 from ._parallel import effective_n_threads, run_tasks, single_threaded_blas

@@ -3,7 +3,7 @@ import pytest
 from dense_entries import DenseEntries, gram_matrix
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
-from skhmat._ext import neighbors as _ext
+from skhmat._ext.gofmm import neighbors as _ext
 
 from skhmat.linalg._distances import DISTANCES, as_generator, make_distance
 

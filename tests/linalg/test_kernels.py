@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
-from skhmat._ext import kernels as core
+from skhmat._ext.simd import pairwise as core
 
 from skhmat.linalg._kernels import INNER, KERNELS, SQEUCLIDEAN, core_parameters
 from skhmat.linalg._parallel import single_threaded_blas
@@ -256,12 +256,12 @@ def test_same_bits_for_any_number_of_threads(d, k, dtype, rng):
 
 
 def test_instruction_set_from_the_environment(tmp_path):
-    code = "from skhmat._ext import kernels; assert kernels.isa() == 'plain', kernels.isa()"
+    code = "from skhmat._ext.simd import pairwise; assert pairwise.isa() == 'plain'"
     command = [sys.executable, "-c"]
     environment = os.environ | {"SKHMAT_ISA": "plain"}
     subprocess.run([*command, code], env=environment, cwd=tmp_path, check=True, timeout=120)
     best = core.isa()
-    code = f"from skhmat._ext import kernels; assert kernels.isa() == {best!r}"
+    code = f"from skhmat._ext.simd import pairwise; assert pairwise.isa() == {best!r}"
     environment["SKHMAT_ISA"] = "unheard-of"
     if "SKHMAT_ISA" not in os.environ:
         subprocess.run([*command, code], env=environment, cwd=tmp_path, check=True, timeout=120)

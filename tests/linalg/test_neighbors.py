@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.spatial.distance import cdist
-from skhmat._ext import neighbors as _ext
+from skhmat._ext.gofmm import neighbors as _ext
 from sklearn.neighbors import NearestNeighbors
 
 from skhmat.linalg._distances import DISTANCES, make_distance

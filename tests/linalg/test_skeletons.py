@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from matrices import make_matrix
 from numpy.testing import assert_array_equal
 from scipy.linalg import qr
-from skhmat._ext import skeletons as core
-from skhmat._ext.sampling import FarRows, Marks
+from skhmat._ext.gofmm import interpolative as core
+from skhmat._ext.gofmm.row_sampling import FarRows, Marks
 
 from skhmat.linalg import KernelMatrix
 from skhmat.linalg._distances import make_distance

@@ -1,5 +1,5 @@
 /* Compiled once per instruction set, with -DSKHMAT_ISA=plain, avx2 or avx512 and its flags. */
-#include "kernels.h"
+#include "simd.h"
 
 #include <float.h>
 #include <math.h>
@@ -58,7 +58,7 @@ static inline int is_compact(int density)
 #define GEMM skhmat_sgemm
 #define SQRT sqrtf
 #define ABS fabsf
-#include "kernels_impl.h"
+#include "pairwise.h"
 
 #define REAL double
 #define UINT uint64_t
@@ -71,7 +71,7 @@ static inline int is_compact(int density)
 #define SQRT sqrt
 #define ABS fabs
 #define IS_DOUBLE
-#include "kernels_impl.h"
+#include "pairwise.h"
 
 #define STRING_(a) #a
 #define STRING(a) STRING_(a)

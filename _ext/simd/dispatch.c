@@ -1,5 +1,5 @@
 /* Which compiled copy of the kernels runs on this CPU. */
-#include "kernels.h"
+#include "simd.h"
 
 #include <stddef.h>
 #include <string.h>

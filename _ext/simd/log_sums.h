@@ -1,4 +1,4 @@
-/* Logarithms of sums of kernels at many points, for one floating-point type; included by kernels_impl.h.
+/* Logarithms of sums of kernels at many points, for one floating-point type; included by pairwise.h.
  *
  * Terms are summed up relative to the largest one so far, and a sum is scaled down when a larger one
  * comes. Nothing is ever subtracted, so that no sum underflows or cancels.

@@ -1,4 +1,4 @@
-/* The kernel loops for one floating-point type; included by kernels_isa.c, once per type.
+/* The kernel loops for one floating-point type; included by isa.c, once per type.
  *
  * A block is computed in tiles of ROWS x CHUNK entries that stay in L1: squared distances or inner
  * products are accumulated in registers, ROWS rows by one strip (a few vectors) of columns at a time,
@@ -6,7 +6,7 @@
  * after dimension; rows likewise, in groups of ROWS.
  */
 
-#include "kernels_functions.h"
+#include "vector_math.h"
 
 /* ---- register tiles ------------------------------------------------------------------------ */
 
@@ -504,12 +504,12 @@ static int NAME(matmat)(const REAL *X, intptr_t n_rows, const REAL *Y, intptr_t 
     return status;
 }
 
-#include "density_impl.h"
+#include "log_sums.h"
 #ifdef IS_DOUBLE
-#include "density_tree.h"
-#include "sparse_impl.h"
+#include "log_sums_tree.h"
+#include "csr.h"
 #else
-#include "tiles_impl.h"
+#include "packed.h"
 #endif
 
 #undef NAME

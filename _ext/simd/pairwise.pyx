@@ -1,4 +1,4 @@
-"""Blocks of kernel matrices and products with them; the loops are C, in kernels_impl.h."""
+"""Blocks of kernel matrices and products with them; the loops are C, in pairwise.h."""
 
 from os import environ
 
@@ -9,7 +9,7 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 from _blas cimport add_product
 
-cdef extern from "kernels.h" nogil:
+cdef extern from "simd.h" nogil:
     enum:
         SKHMAT_SQEUCLIDEAN
         SKHMAT_INNER
@@ -282,7 +282,7 @@ def log_sums(
     weights : the logarithms of `w` for the gaussian and the exponential kernel, otherwise `w`; None
         means 1
     own : the column that does not count in each row; None means none
-    params : c, support, and two that do not matter here, of skhmat_density in kernels.h
+    params : c, support, and two that do not matter here, of skhmat_density in simd.h
     """
     cdef skhmat_log_sums_f32 in_f32
     cdef skhmat_log_sums_f64 in_f64
@@ -333,7 +333,7 @@ def tree_log_sums(
 ):
     """Write ``log sum_j w[j] k(X[i], Y[j])`` to ``out[i]``, within the tolerances in `params`.
 
-    The arguments up to `weights` are those of skhmat_tree in kernels.h; `Y` has a row for each
+    The arguments up to `weights` are those of skhmat_tree in simd.h; `Y` has a row for each
     coordinate. The columns of `work` receive the points summed up one by one and the nodes visited.
     """
     cdef skhmat_density density = _density(kernel_id, params)

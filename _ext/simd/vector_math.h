@@ -1,5 +1,5 @@
 /* Functions of one number, in the REAL of the includer: exponential, logarithm, and what each kernel does
- * to a tile of squared distances or inner products. Included by kernels_impl.h.
+ * to a tile of squared distances or inner products. Included by pairwise.h.
  */
 
 #define NAME(stem) JOIN(stem, TYPE)

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t
 
 from _blas cimport real
 
-cdef extern from "neighbors.h" nogil:
+cdef extern from "nearest.h" nogil:
     int best_isa()
     int search_points_f32(
         int isa, const float* points, Py_ssize_t d, const Py_ssize_t* rows, Py_ssize_t n_rows,

@@ -1,4 +1,4 @@
-/* Logarithms of sums of kernels by a tree of boxes; included by kernels_impl.h for double.
+/* Logarithms of sums of kernels by a tree of boxes; included by pairwise.h for double.
  *
  * Each point visits the tree by itself, the nearer child first, and leaves out what bounds tell well
  * enough. So a result depends on no other point.

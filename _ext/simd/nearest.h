@@ -50,14 +50,14 @@ static inline uint32_t hits_f64_plain(const double *p, double limit)
 #define REAL float
 #define NAME(x) x##_f32_plain
 #define HITS hits_f32_plain
-#include "neighbors_tile.h"
+#include "nearest_tile.h"
 #undef REAL
 #undef NAME
 #undef HITS
 #define REAL double
 #define NAME(x) x##_f64_plain
 #define HITS hits_f64_plain
-#include "neighbors_tile.h"
+#include "nearest_tile.h"
 #undef REAL
 #undef NAME
 #undef HITS
@@ -91,7 +91,7 @@ static inline TARGET uint32_t hits_f64_avx2(const double *p, double limit)
 #define NAME(x) x##_f32_avx2
 #define HITS hits_f32_avx2
 #define MADD(a, b, c) __builtin_fmaf(a, b, c)
-#include "neighbors_tile.h"
+#include "nearest_tile.h"
 #undef REAL
 #undef NAME
 #undef HITS
@@ -100,7 +100,7 @@ static inline TARGET uint32_t hits_f64_avx2(const double *p, double limit)
 #define NAME(x) x##_f64_avx2
 #define HITS hits_f64_avx2
 #define MADD(a, b, c) __builtin_fma(a, b, c)
-#include "neighbors_tile.h"
+#include "nearest_tile.h"
 #undef REAL
 #undef NAME
 #undef HITS
@@ -124,7 +124,7 @@ static inline TARGET uint32_t hits_f64_avx512(const double *p, double limit)
 #define NAME(x) x##_f32_avx512
 #define HITS hits_f32_avx512
 #define MADD(a, b, c) __builtin_fmaf(a, b, c)
-#include "neighbors_tile.h"
+#include "nearest_tile.h"
 #undef REAL
 #undef NAME
 #undef HITS
@@ -133,7 +133,7 @@ static inline TARGET uint32_t hits_f64_avx512(const double *p, double limit)
 #define NAME(x) x##_f64_avx512
 #define HITS hits_f64_avx512
 #define MADD(a, b, c) __builtin_fma(a, b, c)
-#include "neighbors_tile.h"
+#include "nearest_tile.h"
 #undef REAL
 #undef NAME
 #undef HITS

@@ -1,6 +1,6 @@
 /* Blocks of kernel matrices and products with them: what every instruction set offers.
  *
- * kernels_isa.c is compiled once per instruction set, kernels_dispatch.c picks one at run time.
+ * isa.c is compiled once per instruction set, dispatch.c picks one at run time.
  */
 #ifndef SKHMAT_KERNELS_H
 #define SKHMAT_KERNELS_H
