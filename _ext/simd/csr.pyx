@@ -1,6 +1,15 @@
-"""Sparse matrices by rows, made from blocks of a dense one: entries that are large enough."""
+"""Sparse matrices by rows: made from blocks of a dense one, scaled, and multiplied.
 
-from libc.stdint cimport int32_t
+The loop of the product is C, in csr.h.
+"""
+
+from libc.stdint cimport int32_t, intptr_t
+
+from simd.loops cimport chosen_in, skhmat_rows, skhmat_simd, skhmat_step
+
+from .dispatch import chosen_table
+
+cdef const skhmat_simd** chosen = chosen_in(chosen_table)
 
 
 def count_entries(const double[:, ::1] block, double least, Py_ssize_t[::1] counts):
@@ -69,3 +78,33 @@ def label_components(
                         top += 1
             n_found += 1
     return n_found
+
+
+def sparse_step(
+    const intptr_t[::1] start,
+    const int32_t[::1] cols,
+    const double[::1] entries,
+    const double[:, ::1] W,
+    double scale,
+    double shift,
+    double factor,
+    const double[:, ::1] before,
+    double[:, ::1] out,
+    int n_threads=1,
+):
+    """Write ``scale (A W - shift W) - factor before`` to `out`, which may be `before`.
+
+    A is held by rows, as in `scipy.sparse.csr_array`. Each row is summed up in the order of its
+    entries, whatever the number of threads.
+    """
+    cdef skhmat_rows A
+    cdef skhmat_step step
+    if out.shape[0] == 0 or out.shape[1] == 0:
+        return
+    A.n, A.start = out.shape[0], &start[0]
+    if entries.shape[0] > 0:
+        A.cols, A.entries = &cols[0], &entries[0]
+    step.W, step.k, step.before, step.out = &W[0, 0], W.shape[1], &before[0, 0], &out[0, 0]
+    step.scale, step.shift, step.factor = scale, shift, factor
+    with nogil:
+        chosen[0].sparse_f64(&A, &step, n_threads)

@@ -1,9 +1,10 @@
-/* Blocks of kernel matrices and products with them: what every instruction set offers.
+/* The vectorised loops of the core: what every instruction set offers.
  *
- * isa.c is compiled once per instruction set, dispatch.c picks one at run time.
+ * isa.c is compiled once per instruction set, dispatch.c finds those that run here, and dispatch.pyx
+ * holds the one in use.
  */
-#ifndef SKHMAT_KERNELS_H
-#define SKHMAT_KERNELS_H
+#ifndef SKHMAT_SIMD_H
+#define SKHMAT_SIMD_H
 
 #include <stdint.h>
 
@@ -97,7 +98,7 @@ struct skhmat_tree {
 
 /* Row-major points X (.., d) and Y (.., d). `rows`/`cols` choose points of X/Y; NULL takes the first
  * n_rows/n_cols. Functions return 0, or -1 when memory ran out. */
-struct skhmat_kernels {
+struct skhmat_simd {
     const char *isa;
     int (*block_f32)(const float *X, const intptr_t *rows, intptr_t n_rows, const float *Y,
                      const intptr_t *cols, intptr_t n_cols, intptr_t d, int kernel,
@@ -125,13 +126,15 @@ struct skhmat_kernels {
                      const float *col_W, float *row_out, float *col_out, int is_diagonal);
 };
 
-extern const struct skhmat_kernels skhmat_kernels_plain;
-extern const struct skhmat_kernels skhmat_kernels_avx2;
-extern const struct skhmat_kernels skhmat_kernels_avx512;
+extern const struct skhmat_simd skhmat_simd_plain;
+extern const struct skhmat_simd skhmat_simd_avx2;
+extern const struct skhmat_simd skhmat_simd_avx512;
 
 /* The instruction set of that name, or NULL where it is not compiled in or the CPU lacks it. */
-const struct skhmat_kernels *skhmat_kernels_named(const char *isa);
+const struct skhmat_simd *skhmat_simd_named(const char *isa);
 /* The widest one available. */
-const struct skhmat_kernels *skhmat_kernels_best(void);
+const struct skhmat_simd *skhmat_simd_best(void);
+/* Name of the capsule by which dispatch.pyx shares its choice with the other modules. */
+#define SKHMAT_CHOSEN "skhmat._ext.simd.dispatch.chosen"
 
 #endif

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import gammaln
 from sklearn.neighbors import KDTree
 
-from .._ext.simd import pairwise as _core
+from .._ext.simd import log_sums as _core
 
 DENSITIES = tuple(_core.DENSITIES)
 # The core reads so many coordinates past the last point of a leaf.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._ext.simd import pairwise as _core
+from .._ext.simd import packed as _core
 from ._kernels import KERNELS
 from ._operator import SymmetricOperator
 from ._parallel import run_tasks

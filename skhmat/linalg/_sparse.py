@@ -182,7 +182,7 @@ class SparseKernel(SymmetricOperator):
         factor = 0.0 if before is None else factor
         W = np.ascontiguousarray(W, dtype=np.float64)
         matrix = self._start, self._cols, self._entries
-        _kernels.sparse_step(*matrix, W, scale, shift, factor, out, out, self._n_threads)
+        _core.sparse_step(*matrix, W, scale, shift, factor, out, out, self._n_threads)
         return out
 
     def _multiply(self, W):
@@ -224,7 +224,7 @@ def row_times(rows, W, n_threads):
     out = np.zeros((len(rows[0]) - 1, W.shape[1]))
     if len(rows[2]) > 0:
         W = np.ascontiguousarray(W)
-        _kernels.sparse_step(*rows, W, 1.0, 0.0, 0.0, out, out, n_threads)
+        _core.sparse_step(*rows, W, 1.0, 0.0, 0.0, out, out, n_threads)
     return out
 
 

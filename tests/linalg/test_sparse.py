@@ -7,7 +7,7 @@ import pytest
 from operator_contract import LAWS, Case
 from scipy import sparse
 from scipy.spatial.distance import cdist
-from skhmat._ext.simd import pairwise as core
+from skhmat._ext.simd import csr as core
 
 from skhmat.linalg import _sparse as module
 from skhmat.linalg._sparse import Cloud, Gaussian, SparseKernel, kernel_rows, kernel_sums, row_times
