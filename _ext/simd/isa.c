@@ -79,4 +79,5 @@ static inline int is_compact(int density)
 const struct skhmat_simd JOIN(skhmat_simd, SKHMAT_ISA) = {
     STRING(SKHMAT_ISA), block_f32, block_f64, matmat_f32, matmat_f64, exp_array_f32, exp_array_f64,
     sparse_f64, log_sums_f32, log_sums_f64, tree_log_sums_f64, VECTOR_BYTES / sizeof(float), tile_both_f32,
+    &JOIN(skhmat_nearest, SKHMAT_ISA),
 };

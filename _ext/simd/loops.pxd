@@ -63,6 +63,24 @@ cdef extern from "simd.h" nogil:
         intptr_t stride
         const double* weights
 
+    struct skhmat_nearest:
+        int (*search_points_f32)(const float*, intptr_t, const intptr_t*, intptr_t, const intptr_t*,
+                                 intptr_t, const intptr_t*, float*, int32_t*,
+                                 intptr_t) noexcept nogil
+        int (*search_points_f64)(const double*, intptr_t, const intptr_t*, intptr_t,
+                                 const intptr_t*, intptr_t, const intptr_t*, double*, int32_t*,
+                                 intptr_t) noexcept nogil
+        int (*search_gram_f32)(const float*, const float*, const float*, const intptr_t*, intptr_t,
+                               const intptr_t*, intptr_t, const intptr_t*, float*, int32_t*,
+                               intptr_t) noexcept nogil
+        int (*search_gram_f64)(const double*, const double*, const double*, const intptr_t*,
+                               intptr_t, const intptr_t*, intptr_t, const intptr_t*, double*,
+                               int32_t*, intptr_t) noexcept nogil
+        void (*project_points_f32)(const float*, intptr_t, const intptr_t*, intptr_t, const float*,
+                                   const float*, float*) noexcept nogil
+        void (*project_points_f64)(const double*, intptr_t, const intptr_t*, intptr_t,
+                                   const double*, const double*, float*) noexcept nogil
+
     struct skhmat_simd:
         const char* isa
         int (*block_f32)(const float*, const intptr_t*, intptr_t, const float*, const intptr_t*,
@@ -83,6 +101,7 @@ cdef extern from "simd.h" nogil:
         int lanes_f32
         void (*tile_f32)(const float*, intptr_t, intptr_t, intptr_t, const float*, const float*,
                          float*, float*, int) noexcept nogil
+        const skhmat_nearest* nearest
 
     const skhmat_simd* skhmat_simd_named(const char*)
     const skhmat_simd* skhmat_simd_best()

@@ -1,274 +1,233 @@
-/* Instruction sets of the neighbour search: plain C everywhere, and on x86-64 (gcc, clang) AVX2 and
-   AVX-512 versions of the same functions, of which the best one the processor has is taken at run time. */
-#ifndef SKHMAT_NEIGHBORS_H
-#define SKHMAT_NEIGHBORS_H
+/* The search of one tile: squared distances of some rows to some columns, merged into the k best; and
+ * projections. Included by nearest.c, once per floating-point type.
+ *
+ * nearest.c defines MADD(a, b, c) = a b + c and hits(p, limit), the bit mask of p[0..15] <= limit. All
+ * rows of distances are padded with infinity to a multiple of 16, so that no loop here has a tail.
+ */
 
-#include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#define NAME(stem) JOIN(stem, TYPE)
 
-#if defined(__GNUC__)
-#define ALWAYS_INLINE __attribute__((always_inline))
-#define POPCOUNT(mask) __builtin_popcount(mask)
-#define TRAILING_ZEROS(mask) __builtin_ctz(mask)
-#else
-#define ALWAYS_INLINE
-static int POPCOUNT(uint32_t mask) { int n = 0; for (; mask; mask &= mask - 1) n++; return n; }
-static int TRAILING_ZEROS(uint32_t mask) { int n = 0; for (; !(mask & 1); mask >>= 1) n++; return n; }
-#endif
-
-/* Loops a compiler may vectorise although it reorders sums or ignores NaN. */
-#ifdef _OPENMP
-#define PRAGMA(text) _Pragma(#text)
-#define SIMD PRAGMA(omp simd)
-#define SIMD_SUM(variable) PRAGMA(omp simd reduction(+ : variable))
-#define SIMD_MAX(variable) PRAGMA(omp simd reduction(max : variable))
-#else
-#define SIMD
-#define SIMD_SUM(variable)
-#define SIMD_MAX(variable)
-#endif
-
-static inline uint32_t hits_f32_plain(const float *p, float limit)
+/* out[r][j] (+)= sum over nd <= 4 dimensions of (x[r][c] - cols[c][j])^2, for four rows at once: each
+   column value loaded serves four rows. nd and first are literals at every call. */
+static inline __attribute__((always_inline)) void NAME(accumulate)(
+    const int nd, const int first, const REAL *restrict cols, intptr_t width,
+    const REAL *const x[4], REAL *restrict out)
 {
-    uint32_t mask = 0;
-    for (int l = 0; l < 16; l++) mask |= (uint32_t)(p[l] <= limit) << l;
-    return mask;
-}
-
-static inline uint32_t hits_f64_plain(const double *p, double limit)
-{
-    uint32_t mask = 0;
-    for (int l = 0; l < 16; l++) mask |= (uint32_t)(p[l] <= limit) << l;
-    return mask;
-}
-
-#define TARGET
-#define MADD(a, b, c) ((a) * (b) + (c))
-#define REAL float
-#define NAME(x) x##_f32_plain
-#define HITS hits_f32_plain
-#include "nearest_tile.h"
-#undef REAL
-#undef NAME
-#undef HITS
-#define REAL double
-#define NAME(x) x##_f64_plain
-#define HITS hits_f64_plain
-#include "nearest_tile.h"
-#undef REAL
-#undef NAME
-#undef HITS
-#undef TARGET
-#undef MADD
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#define SKHMAT_X86 1
-#include <immintrin.h>
-
-#define TARGET __attribute__((target("avx2,fma,popcnt")))
-static inline TARGET uint32_t hits_f32_avx2(const float *p, float limit)
-{
-    __m256 t = _mm256_set1_ps(limit);
-    uint32_t a = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(p), t, _CMP_LE_OQ));
-    uint32_t b = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(p + 8), t, _CMP_LE_OQ));
-    return a | b << 8;
-}
-
-static inline TARGET uint32_t hits_f64_avx2(const double *p, double limit)
-{
-    __m256d t = _mm256_set1_pd(limit);
-    uint32_t mask = 0;
-    for (int q = 0; q < 4; q++)
-        mask |= (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_loadu_pd(p + 4 * q), t, _CMP_LE_OQ))
-                << 4 * q;
-    return mask;
-}
-
-#define REAL float
-#define NAME(x) x##_f32_avx2
-#define HITS hits_f32_avx2
-#define MADD(a, b, c) __builtin_fmaf(a, b, c)
-#include "nearest_tile.h"
-#undef REAL
-#undef NAME
-#undef HITS
-#undef MADD
-#define REAL double
-#define NAME(x) x##_f64_avx2
-#define HITS hits_f64_avx2
-#define MADD(a, b, c) __builtin_fma(a, b, c)
-#include "nearest_tile.h"
-#undef REAL
-#undef NAME
-#undef HITS
-#undef MADD
-#undef TARGET
-
-#define TARGET __attribute__((target("avx512f,avx2,fma,popcnt")))
-static inline TARGET uint32_t hits_f32_avx512(const float *p, float limit)
-{
-    return (uint32_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(p), _mm512_set1_ps(limit), _CMP_LE_OQ);
-}
-
-static inline TARGET uint32_t hits_f64_avx512(const double *p, double limit)
-{
-    __m512d t = _mm512_set1_pd(limit);
-    uint32_t a = (uint32_t)_mm512_cmp_pd_mask(_mm512_loadu_pd(p), t, _CMP_LE_OQ);
-    return a | (uint32_t)_mm512_cmp_pd_mask(_mm512_loadu_pd(p + 8), t, _CMP_LE_OQ) << 8;
-}
-
-#define REAL float
-#define NAME(x) x##_f32_avx512
-#define HITS hits_f32_avx512
-#define MADD(a, b, c) __builtin_fmaf(a, b, c)
-#include "nearest_tile.h"
-#undef REAL
-#undef NAME
-#undef HITS
-#undef MADD
-#define REAL double
-#define NAME(x) x##_f64_avx512
-#define HITS hits_f64_avx512
-#define MADD(a, b, c) __builtin_fma(a, b, c)
-#include "nearest_tile.h"
-#undef REAL
-#undef NAME
-#undef HITS
-#undef MADD
-#undef TARGET
-#endif
-
-/* 0 plain, 1 AVX2, 2 AVX-512: the best the processor has. */
-static int best_isa(void)
-{
-#ifdef SKHMAT_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma")) return 2;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
-#endif
-    return 0;
-}
-
-#ifdef SKHMAT_X86
-#define DISPATCH(isa, f, type, ...)                              \
-    do {                                                         \
-        if (isa == 2) f##_##type##_avx512(__VA_ARGS__);          \
-        else if (isa == 1) f##_##type##_avx2(__VA_ARGS__);       \
-        else f##_##type##_plain(__VA_ARGS__);                    \
-    } while (0)
-#else
-#define DISPATCH(isa, f, type, ...) f##_##type##_plain(__VA_ARGS__)
-#endif
-
-#define DEFINE_ENTRY_POINTS(REAL, type)                                                              \
-    static int search_points_##type(int isa, const REAL *X, ptrdiff_t d, const ptrdiff_t *rows,      \
-                                    ptrdiff_t nr, const ptrdiff_t *cols, ptrdiff_t nc,               \
-                                    const ptrdiff_t *slots, REAL *best, int32_t *ids, ptrdiff_t k)   \
-    {                                                                                                \
-        REAL *work = malloc((size_t)(d + 4) * (size_t)(nc + 16) * sizeof(REAL));                     \
-        if (!work) return -1;                                                                        \
-        DISPATCH(isa, search_points, type, X, d, rows, nr, cols, nc, slots, best, ids, k, work);     \
-        free(work);                                                                                  \
-        return 0;                                                                                    \
-    }                                                                                                \
-    static int search_gram_##type(int isa, const REAL *block, const REAL *square, const REAL *scale, \
-                                  const ptrdiff_t *rows, ptrdiff_t nr, const ptrdiff_t *cols,        \
-                                  ptrdiff_t nc, const ptrdiff_t *slots, REAL *best, int32_t *ids,    \
-                                  ptrdiff_t k)                                                       \
-    {                                                                                                \
-        REAL *work = malloc((size_t)3 * (size_t)(nc + 16) * sizeof(REAL));                           \
-        if (!work) return -1;                                                                        \
-        DISPATCH(isa, search_gram, type, block, square, scale, rows, nr, cols, nc, slots, best, ids, \
-                 k, work);                                                                           \
-        free(work);                                                                                  \
-        return 0;                                                                                    \
-    }                                                                                                \
-    static void project_points_##type(int isa, const REAL *X, ptrdiff_t d, const ptrdiff_t *rows,    \
-                                      ptrdiff_t n, const REAL *p, const REAL *w, float *out)         \
-    {                                                                                                \
-        DISPATCH(isa, project_points, type, X, d, rows, n, p, w, out);                               \
-    }                                                                                                \
-    /* Nearest first; equal distances in the order of their indices. */                              \
-    static void sort_row_##type(REAL *best, int32_t *ids, ptrdiff_t k)                               \
-    {                                                                                                \
-        for (ptrdiff_t i = 1; i < k; i++) {                                                          \
-            REAL value = best[i];                                                                    \
-            int32_t id = ids[i];                                                                     \
-            ptrdiff_t j = i;                                                                         \
-            for (; j > 0 && (best[j - 1] > value || (best[j - 1] == value && ids[j - 1] > id)); j--) { \
-                best[j] = best[j - 1];                                                               \
-                ids[j] = ids[j - 1];                                                                 \
-            }                                                                                        \
-            best[j] = value;                                                                         \
-            ids[j] = id;                                                                             \
-        }                                                                                            \
+    REAL *restrict o0 = out, *restrict o1 = out + width, *restrict o2 = out + 2 * width,
+         *restrict o3 = out + 3 * width;
+    const REAL *restrict c0 = cols, *restrict c1 = cols + width, *restrict c2 = cols + 2 * width,
+               *restrict c3 = cols + 3 * width;
+    REAL a[4][4] = {{0}};
+    for (int r = 0; r < 4; r++)
+        for (int c = 0; c < nd; c++) a[r][c] = x[r][c];
+#define TERM(c, p)                                                              \
+    if (nd > c) {                                                               \
+        REAL t0 = a[0][c] - p[j], t1 = a[1][c] - p[j];                          \
+        REAL t2 = a[2][c] - p[j], t3 = a[3][c] - p[j];                          \
+        s0 = MADD(t0, t0, s0); s1 = MADD(t1, t1, s1);                           \
+        s2 = MADD(t2, t2, s2); s3 = MADD(t3, t3, s3);                           \
     }
-
-DEFINE_ENTRY_POINTS(float, f32)
-DEFINE_ENTRY_POINTS(double, f64)
-
-/* Floats as unsigned integers in the same order (-0 before +0, NaN at the ends). */
-static inline uint32_t ordered_key(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+#pragma omp simd
+    for (intptr_t j = 0; j < width; j++) {
+        REAL s0 = first ? 0 : o0[j], s1 = first ? 0 : o1[j];
+        REAL s2 = first ? 0 : o2[j], s3 = first ? 0 : o3[j];
+        TERM(0, c0) TERM(1, c1) TERM(2, c2) TERM(3, c3)
+        o0[j] = s0; o1[j] = s1; o2[j] = s2; o3[j] = s3;
+    }
+#undef TERM
 }
 
-/* The key of rank `rank` (0 is the smallest) by counting digits, most significant first: no
-   comparisons to mispredict, and no order of the input, ties or NaN can make it slow or wrong. */
-static uint32_t select_key(uint32_t *keys, ptrdiff_t n, ptrdiff_t rank)
+static void NAME(four_rows)(const REAL *cols, intptr_t width, intptr_t d,
+                            const REAL *const rows[4], REAL *out)
 {
-    static const int shifts[3] = {21, 10, 0}, widths[3] = {11, 11, 10};
-    uint32_t prefix = 0;
-    for (int pass = 0; pass < 3; pass++) {
-        ptrdiff_t counts[2048] = {0}, kept = 0;
-        uint32_t mask = (1u << widths[pass]) - 1, digit = 0;
-        for (ptrdiff_t i = 0; i < n; i++) counts[keys[i] >> shifts[pass] & mask]++;
-        while (rank >= counts[digit]) rank -= counts[digit++];
-        for (ptrdiff_t i = 0; i < n; i++) {
-            keys[kept] = keys[i];
-            kept += (keys[i] >> shifts[pass] & mask) == digit;
+    const REAL *x[4] = {rows[0], rows[1], rows[2], rows[3]};
+    for (intptr_t done = 0; done < d;) {
+        intptr_t left = d - done;
+        int nd = left == 5 || left == 6 || left == 3 ? 3 : left < 4 ? (int)left : 4;
+        switch (nd + (done ? 0 : 4)) {
+            case 1: NAME(accumulate)(1, 0, cols, width, x, out); break;
+            case 2: NAME(accumulate)(2, 0, cols, width, x, out); break;
+            case 3: NAME(accumulate)(3, 0, cols, width, x, out); break;
+            case 4: NAME(accumulate)(4, 0, cols, width, x, out); break;
+            case 5: NAME(accumulate)(1, 1, cols, width, x, out); break;
+            case 6: NAME(accumulate)(2, 1, cols, width, x, out); break;
+            case 7: NAME(accumulate)(3, 1, cols, width, x, out); break;
+            case 8: NAME(accumulate)(4, 1, cols, width, x, out); break;
         }
-        n = kept;
-        prefix |= digit << shifts[pass];
+        for (int r = 0; r < 4; r++) x[r] += nd;
+        cols += nd * width;
+        done += nd;
     }
-    return prefix;
 }
 
-/* Reorder ids so that the n_left smallest values come first; stable, ties go left first come first. */
-static int split_ids(const float *values, ptrdiff_t *ids, ptrdiff_t n, ptrdiff_t n_left)
+static inline intptr_t NAME(count)(const REAL *row, intptr_t width, REAL limit)
 {
-    uint32_t *keys = malloc((size_t)n * sizeof *keys);
-    ptrdiff_t *right = malloc((size_t)n * sizeof *right);
-    if (!keys || !right || n_left <= 0 || n_left >= n) {
-        int rc = keys && right ? 0 : -1;
-        free(keys);
-        free(right);
-        return rc;
+    intptr_t n = 0;
+    for (intptr_t j = 0; j < width; j += 16) n += __builtin_popcount(NAME(hits)(row + j, limit));
+    return n;
+}
+
+/* A value that more than k entries of the row, but few more (unless tied), are at or below: far cheaper
+   than a selection, because counting is one comparison per vector. Starts at the last row's value. */
+static REAL NAME(cut)(const REAL *row, intptr_t width, intptr_t k, REAL guess)
+{
+    REAL low = 0, high = guess;
+    intptr_t n = NAME(count)(row, width, high);
+    for (; n <= k && high < (REAL)INFINITY; n = NAME(count)(row, width, high)) {
+        low = high;
+        high = high > 0 ? 2 * high : (REAL)1e-30;
     }
-    for (ptrdiff_t i = 0; i < n; i++) keys[i] = ordered_key(values[i]);
-    uint32_t pivot = select_key(keys, n, n_left - 1);
-    ptrdiff_t below = 0, n_l = 0, n_r = 0;
-    for (ptrdiff_t i = 0; i < n; i++) below += ordered_key(values[i]) < pivot;
-    ptrdiff_t ties = n_left - below;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        uint32_t key = ordered_key(values[i]);
-        int tie = key == pivot, left = key < pivot || (tie && ties > 0);
-        ties -= tie;
-        ptrdiff_t id = ids[i];
-        ids[n_l] = id;
-        right[n_r] = id;
-        n_l += left;
-        n_r += !left;
+    for (int step = 0; step < 20 && n > k + k / 4 + 1; step++) {
+        REAL middle = low + (high - low) / 2;
+        intptr_t n_middle = NAME(count)(row, width, middle);
+        if (n_middle > k) {
+            high = middle;
+            n = n_middle;
+        } else {
+            low = middle;
+        }
     }
-    memcpy(ids + n_l, right, (size_t)n_r * sizeof *right);
-    free(keys);
-    free(right);
+    return high;
+}
+
+/* Move the worst of the best to slot 0. */
+static inline void NAME(worst_first)(REAL *best, int32_t *ids, intptr_t k)
+{
+    REAL worst = best[0];
+    int32_t at = 0;
+#pragma omp simd reduction(max : worst)
+    for (intptr_t s = 1; s < k; s++) worst = best[s] > worst ? best[s] : worst;
+#pragma omp simd reduction(max : at)
+    for (int32_t s = 0; s < (int32_t)k; s++) {
+        int32_t here = best[s] == worst ? s : 0;
+        at = here > at ? here : at;
+    }
+    int32_t id = ids[at];
+    best[at] = best[0];
+    ids[at] = ids[0];
+    best[0] = worst;
+    ids[0] = id;
+}
+
+static inline void NAME(offer)(REAL value, int32_t id, int32_t self, REAL *best, int32_t *ids,
+                               intptr_t k)
+{
+    int32_t known = id == self;
+#pragma omp simd reduction(max : known)
+    for (intptr_t s = 0; s < k; s++) {
+        int32_t same = ids[s] == id;
+        known = same > known ? same : known;
+    }
+    if (known) return;
+    best[0] = value;
+    ids[0] = id;
+    NAME(worst_first)(best, ids, k);
+}
+
+/* Merge one padded row of distances into the k best of its point. Slot 0 always holds the worst of the
+   best, so one comparison per vector rejects nearly all candidates. `guess` travels from row to row. */
+static void NAME(merge_row)(const REAL *row, intptr_t nc, intptr_t width,
+                            const intptr_t *cols, intptr_t self, REAL *best,
+                            int32_t *ids, intptr_t k, REAL *guess)
+{
+    /* A point that has no neighbours yet takes the first k at or below a close cut without a look. */
+    intptr_t empty = best[k - 1] == (REAL)INFINITY ? k : 0;
+    REAL limit = best[0];
+    if (empty && nc > 2 * k) limit = *guess = NAME(cut)(row, width, k, *guess);
+    for (intptr_t j = 0; j < width; j += 16) {
+        for (uint32_t mask = NAME(hits)(row + j, limit); mask; mask &= mask - 1) {
+            intptr_t hit = j + __builtin_ctz(mask);
+            if (hit >= nc) break;
+            if (empty) {
+                if (cols[hit] == self) continue;
+                empty--;
+                best[empty] = row[hit];
+                ids[empty] = (int32_t)cols[hit];
+                if (empty == 0) NAME(worst_first)(best, ids, k);
+            } else if (row[hit] < best[0]) {
+                NAME(offer)(row[hit], (int32_t)cols[hit], (int32_t)self, best, ids, k);
+            }
+        }
+        if (!empty && best[0] < limit) limit = best[0];
+    }
+}
+
+/* Squared Euclidean distances of X[rows] to X[cols], merged into the best of slots[]. */
+static int NAME(search_points)(const REAL *X, intptr_t d, const intptr_t *rows, intptr_t nr,
+                               const intptr_t *cols, intptr_t nc, const intptr_t *slots,
+                               REAL *best, int32_t *ids, intptr_t k)
+{
+    intptr_t width = (nc + 15) / 16 * 16;
+    REAL *work = malloc((size_t)(d + 4) * (size_t)width * sizeof(REAL));
+    if (!work) return -1;
+    REAL *out = work + d * width, guess = 1;
+    for (intptr_t j = 0; j < width; j++)
+        for (intptr_t c = 0; c < d; c++) work[c * width + j] = X[cols[j < nc ? j : 0] * d + c];
+    for (intptr_t i = 0; i < nr; i += 4) {
+        const REAL *x[4];
+        for (int r = 0; r < 4; r++) x[r] = X + rows[i + r < nr ? i + r : i] * d;
+        NAME(four_rows)(work, width, d, x, out);
+        for (int r = 0; r < 4 && i + r < nr; r++) {
+            REAL *row = out + r * width;
+            intptr_t slot = slots[i + r];
+            for (intptr_t j = nc; j < width; j++) row[j] = (REAL)INFINITY;
+            NAME(merge_row)(row, nc, width, cols, rows[i + r], best + slot * k, ids + slot * k, k,
+                            &guess);
+        }
+    }
+    free(work);
     return 0;
 }
 
-#endif
+/* The same for Gram distances: block holds K[rows, cols], the distance is
+   square[i] + square[j] - 2 scale[i] scale[j] K[i, j]. */
+static int NAME(search_gram)(const REAL *block, const REAL *square, const REAL *scale,
+                             const intptr_t *rows, intptr_t nr, const intptr_t *cols,
+                             intptr_t nc, const intptr_t *slots, REAL *best, int32_t *ids,
+                             intptr_t k)
+{
+    intptr_t width = (nc + 15) / 16 * 16;
+    REAL *work = malloc((size_t)3 * (size_t)width * sizeof(REAL));
+    if (!work) return -1;
+    REAL *restrict row = work, *restrict a = work + width, *restrict s = work + 2 * width;
+    REAL guess = 1;
+    for (intptr_t j = 0; j < nc; j++) {
+        a[j] = square[cols[j]];
+        s[j] = -2 * scale[cols[j]];
+    }
+    for (intptr_t j = nc; j < width; j++) row[j] = (REAL)INFINITY;
+    for (intptr_t i = 0; i < nr; i++) {
+        const REAL *restrict entries = block + i * nc;
+        REAL own = square[rows[i]], factor = scale[rows[i]];
+        intptr_t slot = slots[i];
+#pragma omp simd
+        for (intptr_t j = 0; j < nc; j++) {
+            REAL value = MADD(factor * entries[j], s[j], own + a[j]);
+            row[j] = value > 0 ? value : 0;
+        }
+        NAME(merge_row)(row, nc, width, cols, rows[i], best + slot * k, ids + slot * k, k,
+                            &guess);
+    }
+    free(work);
+    return 0;
+}
+
+/* out[i] = sum over dimensions of (x_i - p)^2 (w NULL) or of (x_i - p) w. */
+static void NAME(project_points)(const REAL *X, intptr_t d, const intptr_t *rows, intptr_t n,
+                                 const REAL *p, const REAL *w, float *out)
+{
+    for (intptr_t i = 0; i < n; i++) {
+        const REAL *x = X + rows[i] * d;
+        REAL sum = 0;
+        if (d < 16) {
+            for (intptr_t c = 0; c < d; c++) sum += (x[c] - p[c]) * (w ? w[c] : x[c] - p[c]);
+        } else if (w) {
+#pragma omp simd reduction(+ : sum)
+            for (intptr_t c = 0; c < d; c++) sum += (x[c] - p[c]) * w[c];
+        } else {
+#pragma omp simd reduction(+ : sum)
+            for (intptr_t c = 0; c < d; c++) sum += (x[c] - p[c]) * (x[c] - p[c]);
+        }
+        out[i] = (float)sum;
+    }
+}

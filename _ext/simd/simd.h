@@ -1,6 +1,6 @@
 /* The vectorised loops of the core: what every instruction set offers.
  *
- * isa.c is compiled once per instruction set, dispatch.c finds those that run here, and dispatch.pyx
+ * isa.c and nearest.c are compiled once per instruction set, dispatch.c finds those that run here, and dispatch.pyx
  * holds the one in use.
  */
 #ifndef SKHMAT_SIMD_H
@@ -96,6 +96,32 @@ struct skhmat_tree {
     const double *weights; /* as in skhmat_log_sums */
 };
 
+/* The neighbour search and projections; their functions return 0, or -1 when memory ran out. */
+struct skhmat_nearest {
+    /* Squared distances of X[rows] to X[cols], merged into the k best of each of slots[], of which the
+     * first is the worst; equal to those of the row itself are left out. */
+    int (*search_points_f32)(const float *X, intptr_t d, const intptr_t *rows, intptr_t n_rows,
+                             const intptr_t *cols, intptr_t n_cols, const intptr_t *slots, float *best,
+                             int32_t *ids, intptr_t k);
+    int (*search_points_f64)(const double *X, intptr_t d, const intptr_t *rows, intptr_t n_rows,
+                             const intptr_t *cols, intptr_t n_cols, const intptr_t *slots,
+                             double *best, int32_t *ids, intptr_t k);
+    /* The same for square[i] + square[j] - 2 scale[i] scale[j] K[i, j], where `block` is K[rows, cols]. */
+    int (*search_gram_f32)(const float *block, const float *square, const float *scale,
+                           const intptr_t *rows, intptr_t n_rows, const intptr_t *cols,
+                           intptr_t n_cols, const intptr_t *slots, float *best, int32_t *ids,
+                           intptr_t k);
+    int (*search_gram_f64)(const double *block, const double *square, const double *scale,
+                           const intptr_t *rows, intptr_t n_rows, const intptr_t *cols,
+                           intptr_t n_cols, const intptr_t *slots, double *best, int32_t *ids,
+                           intptr_t k);
+    /* out[i] = (X[rows[i]] - p) . w, with w = X[rows[i]] - p where it is NULL. */
+    void (*project_points_f32)(const float *X, intptr_t d, const intptr_t *rows, intptr_t n,
+                               const float *p, const float *w, float *out);
+    void (*project_points_f64)(const double *X, intptr_t d, const intptr_t *rows, intptr_t n,
+                               const double *p, const double *w, float *out);
+};
+
 /* Row-major points X (.., d) and Y (.., d). `rows`/`cols` choose points of X/Y; NULL takes the first
  * n_rows/n_cols. Functions return 0, or -1 when memory ran out. */
 struct skhmat_simd {
@@ -124,7 +150,12 @@ struct skhmat_simd {
     int lanes_f32; /* columns that `tile_f32` takes are a multiple */
     void (*tile_f32)(const float *a, intptr_t m, intptr_t c, intptr_t k, const float *row_W,
                      const float *col_W, float *row_out, float *col_out, int is_diagonal);
+    const struct skhmat_nearest *nearest;
 };
+
+extern const struct skhmat_nearest skhmat_nearest_plain;
+extern const struct skhmat_nearest skhmat_nearest_avx2;
+extern const struct skhmat_nearest skhmat_nearest_avx512;
 
 extern const struct skhmat_simd skhmat_simd_plain;
 extern const struct skhmat_simd skhmat_simd_avx2;
