@@ -1,4 +1,4 @@
-/* Products of a sparse matrix with many vectors; included by pairwise.h, for double only.
+/* Products of a sparse matrix with many vectors; included by each_type.h, for double only.
  *
  * A row of the result stays in registers, a strip of columns at a time, while the rows of W that it is
  * made of pass by.

@@ -9,23 +9,14 @@ from simd.loops cimport (
 
 from .dispatch import chosen_table
 
-cdef extern from "simd.h" nogil:
-    enum:
-        SKHMAT_GAUSSIAN_DENSITY
-        SKHMAT_EXPONENTIAL_DENSITY
-        SKHMAT_TOPHAT_DENSITY
-        SKHMAT_EPANECHNIKOV_DENSITY
-        SKHMAT_LINEAR_DENSITY
-        SKHMAT_COSINE_DENSITY
+cdef extern from "density_table.h" nogil:
+    int SKHMAT_N_DENSITIES
+    const char** skhmat_density_names
+    bint skhmat_is_compact(int)
 
-DENSITIES = {
-    "gaussian": SKHMAT_GAUSSIAN_DENSITY,
-    "exponential": SKHMAT_EXPONENTIAL_DENSITY,
-    "tophat": SKHMAT_TOPHAT_DENSITY,
-    "epanechnikov": SKHMAT_EPANECHNIKOV_DENSITY,
-    "linear": SKHMAT_LINEAR_DENSITY,
-    "cosine": SKHMAT_COSINE_DENSITY,
-}
+# The number of each kernel, and those that are 0 from the bandwidth on; see density_table.h.
+DENSITIES = {skhmat_density_names[i].decode(): i for i in range(SKHMAT_N_DENSITIES)}
+COMPACT = frozenset(name for name, i in DENSITIES.items() if skhmat_is_compact(i))
 
 cdef const skhmat_simd** chosen = chosen_in(chosen_table)
 

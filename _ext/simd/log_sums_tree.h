@@ -1,4 +1,4 @@
-/* Logarithms of sums of kernels by a tree of boxes; included by pairwise.h for double.
+/* Logarithms of sums of kernels by a tree of boxes; included by each_type.h for double.
  *
  * Each point visits the tree by itself, the nearer child first, and leaves out what bounds tell well
  * enough. So a result depends on no other point.
@@ -54,9 +54,9 @@ static struct squares squares_of(const struct skhmat_tree *tree, intptr_t node, 
 static double kernel_at(const struct skhmat_density *k, double t, double up)
 {
     switch (k->kernel) {
-    case SKHMAT_GAUSSIAN_DENSITY:
+    case SKHMAT_DENSITY_gaussian:
         return exp_one_f64(up - k->c * t, 1);
-    case SKHMAT_EXPONENTIAL_DENSITY:
+    case SKHMAT_DENSITY_exponential:
         return exp_one_f64(up - k->c * sqrt(t), 1);
     default:
         return exp_one_f64(up, 1) * compact_f64(k->kernel, k->c, k->support, t);
@@ -93,7 +93,7 @@ static int prune(const struct skhmat_tree *tree, const struct skhmat_density *k,
     if (tree->weight[node] == 0)
         return 1;
     const struct squares t = squares_of(tree, node, q);
-    if (is_compact(k->kernel) && t.least > k->support * (1 + 1e-12)) {
+    if (skhmat_is_compact(k->kernel) && t.least > k->support * (1 + 1e-12)) {
         v->weight = weight;
         return 1;
     }
@@ -101,7 +101,7 @@ static int prune(const struct skhmat_tree *tree, const struct skhmat_density *k,
         return 0;
     const double up = tree->log_weight[node] - v->shift;
     double lower = kernel_at(k, t.most, up), upper = kernel_at(k, t.least, up);
-    if (k->kernel != SKHMAT_TOPHAT_DENSITY && t.most > t.least) {
+    if (k->kernel != SKHMAT_DENSITY_tophat && t.most > t.least) {
         const double near = clamp(t.mean - t.rounding, t.least, t.most);
         const double position = (near - t.least) / (t.most - t.least);
         upper = (1 - position) * upper + position * lower;
@@ -190,7 +190,7 @@ static void tree_log_sums_f64(const struct skhmat_tree *tree, const struct skhma
 {
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic, 16)
     for (intptr_t i = 0; i < n_rows; i++) {
-        struct visit v = {0, is_compact(k->kernel) ? 0 : -INFINITY, 0, 0, 0, 0, 0};
+        struct visit v = {0, skhmat_is_compact(k->kernel) ? 0 : -INFINITY, 0, 0, 0, 0, 0};
         visit_tree(tree, k, X + i * tree->d, own ? own[i] : -1, &v);
         out[i] = log(v.sum) + (v.sum > 0 ? v.shift : 0);
         work[2 * i] = (double)v.n_pairs;

@@ -91,6 +91,7 @@ cdef extern from "simd.h" nogil:
                           intptr_t, int, const double*, float*, skhmat_sgemm*, int) noexcept nogil
         int (*matmat_f64)(const double*, intptr_t, const double*, intptr_t, intptr_t, const double*,
                           intptr_t, int, const double*, double*, skhmat_dgemm*, int) noexcept nogil
+        void (*values_f64)(int, const double*, intptr_t, double*, intptr_t) noexcept nogil
         void (*exp_f32)(const float*, float*, intptr_t) noexcept nogil
         void (*exp_f64)(const double*, double*, intptr_t) noexcept nogil
         void (*sparse_f64)(const skhmat_rows*, const skhmat_step*, int) noexcept nogil

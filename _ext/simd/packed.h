@@ -1,4 +1,4 @@
-/* A tile of a symmetric matrix times many vectors, from both sides; included by pairwise.h.
+/* A tile of a symmetric matrix times many vectors, from both sides; included by each_type.h.
  *
  * BLAS reads a tile twice and is slow for few columns. Here an entry is read once: rows of both
  * results stay in registers while it meets them.

@@ -8,31 +8,26 @@ from simd.loops cimport chosen_in, skhmat_dgemm, skhmat_sgemm, skhmat_simd
 
 from .dispatch import chosen_table
 
-cdef extern from "simd.h" nogil:
-    enum:
-        SKHMAT_SQEUCLIDEAN
-        SKHMAT_INNER
-        SKHMAT_GAUSSIAN
-        SKHMAT_EXPONENTIAL
-        SKHMAT_MATERN32
-        SKHMAT_MATERN52
-        SKHMAT_INVERSE_MULTIQUADRIC
-        SKHMAT_RATIONAL_QUADRATIC
-        SKHMAT_LAPLACE_GREEN
-        SKHMAT_POLYNOMIAL
+cdef extern from "kernel_table.h" nogil:
+    enum skhmat_argument:
+        SKHMAT_SQUARE
+        SKHMAT_SCALED_SQUARE
+        SKHMAT_INNER_PRODUCT
         SKHMAT_COSINE
 
-SQEUCLIDEAN = SKHMAT_SQEUCLIDEAN
-INNER = SKHMAT_INNER
-GAUSSIAN = SKHMAT_GAUSSIAN
-EXPONENTIAL = SKHMAT_EXPONENTIAL
-MATERN32 = SKHMAT_MATERN32
-MATERN52 = SKHMAT_MATERN52
-INVERSE_MULTIQUADRIC = SKHMAT_INVERSE_MULTIQUADRIC
-RATIONAL_QUADRATIC = SKHMAT_RATIONAL_QUADRATIC
-LAPLACE_GREEN = SKHMAT_LAPLACE_GREEN
-POLYNOMIAL = SKHMAT_POLYNOMIAL
-COSINE = SKHMAT_COSINE
+    struct skhmat_kernel_row:
+        const char* name
+        const char* parameters
+        const char* formula
+        skhmat_argument argument
+        int min_dim
+
+    int SKHMAT_N_KERNELS
+    int SKHMAT_KERNEL_sqeuclidean
+    const skhmat_kernel_row* skhmat_kernel_rows
+
+# What the neighbour search evaluates; the only kernel that callers name by its number.
+SQEUCLIDEAN = SKHMAT_KERNEL_sqeuclidean
 
 cdef const skhmat_simd** chosen = chosen_in(chosen_table)
 
@@ -99,3 +94,32 @@ def kernel_matmat(
             )
     if status:
         raise MemoryError(f"no memory to multiply {m} x {n} kernel entries by {k} vectors")
+
+
+def kernel_values(int kernel_id, const double[::1] params, Py_ssize_t d, double[::1] t):
+    """Write the kernel of points in `d` dimensions to `t`, which holds its arguments."""
+    cdef const double* constants = &params[0] if params.shape[0] else NULL
+    if t.shape[0] > 0:
+        with nogil:
+            chosen[0].values_f64(kernel_id, constants, d, &t[0], t.shape[0])
+
+
+def kernel_table():
+    """Return the rows of kernel_table.h as dicts; `id` is what the other functions take."""
+    arguments = {
+        SKHMAT_SQUARE: "square",
+        SKHMAT_SCALED_SQUARE: "scaled square",
+        SKHMAT_INNER_PRODUCT: "inner product",
+        SKHMAT_COSINE: "cosine",
+    }
+    return [
+        {
+            "id": number,
+            "name": skhmat_kernel_rows[number].name.decode(),
+            "argument": arguments[skhmat_kernel_rows[number].argument],
+            "parameters": tuple(skhmat_kernel_rows[number].parameters.decode().split()),
+            "min_dim": skhmat_kernel_rows[number].min_dim,
+            "formula": skhmat_kernel_rows[number].formula.decode(),
+        }
+        for number in range(SKHMAT_N_KERNELS)
+    ]

@@ -1,37 +1,15 @@
 /* The vectorised loops of the core: what every instruction set offers.
  *
- * isa.c and nearest.c are compiled once per instruction set, dispatch.c finds those that run here, and dispatch.pyx
- * holds the one in use.
+ * isa.c and nearest.c are compiled once per instruction set, dispatch.c finds those that run here, and
+ * dispatch.pyx holds the one in use.
  */
 #ifndef SKHMAT_SIMD_H
 #define SKHMAT_SIMD_H
 
+#include "density_table.h"
+#include "kernel_table.h"
+
 #include <stdint.h>
-
-/* The meaning of `params` stands in brackets; formulas are in skhmat/linalg/_kernels.py. */
-enum skhmat_kernel {
-    SKHMAT_SQEUCLIDEAN = 0,
-    SKHMAT_INNER = 1,
-    SKHMAT_GAUSSIAN = 2,             /* [bandwidth] */
-    SKHMAT_EXPONENTIAL = 3,          /* [bandwidth] */
-    SKHMAT_MATERN32 = 4,             /* [bandwidth] */
-    SKHMAT_MATERN52 = 5,             /* [bandwidth] */
-    SKHMAT_INVERSE_MULTIQUADRIC = 6, /* [bandwidth] */
-    SKHMAT_RATIONAL_QUADRATIC = 7,   /* [bandwidth, alpha] */
-    SKHMAT_LAPLACE_GREEN = 8,        /* [bandwidth] */
-    SKHMAT_POLYNOMIAL = 9,           /* [gamma, coef0, degree] */
-    SKHMAT_COSINE = 10,
-};
-
-/* Kernels of densities: functions of the squared distance t over the squared bandwidth, as u. */
-enum skhmat_density_kernel {
-    SKHMAT_GAUSSIAN_DENSITY = 0,     /* exp(-u / 2) */
-    SKHMAT_EXPONENTIAL_DENSITY = 1,  /* exp(-sqrt(u)) */
-    SKHMAT_TOPHAT_DENSITY = 2,       /* 1, and these are 0 from u = 1 on */
-    SKHMAT_EPANECHNIKOV_DENSITY = 3, /* 1 - u */
-    SKHMAT_LINEAR_DENSITY = 4,       /* 1 - sqrt(u) */
-    SKHMAT_COSINE_DENSITY = 5,       /* cos(pi / 2 sqrt(u)) */
-};
 
 /* BLAS gemm as SciPy exports it (Fortran calling convention). */
 typedef void skhmat_sgemm(char *, char *, int *, int *, int *, float *, float *, int *, float *,
@@ -138,6 +116,8 @@ struct skhmat_simd {
     int (*matmat_f64)(const double *X, intptr_t n_rows, const double *Y, intptr_t n_cols,
                       intptr_t d, const double *W, intptr_t n_rhs, int kernel,
                       const double *params, double *out, skhmat_dgemm *gemm, int n_threads);
+    /* The function of a kernel of points in d dimensions on n squared distances or inner products. */
+    void (*values_f64)(int kernel, const double *params, intptr_t d, double *t, intptr_t n);
     void (*exp_f32)(const float *x, float *out, intptr_t n);
     void (*exp_f64)(const double *x, double *out, intptr_t n);
     void (*sparse_f64)(const struct skhmat_rows *A, const struct skhmat_step *step, int n_threads);

@@ -47,7 +47,7 @@ class DensityKernel:
     @property
     def vanishes(self):
         """Whether it is 0 from the bandwidth on."""
-        return self.name not in ("gaussian", "exponential")
+        return self.name in _core.COMPACT
 
     @property
     def parameters(self):
