@@ -1,6 +1,6 @@
-"""Neighbour lists in order, and nodes of a tree split in two; the loops: selection.h.
+"""Sorting of neighbour lists and splitting of tree nodes; the loops are C, in selection.h.
 
-The search is in `simd.nearest`.
+The search itself is in `simd.nearest`.
 """
 
 from libc.stdint cimport int32_t

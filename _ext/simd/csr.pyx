@@ -27,9 +27,9 @@ def take_entries(
     const double[:, ::1] block, double least, const Py_ssize_t[::1] numbers,
     int32_t[::1] cols, double[::1] entries,
 ):
-    """Write these entries row by row, and the numbers of their columns.
+    """Write the entries that are at least `least`, row by row, and their column numbers.
 
-    `cols` and `entries` have room for just as many.
+    `cols` and `entries` have room for exactly those.
     """
     cdef Py_ssize_t i, j, at = 0
     with nogil:
@@ -56,10 +56,10 @@ def scale_entries(
 def label_components(
     const Py_ssize_t[::1] start, const int32_t[::1] cols, int32_t[::1] labels, int32_t[::1] stack
 ):
-    """Number the connected components of a symmetric matrix in the order of their first rows.
+    """Label the connected components of a symmetric matrix in the order of their first rows.
 
-    `labels` holds -1 and gets the number of each row's component; `stack` has room for all rows.
-    Returns how many there are.
+    `labels` is -1 on entry and the component of each row on return; `stack` has room for all rows.
+    Returns the number of components.
     """
     cdef Py_ssize_t first, i, j, p, top
     cdef int32_t n_found = 0
@@ -94,8 +94,8 @@ def sparse_step(
 ):
     """Write ``scale (A W - shift W) - factor before`` to `out`, which may be `before`.
 
-    A is held by rows, as in `scipy.sparse.csr_array`. Each row is summed up in the order of its
-    entries, whatever the number of threads.
+    A is stored by rows, as in `scipy.sparse.csr_array`. Each row is summed in the order of its
+    entries, for any number of threads.
     """
     cdef skhmat_rows A
     cdef skhmat_step step

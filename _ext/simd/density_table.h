@@ -1,4 +1,4 @@
-/* The kernels of densities, functions of u = (r / bandwidth)^2 for a distance r.
+/* The density kernels, functions of u = (r / bandwidth)^2 for a distance r.
  *
  * The first two vanish nowhere and are summed as exponentials; the others are 0 from u = 1 on. To add one
  * of these, add a row to its table and a function below; Python needs its integral, too (`log_integral`).

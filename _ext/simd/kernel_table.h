@@ -61,13 +61,13 @@ static const struct skhmat_kernel_row skhmat_kernel_rows[] = {SKHMAT_KERNEL_TABL
 
 /* ---- functions; pairwise.h includes them once per floating-point type ---------------------------- */
 
-/* `function_constants` is called once for a block. It sets constants of `job`, from the parameters and,
- * for a SCALED_SQUARE, from the bandwidth b in the units of the points. NAME(bounded) keeps a constant
- * within the range of REAL.
+/* `function_constants` is called once for a block. It sets constants of `job` (see tile.h) from `params` and,
+ * for a SCALED_SQUARE, from b, the bandwidth in the units of the scaled points. NAME(bounded) keeps a
+ * constant within the range of REAL.
  *
  * `function` replaces n arguments t by entries of the matrix. EACH is a loop that the compiler vectorises,
- * in both floating-point types: no branches, and of functions of one number only SQRT, NAME(exp_one) and
- * NAME(log1p_one) of vector_math.h. Arguments may be infinite, NaN must not come out for any r. */
+ * in both floating-point types: no branches (a ? b : c is none), and of functions of one number only SQRT,
+ * NAME(exp_one) and NAME(log1p_one) of vector_math.h. Squares may be infinite; the result must not be NaN. */
 #ifdef REAL
 
 /* The argument is the entry. */

@@ -1,7 +1,7 @@
-/* Logarithms of sums of kernels at many points, for one floating-point type; included by each_type.h.
+/* Logarithms of sums of density kernels, for one floating-point type; included by each_type.h.
  *
- * Terms are summed up relative to the largest one so far, and a sum is scaled down when a larger one
- * comes. Nothing is ever subtracted, so that no sum underflows or cancels.
+ * Terms are summed relative to the largest one so far, and the sum is rescaled when a larger one comes.
+ * All terms are positive, so that no sum underflows or cancels.
  */
 
 /* ---- terms --------------------------------------------------------------------------------- */
@@ -110,9 +110,9 @@ static void NAME(log_sums_of_rows)(const struct NAME(job) *job, const struct NAM
         for (intptr_t i = 0; i < n; i += ROWS) {
             NAME(tile)(job, i0 + i, x + i * job->d, norms + i, j0, m, t, ld);
             for (intptr_t r = 0; r < ROWS && i + r < n; r++) {
-                const intptr_t own = in->own ? in->own[i0 + i + r] - j0 : -1;
-                if (own >= 0 && own < m)
-                    t[r * ld + own] = (REAL)INFINITY;
+                const intptr_t exclude = in->exclude ? in->exclude[i0 + i + r] - j0 : -1;
+                if (exclude >= 0 && exclude < m)
+                    t[r * ld + exclude] = (REAL)INFINITY;
                 NAME(add_terms)(&in->density, t + r * ld, in->weights ? in->weights + j0 : NULL, m,
                                 sums + i + r);
             }

@@ -29,7 +29,7 @@ def log_sums(
     const floating[:, ::1] X,
     const floating[:, ::1] Y,
     const floating[::1] weights,
-    const intptr_t[::1] own,
+    const intptr_t[::1] exclude,
     int kernel_id,
     const double[::1] params,
     double[::1] out,
@@ -42,8 +42,8 @@ def log_sums(
     ----------
     weights : the logarithms of `w` for the gaussian and the exponential kernel, otherwise `w`; None
         means 1
-    own : the column that does not count in each row; None means none
-    params : c, support, and two that do not matter here, of skhmat_density in simd.h
+    exclude : the column that is left out of each row; None means none
+    params : c, support, rtol and atol of skhmat_density in simd.h; the last two are not used
     """
     cdef skhmat_log_sums_f32 in_f32
     cdef skhmat_log_sums_f64 in_f64
@@ -55,8 +55,8 @@ def log_sums(
         return
     if weights is not None:
         w = &weights[0]
-    if own is not None:
-        left_out = &own[0]
+    if exclude is not None:
+        left_out = &exclude[0]
     if floating is float:
         in_f32 = skhmat_log_sums_f32(
             _density(kernel_id, params), m, n, d, &X[0, 0], &Y[0, 0], w, left_out, &out[0],
@@ -85,7 +85,7 @@ def tree_log_sums(
     const double[:, ::1] Y,
     const double[::1] weights,
     const double[:, ::1] X,
-    const intptr_t[::1] own,
+    const intptr_t[::1] exclude,
     int kernel_id,
     const double[::1] params,
     double[::1] out,
@@ -95,7 +95,7 @@ def tree_log_sums(
     """Write ``log sum_j w[j] k(X[i], Y[j])`` to ``out[i]``, within the tolerances in `params`.
 
     The arguments up to `weights` are those of skhmat_tree in simd.h; `Y` has a row for each
-    coordinate. The columns of `work` receive the points summed up one by one and the nodes visited.
+    coordinate. `work` receives the numbers of points summed one by one and of nodes visited.
     """
     cdef skhmat_density density = _density(kernel_id, params)
     cdef const double* w = NULL
@@ -105,8 +105,8 @@ def tree_log_sums(
         return
     if weights is not None:
         w = &weights[0]
-    if own is not None:
-        left_out = &own[0]
+    if exclude is not None:
+        left_out = &exclude[0]
     tree = skhmat_tree(
         first.shape[0], X.shape[1], &first[0], &last[0], &low[0, 0], &high[0, 0], &mean[0, 0],
         &spread[0], &weight[0], &log_weight[0], &Y[0, 0], Y.shape[1], w)

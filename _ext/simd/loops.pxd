@@ -35,7 +35,7 @@ cdef extern from "simd.h" nogil:
         const float* X
         const float* Y
         const float* weights
-        const intptr_t* own
+        const intptr_t* exclude
         double* out
         double* largest
 
@@ -45,7 +45,7 @@ cdef extern from "simd.h" nogil:
         const double* X
         const double* Y
         const double* weights
-        const intptr_t* own
+        const intptr_t* exclude
         double* out
         double* largest
 

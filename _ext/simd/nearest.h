@@ -67,8 +67,8 @@ static inline intptr_t NAME(count)(const REAL *row, intptr_t width, REAL limit)
     return n;
 }
 
-/* A value that more than k entries of the row, but few more (unless tied), are at or below: far cheaper
-   than a selection, because counting is one comparison per vector. Starts at the last row's value. */
+/* A threshold that more than k entries of the row, but few more (unless tied), do not exceed. This is far
+   cheaper than a selection, because counting is one comparison per vector. `guess` is a first threshold. */
 static REAL NAME(cut)(const REAL *row, intptr_t width, intptr_t k, REAL guess)
 {
     REAL low = 0, high = guess;
@@ -90,7 +90,7 @@ static REAL NAME(cut)(const REAL *row, intptr_t width, intptr_t k, REAL guess)
     return high;
 }
 
-/* Move the worst of the best to slot 0. */
+/* Move the largest of the k smallest to slot 0. */
 static inline void NAME(worst_first)(REAL *best, int32_t *ids, intptr_t k)
 {
     REAL worst = best[0];
@@ -130,7 +130,7 @@ static void NAME(merge_row)(const REAL *row, intptr_t nc, intptr_t width,
                             const intptr_t *cols, intptr_t self, REAL *best,
                             int32_t *ids, intptr_t k, REAL *guess)
 {
-    /* A point that has no neighbours yet takes the first k at or below a close cut without a look. */
+    /* A point that has no neighbours yet takes the first k that do not exceed a threshold unseen. */
     intptr_t empty = best[k - 1] == (REAL)INFINITY ? k : 0;
     REAL limit = best[0];
     if (empty && nc > 2 * k) limit = *guess = NAME(cut)(row, width, k, *guess);

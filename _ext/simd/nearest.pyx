@@ -19,9 +19,10 @@ def search_points(
     const real[:, ::1] points, const intptr_t[::1] rows, const intptr_t[::1] cols,
     const intptr_t[::1] slots, real[:, ::1] best, int32_t[:, ::1] ids,
 ):
-    """Merge squared distances of points[rows] to points[cols] into the k best, (best, ids)[slots].
+    """Merge squared distances of points[rows] to points[cols] into the k smallest of each row.
 
-    The first entry of each row of `best` is its largest; rows start as infinity and -1.
+    These are (best, ids)[slots]. The first entry of each row of `best` is its largest; rows start
+    as infinity and -1.
     """
     cdef Py_ssize_t nr = rows.shape[0], nc = cols.shape[0], d = points.shape[1], k = best.shape[1]
     cdef int rc
@@ -45,7 +46,7 @@ def search_gram(
     const intptr_t[::1] rows, const intptr_t[::1] cols, const intptr_t[::1] slots,
     real[:, ::1] best, int32_t[:, ::1] ids,
 ):
-    """Merge square[i] + square[j] - 2 scale[i] scale[j] block[i, j] into the k best."""
+    """Merge square[i] + square[j] - 2 scale[i] scale[j] block[i, j] into the k smallest."""
     cdef Py_ssize_t nr = rows.shape[0], nc = cols.shape[0], k = best.shape[1]
     cdef int rc
     if nr == 0 or nc == 0 or k == 0:
@@ -67,7 +68,7 @@ def project_points(
     const real[:, ::1] points, const intptr_t[::1] rows, const real[::1] origin,
     const real[::1] direction=None,
 ):
-    """Inner products of points[rows] - origin with a direction (None: themselves), as float32."""
+    """Return products of points[rows] - origin with a direction (None: itself), in float32."""
     cdef Py_ssize_t n = rows.shape[0], d = points.shape[1]
     cdef const real* w = NULL
     out = np.empty(n, dtype=np.float32)

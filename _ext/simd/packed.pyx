@@ -11,7 +11,7 @@ cdef const skhmat_simd** chosen = chosen_in(chosen_table)
 
 
 def tile_lanes():
-    """Number of columns of which `multiply_tiles` takes multiples, besides one column."""
+    """Return the number that the columns of `multiply_tiles` must be a multiple of, or be 1."""
     return chosen[0].lanes_f32
 
 
@@ -20,9 +20,9 @@ def multiply_tiles(
     const Py_ssize_t[::1] offsets, const float[:, ::1] W, Py_ssize_t width,
     float[:, :, ::1] sums, int n_threads,
 ):
-    """Multiply a symmetric matrix of which the tiles of the lower triangle are held.
+    """Multiply a symmetric matrix whose lower triangle is stored in tiles.
 
-    The product is added up in several parts; they do not depend on the number of threads.
+    The product is summed in several parts, which do not depend on the number of threads.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ def kernel_matmat(
     floating[:, ::1] out,
     int n_threads=1,
 ):
-    """Write ``sum_j k(X[i], Y[j]) W[j, :]`` to ``out[i, :]``; hold BLAS at one thread meanwhile."""
+    """Write ``sum_j k(X[i], Y[j]) W[j, :]`` to ``out[i, :]``; BLAS must be at one thread."""
     cdef intptr_t m = X.shape[0], n = Y.shape[0], d = X.shape[1], k = W.shape[1]
     cdef const double* constants = &params[0] if params.shape[0] else NULL
     cdef int status

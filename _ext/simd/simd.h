@@ -34,36 +34,37 @@ struct skhmat_step {
     double *out;
 };
 
-/* A kernel of densities, and the error that a sum may have. */
+/* A density kernel, and the error that a sum of it may have. */
 struct skhmat_density {
     int kernel;
     double c;       /* exp(-c t), exp(-c sqrt(t)), otherwise u = c t */
     double support; /* 0 from this squared distance on */
-    double rtol;    /* part of the sum */
+    double rtol;    /* relative to the sum */
     double atol;    /* in units of the kernel */
 };
 
-/* What to sum up: a kernel of densities over points Y (n_cols, d) at points X (n_rows, d). `weights` are
- * logarithms where the kernel vanishes nowhere; NULL means 1. `own` is the column that does not count
- * in each row; NULL means none. `largest` receives the logarithm of the largest term. */
+/* Log-sums over points Y (n_cols, d) at points X (n_rows, d): logarithms of sums of a density kernel.
+ * `weights` are logarithms for kernels that are positive everywhere; NULL means 1. `exclude` is the column
+ * that is left out of each row; NULL means none. `largest` receives the logarithm of the largest term. */
 struct skhmat_log_sums_f32 {
     struct skhmat_density density;
     intptr_t n_rows, n_cols, d;
     const float *X, *Y, *weights;
-    const intptr_t *own;
+    const intptr_t *exclude;
     double *out, *largest;
 };
 struct skhmat_log_sums_f64 {
     struct skhmat_density density;
     intptr_t n_rows, n_cols, d;
     const double *X, *Y, *weights;
-    const intptr_t *own;
+    const intptr_t *exclude;
     double *out, *largest;
 };
 
-/* A binary tree of boxes of points: the children of node i are 2 i + 1 and 2 i + 2, all leaves are on
- * the last level. `first` and `last` are positions of points; mean and spread are the weighted mean of
- * the points, relative to `low`, and that of their squared distances from it. */
+/* A complete binary tree of bounding boxes: the children of node i are 2 i + 1 and 2 i + 2, and all leaves
+ * are on the last level. A node holds the points first <= j < last, within the box from `low` to `high`.
+ * `mean` is the weighted mean of its points, relative to `low`, and `spread` the weighted mean of their
+ * squared distances from it. */
 struct skhmat_tree {
     intptr_t n_nodes, d;
     const intptr_t *first, *last;
@@ -76,8 +77,8 @@ struct skhmat_tree {
 
 /* The neighbour search and projections; their functions return 0, or -1 when memory ran out. */
 struct skhmat_nearest {
-    /* Squared distances of X[rows] to X[cols], merged into the k best of each of slots[], of which the
-     * first is the worst; equal to those of the row itself are left out. */
+    /* Squared distances of X[rows] to X[cols], merged into the k smallest of slots[]. The first of the k
+     * is the largest. A row is no neighbour of itself. */
     int (*search_points_f32)(const float *X, intptr_t d, const intptr_t *rows, intptr_t n_rows,
                              const intptr_t *cols, intptr_t n_cols, const intptr_t *slots, float *best,
                              int32_t *ids, intptr_t k);
@@ -123,11 +124,11 @@ struct skhmat_simd {
     void (*sparse_f64)(const struct skhmat_rows *A, const struct skhmat_step *step, int n_threads);
     int (*log_sums_f32)(const struct skhmat_log_sums_f32 *in, int n_threads);
     int (*log_sums_f64)(const struct skhmat_log_sums_f64 *in, int n_threads);
-    /* `work` receives the points summed up one by one and the nodes visited, (n_rows, 2). */
+    /* `work` receives the numbers of points summed one by one and of nodes visited, (n_rows, 2). */
     void (*tree_log_sums_f64)(const struct skhmat_tree *tree, const struct skhmat_density *density,
-                              const double *X, intptr_t n_rows, const intptr_t *own, double *out,
+                              const double *X, intptr_t n_rows, const intptr_t *exclude, double *out,
                               double *work, int n_threads);
-    int lanes_f32; /* columns that `tile_f32` takes are a multiple */
+    int lanes_f32; /* `tile_f32` takes a multiple of this many columns */
     void (*tile_f32)(const float *a, intptr_t m, intptr_t c, intptr_t k, const float *row_W,
                      const float *col_W, float *row_out, float *col_out, int is_diagonal);
     const struct skhmat_nearest *nearest;

@@ -53,8 +53,7 @@ class Kernel:
             out = np.any(X != 0, axis=1).astype(np.float64)
         else:
             out = np.zeros(len(X))
-        parameters = np.array([values[name] for name in self.parameters], dtype=np.float64)
-        _core.kernel_values(self.id, parameters, X.shape[1], out)
+        _core.kernel_values(self.id, core_parameters(self.name, values), X.shape[1], out)
         return out
 
 
