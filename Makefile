@@ -65,7 +65,7 @@ endif
 
 # With several threads in each process too, which the others leave out.
 test-checked: .venv-dev/.installed
-	$(call pytest,.venv-dev) tests/linalg tests/neighbors/_density tests/manifold/_spectral $(PYTEST_ARGS)
+	$(call pytest,.venv-dev) tests/_ext tests/linalg tests/neighbors/_density tests/manifold/_spectral $(PYTEST_ARGS)
 
 # cython-lint looks for pycodestyle on PATH.
 lint: .venv/.lint

@@ -1,4 +1,6 @@
-"""The compiled core of skhmat: loops over numbers, one file per phase of the algorithm.
+"""The compiled core of skhmat: loops over numbers.
 
-Nothing here validates, prints or decides; arrays go in, arrays come out.
+`simd` holds the loops that are compiled once per instruction set, `gofmm` the phases of
+compression, products and factorization. Nothing here validates, prints or decides; arrays go in,
+arrays come out.
 """

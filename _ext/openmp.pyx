@@ -1,4 +1,4 @@
-"""What the compiler gave us: whether OpenMP is there and how many threads it would use."""
+"""OpenMP: whether the core was compiled with it, and how many threads it would use."""
 
 cdef extern from *:
     """
@@ -17,5 +17,5 @@ HAS_OPENMP = bool(SKHMAT_OPENMP)
 
 
 def max_threads():
-    """Threads a parallel region would use now (1 without OpenMP)."""
+    """Return how many threads a parallel region would use now (1 without OpenMP)."""
     return omp_get_max_threads()

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import sklearn.exceptions
 import threadpoolctl
-from skhmat._ext import kernels as core
+from skhmat._ext.simd import dispatch
 
 from skhmat._utils.parallel import effective_n_threads
 from skhmat.linalg import KernelMatrix, compress
@@ -279,7 +279,7 @@ def describe_machine():
         if hasattr(os, "sched_getaffinity")
         else f"{_processor()}, {os.cpu_count()} cores",
         "threads": str(effective_n_threads(None)),
-        "instruction set of the kernel loops": core.isa(),
+        "instruction set of the kernel loops": dispatch.isa(),
         **rates,
         "BLAS": "; ".join(sorted(blas)),
         "versions": ", ".join(

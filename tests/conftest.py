@@ -3,7 +3,7 @@ import random
 
 import numpy as np
 import pytest
-from skhmat._ext import kernels as core
+from skhmat._ext.simd import dispatch
 
 # Processes of one run (pytest-xdist) have one seed: that of the first, which starts the others.
 _SEED = int(os.environ.setdefault("SKHMAT_TEST_SEED", str(random.SystemRandom().randrange(10**6))))
@@ -32,17 +32,10 @@ def rng(global_random_seed):
     return np.random.default_rng(global_random_seed)
 
 
-def _available():
-    before = core.isa()
-    names = [name for name in ("plain", "avx2", "avx512") if core.select_isa(name)]
-    assert core.select_isa(before)
-    return names
-
-
-@pytest.fixture(params=_available())
+@pytest.fixture(params=dispatch.available())
 def isa(request):
     """Each instruction set of this CPU in turn."""
-    before = core.isa()
-    assert core.select_isa(request.param)
+    before = dispatch.isa()
+    assert dispatch.select_isa(request.param)
     yield request.param
-    assert core.select_isa(before)
+    assert dispatch.select_isa(before)

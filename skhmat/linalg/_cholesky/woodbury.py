@@ -7,7 +7,7 @@ from numbers import Real
 import numpy as np
 import scipy.linalg
 
-from ..._ext import single as _core
+from ..._ext import float32_products as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
 from .._operators.base import SymmetricOperator
 from .randomly_pivoted import PivotedCholesky

@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 
-from ..._ext import entries as _core
+from ..._ext.gofmm import entries as _core
 from .._kernels.matrix import KernelMatrix
 from .sources import ArraySource, _Unlocked
 

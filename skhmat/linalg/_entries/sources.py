@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from ..._ext import entries as _core
+from ..._ext.gofmm import entries as _core
 from .._kernels.matrix import KernelMatrix
 
 _DIAGONAL_BLOCK = 32

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..._ext import neighbors as _ext
+from ..._ext.gofmm import neighbors as _ext
 from ..._utils.parallel import run_tasks
 from .distances import OrderDistance, as_generator
 

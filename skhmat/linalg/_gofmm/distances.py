@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from ..._ext import neighbors as _ext
+from ..._ext.simd import nearest as _ext
 
 # Entries of a block that stays in the cache between its evaluation and its use.
 CACHED = 2**18

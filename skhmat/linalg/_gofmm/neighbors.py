@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._ext import neighbors as _ext
+from ..._ext.gofmm import neighbors as _ext
 from ..._utils.parallel import run_tasks
 from .cluster_tree import depth_for, grow_tree
 from .distances import OrderDistance, as_generator

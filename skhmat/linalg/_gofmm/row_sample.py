@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._ext import skeletons as _core
+from ..._ext.gofmm import interpolative as _core
 
 # Rows that are added to a Gram matrix at a time.
 _BATCH = 2048

@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..._ext import skeletons as _core
-from ..._ext.sampling import FarRows, Marks
+from ..._ext.gofmm import interpolative as _core
+from ..._ext.gofmm.row_sampling import FarRows, Marks
 from ..._utils.parallel import run_tasks
 from .nested_bases import _Basis, _flatten
 from .row_sample import _Close, _Sample

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._ext import evaluation as _core
+from ..._ext.gofmm import matvec as _core
 
 
 @dataclass(frozen=True)

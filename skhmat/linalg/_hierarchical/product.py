@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from ..._ext import evaluation as _core
+from ..._ext.gofmm import matvec as _core
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
 from .._kernels.matrix import KernelMatrix
 from .._operators.base import SymmetricOperator

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.spatial import KDTree
 
-from ..._ext import evaluation as _core
+from ..._ext.gofmm import matvec as _core
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
 from ..._utils.validation import check_columns
 from ..._utils.warnings import warn

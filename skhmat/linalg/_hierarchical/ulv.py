@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.linalg import onenormest
 
-from ..._ext import factorization as _core
+from ..._ext.gofmm import ulv as _core
 from ..._utils.parallel import single_threaded_blas
 from ..._utils.validation import check_columns, check_shift
 from .._cholesky.dense import factorize_dense
@@ -20,7 +20,7 @@ _CHUNK = 128
 
 @dataclass(frozen=True)
 class ULVFactors:
-    """The symmetric ULV factors of K + shift I as flat arrays; see `skhmat._ext.factorization`."""
+    """The symmetric ULV factors of K + shift I as flat arrays; see `skhmat._ext.gofmm.ulv`."""
 
     depth: int
     permutation: np.ndarray

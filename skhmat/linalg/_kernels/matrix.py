@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..._ext import kernels as _core
+from ..._ext.simd import pairwise as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
 from ..._utils.validation import check_columns
 from .._operators.base import SymmetricOperator

@@ -1,120 +1,79 @@
-"""The kernels: name, formula, parameters and diagonal of each.
+"""The kernels as Python sees them.
 
-To add one: a constant in ``_ext/kernels.h``, a case in ``_ext/kernels_impl.h`` (and its name in
-``_ext/kernels.pyx``), an entry in `KERNELS` here, and a reference in
-``tests/linalg/test_kernels.py``.
+The table of the core, ``_ext/simd/kernel_table.h``, has their names, parameters and formulas.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
 
-from ..._ext import kernels as _core
+from ..._ext.simd import pairwise as _core
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel k(x, y).
+    """One kernel k(x, y): a row of the core's table.
 
     Parameters
     ----------
     id : int
         What the compiled core calls it.
-    formula : str
-        With ``r`` the Euclidean distance of x and y.
+    name : str
+    argument : {"square", "scaled square", "inner product", "cosine"}
+        What it is a function of; "scaled" means in units of the bandwidth.
     parameters : tuple of str
         The parameters it reads, in the order the compiled core expects.
-    diagonal : callable
-        ``diagonal(X, values)``: k(x, x) for the rows of X, in float64.
     min_dim : int
         Smallest dimension of the points.
-    is_radial : bool
-        Whether it is a function of the distance.
+    formula : str
+        With ``r`` the Euclidean distance of x and y, and ``d`` the dimension.
     """
 
     id: int
-    formula: str
+    name: str
+    argument: str
     parameters: tuple
-    diagonal: Callable
-    min_dim: int = 1
-    is_radial: bool = True
+    min_dim: int
+    formula: str
+
+    @property
+    def is_radial(self):
+        """Whether it is a function of the distance."""
+        return self.argument in ("square", "scaled square")
+
+    def diagonal(self, X, values):
+        """Return k(x, x) for the rows of X, in float64; what overflows is infinite, silently."""
+        if self.name == "polynomial":
+            return _polynomial_diagonal(X, values)
+        # The kernel's own function, of what it is given for a point and itself.
+        if self.argument == "inner product":
+            out = _squared_norms(X)
+        elif self.argument == "cosine":
+            out = np.any(X != 0, axis=1).astype(np.float64)
+        else:
+            out = np.zeros(len(X))
+        _core.kernel_values(self.id, core_parameters(self.name, values), X.shape[1], out)
+        return out
 
 
-def _ones(X, values):
-    """Return the diagonal of a kernel with k(x, x) = 1."""
-    return np.ones(len(X))
-
-
-def _squared_norms(X, values=None):
+def _squared_norms(X):
     """Return x.x for the rows of X; products that overflow become infinite, silently."""
     with np.errstate(over="ignore"):
         return np.einsum("ij,ij->i", X, X, dtype=np.float64)
 
 
-def _laplace_green_diagonal(X, values):
-    """Return bandwidth^-(d-2), infinite where it overflows."""
-    with np.errstate(over="ignore", under="ignore"):
-        return np.full(len(X), np.float64(values["bandwidth"]) ** -(X.shape[1] - 2.0))
-
-
 def _polynomial_diagonal(X, values):
-    """Return (gamma x.x + coef0)^degree."""
+    """Return (gamma x.x + coef0)^degree, rounded once as the core's repeated products are not."""
     with np.errstate(over="ignore"):
         base = values["gamma"] * _squared_norms(X) + values["coef0"]
         return base ** float(values["degree"])
 
 
-def _cosine_diagonal(X, values):
-    """Return 1, or 0 for a zero vector."""
-    return np.any(X != 0, axis=1).astype(np.float64)
-
-
-_b = ("bandwidth",)
-KERNELS = {
-    "gaussian": Kernel(_core.GAUSSIAN, "exp(-r^2 / (2 bandwidth^2))", _b, _ones),
-    "exponential": Kernel(_core.EXPONENTIAL, "exp(-r / bandwidth)", _b, _ones),
-    "matern12": Kernel(_core.EXPONENTIAL, "exp(-r / bandwidth)", _b, _ones),
-    "matern32": Kernel(_core.MATERN32, "(1 + a) exp(-a), a = sqrt(3) r / bandwidth", _b, _ones),
-    "matern52": Kernel(
-        _core.MATERN52, "(1 + a + a^2 / 3) exp(-a), a = sqrt(5) r / bandwidth", _b, _ones
-    ),
-    "inverse_multiquadric": Kernel(
-        _core.INVERSE_MULTIQUADRIC, "1 / sqrt(1 + (r / bandwidth)^2)", _b, _ones
-    ),
-    "rational_quadratic": Kernel(
-        _core.RATIONAL_QUADRATIC,
-        "(1 + r^2 / (2 alpha bandwidth^2))^(-alpha)",
-        ("bandwidth", "alpha"),
-        _ones,
-    ),
-    "laplace_green": Kernel(
-        _core.LAPLACE_GREEN,
-        "(r^2 + bandwidth^2)^(-(d - 2) / 2)",
-        _b,
-        _laplace_green_diagonal,
-        min_dim=3,
-    ),
-    "polynomial": Kernel(
-        _core.POLYNOMIAL,
-        "(gamma x.y + coef0)^degree",
-        ("gamma", "coef0", "degree"),
-        _polynomial_diagonal,
-        is_radial=False,
-    ),
-    "linear": Kernel(_core.INNER, "x.y", (), _squared_norms, is_radial=False),
-    "cosine": Kernel(
-        _core.COSINE,
-        "x.y / (|x| |y|), 0 for a zero vector",
-        (),
-        _cosine_diagonal,
-        is_radial=False,
-    ),
-}
 # What the neighbour search evaluates; not positive definite, so no kernel of a KernelMatrix.
 SQEUCLIDEAN = _core.SQEUCLIDEAN
-INNER = _core.INNER
+KERNELS = {row["name"]: Kernel(**row) for row in _core.kernel_table() if row["id"] != SQEUCLIDEAN}
+INNER = KERNELS["linear"].id
 
 _RANGES = {
     "bandwidth": (Real, lambda v: v > 0, "a positive finite number"),

@@ -3,8 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from ..._ext import kernels as _kernels
-from ..._ext import sparse as _core
+from ..._ext.simd import csr as _core
 from .base import SymmetricOperator
 
 
@@ -54,7 +53,7 @@ class SparseKernel(SymmetricOperator):
         factor = 0.0 if before is None else factor
         W = np.ascontiguousarray(W, dtype=np.float64)
         matrix = self._start, self._cols, self._entries
-        _kernels.sparse_step(*matrix, W, scale, shift, factor, out, out, self._n_threads)
+        _core.sparse_step(*matrix, W, scale, shift, factor, out, out, self._n_threads)
         return out
 
     def _multiply(self, W):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..._ext import kernels as _core
+from ..._ext.simd import packed as _core
 from ..._utils.parallel import run_tasks
 from .base import SymmetricOperator
 

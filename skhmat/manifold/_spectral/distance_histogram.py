@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..._ext import kernels as _kernels
+from ..._ext.simd import pairwise as _kernels
 
 # Points whose distances are measured, and points they are measured to.
 _N_ROWS, _N_COLUMNS = 512, 5_000

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._ext import kernels as _kernels
-from ..._ext import sparse as _core
+from ..._ext.simd import csr as _core
+from ..._ext.simd import pairwise as _kernels
 from ..._utils.parallel import run_tasks
 from ...linalg._kernels.table import KERNELS, core_parameters
 
@@ -110,7 +110,7 @@ def row_times(rows, W, n_threads):
     out = np.zeros((len(rows[0]) - 1, W.shape[1]))
     if len(rows[2]) > 0:
         W = np.ascontiguousarray(W)
-        _kernels.sparse_step(*rows, W, 1.0, 0.0, 0.0, out, out, n_threads)
+        _core.sparse_step(*rows, W, 1.0, 0.0, 0.0, out, out, n_threads)
     return out
 
 

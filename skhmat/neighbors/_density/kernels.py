@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-from ..._ext import kernels as _core
+from ..._ext.simd import log_sums as _core
 
 DENSITIES = tuple(_core.DENSITIES)
 
@@ -37,7 +37,7 @@ class DensityKernel:
     @property
     def vanishes(self):
         """Whether it is 0 from the bandwidth on."""
-        return self.name not in ("gaussian", "exponential")
+        return self.name in _core.COMPACT
 
     @property
     def parameters(self):

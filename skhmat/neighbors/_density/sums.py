@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 from sklearn.neighbors import KDTree
 
-from ..._ext import kernels as _core
+from ..._ext.simd import log_sums as _core
 from .box_tree import BoxTree
 
 # From this dimension on distances come from inner products, whose rounding is so much larger.

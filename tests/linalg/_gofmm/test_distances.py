@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
-from skhmat._ext import neighbors as _ext
+from skhmat._ext.gofmm import neighbors as _ext
+from skhmat._ext.simd import nearest
 
 from skhmat.linalg._gofmm.distances import DISTANCES, as_generator, make_distance
 
@@ -150,17 +151,12 @@ def test_split_of_special_values():
     assert set(ids[:3]) == {2, 6, 4}
 
 
-@pytest.mark.parametrize("isa", _ext.INSTRUCTION_SETS)
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 40])
 def test_every_instruction_set_projects_alike(isa, d, rng, dtype):
     points = rng.standard_normal((50, d)).astype(dtype)
     rows = rng.permutation(50)[:33]
-    before = _ext.use_instruction_set(isa)
-    try:
-        squares = _ext.project_points(points, rows, points[3])
-        along = _ext.project_points(points, rows, points[3], points[5])
-    finally:
-        _ext.use_instruction_set(before)
+    squares = nearest.project_points(points, rows, points[3])
+    along = nearest.project_points(points, rows, points[3], points[5])
     difference = points[rows].astype(np.float64) - points[3]
     assert_allclose(squares, (difference**2).sum(1), rtol=1e-5)
     assert_allclose(along, difference @ points[5], atol=1e-4)

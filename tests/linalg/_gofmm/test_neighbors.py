@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.spatial.distance import cdist
-from skhmat._ext import neighbors as _ext
 from sklearn.neighbors import NearestNeighbors
 
 from skhmat.linalg._gofmm.distances import DISTANCES, make_distance
@@ -52,15 +51,10 @@ def test_any_size_with_duplicates(n, k, name, dtype, distinct, seed):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("d", [1, 2, 3, 5, 7, 11, 20])
-@pytest.mark.parametrize("isa", _ext.INSTRUCTION_SETS)
 def test_exhaustive_search_is_exact(isa, d, dtype, global_random_seed):
     points = np.random.default_rng(global_random_seed).standard_normal((777, d)).astype(dtype)
     distance = make_distance("geometric", GaussianEntries(points, 1.0))
-    before = _ext.use_instruction_set(isa)
-    try:
-        result = find_neighbors(distance, 777, 10)
-    finally:
-        _ext.use_instruction_set(before)
+    result = find_neighbors(distance, 777, 10)
     assert result.n_trees == 0
     assert result.recall == 1
     check_rows(result.indices, 777, 10)
@@ -71,18 +65,13 @@ def test_exhaustive_search_is_exact(isa, d, dtype, global_random_seed):
     assert true_recall(result.indices, points, np.arange(777)) == 1
 
 
-@pytest.mark.parametrize("isa", _ext.INSTRUCTION_SETS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["kernel", "angle"])
 def test_exhaustive_gram_search_is_exact(name, dtype, isa, global_random_seed):
     n, k = 501, 20
     entries = gram_matrix(np.random.default_rng(global_random_seed), n, dtype=dtype)
     distance = make_distance(name, entries)
-    before = _ext.use_instruction_set(isa)
-    try:
-        result = find_neighbors(distance, n, k)
-    finally:
-        _ext.use_instruction_set(before)
+    result = find_neighbors(distance, n, k)
     check_rows(result.indices, n, k)
     block = distance.block(np.arange(n), np.arange(n))
     np.fill_diagonal(block, np.inf)

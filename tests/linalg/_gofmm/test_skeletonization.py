@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.linalg import qr
-from skhmat._ext import skeletons as core
-from skhmat._ext.sampling import FarRows, Marks
+from skhmat._ext.gofmm import interpolative as core
+from skhmat._ext.gofmm.row_sampling import FarRows, Marks
 
 from skhmat._utils.parallel import single_threaded_blas
 from skhmat.linalg import KernelMatrix

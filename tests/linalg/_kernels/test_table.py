@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
-from skhmat._ext import kernels as core
+from skhmat._ext.simd import dispatch
+from skhmat._ext.simd import pairwise as core
 
 from skhmat._utils.parallel import single_threaded_blas
 from skhmat.linalg._kernels.table import INNER, KERNELS, SQEUCLIDEAN, core_parameters
@@ -130,7 +131,7 @@ def _ulps(got, exact, dtype):
 
 def _exp(x):
     out = np.empty_like(x)
-    core.exp_array(x, out)
+    dispatch.exp_array(x, out)
     return out
 
 
@@ -256,18 +257,18 @@ def test_same_bits_for_any_number_of_threads(d, k, dtype, rng):
 
 
 def test_instruction_set_from_the_environment(tmp_path):
-    code = "from skhmat._ext import kernels; assert kernels.isa() == 'plain', kernels.isa()"
+    code = "from skhmat._ext.simd import dispatch; assert dispatch.isa() == 'plain'"
     command = [sys.executable, "-c"]
     environment = os.environ | {"SKHMAT_ISA": "plain"}
     subprocess.run([*command, code], env=environment, cwd=tmp_path, check=True, timeout=120)
-    best = core.isa()
-    code = f"from skhmat._ext import kernels; assert kernels.isa() == {best!r}"
+    best = dispatch.isa()
+    code = f"from skhmat._ext.simd import dispatch; assert dispatch.isa() == {best!r}"
     environment["SKHMAT_ISA"] = "unheard-of"
     if "SKHMAT_ISA" not in os.environ:
         subprocess.run([*command, code], env=environment, cwd=tmp_path, check=True, timeout=120)
 
 
 def test_unknown_instruction_set_changes_nothing():
-    before = core.isa()
-    assert not core.select_isa("unheard-of")
-    assert core.isa() == before
+    before = dispatch.isa()
+    assert not dispatch.select_isa("unheard-of")
+    assert dispatch.isa() == before

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.spatial.distance import cdist
-from skhmat._ext import kernels as core
+from skhmat._ext.simd import csr as core
 
 from skhmat.linalg._operators.csr import SparseKernel
 from skhmat.manifold._spectral import gaussian as module

@@ -1,17 +1,30 @@
-"""Factorization phase: a symmetric ULV factorization of K + shift I for the HSS format.
+"""Symmetric ULV factorization of K + shift I for a matrix in HSS form, and solves with it.
 
-With K symmetric positive definite, node by node from the leaves to the root (Chandrasekaran, Gu and
-Pals, SIAM J. Matrix Anal. Appl. 28, 2006; for the symmetric case Xia, Chandrasekaran, Gu and Li,
-Numerical Linear Algebra with Applications 17, 2010):
+The method is that of Chandrasekaran, Gu and Pals (SIAM J. Matrix Anal. Appl. 28, 2006), in the
+symmetric form of Xia, Chandrasekaran, Gu and Li (Numer. Linear Algebra Appl. 17, 2010). Their
+letters, with V = U and W = R because K is symmetric:
 
-1. A Householder QR of the node's basis P = Q [R; 0] turns the node's rows, so that only the first
-   `rank` of them meet the rest of the matrix.
-2. The others are eliminated: L L^T = (Q^T M Q)_22, W = L^-1 (Q^T M Q)_21.
-3. What is left, S = (Q^T M Q)_11 - W^T W, with R, stands for the node in its parent's matrix
-   M = [[S_a, R_a B R_b^T], [., S_b]].
+====================  ==============================================================================
+HSS generator         in this module
+====================  ==============================================================================
+D of a leaf           its block of `near`, plus the shift on the diagonal
+U of a leaf           the basis [I; X], skeleton rows first; X is the leaf's block of `interp`
+[R_a; R_b]            translation from the children a, b: also [I; X], its rows sorted by `order`
+B of two siblings     their block of `far`, stored transposed where `far_transposed` says so
+====================  ==============================================================================
 
-Everything is computed in float64. Matrices here are column-major, as LAPACK has them; right-hand
-sides are row-major, that is, column-major and transposed.
+The paper's R is a translation; the R of this module is the triangular factor of a basis. A node
+with matrix M and basis P meets the rest of K only through P: its block row is [M, P (...)]. For a
+leaf M = D and P = U. From the leaves to the root, for each node:
+
+1. The QR factorization P = Q [R; 0] gives Q^T [M, P (...)] = [Q^T M, [R; 0] (...)]: after the
+   rotation only the first `rank` rows meet the rest of the matrix.
+2. The others are eliminated by Cholesky: L L^T = (Q^T M Q)_22 and W = L^-1 (Q^T M Q)_21.
+3. The Schur complement S = (Q^T M Q)_11 - W^T W and R stand for the node in its parent, where
+   M = [[S_a, R_a B R_b^T], [., S_b]] and P = diag(R_a, R_b) [R_a; R_b]_HSS.
+
+Everything is computed in float64. Matrices are column-major, as in LAPACK; right-hand sides are
+row-major, which is column-major and transposed.
 """
 
 import numpy as np
@@ -25,7 +38,7 @@ from _blas cimport real
 
 
 cdef class Factor:
-    """The factors of all nodes, one after the other in heap order.
+    """The factors of all nodes, stored one after the other in heap order.
 
     Parameters
     ----------
@@ -34,8 +47,9 @@ cdef class Factor:
     leaf_bounds : (n_leaves + 1,)
     rank, size : (n_nodes,), rank and number of rows of each node
     row_ptr : (n_nodes + 1,), first row of each node in the work space of `solve`
-    v_ptr, t_ptr, l_ptr, w_ptr : (n_nodes + 1,), where the factors of each node begin
-    V, T, L, W : the factors; V of Q = I - V T V^T is unit lower trapezoidal, T and L triangular
+    v_ptr, t_ptr, l_ptr, w_ptr : (n_nodes + 1,), offsets of the factors of each node
+    V, T, L, W : the factors; in Q = I - V T V^T, V is unit lower trapezoidal and T upper
+        triangular; L is lower triangular
     """
 
     cdef readonly Py_ssize_t depth, n_nodes, n_rows, largest
@@ -66,17 +80,17 @@ def factorize(
     Parameters
     ----------
     shift : (n,), in the user's order
-    near, near_offset : diagonal blocks of the leaves, and where that of each leaf begins
-    far, far_offset, far_transposed : skeleton block of the children of each inner node
-    interp, interp_ptr, order, order_ptr : as in `Plan`
+    near, near_offset : diagonal blocks D of the leaves, and the offset of each
+    far, far_offset, far_transposed : block B of the children of each inner node
+    interp, interp_ptr, order, order_ptr : as in `matvec.Plan`
 
     Returns
     -------
     is_definite : bool
-        False if the rows of some node are not positive definite; the factors are of no use then.
+        False if some node was not positive definite; the factors must not be used then.
     """
     cdef Py_ssize_t level, j
-    # S and R of each node, kept until the parent has taken them.
+    # S and R of each node, until its parent has read them.
     S_ = np.empty(f.t_ptr[f.n_nodes])
     R_ = np.empty(f.t_ptr[f.n_nodes])
     work_ = np.empty((n_threads, 3 * f.largest * f.largest + f.largest))
@@ -118,7 +132,7 @@ cdef unsigned char _node(
         return 0
     V, T = &f.V[0] + f.v_ptr[node], &f.T[0] + f.t_ptr[node]
     L, W = &f.L[0] + f.l_ptr[node], &f.W[0] + f.w_ptr[node]
-    if is_leaf:
+    if is_leaf:  # M = D + shift
         for i in range(m * m):
             M[i] = near[near_offset[leaf] + i]
         for i in range(m):
@@ -126,6 +140,7 @@ cdef unsigned char _node(
     else:
         _assemble[real](f, node, far, far_offset, far_transposed, S, R, M, Y)
     if r > 0:
+        # Step 1: P = Q [R; 0], and M becomes Q^T M Q.
         _basis[real](f, node, is_leaf, interp, interp_ptr, order, order_ptr, R, V)
         lwork = m * m
         dgeqrf(&m, &r, V, &m, tau, Y, &lwork, &info)
@@ -138,9 +153,9 @@ cdef unsigned char _node(
             V[j * m + j] = 1.0
         memset(T, 0, r * r * sizeof(double))
         dlarft(b"F", b"C", &m, &r, V, &m, tau, T, &r)
-        _turned(m, r, True, M, V, T, Y)
+        _rotation(m, r, True, M, V, T, Y)
         dsyr2k(b"L", b"N", &m, &r, &minus, Y, &m, V, &m, &one, M, &m)
-    if q > 0:
+    if q > 0:  # step 2
         for j in range(q):
             memcpy(L + j * q, M + (r + j) * m + r, q * sizeof(double))
         dpotrf(b"L", &q, L, &q, &info)
@@ -151,20 +166,25 @@ cdef unsigned char _node(
             memcpy(W + j * q, M + j * m + r, q * sizeof(double))
         if q > 0:
             dtrsm(b"L", b"L", b"N", b"N", &q, &r, &one, L, &q, W, &q)
-        for j in range(r):
+        for j in range(r):  # step 3
             memcpy(&S[f.t_ptr[node] + j * r], M + j * m, r * sizeof(double))
         if q > 0:
             dsyrk(b"L", b"T", &r, &q, &minus, W, &q, &one, &S[f.t_ptr[node]], &r)
     return 0
 
 
-cdef void _turned(
+cdef void _rotation(
     int m, int r, bint transposed, const double* M, const double* V, const double* T, double* Z,
 ) noexcept nogil:
-    """Z, (m, r), with Q^T M Q = M - Z V^T - V Z^T, or the same for Q M Q^T if not transposed.
+    """Compute Z, (m, r), with Q^T M Q = M - Z V^T - V Z^T (or Q M Q^T if not transposed).
 
-    With Q = I - V T V^T and Y = M V, Z = Y T - V T^T V^T Y T / 2, or with T^T in place of T. The
-    lower triangle of M is read; Z has room for r^2 more.
+    With Q = I - V T V^T and Y = M V,
+
+        Q^T M Q = M - Y T V^T - V (Y T)^T + V (T^T V^T Y T) V^T,
+
+    and half of the last, symmetric term goes to each of the two others, which gives
+    Z = Y T - V T^T V^T Y T / 2. For Q M Q^T, T^T takes the place of T. The lower triangle of M is
+    read; Z has room for r^2 more numbers.
     """
     cdef double one = 1.0, zero = 0.0, minus_half = -0.5
     cdef char* right = b"N" if transposed else b"T"
@@ -181,7 +201,7 @@ cdef void _assemble(
     Factor f, Py_ssize_t node, const real[::1] far, const Py_ssize_t[::1] far_offset,
     const unsigned char[::1] far_transposed, double[::1] S, double[::1] R, double* M, double* C,
 ) noexcept nogil:
-    """The lower triangle of [[S_a, .], [R_b B^T R_a^T, S_b]]."""
+    """Write the lower triangle of M = [[S_a, .], [R_b B^T R_a^T, S_b]] from the children a, b."""
     cdef Py_ssize_t a = 2 * node + 1, b = a + 1
     cdef int ra = <int> f.rank[a], rb = <int> f.rank[b], m = ra + rb, i, j
     cdef double one = 1.0
@@ -209,7 +229,7 @@ cdef void _basis(
     const Py_ssize_t[::1] interp_ptr, const Py_ssize_t[::1] order, const Py_ssize_t[::1] order_ptr,
     double[::1] R, double* P,
 ) noexcept nogil:
-    """The basis [I; X] of a leaf, or diag(R_a, R_b) times that of an inner node, (m, r)."""
+    """Write the basis P, (m, r): [I; X] of a leaf, diag(R_a, R_b) [I; X] of an inner node."""
     cdef int m = <int> f.size[node], r = <int> f.rank[node], ra, rb, i, j, row
     cdef Py_ssize_t a = 2 * node + 1, b = a + 1
     cdef double one = 1.0
@@ -230,11 +250,12 @@ cdef void _basis(
 
 
 def inverse_diagonal(Factor f, double[::1] out, int n_threads):
-    """out = diagonal of (K + shift I)^-1, (n,), in the user's order.
+    """Write the diagonal of (K + shift I)^-1 to `out`, (n,), in the user's order.
 
-    From the root to the leaves, as selected inversion does (Lin et al., ACM Trans. Math. Softw. 37,
-    2011). If G is the inverse in the rows that a node hands to its parent, then in all rows of the
-    node, turned by Q, it is [[G, .], [-X G, (L L^T)^-1 + X G X^T]] with X = L^-T W.
+    This is a selected inversion (Lin et al., ACM Trans. Math. Softw. 37, 2011), from the root to
+    the leaves. Let G be the block of the inverse for the rows that a node passes to its parent. For
+    all rows of the node, rotated by Q, block elimination gives
+    [[G, .], [-X G, (L L^T)^-1 + X G X^T]] with X = L^-T W.
     """
     cdef Py_ssize_t level, j
     G_ = np.empty(max(f.t_ptr[f.n_nodes], 1))
@@ -258,7 +279,7 @@ cdef void _inverse_node(
     cdef double* M22 = M + r * m + r
     cdef double* V = &f.V[0] + f.v_ptr[node]
     cdef double* L = &f.L[0] + f.l_ptr[node]
-    cdef double one = 1.0, minus = -1.0, zero = 0.0, minus_half = -0.5, turned
+    cdef double one = 1.0, minus = -1.0, zero = 0.0, minus_half = -0.5, rotated
     if m == 0:
         return
     for j in range(r):
@@ -273,13 +294,13 @@ cdef void _inverse_node(
         dsymm(b"R", b"L", &q, &r, &minus, M, &m, Z, &q, &zero, M + r, &m)
         dsyr2k(b"L", b"N", &q, &r, &minus_half, M + r, &m, Z, &q, &one, M22, &m)
     if r > 0:
-        _turned(m, r, False, M, V, &f.T[f.t_ptr[node]], Z)
+        _rotation(m, r, False, M, V, &f.T[f.t_ptr[node]], Z)
     if is_leaf:
         for i in range(m):
-            turned = M[i * m + i]
+            rotated = M[i * m + i]
             for j in range(r):
-                turned = turned - 2.0 * Z[j * m + i] * V[j * m + i]
-            out[f.permutation[f.leaf_bounds[leaf] + i]] = turned
+                rotated = rotated - 2.0 * Z[j * m + i] * V[j * m + i]
+            out[f.permutation[f.leaf_bounds[leaf] + i]] = rotated
         return
     if r > 0:
         dsyr2k(b"L", b"N", &m, &r, &minus, Z, &m, V, &m, &one, M, &m)
@@ -291,12 +312,12 @@ cdef void _inverse_node(
 
 
 def solve(Factor f, const double[:, ::1] B, double[:, ::1] out, double[:, ::1] rows, int n_threads):
-    """out = (K + shift I)^-1 B.
+    """Write (K + shift I)^-1 B to `out`.
 
     Parameters
     ----------
     B, out : (n, k), in the user's order
-    rows : (n_rows, k), work space: the rows of each node
+    rows : (n_rows, k), work space for the rows of each node
     """
     cdef Py_ssize_t level, j
     cdef int k = <int> B.shape[1]
@@ -313,10 +334,10 @@ def solve(Factor f, const double[:, ::1] B, double[:, ::1] out, double[:, ::1] r
                     f, (1 << level) - 1 + j, level == f.depth, j, out, rows, &work[threadid(), 0])
 
 
-cdef void _turn(
+cdef void _rotate(
     Factor f, Py_ssize_t node, bint transposed, double* x, int k, double* work
 ) noexcept nogil:
-    """x = Q^T x or Q x for the row-major rows of a node, (m, k)."""
+    """Replace the row-major rows x of a node, (m, k), by Q^T x or Q x."""
     cdef int m = <int> f.size[node], r = <int> f.rank[node]
     cdef double one = 1.0, minus = -1.0, zero = 0.0
     cdef double* V = &f.V[0] + f.v_ptr[node]
@@ -328,7 +349,7 @@ cdef void _turn(
 
 
 cdef inline Py_ssize_t _row_in_parent(Factor f, Py_ssize_t node) noexcept nogil:
-    """The first row that the parent takes from a node: those of the left child come first."""
+    """Return the first row of a node in its parent: those of the left child come first."""
     return f.row_ptr[(node - 1) >> 1] + (f.rank[node - 1] if node % 2 == 0 else 0)
 
 
@@ -347,7 +368,7 @@ cdef void _forward(
         for i in range(m):
             memcpy(x + i * k, &B[f.permutation[f.leaf_bounds[leaf] + i], 0], k * sizeof(double))
     if r > 0:
-        _turn(f, node, True, x, k, work)
+        _rotate(f, node, True, x, k, work)
     if q > 0:  # y = L^-1 x_2, that is y^T L^T = x_2^T
         dtrsm(b"R", b"L", b"T", b"N", &k, &q, &one, &f.L[f.l_ptr[node]], &q, x + r * k, &k)
     if r == 0:
@@ -377,7 +398,7 @@ cdef void _backward(
     if q > 0:
         dtrsm(b"R", b"L", b"N", b"N", &k, &q, &one, &f.L[f.l_ptr[node]], &q, x + r * k, &k)
     if r > 0:
-        _turn(f, node, False, x, k, work)
+        _rotate(f, node, False, x, k, work)
     if is_leaf:
         for i in range(m):
             memcpy(&out[f.permutation[f.leaf_bounds[leaf] + i], 0], x + i * k, k * sizeof(double))

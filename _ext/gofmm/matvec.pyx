@@ -1,17 +1,35 @@
-"""Evaluation phase: the four passes of a product with a hierarchical matrix.
+"""Products with a hierarchical matrix in four passes.
 
 up      charges of points -> charges of skeletons, leaves to root
 across  charges of skeletons -> potentials of skeletons, every far pair of nodes
 down    potentials of skeletons -> potentials of points, root to leaves
 near    charges of points -> potentials of points, every near pair of leaves
 
-Nodes are in heap order (children of i are 2 i + 1 and 2 i + 2). A pair is stored once and read by
-both of its nodes; each node adds up its own potentials in a fixed order, so the result does not
-depend on the number of threads.
+GOFMM (Yu, Levitt, Reiz and Biros, SC17) writes them as follows for nodes a and b, with skeletons
+a~ and b~, weights w and potentials u; in HSS (Chandrasekaran, Gu and Pals, SIAM J. Matrix Anal.
+Appl. 28, 2006), where the only far pairs are siblings, the matrices have other letters:
 
-The rows of a leaf are gathered from the right-hand sides whenever they are needed, into a buffer of
-the thread that stays in its cache. Reading them again costs less than a copy of all of them in tree
-order.
+======  ====  =======================================  ====================  =======================
+pass    task  GOFMM                                    HSS                   here
+======  ====  =======================================  ====================  =======================
+up      N2S   w_a~ = P_a~a w_a, of a leaf              U^T                   [I, X^T], X in `interp`
+up      N2S   w_a~ = P_a~[l~r~] [w_l~; w_r~]           [R_l; R_r]^T          the same, by `order`
+across  S2S   u_b~ = sum over Far(b) of K_b~a~ w_a~    B                     `far`
+down    S2N   [u_l~; u_r~] += P^T u_b~, u_b = P^T u_b~ [R_l; R_r] and U      as for up
+near    L2L   u_b += sum over Near(b) of K_ba w_a      D                     `near`
+======  ====  =======================================  ====================  =======================
+
+P is an interpolation: its columns of skeletons are the identity. So skeleton rows, which come
+first, are copied, and only the others are multiplied by X. That P appears on both sides follows
+from the symmetry of K: K_ba = P_b^T K_b~a~ P_a for a far pair.
+
+Nodes are in heap order (the children of i are 2 i + 1 and 2 i + 2). A pair is stored once and read
+by both of its nodes. Each node sums its own potentials in a fixed order, so that the result does
+not depend on the number of threads.
+
+The rows of a leaf are gathered from the right-hand sides each time they are needed, into a buffer
+of the thread that stays in its cache. Reading them again costs less than a copy of all of them in
+tree order.
 """
 
 import numpy as np
@@ -22,23 +40,23 @@ from libc.string cimport memcpy, memset
 from _blas cimport add_product, real
 
 
-# Up to so many right-hand sides the upper levels are done by one thread: waking others costs more.
+# Up to this many right-hand sides one thread does the upper levels: waking the others costs more.
 cdef int _NARROW = 16
 
 
 cdef class Plan:
-    """The index arrays of a hierarchical matrix, made once and read by every product.
+    """The index arrays of a hierarchical matrix, built once and read by every product.
 
     Parameters
     ----------
     depth : level of the leaves
     permutation : (n,), tree order -> user's order
     leaf_bounds : (n_leaves + 1,), first position of each leaf
-    rank, skel_ptr : (n_nodes,), (n_nodes + 1,), skeletons of each node and their first place
-    order, order_ptr : for each inner node the order of its children's skeletons, its own first
-    interp_ptr : (n_nodes + 1,), offset of each node's interpolation block (columns left out, rank)
-    far_ptr, far_node, far_offset, far_transposed : far pairs of each node, by rows
-    near_ptr, near_leaf, near_offset, near_transposed : near pairs of each leaf, by rows
+    rank, skel_ptr : (n_nodes,), (n_nodes + 1,), number of skeletons of each node, and their offset
+    order, order_ptr : for each inner node a permutation of its children's skeletons, its own first
+    interp_ptr : (n_nodes + 1,), offset of each node's block X, (columns but the skeletons, rank)
+    far_ptr, far_node, far_offset, far_transposed : far pairs of each node, in CSR form
+    near_ptr, near_leaf, near_offset, near_transposed : near pairs of each leaf, in CSR form
     """
 
     cdef readonly Py_ssize_t depth, n_skeletons, buffer_rows
@@ -71,7 +89,7 @@ cdef class Plan:
         self.near_leaf = near_leaf
         self.near_offset = near_offset
         self.near_transposed = near_transposed
-        # A leaf and one of its partners, or the columns of an inner node.
+        # Rows of a leaf and of a near leaf, or the skeletons of an inner node's children.
         self.buffer_rows = max(2 * np.diff(leaf_bounds).max(), np.diff(order_ptr).max(), 1)
 
 
@@ -79,9 +97,9 @@ def collect_charges(
     Plan plan, const real[::1] interp, const real[:, ::1] W, Py_ssize_t first,
     real[:, ::1] charges, real[:, ::1] buffers, int n_threads,
 ):
-    """The pass up alone: charges of all skeletons for k columns of W.
+    """Compute the charges of all skeletons for k columns of W: the pass up alone.
 
-    Parameters are those of `multiply`.
+    The parameters are those of `multiply`.
     """
     with nogil:
         _up(plan, interp, W, first, charges, buffers, n_threads)
@@ -92,11 +110,11 @@ def multiply(
     const real[:, ::1] W, Py_ssize_t first, real[:, ::1] out,
     real[:, ::1] charges, real[:, ::1] potentials, real[:, ::1] buffers, int n_threads,
 ):
-    """out[:, first:first + k] = K W[:, first:first + k], for the k columns that charges has.
+    """Write K W[:, first:first + k] to out[:, first:first + k]; k is the width of `charges`.
 
     Parameters
     ----------
-    near : blocks of the near pairs, or None: then the near part is left out
+    near : blocks of the near pairs; None leaves out the near pass
     W, out : (n, at least first + k), in the user's order
     charges, potentials : (n_skeletons, k), work space
     buffers : (n_threads, plan.buffer_rows * k), work space of each thread
@@ -118,10 +136,10 @@ def multiply(
 
 
 cdef Py_ssize_t _cut(Plan plan, int n_threads) noexcept nogil:
-    """Level below which a thread takes whole subtrees.
+    """Return the level below which each thread processes whole subtrees.
 
-    So it meets the others only twice on the way up and down; the levels above are shared out one by
-    one, or not at all where there is little to do.
+    Threads then wait for each other only twice. Above, they share the nodes of one level at a time,
+    or leave them to one thread where there is little work.
     """
     cdef Py_ssize_t cut = 0
     if n_threads == 1:
@@ -163,7 +181,7 @@ cdef void _subtree_down(
     bint has_near, const real[:, ::1] W, Py_ssize_t first, real[:, ::1] potentials, real* buffer,
     real[:, ::1] out,
 ) noexcept nogil:
-    """Hand the potentials down below node `root`, add the near part, and put the rows out."""
+    """Pass the potentials down from node `root`, add the near pass, write the rows of `out`."""
     cdef Py_ssize_t level, j, below
     for level in range(max(cut, 1), plan.depth):
         below = level - cut
@@ -177,7 +195,7 @@ cdef void _subtree_down(
 cdef void _gather(
     Plan plan, Py_ssize_t leaf, const real[:, ::1] W, Py_ssize_t first, Py_ssize_t k, real* rows
 ) noexcept nogil:
-    """Copy the rows of a leaf, columns first to first + k, one after the other."""
+    """Copy the rows of a leaf, columns first to first + k, into contiguous memory."""
     cdef Py_ssize_t i, start = plan.leaf_bounds[leaf]
     for i in range(plan.leaf_bounds[leaf + 1] - start):
         memcpy(rows + i * k, &W[plan.permutation[start + i], first], k * sizeof(real))
@@ -187,7 +205,7 @@ cdef void _leaf_up(
     Plan plan, Py_ssize_t leaf, const real[::1] interp,
     const real[:, ::1] W, Py_ssize_t first, real[:, ::1] charges, real* buffer,
 ) noexcept nogil:
-    """The skeletons of a leaf are its first rows; the others are added to them."""
+    """Collect the charges of a leaf, w_s + X^T w_rest; its first rows s are the skeletons."""
     cdef Py_ssize_t node = (1 << plan.depth) - 1 + leaf, rank = plan.rank[node]
     cdef int rest = <int> (plan.leaf_bounds[leaf + 1] - plan.leaf_bounds[leaf] - rank)
     cdef int k = <int> charges.shape[1]
@@ -208,7 +226,7 @@ cdef void _leaf_down(
     const real[:, ::1] W, Py_ssize_t first, real[:, ::1] potentials, real* buffer,
     real[:, ::1] out,
 ) noexcept nogil:
-    """Put out the rows of a leaf: the near pairs' part and that of its skeletons."""
+    """Write the rows of a leaf: the near pass, plus P^T times its skeletons' potentials."""
     cdef Py_ssize_t node = (1 << plan.depth) - 1 + leaf, rank = plan.rank[node]
     cdef Py_ssize_t i, p, other, start = plan.leaf_bounds[leaf]
     cdef int n = <int> (plan.leaf_bounds[leaf + 1] - start), width, k = <int> potentials.shape[1]
@@ -283,7 +301,7 @@ cdef void _node_across(
 cdef void _node_down(
     Plan plan, Py_ssize_t node, const real[::1] interp, real[:, ::1] potentials, real* buffer
 ) noexcept nogil:
-    """Hand the potentials of an inner node down to its children."""
+    """Add the potentials of an inner node to those of its children."""
     cdef Py_ssize_t rank = plan.rank[node], start, n, i, j, o
     cdef int k = <int> potentials.shape[1]
     cdef const real* source

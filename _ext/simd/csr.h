@@ -1,7 +1,7 @@
-/* Products of a sparse matrix with many vectors; included by kernels_impl.h, for double only.
+/* Products of a sparse matrix with many vectors; included by each_type.h, for double only.
  *
- * A row of the result stays in registers, a strip of columns at a time, while the rows of W that it is
- * made of pass by.
+ * A row of the result stays in registers, a strip of columns at a time, while the rows of W that
+ * contribute to it are read.
  */
 
 #if defined(__AVX512F__)

@@ -1,43 +1,26 @@
-/* Logarithms of sums of kernels at many points, for one floating-point type; included by kernels_impl.h.
+/* Logarithms of sums of density kernels, for one floating-point type; included by each_type.h.
  *
- * Terms are summed up relative to the largest one so far, and a sum is scaled down when a larger one
- * comes. Nothing is ever subtracted, so that no sum underflows or cancels.
+ * Terms are summed relative to the largest one so far, and the sum is rescaled when a larger one comes.
+ * All terms are positive, so that no sum underflows or cancels.
  */
 
 /* ---- terms --------------------------------------------------------------------------------- */
 
-/* A kernel that vanishes from the bandwidth on, at squared distance t. */
+#include "density_table.h"
+
+/* A compact kernel at squared distance t. */
 static inline __attribute__((always_inline)) REAL
 NAME(compact)(int kernel, REAL c, REAL support, REAL t)
 {
-    /* The power series of cos(pi/2 sqrt(u)) / (1 - u), which has no zero near [0, 1]. */
-    const double q[] = {1.0,
-                        -0.23370055013616982735,
-                        0.019968957764878186282,
-                        -0.0008945229984747745908,
-                        2.4737276364651989442e-05,
-                        -4.6476600840861603898e-07,
-                        6.3214694732011113844e-09,
-                        -6.5133610590740856702e-11,
-                        5.2602055905386692026e-13,
-                        -3.4194610195954559326e-15};
     const REAL u = t * c;
-    REAL value = 1;
+    REAL value = 0;
     switch (kernel) {
-    case SKHMAT_EPANECHNIKOV_DENSITY:
-        value = 1 - u;
+#define DENSITY(name)                                                                                      \
+    case SKHMAT_DENSITY_##name:                                                                            \
+        value = NAME(name##_density)(u);                                                                   \
         break;
-    case SKHMAT_LINEAR_DENSITY:
-        value = (1 - u) / (1 + SQRT(u));
-        break;
-    case SKHMAT_COSINE_DENSITY:
-        value = (REAL)q[9];
-        for (int i = 8; i >= 0; i--)
-            value = value * u + (REAL)q[i];
-        value *= 1 - u;
-        break;
-    default:
-        break;
+        SKHMAT_COMPACT_DENSITIES(DENSITY)
+#undef DENSITY
     }
     return t < support ? value : 0;
 }
@@ -47,21 +30,13 @@ static void NAME(compact_values)(const struct skhmat_density *k, REAL *restrict 
 {
     const REAL c = (REAL)k->c, support = (REAL)k->support;
     switch (k->kernel) {
-    case SKHMAT_TOPHAT_DENSITY:
-        EACH(j, m)
-            t[j] = NAME(compact)(SKHMAT_TOPHAT_DENSITY, c, support, t[j]);
+#define DENSITY(name)                                                                                      \
+    case SKHMAT_DENSITY_##name:                                                                            \
+        EACH(j, m)                                                                                         \
+            t[j] = NAME(compact)(SKHMAT_DENSITY_##name, c, support, t[j]);                                 \
         break;
-    case SKHMAT_EPANECHNIKOV_DENSITY:
-        EACH(j, m)
-            t[j] = NAME(compact)(SKHMAT_EPANECHNIKOV_DENSITY, c, support, t[j]);
-        break;
-    case SKHMAT_LINEAR_DENSITY:
-        EACH(j, m)
-            t[j] = NAME(compact)(SKHMAT_LINEAR_DENSITY, c, support, t[j]);
-        break;
-    default:
-        EACH(j, m)
-            t[j] = NAME(compact)(SKHMAT_COSINE_DENSITY, c, support, t[j]);
+        SKHMAT_COMPACT_DENSITIES(DENSITY)
+#undef DENSITY
     }
 }
 
@@ -84,7 +59,7 @@ static REAL NAME(weighted_sum)(const REAL *restrict t, const REAL *restrict w, i
 static void NAME(add_terms)(const struct skhmat_density *k, REAL *restrict t,
                             const REAL *restrict w, intptr_t m, struct log_sum *s)
 {
-    if (is_compact(k->kernel)) {
+    if (skhmat_is_compact(k->kernel)) {
         NAME(compact_values)(k, t, m);
         s->sum += NAME(weighted_sum)(t, w, m);
         s->shift = 0;
@@ -92,7 +67,7 @@ static void NAME(add_terms)(const struct skhmat_density *k, REAL *restrict t,
     }
     const REAL c = NAME(bounded)(k->c); /* not 0: the distance of a point that does not count is not */
     REAL top = -(REAL)INFINITY;
-    if (k->kernel == SKHMAT_EXPONENTIAL_DENSITY) {
+    if (k->kernel == SKHMAT_DENSITY_exponential) {
         EACH(j, m)
             t[j] = SQRT(t[j]);
     }
@@ -135,9 +110,9 @@ static void NAME(log_sums_of_rows)(const struct NAME(job) *job, const struct NAM
         for (intptr_t i = 0; i < n; i += ROWS) {
             NAME(tile)(job, i0 + i, x + i * job->d, norms + i, j0, m, t, ld);
             for (intptr_t r = 0; r < ROWS && i + r < n; r++) {
-                const intptr_t own = in->own ? in->own[i0 + i + r] - j0 : -1;
-                if (own >= 0 && own < m)
-                    t[r * ld + own] = (REAL)INFINITY;
+                const intptr_t exclude = in->exclude ? in->exclude[i0 + i + r] - j0 : -1;
+                if (exclude >= 0 && exclude < m)
+                    t[r * ld + exclude] = (REAL)INFINITY;
                 NAME(add_terms)(&in->density, t + r * ld, in->weights ? in->weights + j0 : NULL, m,
                                 sums + i + r);
             }
@@ -152,9 +127,9 @@ static void NAME(log_sums_of_rows)(const struct NAME(job) *job, const struct NAM
 static int NAME(log_sums)(const struct NAME(skhmat_log_sums) *in, int n_threads)
 {
     struct NAME(job) job = {.X = in->X, .Y = in->Y, .n_rows = in->n_rows, .n_cols = in->n_cols,
-                            .d = in->d, .direct = is_compact(in->density.kernel)};
+                            .d = in->d, .direct = skhmat_is_compact(in->density.kernel)};
     const intptr_t per_thread = BLOCK_ROWS * (job.d + 1) / 16 * 16 + 16;
-    if (NAME(prepare)(&job, SKHMAT_SQEUCLIDEAN, NULL, n_threads))
+    if (NAME(prepare)(&job, SKHMAT_KERNEL_sqeuclidean, NULL, n_threads))
         return -1;
     REAL *work = NAME(buffer)(n_threads * per_thread);
     if (work) {

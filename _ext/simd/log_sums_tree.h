@@ -1,22 +1,22 @@
-/* Logarithms of sums of kernels by a tree of boxes; included by kernels_impl.h for double.
+/* Logarithms of sums of density kernels by a tree of bounding boxes; included by each_type.h, in double.
  *
- * Each point visits the tree by itself, the nearer child first, and leaves out what bounds tell well
- * enough. So a result depends on no other point.
+ * Each point traverses the tree on its own, the nearer child first, and does not descend where the bounds
+ * of a node are tight enough. So a result does not depend on the other points.
  */
 
-/* Vectors that need not be aligned. */
+/* A vector that need not be aligned. */
 typedef double loose_vector __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(8)));
 
-/* What is known of the sum at a point while nodes are visited, relative to exp(shift). */
+/* The sum at a point during the traversal, relative to exp(shift). */
 struct visit {
     double sum, shift;
     double lower;  /* a lower bound of the true sum */
     double spent;  /* |sum - true sum| at most */
-    double weight; /* of what was visited */
+    double weight; /* of the points in `sum` */
     intptr_t n_pairs, n_nodes;
 };
 
-/* Squared distances of a point from those of a node: at least, at most, and their weighted mean. */
+/* Squared distances of a point from the points of a node: bounds, and the weighted mean. */
 struct squares {
     double least, most, mean;
     double rounding; /* of the mean */
@@ -54,16 +54,16 @@ static struct squares squares_of(const struct skhmat_tree *tree, intptr_t node, 
 static double kernel_at(const struct skhmat_density *k, double t, double up)
 {
     switch (k->kernel) {
-    case SKHMAT_GAUSSIAN_DENSITY:
+    case SKHMAT_DENSITY_gaussian:
         return exp_one_f64(up - k->c * t, 1);
-    case SKHMAT_EXPONENTIAL_DENSITY:
+    case SKHMAT_DENSITY_exponential:
         return exp_one_f64(up - k->c * sqrt(t), 1);
     default:
         return exp_one_f64(up, 1) * compact_f64(k->kernel, k->c, k->support, t);
     }
 }
 
-/* Make `shift` that of the terms to come. */
+/* Change to another `shift`. */
 static void shift_visit(struct visit *v, double shift)
 {
     const double factor = exp(v->shift - shift);
@@ -78,12 +78,13 @@ static double clamp(double x, double low, double high)
     return x < low ? low : x > high ? high : x;
 }
 
-/* Add what a node contributes if bounds of it are close enough; returns whether they are.
+/* Add the contribution of a node if its bounds are tight enough; returns whether they are.
  *
- * All kernels but tophat are convex functions of the squared distance, where they vanish, too: so the
- * sum is at least the value at the mean of the squares, and at most that of the chord there (Chan, Yiu
- * and U: KARL, ICDE 2019), be it rounded up or down. The error allowed is a part of a lower bound of the true sum that
- * grows with the weight visited; so all errors together are that part at most.
+ * All kernels but tophat are convex functions of the squared distance, also where they become 0. By
+ * Jensen's inequality the sum is at least the weight times the value at the mean square, and at most that
+ * of the chord at the mean square (Chan, Yiu and U: KARL, ICDE 2019); `rounding` widens both. A node may
+ * use a share of the allowed error that is proportional to its weight, measured against a lower bound of
+ * the true sum; so all errors together stay within rtol and atol.
  */
 static int prune(const struct skhmat_tree *tree, const struct skhmat_density *k, intptr_t node,
                  const double *q, struct visit *v)
@@ -93,7 +94,7 @@ static int prune(const struct skhmat_tree *tree, const struct skhmat_density *k,
     if (tree->weight[node] == 0)
         return 1;
     const struct squares t = squares_of(tree, node, q);
-    if (is_compact(k->kernel) && t.least > k->support * (1 + 1e-12)) {
+    if (skhmat_is_compact(k->kernel) && t.least > k->support * (1 + 1e-12)) {
         v->weight = weight;
         return 1;
     }
@@ -101,7 +102,7 @@ static int prune(const struct skhmat_tree *tree, const struct skhmat_density *k,
         return 0;
     const double up = tree->log_weight[node] - v->shift;
     double lower = kernel_at(k, t.most, up), upper = kernel_at(k, t.least, up);
-    if (k->kernel != SKHMAT_TOPHAT_DENSITY && t.most > t.least) {
+    if (k->kernel != SKHMAT_DENSITY_tophat && t.most > t.least) {
         const double near = clamp(t.mean - t.rounding, t.least, t.most);
         const double position = (near - t.least) / (t.most - t.least);
         upper = (1 - position) * upper + position * lower;
@@ -138,16 +139,16 @@ static void leaf_distances(const struct skhmat_tree *tree, const double *q, intp
     }
 }
 
-/* Add the points of a leaf one by one, but for `own`. */
+/* Add the points of a leaf one by one, but for `exclude`. */
 static void add_leaf(const struct skhmat_tree *tree, const struct skhmat_density *k, intptr_t node,
-                     const double *q, intptr_t own, struct visit *v)
+                     const double *q, intptr_t exclude, struct visit *v)
 {
     double t[CHUNK] __attribute__((aligned(64)));
     for (intptr_t j = tree->first[node]; j < tree->last[node]; j += CHUNK) {
         const intptr_t left = tree->last[node] - j, m = left < CHUNK ? left : CHUNK;
         leaf_distances(tree, q, j, m, t);
-        if (own >= j && own < j + m)
-            t[own - j] = INFINITY;
+        if (exclude >= j && exclude < j + m)
+            t[exclude - j] = INFINITY;
         struct log_sum s = {0, -INFINITY};
         add_terms_f64(k, t, tree->weights ? tree->weights + j : NULL, m, &s);
         v->n_pairs += m;
@@ -162,19 +163,19 @@ static void add_leaf(const struct skhmat_tree *tree, const struct skhmat_density
     v->weight += tree->weight[node];
 }
 
-/* Visit the tree from its root. `own` is a point that does not count, or -1. */
+/* Visit the tree from its root. `exclude` is a point that does not count, or -1. */
 static void visit_tree(const struct skhmat_tree *tree, const struct skhmat_density *k,
-                       const double *q, intptr_t own, struct visit *v)
+                       const double *q, intptr_t exclude, struct visit *v)
 {
     intptr_t stack[2 * 64], n = 1; /* two nodes of each level at most */
     stack[0] = 0;
     while (n > 0) {
         const intptr_t node = stack[--n];
-        const int has_own = own >= tree->first[node] && own < tree->last[node];
+        const int has_own = exclude >= tree->first[node] && exclude < tree->last[node];
         if (!has_own && prune(tree, k, node, q, v))
             continue;
         if (2 * node + 1 >= tree->n_nodes) {
-            add_leaf(tree, k, node, q, own, v);
+            add_leaf(tree, k, node, q, exclude, v);
             continue;
         }
         const intptr_t left = 2 * node + 1;
@@ -185,13 +186,13 @@ static void visit_tree(const struct skhmat_tree *tree, const struct skhmat_densi
 }
 
 static void tree_log_sums_f64(const struct skhmat_tree *tree, const struct skhmat_density *k,
-                              const double *X, intptr_t n_rows, const intptr_t *own, double *out,
+                              const double *X, intptr_t n_rows, const intptr_t *exclude, double *out,
                               double *work, int n_threads)
 {
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic, 16)
     for (intptr_t i = 0; i < n_rows; i++) {
-        struct visit v = {0, is_compact(k->kernel) ? 0 : -INFINITY, 0, 0, 0, 0, 0};
-        visit_tree(tree, k, X + i * tree->d, own ? own[i] : -1, &v);
+        struct visit v = {0, skhmat_is_compact(k->kernel) ? 0 : -INFINITY, 0, 0, 0, 0, 0};
+        visit_tree(tree, k, X + i * tree->d, exclude ? exclude[i] : -1, &v);
         out[i] = log(v.sum) + (v.sum > 0 ? v.shift : 0);
         work[2 * i] = (double)v.n_pairs;
         work[2 * i + 1] = (double)v.n_nodes;

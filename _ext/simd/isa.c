@@ -1,5 +1,5 @@
 /* Compiled once per instruction set, with -DSKHMAT_ISA=plain, avx2 or avx512 and its flags. */
-#include "kernels.h"
+#include "simd.h"
 
 #include <float.h>
 #include <math.h>
@@ -40,11 +40,6 @@ struct log_sum {
     double sum, shift;
 };
 
-static inline int is_compact(int density)
-{
-    return density != SKHMAT_GAUSSIAN_DENSITY && density != SKHMAT_EXPONENTIAL_DENSITY;
-}
-
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
 
@@ -58,7 +53,7 @@ static inline int is_compact(int density)
 #define GEMM skhmat_sgemm
 #define SQRT sqrtf
 #define ABS fabsf
-#include "kernels_impl.h"
+#include "each_type.h"
 
 #define REAL double
 #define UINT uint64_t
@@ -71,12 +66,13 @@ static inline int is_compact(int density)
 #define SQRT sqrt
 #define ABS fabs
 #define IS_DOUBLE
-#include "kernels_impl.h"
+#include "each_type.h"
 
 #define STRING_(a) #a
 #define STRING(a) STRING_(a)
 
-const struct skhmat_kernels JOIN(skhmat_kernels, SKHMAT_ISA) = {
-    STRING(SKHMAT_ISA), block_f32, block_f64, matmat_f32, matmat_f64, exp_array_f32, exp_array_f64,
+const struct skhmat_simd JOIN(skhmat_simd, SKHMAT_ISA) = {
+    STRING(SKHMAT_ISA), block_f32, block_f64, matmat_f32, matmat_f64, values_f64, exp_array_f32, exp_array_f64,
     sparse_f64, log_sums_f32, log_sums_f64, tree_log_sums_f64, VECTOR_BYTES / sizeof(float), tile_both_f32,
+    &JOIN(skhmat_nearest, SKHMAT_ISA),
 };

@@ -1,16 +1,4 @@
-/* Functions of one number, in the REAL of the includer: exponential, logarithm, and what each kernel does
- * to a tile of squared distances or inner products. Included by kernels_impl.h.
- */
-
-#define NAME(stem) JOIN(stem, TYPE)
-#define VREAL NAME(vreal)
-#define LANES ((intptr_t)(VECTOR_BYTES / sizeof(REAL)))
-#define STRIP (STRIP_VECTORS * LANES)
-#define EACH(i, n) _Pragma("omp simd") for (intptr_t i = 0; i < (n); i++)
-
-typedef REAL VREAL __attribute__((vector_size(VECTOR_BYTES), may_alias));
-
-/* ---- exponential and logarithm ------------------------------------------------------------- */
+/* Functions of numbers in REAL: exponential, logarithm, powers. Included by each_type.h. */
 
 static inline REAL NAME(from_bits)(UINT bits)
 {
@@ -97,23 +85,7 @@ static inline REAL NAME(log1p_one)(REAL t)
     return exponent * ln2_hi + (2 * s + (2 * s * s2 * p + (exponent * ln2_lo + lost)));
 }
 
-/* ---- kernel functions over a tile ---------------------------------------------------------- */
-
-/* A block to compute: points, kernel, and constants derived from its parameters. */
-struct NAME(job) {
-    const REAL *X, *Y;
-    const intptr_t *rows, *cols;
-    intptr_t n_rows, n_cols, d, chunk;
-    int kernel, radial, dot;
-    int direct; /* distances are summed up from differences in any dimension */
-    REAL scale;        /* power of two applied to the points: distances in units of the bandwidth */
-    REAL c, exponent, amplitude, coef0;
-    int power;
-    REAL *centre;      /* (d) subtracted before inner products of a radial kernel */
-    REAL *packed;      /* (strips, d, STRIP) */
-    REAL *norms;       /* (strips * STRIP) squared norms of the packed columns */
-};
-
+/* Raise n numbers to a power of at least 1; n is that of a tile at most. */
 static void NAME(raise)(REAL *restrict t, intptr_t n, int power)
 {
     REAL base[ROWS * CHUNK];
@@ -132,80 +104,8 @@ static void NAME(raise)(REAL *restrict t, intptr_t n, int power)
     }
 }
 
-static void NAME(rational_quadratic)(const struct NAME(job) *job, REAL *restrict t, intptr_t n)
+/* A number within the range of REAL, and not 0. */
+static REAL NAME(bounded)(double x)
 {
-    const REAL c = job->c, alpha = job->exponent;
-    if (alpha == 1) {
-        EACH(i, n)
-            t[i] = 1 / (1 + t[i] * c);
-        return;
-    }
-    EACH(i, n) {
-        REAL x = t[i] * c;
-        x = x < REAL_MAX ? x : REAL_MAX;
-        t[i] = NAME(exp_one)(-alpha * NAME(log1p_one)(x), 0);
-    }
-}
-
-static void NAME(laplace_green)(const struct NAME(job) *job, REAL *restrict t, intptr_t n)
-{
-    const REAL c = job->c, amplitude = job->amplitude;
-    const int odd = job->power % 2;
-    EACH(i, n)
-        t[i] = 1 / (1 + t[i] * c);
-    if (odd) {
-        EACH(i, n)
-            t[i] = SQRT(t[i]);
-    }
-    NAME(raise)(t, n, odd ? job->power : job->power / 2);
-    EACH(i, n)
-        t[i] *= amplitude;
-}
-
-/* Squared distances or inner products `t` to entries of the kernel matrix. */
-static void NAME(apply)(const struct NAME(job) *job, REAL *restrict t, intptr_t n)
-{
-    const REAL c = job->c, coef0 = job->coef0;
-    const REAL far = (REAL)1e4; /* e^-far is 0; keeps polynomial times exponential from inf * 0 */
-    switch (job->kernel) {
-    case SKHMAT_GAUSSIAN:
-        EACH(i, n)
-            t[i] = NAME(exp_one)(-c * t[i], 0);
-        break;
-    case SKHMAT_EXPONENTIAL:
-        EACH(i, n)
-            t[i] = NAME(exp_one)(-c * SQRT(t[i]), 0);
-        break;
-    case SKHMAT_MATERN32:
-        EACH(i, n) {
-            REAL r = c * SQRT(t[i]);
-            r = r < far ? r : far;
-            t[i] = (1 + r) * NAME(exp_one)(-r, 0);
-        }
-        break;
-    case SKHMAT_MATERN52:
-        EACH(i, n) {
-            REAL r = c * SQRT(t[i]);
-            r = r < far ? r : far;
-            t[i] = (1 + r * (1 + r * ((REAL)1 / 3))) * NAME(exp_one)(-r, 0);
-        }
-        break;
-    case SKHMAT_INVERSE_MULTIQUADRIC:
-        EACH(i, n)
-            t[i] = 1 / SQRT(1 + t[i] * c);
-        break;
-    case SKHMAT_RATIONAL_QUADRATIC:
-        NAME(rational_quadratic)(job, t, n);
-        break;
-    case SKHMAT_LAPLACE_GREEN:
-        NAME(laplace_green)(job, t, n);
-        break;
-    case SKHMAT_POLYNOMIAL:
-        EACH(i, n)
-            t[i] = c * t[i] + coef0;
-        NAME(raise)(t, n, job->power);
-        break;
-    default:
-        break;
-    }
+    return (REAL)fmin(fmax(x, (double)(1 / REAL_MAX)), (double)REAL_MAX);
 }

@@ -1,6 +1,15 @@
-"""Sparse matrices by rows, made from blocks of a dense one: entries that are large enough."""
+"""Sparse matrices by rows: made from blocks of a dense one, scaled, and multiplied.
 
-from libc.stdint cimport int32_t
+The loop of the product is C, in csr.h.
+"""
+
+from libc.stdint cimport int32_t, intptr_t
+
+from simd.loops cimport chosen_in, skhmat_rows, skhmat_simd, skhmat_step
+
+from .dispatch import chosen_table
+
+cdef const skhmat_simd** chosen = chosen_in(chosen_table)
 
 
 def count_entries(const double[:, ::1] block, double least, Py_ssize_t[::1] counts):
@@ -18,9 +27,9 @@ def take_entries(
     const double[:, ::1] block, double least, const Py_ssize_t[::1] numbers,
     int32_t[::1] cols, double[::1] entries,
 ):
-    """Write these entries row by row, and the numbers of their columns.
+    """Write the entries that are at least `least`, row by row, and their column numbers.
 
-    `cols` and `entries` have room for just as many.
+    `cols` and `entries` have room for exactly those.
     """
     cdef Py_ssize_t i, j, at = 0
     with nogil:
@@ -47,10 +56,10 @@ def scale_entries(
 def label_components(
     const Py_ssize_t[::1] start, const int32_t[::1] cols, int32_t[::1] labels, int32_t[::1] stack
 ):
-    """Number the connected components of a symmetric matrix in the order of their first rows.
+    """Label the connected components of a symmetric matrix in the order of their first rows.
 
-    `labels` holds -1 and gets the number of each row's component; `stack` has room for all rows.
-    Returns how many there are.
+    `labels` is -1 on entry and the component of each row on return; `stack` has room for all rows.
+    Returns the number of components.
     """
     cdef Py_ssize_t first, i, j, p, top
     cdef int32_t n_found = 0
@@ -69,3 +78,33 @@ def label_components(
                         top += 1
             n_found += 1
     return n_found
+
+
+def sparse_step(
+    const intptr_t[::1] start,
+    const int32_t[::1] cols,
+    const double[::1] entries,
+    const double[:, ::1] W,
+    double scale,
+    double shift,
+    double factor,
+    const double[:, ::1] before,
+    double[:, ::1] out,
+    int n_threads=1,
+):
+    """Write ``scale (A W - shift W) - factor before`` to `out`, which may be `before`.
+
+    A is stored by rows, as in `scipy.sparse.csr_array`. Each row is summed in the order of its
+    entries, for any number of threads.
+    """
+    cdef skhmat_rows A
+    cdef skhmat_step step
+    if out.shape[0] == 0 or out.shape[1] == 0:
+        return
+    A.n, A.start = out.shape[0], &start[0]
+    if entries.shape[0] > 0:
+        A.cols, A.entries = &cols[0], &entries[0]
+    step.W, step.k, step.before, step.out = &W[0, 0], W.shape[1], &before[0, 0], &out[0, 0]
+    step.scale, step.shift, step.factor = scale, shift, factor
+    with nogil:
+        chosen[0].sparse_f64(&A, &step, n_threads)

@@ -1,4 +1,4 @@
-"""Reading blocks out of a dense matrix of any strides."""
+"""Blocks of entries of a dense matrix with any strides."""
 
 from cython.parallel cimport prange
 
@@ -8,7 +8,7 @@ from _blas cimport real
 def gather_block(
     const real[:, :] A, const Py_ssize_t[::1] rows, const Py_ssize_t[::1] cols, real[:, ::1] out
 ):
-    """out[i, j] = A[rows[i], cols[j]]."""
+    """Write A[rows[i], cols[j]] to out[i, j]."""
     cdef Py_ssize_t i, j, row
     with nogil:
         for i in range(rows.shape[0]):
@@ -18,7 +18,7 @@ def gather_block(
 
 
 def first_not_finite(const real[:, :] A, int n_threads):
-    """Row of the first entry that is NaN or infinite, or -1."""
+    """Return the first row with an entry that is NaN or infinite, or -1."""
     cdef Py_ssize_t i, n_bad = 0
     with nogil:
         for i in prange(A.shape[0], num_threads=n_threads, schedule="static"):
@@ -31,7 +31,7 @@ def first_not_finite(const real[:, :] A, int n_threads):
 
 
 cdef Py_ssize_t _is_bad(const real[:, :] A, Py_ssize_t row) noexcept nogil:
-    # A finite sum of products with zero proves that all entries are finite: 0 x is NaN otherwise.
+    # 0 x is NaN unless x is finite, and then so is the sum: one comparison per row.
     cdef real total = 0
     cdef Py_ssize_t j
     for j in range(A.shape[1]):

@@ -1,7 +1,7 @@
-"""Products with large matrices that are held in float32 and read once.
+"""Products with large matrices that are stored in float32 (or float64), summed in float64.
 
-Threads are those of the other cores: the threads of BLAS, which wait actively, would slow them down
-where both take turns.
+The matrix is read once. Threads are OpenMP's, as everywhere in the core: those of BLAS spin while
+they wait, and would slow down the next parallel region.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ from cython.parallel cimport prange, threadid
 
 from _blas cimport add_product, real
 
-# Rows and columns of a block that is converted to float64 at a time, and stays in cache.
+# Rows and columns of a block that is converted to float64 at once, so that it stays in cache.
 cdef enum:
     _ROWS = 32
     _COLS = 1024
 
 
 def multiply_rows(const real[:, ::1] F, const double[:, ::1] W, double[:, ::1] out, int n_threads):
-    """out = F W in float64; F (k, n), W (n, c)."""
+    """Write F W to `out` in float64; F (k, n), W (n, c)."""
     cdef Py_ssize_t block, n_blocks = (F.shape[0] + _ROWS - 1) // _ROWS
     cdef double[:, ::1] buffers = np.empty((n_threads, _ROWS * _COLS))
     with nogil:
@@ -28,7 +28,7 @@ def multiply_rows(const real[:, ::1] F, const double[:, ::1] W, double[:, ::1] o
 def multiply_columns(
     const real[:, ::1] F, const double[:, ::1] C, double[:, ::1] out, int n_threads
 ):
-    """out = F^T C in float64; F (k, n), C (k, c)."""
+    """Write F^T C to `out` in float64; F (k, n), C (k, c)."""
     cdef Py_ssize_t block, n_blocks = (F.shape[1] + _COLS - 1) // _COLS
     cdef double[:, ::1] buffers = np.empty((n_threads, _ROWS * _COLS))
     with nogil:
@@ -88,7 +88,7 @@ cdef void _add_rows_wide(
     const real[:, ::1] F, Py_ssize_t row, Py_ssize_t col, int m, int c, const double* x, double* y,
     bint is_first,
 ) noexcept nogil:
-    """y += F x for a block of F and one vector."""
+    """Add F x to y for a block of F and one vector; `is_first` overwrites y."""
     cdef Py_ssize_t i, j, t, whole = c - c % 8
     cdef double sums[8]
     cdef double total
@@ -112,7 +112,7 @@ cdef void _add_columns_wide(
     const real[:, ::1] F, Py_ssize_t row, Py_ssize_t col, int m, int c, const double* x, double* y,
     bint is_first,
 ) noexcept nogil:
-    """y += F^T x for a block of F and one vector."""
+    """Add F^T x to y for a block of F and one vector; `is_first` overwrites y."""
     cdef Py_ssize_t i, j
     cdef const real *a0, *a1, *a2, *a3
     if is_first:

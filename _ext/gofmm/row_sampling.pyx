@@ -1,7 +1,7 @@
-"""Skeleton phase: sets of far rows of a node, for the sample that its basis is found from.
+"""Sets of far rows of a node, from which the sample for its basis is drawn.
 
-Sets are marks in an array over all rows. A mark is the number of the operation that made it, so
-that nothing is ever cleared; each thread has its own `Marks`.
+A set is a mark on its rows, in an array over all rows. The mark is the number of the operation that
+set it, so that the array is never cleared; each thread has its own `Marks`.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from libc.stdint cimport uint64_t
 
 
 cdef class Marks:
-    """Work space of one thread: a mark and a number for each row."""
+    """Work space of one thread: for each row a mark, and its place in the set being built."""
 
     cdef int[::1] mark, slot
     cdef int current
@@ -31,11 +31,11 @@ cdef class FarRows:
     ----------
     leaf_of : (n,), leaf of each row
     allowed : (n,), 0 for rows that must not be read
-    near : (nodes of the level,), 1 for nodes near to this one
-    shift : levels between this one and the leaves
-    n_rows : far rows, those that must not be read too
-    n_readable : far rows that may be read
-    marks : work space, not used by another thread
+    near : (nodes of the level,), 1 for nodes near this one
+    shift : number of levels between this node and the leaves
+    n_rows : number of far rows, including those that must not be read
+    n_readable : number of far rows that may be read
+    marks : work space, which no other thread uses
     """
 
     cdef const int[::1] leaf_of
@@ -57,7 +57,7 @@ cdef class FarRows:
         return self.allowed[row] and not self.near[self.leaf_of[row] >> self.shift]
 
     def all(self):
-        """Return all of them."""
+        """Return all far rows that may be read."""
         cdef Py_ssize_t[::1] rows = np.empty(self.leaf_of.shape[0], dtype=np.intp)
         cdef Py_ssize_t row, count = 0
         with nogil:
@@ -68,13 +68,13 @@ cdef class FarRows:
         return np.asarray(rows)[:count]
 
     def named_by(self, const int[:, ::1] lists):
-        """Return the far rows in neighbour lists.
+        """Return the far rows that appear in neighbour lists.
 
         Returns
         -------
         rows : (m,)
-        position : (m,), the foremost in any list
-        votes : (m,), lists that the row is in
+        position : (m,), the smallest position of the row in any list
+        votes : (m,), number of lists that contain the row
         """
         cdef Py_ssize_t i, p, count = 0, size = min(lists.size, self.leaf_of.shape[0])
         rows, position, votes = _empty_votes(size)
@@ -88,7 +88,7 @@ cdef class FarRows:
         return rows[:count], position[:count], votes[:count]
 
     def joined(self, const Py_ssize_t[::1] rows, const int[::1] position, const int[::1] votes):
-        """Return the far ones among rows that may appear twice, in the same form."""
+        """Merge results of `named_by` for other nodes, and return the far rows in the same form."""
         cdef Py_ssize_t i, count = 0
         once, foremost, total = _empty_votes(rows.shape[0])
         cdef Py_ssize_t[::1] r = once
@@ -121,7 +121,7 @@ cdef class FarRows:
         self, const int[:, ::1] neighbors, const Py_ssize_t[::1] frontier,
         const Py_ssize_t[::1] waiting, const Py_ssize_t[::1] seen,
     ):
-        """Return the rows that wait and the far neighbours of the frontier, without those seen."""
+        """Return `waiting` and the far neighbours of `frontier`, without duplicates and `seen`."""
         cdef Py_ssize_t i, p, row, count = 0
         cdef Py_ssize_t size = waiting.shape[0] + frontier.shape[0] * neighbors.shape[1]
         cdef Py_ssize_t[::1] out = np.empty(min(size, self.leaf_of.shape[0]), dtype=np.intp)
@@ -137,10 +137,10 @@ cdef class FarRows:
         return np.asarray(out)[:count]
 
     def draw(self, Py_ssize_t n_rows, const Py_ssize_t[::1] exclude, uint64_t seed):
-        """Draw rows uniformly without replacement, all there are where these are fewer."""
+        """Draw far rows uniformly without replacement, or return all if there are fewer."""
         cdef Py_ssize_t i, j, row, count = 0, left, n = self.leaf_of.shape[0]
         cdef Py_ssize_t[::1] out
-        # Where few rows would be left over, drawing and discarding takes too many draws.
+        # Rejection is fast only while most draws are accepted.
         if 2 * (n_rows + exclude.shape[0]) < self.n_readable and 8 * self.n_readable > n:
             out = np.empty(n_rows, dtype=np.intp)
             with nogil:

@@ -1,16 +1,16 @@
-"""Skeleton phase: interpolative decomposition of sampled blocks, stopped at a tolerance.
+"""Interpolative decompositions of sampled blocks, truncated at a tolerance.
 
-`pivoted_cholesky` works on the Gram matrix of the columns in float64: its rows are summed up by
-BLAS at full speed and may come in batches, and its factor is that of a column-pivoted QR. Squaring
-loses half of the digits, so it serves down to remainders of about 1e-7 of the block; below,
+`pivoted_cholesky` works on the Gram matrix of the columns in float64. BLAS forms it at full speed,
+from rows that may come in batches, and its factor is that of a column-pivoted QR. Squaring loses
+half of the digits, so it is used down to remainders of about 1e-7 of the block; below that,
 `pivoted_qr` works on the block itself. LAPACK's ``geqp3`` factorizes to the end; its panel routine
-``laqps`` (Quintana-Orti, Sun and Bischof, SIAM J. Sci. Comput. 19, 1998) is blocked and keeps the
-norms of what is left of each column, so we call it panel by panel and stop as soon as the remainder
-is small enough.
+``laqps`` (Quintana-Orti, Sun and Bischof, SIAM J. Sci. Comput. 19, 1998) is blocked and updates the
+norms of the remaining columns, so we call it panel by panel and stop as soon as the remainder is
+small enough.
 
-A basis of rank k fits the m rows it was found from better than other rows, by about (m - k) / m in
-the norm. Both routines take `n_sampled`, the number of rows that are a random sample of more (0 if
-none are), and apply the tolerance to what rows outside the sample would see.
+A basis of rank k fits the m rows it was computed from better than other rows, by a factor of about
+(m - k) / m in the norm. Both routines take `n_sampled`, the number of rows that are a random sample
+(0 if all rows are there), and apply the tolerance to the estimated remainder outside the sample.
 """
 
 from libc.math cimport INFINITY, fmax, sqrt
@@ -23,7 +23,7 @@ from _blas cimport real
 def add_gram(
     const real[:, ::1] At, const double[::1] weights, double[:, ::1] work, double[:, ::1] gram
 ):
-    """Add At W At^T to the upper factor's triangle of gram, gram[j, i] with i <= j.
+    """Add At W At^T to gram, in the triangle gram[j, i] with i <= j that `pivoted_cholesky` reads.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def pivoted_cholesky(
     Returns
     -------
     rank : smallest rank whose remainder meets the tolerance, at most max_rank
-    remainder : Frobenius norm of what is left at that rank
+    remainder : Frobenius norm of the remainder at that rank
     """
     cdef int n = <int> gram.shape[0], rank = 0, info = 0
     cdef Py_ssize_t j, i
@@ -71,7 +71,7 @@ def pivoted_cholesky(
     with nogil:
         for j in range(n):
             trace += gram[j, j]
-        # pstrf stops by its largest pivot. The sum of the rest is at most n times that.
+        # pstrf stops at its largest pivot; the sum of the remaining ones is at most n times that.
         if n_sampled > 0:
             safety = fmax(1.0 - <double> n / n_sampled, 0.2)
         largest = fmax((safety * tolerance) ** 2 / n, 1e-16 * trace)
@@ -81,7 +81,7 @@ def pivoted_cholesky(
             pivots[j] -= 1
             for i in range(min(j + 1, rank)):
                 rest -= gram[j, i] * gram[j, i]
-        rank = <int> _give_back(
+        rank = <int> _truncated_rank(
             &gram[0, 0], n, n, rank, fmax(rest, 0.0), tolerance, max_rank, n_sampled, &remainder)
     return rank, remainder
 
@@ -105,7 +105,7 @@ def pivoted_qr(
     Returns
     -------
     rank : smallest rank whose remainder meets the tolerance, at most max_rank
-    remainder : Frobenius norm of what is left at that rank
+    remainder : Frobenius norm of the remainder at that rank
     """
     cdef int n = <int> At.shape[0], m = <int> At.shape[1]
     cdef Py_ssize_t rank
@@ -134,7 +134,7 @@ cdef Py_ssize_t _factorize(
         norms[j] = dnrm2(&m, A + <Py_ssize_t> j * m, &one)
         norms_reference[j] = norms[j]
         rest += norms[j] * norms[j]
-    while offset < limit and offset < max_rank and _unseen(rest, offset, n_sampled) > tolerance:
+    while offset < limit and offset < max_rank and _outside(rest, offset, n_sampled) > tolerance:
         width = min(panel, limit - offset)
         left = n - offset
         done = 0
@@ -146,31 +146,31 @@ cdef Py_ssize_t _factorize(
         if offset < m:
             for j in range(offset, n):
                 rest += norms[j] * norms[j]
-    return _give_back(A, m, n, offset, rest, tolerance, max_rank, n_sampled, remainder)
+    return _truncated_rank(A, m, n, offset, rest, tolerance, max_rank, n_sampled, remainder)
 
 
-cdef Py_ssize_t _give_back(
+cdef Py_ssize_t _truncated_rank(
     const double* R, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t rank, double rest,
     double tolerance,
     Py_ssize_t max_rank, Py_ssize_t n_sampled, double* remainder,
 ) noexcept nogil:
-    """Lower the rank as long as the remainder stays small enough; both factorizations overshoot."""
+    """Lower the rank while the remainder stays small enough: both factorizations overshoot."""
     cdef double row
     cdef Py_ssize_t j
     while rank > 0:
         row = 0.0
         for j in range(rank - 1, n):
             row += R[j * stride + rank - 1] * R[j * stride + rank - 1]
-        if rank <= max_rank and _unseen(rest + row, rank - 1, n_sampled) > tolerance:
+        if rank <= max_rank and _outside(rest + row, rank - 1, n_sampled) > tolerance:
             break
         rest += row
         rank -= 1
-    remainder[0] = _unseen(rest, rank, n_sampled)
+    remainder[0] = _outside(rest, rank, n_sampled)
     return rank
 
 
-cdef inline double _unseen(double square, Py_ssize_t rank, Py_ssize_t n_sampled) noexcept nogil:
-    """Norm of the remainder that rows outside the sample would see."""
+cdef inline double _outside(double square, Py_ssize_t rank, Py_ssize_t n_sampled) noexcept nogil:
+    """Estimate the norm of the remainder on rows outside the sample."""
     if n_sampled == 0:
         return sqrt(square)
     if rank >= n_sampled:
@@ -179,7 +179,7 @@ cdef inline double _unseen(double square, Py_ssize_t rank, Py_ssize_t n_sampled)
 
 
 def interpolation(const double[:, ::1] R, Py_ssize_t rank, double[:, ::1] out):
-    """out = (R11^-1 R12)^T, shape (n - rank, rank), from a factor R[j, i], i <= j."""
+    """Write (R11^-1 R12)^T, (n - rank, rank), to `out`; the factor is R[j, i], i <= j."""
     cdef int n = <int> R.shape[0], m = <int> R.shape[1], r = <int> rank, rest = n - r
     cdef Py_ssize_t i, j
     cdef double one = 1.0

@@ -1,7 +1,7 @@
-/* A tile of a symmetric matrix times many vectors, from both sides; included by kernels_impl.h.
+/* A tile of a symmetric matrix times many vectors, from both sides; included by each_type.h.
  *
- * BLAS reads a tile twice and is slow for few columns. Here an entry is read once: rows of both
- * results stay in registers while it meets them.
+ * BLAS would read the tile twice, and is slow for few columns. Here each entry is read once, and used
+ * for both products.
  */
 
 #if defined(__AVX512F__)

@@ -1,0 +1,1 @@
+"""The phases of GOFMM: neighbours, sampled rows, interpolative bases, products, factorization."""
