@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 
 from skhmat.linalg import KernelMatrix, compress
+from skhmat.linalg._parameters import COMPRESSION
 
 N = 80
 
@@ -33,23 +34,25 @@ def forms(dense, tmp_path):
 @pytest.mark.parametrize(
     ("name", "values", "allowed"),
     [
-        ("rtol", [0, 1, -1e-3, 1.5, np.nan, np.inf, "1e-3", None, 1e-3j], r"a number in \(0, 1\)"),
+        ("rtol", [0, 1, -1e-3, 1.5, np.nan, np.inf, "1e-3", None, 1e-3j], "a number in (0, 1)"),
         ("leaf_size", [1, 0, -5, 2.0, "64", None, True], "an integer of at least 2"),
-        ("max_rank", [0, -1, 3.0, "10", False, np.nan], "None or an integer of at least 1"),
+        ("max_rank", [0, -1, 3.0, "10", False, np.nan], "an integer of at least 1 or None"),
         ("n_neighbors", [0, -1, 2.5, "32", None], "an integer of at least 1"),
-        ("budget", [-0.1, 1.1, 2, np.nan, "all", "AUTO", None], r"'auto' or a number in \[0, 1\]"),
+        ("budget", [-0.1, 1.1, 2, np.nan, "all", "AUTO", None], "a number in [0, 1] or 'auto'"),
         (
             "distance",
             ["euclidean", "Kernel", "", None, 3],
-            "'auto', 'kernel', 'angle', 'geometric'",
+            "one of 'auto', 'kernel', 'angle', 'geometric', 'lexicographic', 'random'",
         ),
-        ("max_bytes", [-1, "1GB", np.nan], "None or a number of at least 0"),
+        ("max_bytes", [-1, "1GB", np.nan], "a number of at least 0 or None"),
     ],
 )
 def test_parameters(name, values, allowed, dense):
     for value in values:
-        given = re.escape(repr(value))
-        with pytest.raises(ValueError, match=rf"{name} is {given}; allowed is .*{allowed}"):
+        expected = re.escape(f"{name} must be {allowed}, got {value!r}.")
+        with pytest.raises(ValueError, match=expected):
+            COMPRESSION[name].check(name, value)
+        with pytest.raises(ValueError, match=rf"{expected}|{name} is {re.escape(repr(value))};"):
             compress(dense, **{name: value})
 
 
@@ -74,7 +77,7 @@ def test_numpy_scalars_are_numbers(name, value, dense):
 
 @pytest.mark.parametrize("value", [0, 1.5, "2"])
 def test_n_jobs(value, dense):
-    message = rf"n_jobs is {value!r}; allowed is None or an integer other than 0"
+    message = rf"n_jobs must be None or an integer other than 0, got {value!r}\."
     with pytest.raises(ValueError, match=message):
         compress(dense, n_jobs=value)
 

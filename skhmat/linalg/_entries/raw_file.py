@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from ..._utils.files import _new_file
+from ..._utils.files import new_file
 from ..._utils.validation import check_dtype, check_integer
 from .sources import as_source
 
@@ -95,7 +95,7 @@ def to_file(path, K, dtype=None, batch_rows=None):
     dtype = np.dtype(source.dtype) if dtype is None else check_dtype(dtype)
     n = source.shape[0]
     batch_rows = max(1, _BATCH // n) if batch_rows is None else batch_rows
-    with _new_file(path) as file:
+    with new_file(path) as file:
         for batch in _row_batches(source, check_integer("batch_rows", batch_rows, 1)):
             file.write(memoryview(_converted(batch, dtype)).cast("B"))
 

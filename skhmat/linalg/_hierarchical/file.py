@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..._utils.files import _new_file
+from ..._utils.files import new_file
 from ..._utils.parallel import effective_n_threads, run_tasks
 from .._entries.entries import Entries
 from .._entries.raw_file import _BATCH, _row_batches
@@ -58,7 +58,7 @@ def save(H, path):
         "kernel": kernel,
     }
     text = json.dumps(header, default=_plain).encode()
-    with _new_file(path) as file, NpzWriter(file) as npz:
+    with new_file(path) as file, NpzWriter(file) as npz:
         npz.write("header", np.frombuffer(text, dtype=np.uint8))
         if form == "kernel":
             npz.write("points", H._exact.points)

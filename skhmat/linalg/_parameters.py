@@ -1,0 +1,17 @@
+"""What the parameters of compression may be: one table for `compress` and for all estimators."""
+
+import math
+from numbers import Integral, Real
+
+from .._utils.validation import Constraint
+from ._gofmm.distances import DISTANCES
+
+COMPRESSION = {
+    "rtol": Constraint(Real, 0, 1, "neither"),
+    "leaf_size": Constraint(Integral, 2),
+    "max_rank": Constraint(Integral, 1, none=True),
+    "n_neighbors": Constraint(Integral, 1),
+    "budget": Constraint(Real, 0, 1, options=("auto",)),
+    "distance": Constraint(options=("auto", *DISTANCES)),
+    "max_bytes": Constraint(Real, 0, math.inf, none=True),
+}
