@@ -16,7 +16,7 @@ from ._gofmm.blocks import assemble
 from ._gofmm.cluster_tree import build_tree
 from ._gofmm.cost_model import extrapolate_ranks, pays, product_cost
 from ._gofmm.distances import DISTANCES, make_distance
-from ._gofmm.error_estimate import ErrorCheck
+from ._gofmm.error_estimate import ErrorEstimator
 from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
 from ._gofmm.skeletonization import Skeletonizer
@@ -179,7 +179,7 @@ class _Compression:
         self.report.parameters["scale"] = self.entries.scale
         self._order()
         with self._phase("error"):
-            self.check = ErrorCheck(self.entries, self.neighbors, self.rng, self.n_threads)
+            self.check = ErrorEstimator(self.entries, self.neighbors, self.rng, self.n_threads)
         tolerance = _SAFETY * self.report.rtol / np.sqrt(2 * max(self.tree.depth, 1))
         with self._phase("interactions"):
             self._choose_interactions(tolerance)
@@ -231,7 +231,7 @@ class _Compression:
 
     def _expected_ranks(self):
         ranks = np.zeros(self.tree.depth + 1)
-        ranks[-1], growth = self._skeletonizer.pilot()
+        ranks[-1], growth = self._skeletonizer.probe_ranks()
         max_rank = self.options["max_rank"]
         return extrapolate_ranks(self.tree, ranks, self.tree.depth, growth, max_rank)
 
@@ -294,18 +294,18 @@ class _Compression:
         """Find all bases, or return None as soon as they turn out not to pay."""
         worker, tree = self._skeletonizer, self.tree
         if tree.depth == 0:
-            return worker.result()
+            return worker.nested_bases()
         ranks = self._expected_ranks()
         for level in range(tree.depth, 0, -1):
             if not pays(tree, self.interactions, ranks, self.entries.dtype.itemsize):
                 return None
-            found = worker.level(level)
+            found = worker.skeletonize_level(level)
             self.log.progress(f"skeletons: level {level} of {tree.depth}, {len(found)} bases")
             ranks[level] = found.mean() if len(found) else 0.0
             if level < tree.depth:
                 growth = ranks[level] / max(ranks[level + 1], 1.0)
                 extrapolate_ranks(tree, ranks, level, growth, self.options["max_rank"])
-        return worker.result()
+        return worker.nested_bases()
 
     def _measured(self, skeletons):
         """Put the operator together and measure its error; return an upper bound of it too."""

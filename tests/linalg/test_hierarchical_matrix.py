@@ -26,8 +26,8 @@ def run_phases(n, leaf_size, budget, seed, *, tolerance=1e-2, max_rank=None, d=2
     interactions = find_interactions(tree, neighbors, budget)
     worker = Skeletonizer(entries, tree, neighbors, interactions, tolerance, max_rank=max_rank)
     for level in range(tree.depth, 0, -1):
-        worker.level(level)
-    return entries, tree, interactions, worker.result()
+        worker.skeletonize_level(level)
+    return entries, tree, interactions, worker.nested_bases()
 
 
 def four_passes(dense, tree, interactions, skeletons, W):
@@ -56,7 +56,9 @@ def four_passes(dense, tree, interactions, skeletons, W):
         start = (1 << level) - 1
         for j in range(1 << level):
             for other in partner[ptr[j] : ptr[j + 1]]:
-                block = dense[np.ix_(skeletons.of(start + j), skeletons.of(start + other))]
+                block = dense[
+                    np.ix_(skeletons.skeletons_of(start + j), skeletons.skeletons_of(start + other))
+                ]
                 potentials[start + j] += block @ charges[start + other]
 
     for i in range(n_nodes):  # down
