@@ -12,7 +12,8 @@ import numpy as np
 from ..._utils.files import new_file
 from ..._utils.parallel import effective_n_threads, run_tasks
 from .._entries.entries import Entries
-from .._entries.raw_file import _BATCH, _row_batches
+from .._entries.raw_file import MAX_BATCH_ENTRIES as _BATCH
+from .._entries.raw_file import row_batches as _row_batches
 from .._entries.sources import ArraySource
 from .._gofmm.structure import Structure
 from .._hierarchical_matrix import HierarchicalMatrix, exact_form
