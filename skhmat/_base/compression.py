@@ -1,61 +1,89 @@
-"""What all estimators that compress a matrix share: parameters, their checks, and their text."""
+"""What estimators that compress a matrix share: parameters, their constraints, their documentation.
 
+The docstring of each of these estimators contains `PARAMETERS`, word for word, which
+`tests/_base/test_compression.py` ensures.
+"""
+
+import math
 import re
 import textwrap
-from numbers import Integral, Real
+from numbers import Integral
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..linalg import compress
-from ..linalg._gofmm.distances import DISTANCES
+from ..linalg._parameters import COMPRESSION
+
+PARAMETERS = """\
+rtol : float, default=1e-4
+    Relative error that the compressed matrix promises, in (0, 1); see
+    :func:`skhmat.linalg.compress`.
+leaf_size : int, default=256
+    Largest number of points in a leaf of the tree, at least 2.
+max_rank : int, default=None
+    Largest rank; None lets ranks grow until a dense matrix would be cheaper.
+n_neighbors : int, default=32
+    Neighbours of each point that guide the sampling of rows.
+budget : float or "auto", default="auto"
+    Largest fraction of all pairs of leaves that are held exactly, in [0, 1].
+distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+    Distance that decides which points are near each other.
+n_jobs : int, default=None
+    Number of threads; None means all that OpenMP would use, -1 all cores.
+random_state : int, RandomState or None, default=None
+    Draws the tree and the samples.
+verbose : int, default=0
+    1 logs each phase to the logger "skhmat".
+"""
+
+
+def sklearn_constraints(constraint):
+    """Return a `Constraint` as a list for `_parameter_constraints` of scikit-learn."""
+    found = []
+    if constraint.kind is not None:
+        # scikit-learn takes an interval to be open where it has no end.
+        closed_low = constraint.low is not None and constraint.closed in ("both", "left")
+        closed_high = constraint.high is not None and constraint.closed in ("both", "right")
+        high = None if constraint.high == math.inf else constraint.high
+        closed = {
+            (True, True): "both",
+            (True, False): "left",
+            (False, True): "right",
+            (False, False): "neither",
+        }[closed_low, closed_high and high is not None]
+        found.append(Interval(constraint.kind, constraint.low, high, closed=closed))
+    if constraint.options:
+        found.append(StrOptions(set(constraint.options)))
+    if constraint.none:
+        found.append(None)
+    return found
+
 
 CONSTRAINTS = {
-    "rtol": [Interval(Real, 0, 1, closed="neither")],
-    "leaf_size": [Interval(Integral, 2, None, closed="left")],
-    "max_rank": [Interval(Integral, 1, None, closed="left"), None],
-    "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-    "budget": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
-    "distance": [StrOptions({"auto", *DISTANCES})],
+    **{
+        name: sklearn_constraints(COMPRESSION[name])
+        for name in ("rtol", "leaf_size", "max_rank", "n_neighbors", "budget", "distance")
+    },
     "n_jobs": [Integral, None],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
-
-_PARAMETERS = """\
-rtol : float, default=1e-4
-    Promised relative error of the compressed matrix, in (0, 1); see
-    :func:`skhmat.linalg.compress`.
-leaf_size : int, default=256
-    Largest number of points in a leaf of the tree.
-max_rank : int, default=None
-    Largest rank; None lets ranks grow until dense would be cheaper.
-n_neighbors : int, default=32
-    Neighbours of each point that guide the sampling of rows.
-budget : float or "auto", default="auto"
-    Largest fraction of all pairs of leaves that are held exactly.
-distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-    What near means.
-n_jobs : int, default=None
-    Threads; None means all that OpenMP would use, -1 all cores.
-random_state : int, RandomState or None, default=None
-    Draws the tree and the samples.
-verbose : int, default=0
-    1 logs each phase to the logger "skhmat"."""
-
-
-def with_compression_parameters(cls):
-    """Put the text of the shared parameters into a class docstring; a class decorator."""
-    if cls.__doc__ is not None:  # python -OO
-        # From Python 3.13 on, docstrings are not indented.
-        indent = re.search(r"^( *)\{compression\}", cls.__doc__, re.MULTILINE)[1]
-        text = textwrap.indent(_PARAMETERS, indent)
-        cls.__doc__ = cls.__doc__.replace(indent + "{compression}", text)
-    return cls
 
 
 class CompressionMixin:
     """Passes the shared parameters of an estimator on to `compress`."""
 
     def _compress(self, K, **changes):
-        names = set(CONSTRAINTS)
-        return compress(K, **{**{name: getattr(self, name) for name in names}, **changes})
+        """Compress a matrix with the parameters of the estimator, but for `changes`."""
+        parameters = {name: getattr(self, name) for name in CONSTRAINTS}
+        return compress(K, **(parameters | changes))
+
+
+def with_compression_parameters(cls):
+    """Replace ``{compression}`` in a class docstring by `PARAMETERS`, where it is still there."""
+    found = re.search(r"^( *)\{compression\}", cls.__doc__ or "", re.MULTILINE)
+    if found is not None:
+        # The indentation differs: docstrings are dedented since Python 3.13.
+        text = textwrap.indent(PARAMETERS, found[1]).rstrip()
+        cls.__doc__ = cls.__doc__.replace(found[0], text)
+    return cls

@@ -1,4 +1,4 @@
-"""Kernels by scikit-learn's names as kernel matrices."""
+"""Kernel matrices of the kernels that scikit-learn names."""
 
 import math
 
@@ -10,18 +10,19 @@ KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS)
 
 
 class _Pairwise:
-    """A kernel that scikit-learn computes, block by block."""
+    """A kernel that scikit-learn evaluates, block by block; picklable."""
 
     def __init__(self, metric, parameters):
         self.metric, self.parameters = metric, parameters
 
     def __call__(self, A, B):
-        is_name = isinstance(self.metric, str)
+        """Return the block of points A (m, d) and B (n, d), of shape (m, n)."""
+        # Kernels by name take different parameters; a callable gets exactly those it was given.
         return pairwise_kernels(
             A,
             B,
             metric=self.metric,
-            **({"filter_params": True} if is_name else {}),
+            filter_params=isinstance(self.metric, str),
             **self.parameters,
         )
 
@@ -29,7 +30,7 @@ class _Pairwise:
 def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, n_jobs=None):
     """Return scikit-learn's ``pairwise_kernels(X, metric=kernel)`` as a `KernelMatrix`.
 
-    The kernels that the compiled core knows are computed there, all others by scikit-learn.
+    The compiled core evaluates the kernels it knows, scikit-learn all others.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def new_file(path):
-    """Open a new file that takes the place of `path` when all went well."""
+    """Open a file for writing that replaces `path` only if the block ends without an error."""
     # Through a link, the file it points to is replaced, not the link.
     path = os.path.realpath(path)
     if os.path.isdir(path):
@@ -18,7 +18,7 @@ def new_file(path):
         with open(temporary, "xb") as file:
             yield file
             file.flush()
-            # Else a power cut after the replacement could leave an empty file.
+            # Otherwise a power cut after the replacement could leave an empty file.
             os.fsync(file.fileno())
         if os.path.exists(path):
             shutil.copymode(path, temporary)

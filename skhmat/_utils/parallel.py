@@ -1,4 +1,4 @@
-"""Threads: how many, and BLAS held at one inside our own parallel regions."""
+"""Threads: how many there are, and BLAS limited to one while tasks run in parallel."""
 
 import math
 import os
@@ -12,6 +12,7 @@ from joblib import effective_n_jobs as _joblib_n_jobs
 from threadpoolctl import ThreadpoolController
 
 from .._ext import openmp
+from .validation import parameter_error
 
 _limit_lock = threading.Lock()
 _limit_depth = 0
@@ -20,13 +21,13 @@ _limit = None
 
 @cache
 def _blas_controller():
-    # Scanning the loaded libraries takes milliseconds, so it is done once. SciPy's BLAS, the one
-    # the compiled core calls, is loaded by then: importing the core loads it.
+    # Scanning the loaded libraries takes milliseconds, so it is done once. The BLAS that the
+    # compiled core calls is SciPy's, which importing the core has loaded.
     return ThreadpoolController()
 
 
 def _release_blas():
-    """Let any thread change the limits: since 3.8 threadpoolctl lets only the first that did."""
+    """Let any thread change the limits: threadpoolctl >= 3.8 lets only the first that did."""
     for library in _blas_controller().lib_controllers:
         if hasattr(library, "clear_controlling_thread"):
             library.clear_controlling_thread(force=True)
@@ -34,7 +35,7 @@ def _release_blas():
 
 @contextmanager
 def single_threaded_blas():
-    """Hold BLAS at one thread; nested and concurrent uses restore the old number at the end."""
+    """Limit BLAS to one thread; the last of nested or concurrent uses restores the old number."""
     global _limit_depth, _limit
     with _limit_lock:
         if _limit_depth == 0:
@@ -67,9 +68,9 @@ def effective_n_threads(n_jobs=None):
     int
         At least 1.
     """
-    integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
-    if n_jobs is not None and not (integer and n_jobs != 0):
-        raise ValueError(f"n_jobs is {n_jobs!r}; allowed is None or an integer other than 0.")
+    is_integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
+    if n_jobs is not None and not (is_integer and n_jobs != 0):
+        raise parameter_error("n_jobs", "None or an integer other than 0", n_jobs)
     if n_jobs is None:
         return openmp.max_threads() if openmp.HAS_OPENMP else 1
     if n_jobs < 0:
@@ -90,7 +91,7 @@ def run_tasks(function, tasks, n_threads):
 
 
 def physical_memory():
-    """Return the bytes of memory of the machine, or infinity where the system does not tell."""
+    """Return the machine's memory in bytes, or infinity where the system does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

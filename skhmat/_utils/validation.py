@@ -28,7 +28,8 @@ class Constraint:
     kind : {Real, Integral} or None
         None allows no numbers.
     low, high : number or None
-        Ends of the interval; None means that it has none, and only finite numbers are allowed.
+        Ends of the interval, or None where it has none. NaN is never allowed, infinity only where
+        an end is infinite.
     closed : {"both", "left", "right", "neither"}
         Which ends belong to the interval, as in scikit-learn's `Interval`.
     options : tuple
@@ -63,19 +64,27 @@ class Constraint:
 
     def _interval(self):
         number = "an integer" if self.kind is Integral else "a number"
-        above = self.closed in ("right", "neither")
-        if self.low is None and self.high is None:
+        has_low = self.low is not None
+        has_high = self.high is not None and self.high != math.inf
+        if not has_low and not has_high:
             return number if self.kind is Integral else "a finite number"
-        if self.high is None:
-            return f"{number}{' above' if above else ' of at least'} {self.low}"
-        if self.low is None:
-            below = self.closed in ("left", "neither")
-            return f"{number}{' below' if below else ' of at most'} {self.high}"
+        if not has_high:
+            return f"{number} {'above' if self._excludes_low else 'of at least'} {self.low}"
+        if not has_low:
+            return f"{number} {'below' if self._excludes_high else 'of at most'} {self.high}"
         if self.kind is Integral and self.closed == "both":
             return f"{number} from {self.low} to {self.high}"
-        opening = "(" if above else "["
-        closing = ")" if self.closed in ("left", "neither") else "]"
+        opening = "(" if self._excludes_low else "["
+        closing = ")" if self._excludes_high else "]"
         return f"{number} in {opening}{self.low}, {self.high}{closing}"
+
+    @property
+    def _excludes_low(self):
+        return self.closed in ("right", "neither")
+
+    @property
+    def _excludes_high(self):
+        return self.closed in ("left", "neither")
 
     def _is_option(self, value):
         # An array compared with a string would give an array.
@@ -92,15 +101,17 @@ class Constraint:
             except TypeError:
                 return None
         number = _as_float(value)
-        return number if math.isfinite(number) else None
+        return None if math.isnan(number) else number
 
     def _is_inside(self, number):
-        above = self.low is None or (
-            number > self.low if self.closed in ("right", "neither") else number >= self.low
-        )
-        below = self.high is None or (
-            number < self.high if self.closed in ("left", "neither") else number <= self.high
-        )
+        if self.low is None:
+            above = number > -math.inf
+        else:
+            above = number > self.low if self._excludes_low else number >= self.low
+        if self.high is None:
+            below = number < math.inf
+        else:
+            below = number < self.high if self._excludes_high else number <= self.high
         return above and below
 
 
@@ -188,17 +199,32 @@ def check_operator(name, A):
     return aslinearoperator(A.astype(wanted, copy=False))
 
 
+def check_preconditioner(preconditioner, n):
+    """Return an approximate inverse of an (n, n) matrix, a LinearOperator of its shape, or None."""
+    allowed = f"None or a LinearOperator of shape ({n}, {n})"
+    if preconditioner is None:
+        return None
+    if not isinstance(preconditioner, LinearOperator):
+        raise parameter_error("preconditioner", allowed, preconditioner)
+    if preconditioner.shape != (n, n):
+        raise parameter_error("preconditioner", allowed, got=f"shape {preconditioner.shape}")
+    return preconditioner
+
+
 def check_sample_weight(sample_weight, X):
     """Return weights as an array of float64, none of them negative and at least one positive."""
     sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if sample_weight.min() < 0:
         i = int(np.argmin(sample_weight))
+        # scikit-learn's own estimators, and checks of them, have the first four words.
         raise ValueError(
-            f"Negative values in sample_weight: {sample_weight[i]:.3g} at {i}; allowed are weights "
-            "of at least 0."
+            f"Negative values in sample_weight: {sample_weight[i]:.3g} at {i}; sample_weight must "
+            "be at least 0."
         )
     if not sample_weight.any():
-        raise ValueError("sample_weight is zero for all samples; one must be positive.")
+        raise parameter_error(
+            "sample_weight", "positive for one sample", got="zero for all samples"
+        )
     return sample_weight
 
 

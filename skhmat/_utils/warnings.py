@@ -1,4 +1,4 @@
-"""Warnings at the line of the user."""
+"""Warnings that point at the user's line."""
 
 import sys
 import warnings
@@ -6,12 +6,16 @@ import warnings
 from sklearn.exceptions import ConvergenceWarning
 
 # Packages whose frames a user has not written; scikit-learn wraps the methods of estimators.
-_OURS = (__name__.partition(".")[0], "sklearn", "sklearn_compat")
+_INTERNAL_PACKAGES = (__name__.partition(".")[0], "sklearn", "sklearn_compat")
 
 
 def warn(message, category=ConvergenceWarning):
-    """Emit a warning at the line outside of this package and of scikit-learn."""
+    """Emit a warning at the innermost line outside this package and scikit-learn."""
     frame, level = sys._getframe(1), 2
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+    while frame is not None and _package_of(frame) in _INTERNAL_PACKAGES:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def _package_of(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]

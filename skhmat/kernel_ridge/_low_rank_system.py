@@ -5,16 +5,18 @@ from functools import cached_property
 
 import numpy as np
 
+from .._utils.errors import NotPositiveDefiniteError
 from .._utils.parallel import effective_n_threads
 from ..linalg._cholesky.randomly_pivoted import pivoted_cholesky
-from ..linalg._cholesky.woodbury import CholeskyPreconditioner, ManyShifts
+from ..linalg._cholesky.woodbury import CholeskyPreconditioner
+from ..linalg._cholesky.woodbury import MultiShiftWoodbury as ManyShifts
 from ..linalg._entries.sources import as_source
-from ..linalg._kernels.matrix import KernelMatrix, kernel_in_single
-from ..linalg._krylov.columns import IndefiniteError
+from ..linalg._kernels.matrix import KernelMatrix
+from ..linalg._kernels.matrix import round_to_float32 as kernel_in_single
 from ..linalg._krylov.conjugate_gradients import conjugate_gradients
 from ..linalg._krylov.driver import solve_iteratively
 from ..linalg._operators.base import SymmetricOperator
-from ..linalg._operators.packed import PackedMatrix
+from ..linalg._operators.packed import PackedSymmetricMatrix as PackedMatrix
 from ..linalg._operators.wrappers import ShiftedColumns, ShiftedOperator
 from ..linalg._solvers.preconditioners import POLICY
 from ..linalg._solvers.solve import MAX_ITERATIONS
@@ -168,7 +170,7 @@ class LowRankSystem:
             for which in _groups(n_certain, len(shifts), min(_GROUP, room)):
                 if not score(which, _N_SIGNS):
                     break
-        except IndefiniteError:
+        except NotPositiveDefiniteError:
             pass  # the shift is less than what K lacks to be semidefinite
         return means, errors
 

@@ -17,7 +17,7 @@ from ._gofmm.blocks import assemble
 from ._gofmm.cluster_tree import Tree, build_tree
 from ._gofmm.cost_model import extrapolate_ranks, pays, product_cost
 from ._gofmm.distances import make_distance
-from ._gofmm.error_estimate import ErrorCheck
+from ._gofmm.error_estimate import ErrorEstimator
 from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
 from ._gofmm.skeletonization import Skeletonizer
@@ -197,13 +197,13 @@ class _OrderedMatrix:
     tree : Tree
     neighbors : ndarray of shape (n, n_neighbors)
         Positions in tree order.
-    check : ErrorCheck
+    check : ErrorEstimator
     """
 
     entries: Entries
     tree: Tree
     neighbors: np.ndarray
-    check: ErrorCheck
+    check: ErrorEstimator
 
 
 class _Compression:
@@ -249,7 +249,7 @@ class _Compression:
             found = find_neighbors(distance, n, k, self.rng, self.n_threads)
             self.report.parameters["recall"] = found.recall
         with self._phase("error"):
-            check = ErrorCheck(entries, found.indices, self.rng, self.n_threads)
+            check = ErrorEstimator(entries, found.indices, self.rng, self.n_threads)
         return _OrderedMatrix(entries, tree, found.indices, check)
 
     def _choose_interactions(self, matrix, tolerance):
@@ -282,7 +282,7 @@ class _Compression:
         """Return the mean rank to expect at each level, from those of a few nodes."""
         tree = skeletonizer.tree
         ranks = np.zeros(tree.depth + 1)
-        ranks[-1], growth = skeletonizer.pilot()
+        ranks[-1], growth = skeletonizer.probe_ranks()
         return extrapolate_ranks(tree, ranks, tree.depth, growth, self.options["max_rank"])
 
     def _make_skeletonizer(self, matrix, interactions, tolerance, read_all=False):
@@ -347,18 +347,18 @@ class _Compression:
         """Find all bases, or return None as soon as they turn out not to pay."""
         tree, interactions = skeletonizer.tree, skeletonizer.interactions
         if tree.depth == 0:
-            return skeletonizer.result()
+            return skeletonizer.nested_bases()
         ranks = self._expected_ranks(skeletonizer)
         for level in range(tree.depth, 0, -1):
             if not pays(tree, interactions, ranks, skeletonizer.entries.dtype.itemsize):
                 return None
-            found = skeletonizer.level(level)
+            found = skeletonizer.skeletonize_level(level)
             self.log.progress(f"skeletons: level {level} of {tree.depth}, {len(found)} bases")
             ranks[level] = found.mean() if len(found) else 0.0
             if level < tree.depth:
                 growth = ranks[level] / max(ranks[level + 1], 1.0)
                 extrapolate_ranks(tree, ranks, level, growth, self.options["max_rank"])
-        return skeletonizer.result()
+        return skeletonizer.nested_bases()
 
     def _measured(self, matrix, interactions, skeletons):
         """Put the operator together and measure its error; return an upper bound of it too."""

@@ -6,27 +6,33 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from .._utils.validation import check_integer, check_operator
+from .._utils.validation import (
+    check_integer,
+    check_operator,
+    check_option,
+    check_preconditioner,
+    check_real,
+    parameter_error,
+)
 from ._operators.wrappers import CountedOperator, NegatedOperator
 from ._spectral.drivers import (
-    _chebyshev_pairs,
-    _dense_pairs,
-    _lanczos_pairs,
-    _lobpcg_pairs,
-    relative_residuals,
-    with_signs,
+    POLICY,
+    EigenTask,
+    chebyshev_eigenpairs,
+    dense_eigenpairs,
+    lanczos_eigenpairs,
+    lobpcg_eigenpairs,
 )
+from ._spectral.pairs import Eigenpairs, relative_residuals, with_signs
 from ._spectral.shift_invert import check_accuracy, shifted_inverse
-from ._spectral.start import _start_block
+from ._spectral.start import start_block
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _METHODS = ("auto", "lanczos", "chebyshev", "lobpcg")
-# Methods that work on a block, and the ends of the spectrum they find.
-_BLOCK_METHODS, _ENDS = ("chebyshev", "lobpcg"), ("LA", "SA")
-# Up to this size the whole matrix is decomposed: as fast as Lanczos, and without its special cases.
-_SMALL = 64
-# Residual of systems with A - sigma I, at least.
-_SOLVE_RTOL = 1e-12
+# Methods that work on a block.
+_BLOCK_METHODS = ("chebyshev", "lobpcg")
+# Ends of the spectrum that these find.
+_ENDS = ("LA", "SA")
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,8 @@ def eigsh(
 ):
     """Find k eigenpairs of a symmetric matrix from its products with vectors.
 
-    `scipy.sparse.linalg.eigsh` (ARPACK) with a start vector that can be reproduced, results for
-    every k and every size, and what has converged instead of an exception when time runs out; and
-    block methods that make use of many right-hand sides, and of a good start.
+    The implicitly restarted Lanczos method of ARPACK, as in `scipy.sparse.linalg.eigsh`, and block
+    methods that multiply many vectors at once and gain from a good start.
 
     Parameters
     ----------
@@ -140,6 +145,19 @@ def eigsh(
 
     Notes
     -----
+    Differs from SciPy in:
+
+    - the default of `which`: the largest eigenvalues, not the largest in magnitude;
+    - any k and any n have a result; SciPy needs k < n;
+    - when `maxiter` is reached, the pairs that have converged are returned with a warning, where
+      SciPy raises ``ArpackNoConvergence``;
+    - `random_state` makes the start vector, and so the result, reproducible, and the signs of
+      eigenvectors are fixed;
+    - `v0` may be a block, or be made from a subsample;
+    - there are `method`, `preconditioner` and `return_info`; there is no generalized problem
+      (``M``), ``mode`` or ``OPinv``: the inverse for `sigma` is made here;
+    - float32 and float64 only: integers become float64, and complex matrices are refused.
+
     If k >= n, or n is at most 64, the matrix is formed and decomposed whole; `tol`, `v0`,
     `maxiter` and `ncv` have no effect then. The eigenvalues of a `HierarchicalMatrix` differ from
     those of the exact matrix K by at most ``error_estimate_`` times the Frobenius norm of K.
@@ -169,88 +187,132 @@ def eigsh(
     >>> bool(abs(near[-1] - eigenvalues[-1]) < 1e-5 * eigenvalues[-1])
     True
     """
-    given, A = A, check_operator("A", A)
-    n = A.shape[0]
-    k = check_integer("k", k, 1)
-    which = which or ("LA" if sigma is None else "LM")
-    if which not in _WHICH:
-        raise ValueError(f"which is {which!r}; allowed are {', '.join(map(repr, _WHICH))}.")
-    if sigma is not None and not (np.isscalar(sigma) and np.isreal(sigma) and np.isfinite(sigma)):
-        raise ValueError(f"sigma is {sigma!r}; allowed are None and a finite number.")
-    _check_preconditioner(preconditioner, n)
-    if not (np.isscalar(tol) and np.isreal(tol) and 0 <= tol < np.inf):
-        raise ValueError(f"tol is {tol!r}; it must be a finite number of at least 0.")
-    if maxiter is not None:
-        maxiter = check_integer("maxiter", maxiter, 1)
-    is_block = isinstance(v0, str) or np.ndim(v0) == 2
-    method = _check_method(method, which, is_block, sigma, preconditioner)
-    V = _start_block(v0, n, random_state, given, k, which)
-    A = CountedOperator(A)
-    inverse = None
-    if k >= n or n <= _SMALL:
-        method, (values, vectors) = "dense", _dense_pairs(A, min(k, n), which, sigma)
-    else:
-        ncv = None if ncv is None else check_integer("ncv", ncv, k + 1, n)
-        if sigma is not None:
-            exact = _inverse(given, A, sigma, tol, preconditioner)
-            # As a preconditioner it must be positive: sigma is above the largest eigenvalues.
-            is_negative = method == "lobpcg" and which == "LA"
-            inverse = CountedOperator(NegatedOperator(exact) if is_negative else exact)
-        elif preconditioner is not None:
-            inverse = CountedOperator(preconditioner)
-        options = k, which, tol, V, maxiter, ncv, random_state
-        if method == "lanczos":
-            values, vectors = _lanczos_pairs(A, *options, sigma, inverse)
-            method = "lanczos" if sigma is None else "shift-invert"
-        elif method == "chebyshev":
-            values, vectors = _chebyshev_pairs(A, *options)
-        else:
-            values, vectors = _lobpcg_pairs(A, *options, inverse)
-        if sigma is not None:
-            check_accuracy(exact)
-    vectors = with_signs(vectors)
+    found = find_eigenpairs(
+        A,
+        k,
+        which,
+        tol,
+        v0,
+        random_state,
+        maxiter,
+        ncv,
+        sigma=sigma,
+        preconditioner=preconditioner,
+        method=method,
+    )
+    values, vectors = found.pairs.values, with_signs(found.pairs.vectors)
     returned = (values, vectors) if return_eigenvectors else (values,)
     if return_info:
-        residuals = relative_residuals(A, values, vectors)
-        n_solves = 0 if inverse is None else inverse.n_products
-        returned += (EigenInfo(method, residuals, A.n_products, n_solves),)
+        residuals = relative_residuals(found.operator, values, vectors)
+        n_products = found.operator.n_products
+        returned += (EigenInfo(found.method, residuals, n_products, found.n_solves),)
     return returned if len(returned) > 1 else values
 
 
-def _check_method(method, which, is_block, sigma, preconditioner):
-    """Return the method that "auto" stands for; raise where one cannot do what is wanted."""
-    if method not in _METHODS:
-        raise ValueError(f"method is {method!r}; allowed are {', '.join(map(repr, _METHODS))}.")
+@dataclass(frozen=True)
+class _Found:
+    """What `find_eigenpairs` found, and how.
+
+    Attributes
+    ----------
+    pairs : Eigenpairs
+        In ascending order.
+    method : str
+        As in `EigenInfo`.
+    operator : CountedOperator
+        The matrix.
+    n_solves : int
+    """
+
+    pairs: Eigenpairs
+    method: str
+    operator: CountedOperator
+    n_solves: int
+
+
+def find_eigenpairs(
+    A,
+    k,
+    which=None,
+    tol=0,
+    v0=None,
+    random_state=None,
+    maxiter=None,
+    ncv=None,
+    *,
+    sigma=None,
+    preconditioner=None,
+    method="auto",
+    policy=POLICY,
+):
+    """Check the parameters of `eigsh`, and find what it returns.
+
+    Parameters
+    ----------
+    A, k, which, tol, v0, random_state, maxiter, ncv, sigma, preconditioner, method
+        As in `eigsh`.
+    policy : DriverPolicy
+
+    Returns
+    -------
+    _Found
+    """
+    given, A = A, check_operator("A", A)
+    n = A.shape[0]
+    k = check_integer("k", k, 1)
+    which = check_option("which", which or ("LA" if sigma is None else "LM"), _WHICH)
+    sigma = check_real("sigma", sigma, none=True)
+    preconditioner = check_preconditioner(preconditioner, n)
+    tol = check_real("tol", tol, 0)
+    maxiter = check_integer("maxiter", maxiter, 1, none=True)
+    is_block = isinstance(v0, str) or np.ndim(v0) == 2
+    method = _choose_method(method, which, is_block, sigma, preconditioner)
+    start = start_block(v0, n, given, policy.block_width(k), which, random_state)
+    A = CountedOperator(A)
+    if k >= n or n <= policy.dense_up_to:
+        return _Found(dense_eigenpairs(A, min(k, n), which, sigma), "dense", A, 0)
+    ncv = check_integer("ncv", ncv, k + 1, n, none=True)
+    task = EigenTask(k, which, tol, start, maxiter, ncv, random_state)
+    inverse = exact = None
+    if sigma is not None:
+        rtol = max(tol * 0.01, policy.min_solve_rtol)
+        exact = shifted_inverse(_most_specific(given, A), sigma, rtol, preconditioner)
+        # As a preconditioner it must be positive: sigma is above the largest eigenvalues.
+        is_negative = method == "lobpcg" and which == "LA"
+        inverse = CountedOperator(NegatedOperator(exact) if is_negative else exact)
+    elif preconditioner is not None:
+        inverse = CountedOperator(preconditioner)
+    if method == "lanczos":
+        pairs = lanczos_eigenpairs(A, task, sigma, inverse)
+        method = "lanczos" if sigma is None else "shift-invert"
+    elif method == "chebyshev":
+        pairs = chebyshev_eigenpairs(A, task, policy=policy)
+    else:
+        pairs = lobpcg_eigenpairs(A, task, inverse, policy=policy)
+    if exact is not None:
+        check_accuracy(exact)
+    return _Found(pairs, method, A, 0 if inverse is None else inverse.n_products)
+
+
+def _choose_method(method, which, is_block, sigma, preconditioner):
+    """Return the method that "auto" stands for; raise if one cannot do what is wanted."""
+    check_option("method", method, _METHODS)
     if method == "auto":
         if sigma is not None or which not in _ENDS:
             return "lanczos"
         return "lobpcg" if preconditioner is not None else "chebyshev" if is_block else "lanczos"
     if method == "chebyshev" and sigma is not None:
-        raise ValueError("method is 'chebyshev', which multiplies with A only, but sigma is given.")
+        allowed = "None where method is 'chebyshev', which multiplies with A only"
+        raise parameter_error("sigma", allowed, sigma)
     if method in _BLOCK_METHODS and which not in _ENDS:
-        if sigma is None:
-            raise ValueError(
-                f"method is {method!r}, which finds 'LA' and 'SA', but which={which!r}."
-            )
-        raise ValueError(f"method is {method!r}; say whether it shall find 'LA' or 'SA'.")
+        raise parameter_error("which", f"'LA' or 'SA' where method is {method!r}", which)
     return method
 
 
-def _check_preconditioner(preconditioner, n):
-    if preconditioner is None:
-        return
-    if not isinstance(preconditioner, LinearOperator) or preconditioner.shape != (n, n):
-        given = f"{type(preconditioner).__name__} {getattr(preconditioner, 'shape', '')}"
-        raise ValueError(
-            f"preconditioner is a {given}; allowed are None and a LinearOperator of shape ({n}, "
-            f"{n})."
-        )
-
-
-def _inverse(given, A, sigma, tol, preconditioner):
-    """Return the inverse of A - sigma I; what the caller gave may be better than an operator."""
+def _most_specific(given, A):
+    """Return what the caller gave if it can be factorized, or knows more than its products."""
     if isinstance(given, (list, tuple)):
-        given = np.asarray(given)
-    if not (sparse.issparse(given) or isinstance(given, (np.ndarray, LinearOperator))):
-        given = A
-    return shifted_inverse(given, float(sigma), max(tol * 0.01, _SOLVE_RTOL), preconditioner)
+        return np.asarray(given)
+    if sparse.issparse(given) or isinstance(given, (np.ndarray, LinearOperator)):
+        return given
+    return A

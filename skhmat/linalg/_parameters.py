@@ -1,4 +1,4 @@
-"""What the parameters of `compress` may be, for `compress` itself and for the estimators."""
+"""What the parameters of compression may be: one table for `compress` and for all estimators."""
 
 import math
 from numbers import Integral, Real
@@ -13,5 +13,5 @@ COMPRESSION = {
     "n_neighbors": Constraint(Integral, 1),
     "budget": Constraint(Real, 0, 1, options=("auto",)),
     "distance": Constraint(options=("auto", *DISTANCES)),
-    "max_bytes": Constraint(Real, 0, options=(math.inf,), none=True),
+    "max_bytes": Constraint(Real, 0, math.inf, none=True),
 }

@@ -15,7 +15,7 @@ from sklearn_compat.utils.validation import validate_data
 from .._base.compression import with_compression_parameters
 from .._utils.warnings import warn
 from ..linalg._operators.wrappers import PermutedOperator
-from ..linalg._spectral.drivers import with_signs
+from ..linalg._spectral.pairs import with_signs
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
 from ._spectral.eigenpairs import constant_first
 from ._spectral.extension import Extension, residuals_at_points

@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 
 from skhmat.linalg import KernelMatrix, compress
+from skhmat.linalg._parameters import COMPRESSION
 
 N = 80
 
@@ -33,23 +34,25 @@ def forms(dense, tmp_path):
 @pytest.mark.parametrize(
     ("name", "values", "allowed"),
     [
-        ("rtol", [0, 1, -1e-3, 1.5, np.nan, np.inf, "1e-3", None, 1e-3j], r"a number in \(0, 1\)"),
+        ("rtol", [0, 1, -1e-3, 1.5, np.nan, np.inf, "1e-3", None, 1e-3j], "a number in (0, 1)"),
         ("leaf_size", [1, 0, -5, 2.0, "64", None, True], "an integer of at least 2"),
-        ("max_rank", [0, -1, 3.0, "10", False, np.nan], "None or an integer of at least 1"),
+        ("max_rank", [0, -1, 3.0, "10", False, np.nan], "an integer of at least 1 or None"),
         ("n_neighbors", [0, -1, 2.5, "32", None], "an integer of at least 1"),
-        ("budget", [-0.1, 1.1, 2, np.nan, "all", "AUTO", None], r"'auto' or a number in \[0, 1\]"),
+        ("budget", [-0.1, 1.1, 2, np.nan, "all", "AUTO", None], "a number in [0, 1] or 'auto'"),
         (
             "distance",
             ["euclidean", "Kernel", "", None, 3],
-            "'auto', 'kernel', 'angle', 'geometric'",
+            "one of 'auto', 'kernel', 'angle', 'geometric', 'lexicographic', 'random'",
         ),
-        ("max_bytes", [-1, "1GB", np.nan], "None or a number of at least 0"),
+        ("max_bytes", [-1, "1GB", np.nan], "a number of at least 0 or None"),
     ],
 )
 def test_parameters(name, values, allowed, dense):
     for value in values:
-        given = re.escape(repr(value))
-        with pytest.raises(ValueError, match=rf"{name} is {given}; allowed is .*{allowed}"):
+        expected = re.escape(f"{name} must be {allowed}, got {value!r}.")
+        with pytest.raises(ValueError, match=expected):
+            COMPRESSION[name].check(name, value)
+        with pytest.raises(ValueError, match=rf"{expected}|{name} is {re.escape(repr(value))};"):
             compress(dense, **{name: value})
 
 
@@ -74,7 +77,7 @@ def test_numpy_scalars_are_numbers(name, value, dense):
 
 @pytest.mark.parametrize("value", [0, 1.5, "2"])
 def test_n_jobs(value, dense):
-    message = rf"n_jobs is {value!r}; allowed is None or an integer other than 0"
+    message = rf"n_jobs must be None or an integer other than 0, got {value!r}\."
     with pytest.raises(ValueError, match=message):
         compress(dense, n_jobs=value)
 
@@ -97,21 +100,26 @@ def test_parameters_are_checked_before_entries_are_read():
 @pytest.mark.parametrize("form", ["array", "callable"])
 def test_geometric_distance_needs_points(form, dense):
     K, options = (dense, {}) if form == "array" else (lambda r, c: dense, {"shape": dense.shape})
-    with pytest.raises(ValueError, match=r"distance is 'geometric' but K has no points.*points="):
+    with pytest.raises(
+        ValueError, match=r"distance .*'geometric'.*no points.*points=|points= .*got 'geometric'"
+    ):
         compress(K, distance="geometric", **options)
 
 
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        (np.ones((N - 1, 2)), rf"points has shape \({N - 1}, 2\); allowed is \({N}, n_features\)"),
-        (np.ones(N), rf"points has shape \({N},\); allowed is \({N}, n_features\)"),
-        (np.ones((N, 2, 1)), rf"points has shape .*allowed is \({N}, n_features\)"),
-        (np.full((N, 2), np.nan), "points contains NaN or infinity"),
-        (np.full((N, 2), np.inf), "points contains NaN or infinity"),
-        (np.ones((N, 2)) * 1j, "points has dtype complex128"),
-        (np.full((N, 2), "a"), "points has dtype <U1"),
-        (np.ones((N, 0)), "points has shape"),
+        (
+            np.ones((N - 1, 2)),
+            rf"points must be of shape \({N}, n_features\) .*, got shape \({N - 1}, 2\)\.",
+        ),
+        (np.ones(N), rf"points must be of shape \({N}, n_features\) .*, got shape \({N},\)\."),
+        (np.ones((N, 2, 1)), rf"points must be of shape \({N}, n_features\) .*, got shape"),
+        (np.full((N, 2), np.nan), "points must be finite, got NaN or infinity"),
+        (np.full((N, 2), np.inf), "points must be finite, got NaN or infinity"),
+        (np.ones((N, 2)) * 1j, "points must be real, got dtype complex128"),
+        (np.full((N, 2), "a"), "points must be real, got dtype <U1"),
+        (np.ones((N, 0)), r"points must be of shape .* n_features >= 1, got shape \(80, 0\)"),
     ],
 )
 def test_points(points, message, dense):
@@ -125,35 +133,39 @@ def test_points(points, message, dense):
 
 @pytest.mark.parametrize("shape", [(3, 4), (4, 3), (5,), (2, 2, 2), ()])
 def test_not_square(shape):
-    with pytest.raises(ValueError, match=r"K has shape .*must be square"):
+    with pytest.raises(ValueError, match=r"K must be square, of shape \(n, n\) .*, got shape \("):
         compress(np.ones(shape))
     if len(shape) != 0:
-        with pytest.raises(ValueError, match=r"K has shape .*must be square"):
+        with pytest.raises(
+            ValueError, match=r"K must be square, of shape \(n, n\) .*, got shape \("
+        ):
             compress(lambda r, c: np.ones((len(r), len(c))), shape=shape)
 
 
 def test_empty():
-    with pytest.raises(ValueError, match=r"K has shape \(0, 0\); it must have at least one row"):
+    with pytest.raises(ValueError, match=r"K must be .* with n >= 1, got shape \(0, 0\)"):
         compress(np.empty((0, 0)))
-    with pytest.raises(ValueError, match=r"K has shape \(0, 0\); it must have at least one row"):
+    with pytest.raises(ValueError, match=r"K must be .* with n >= 1, got shape \(0, 0\)"):
         compress(lambda r, c: np.ones((len(r), len(c))), shape=(0, 0))
-    with pytest.raises(ValueError, match="X must have at least one sample"):
+    with pytest.raises(ValueError, match="X must be of at least one sample"):
         compress(KernelMatrix(np.empty((0, 2))))
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
 def test_complex(dtype, dense):
-    with pytest.raises(ValueError, match="K is complex; it must hold real numbers"):
+    with pytest.raises(ValueError, match="K must be real, got dtype complex"):
         compress(dense.astype(dtype))
-    with pytest.raises(ValueError, match="dtype complex"):
+    with pytest.raises(
+        ValueError, match="K must be a callable that returns real numbers, got dtype complex"
+    ):
         compress(lambda r, c: dense[np.ix_(r, c)].astype(dtype), shape=dense.shape)
-    with pytest.raises(ValueError, match=r"dtype of K is complex.*allowed are float32 and float64"):
+    with pytest.raises(ValueError, match=r"dtype must be float32 or float64, got complex"):
         compress(lambda r, c: dense[np.ix_(r, c)], shape=dense.shape, dtype=dtype)
 
 
 @pytest.mark.parametrize("K", [np.full((3, 3), "a"), np.full((3, 3), None), [["1", "2"]] * 2])
 def test_no_numbers(K):
-    with pytest.raises(ValueError, match=r"K is of dtype .*must hold real numbers"):
+    with pytest.raises(ValueError, match=r"K must be real, got dtype"):
         compress(K)
 
 
@@ -175,32 +187,36 @@ def test_nothing_that_entries_can_be_read_from(K):
 
 def test_sparse(dense):
     for kind in (sparse.csr_matrix, sparse.coo_array, sparse.csc_array):
-        with pytest.raises(TypeError, match=r"K is a sparse matrix.*K\.toarray\(\)"):
+        with pytest.raises(
+            TypeError, match=r"K must be a dense array, .* got a sparse matrix .*K\.toarray\(\)"
+        ):
             compress(kind(dense))
 
 
 def test_linear_operator(dense):
-    with pytest.raises(TypeError, match=r"K is a .*linear operator gives products but no entries"):
+    with pytest.raises(
+        TypeError, match=r"K must be .*linear operator gives products but no entries"
+    ):
         compress(aslinearoperator(dense))
 
 
 def test_callable_needs_a_shape(dense):
-    with pytest.raises(TypeError, match=r"K is a callable without a shape; pass shape=\(n, n\)"):
+    with pytest.raises(TypeError, match=r"shape must be \(n, n\) for a callable K .*, got None"):
         compress(lambda r, c: dense[np.ix_(r, c)])
-    with pytest.raises(ValueError, match="dtype of K is int64; allowed are float32 and float64"):
+    with pytest.raises(ValueError, match="dtype must be float32 or float64, got int64"):
         compress(lambda r, c: dense[np.ix_(r, c)], shape=dense.shape, dtype=np.int64)
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda block: block.T, r"returned a block of shape .*must return shape"),
-        (lambda block: block[:-1], r"returned a block of shape .*must return shape"),
-        (lambda block: block[:, None], r"returned a block of shape .*must return shape"),
-        (lambda block: block.ravel(), r"returned a block of shape .*must return shape"),
-        (lambda block: block * 1j, "returned a block of dtype complex128; it must return real"),
-        (lambda block: block.astype(str), "returned a block of dtype <U.*; it must return real"),
-        (lambda block: None, r"returned a block of shape \(\)"),
+        (lambda block: block.T, r"K must be a callable that returns shape .*, got shape"),
+        (lambda block: block[:-1], r"K must be a callable that returns shape .*, got shape"),
+        (lambda block: block[:, None], r"K must be a callable that returns shape .*, got shape"),
+        (lambda block: block.ravel(), r"K must be a callable that returns shape .*, got shape"),
+        (lambda block: block * 1j, "that returns real numbers, got dtype complex128"),
+        (lambda block: block.astype(str), "that returns real numbers, got dtype <U"),
+        (lambda block: None, r"K must be a callable that returns shape .*, got shape \(\)"),
     ],
 )
 def test_callable_returns(spoil, message, global_random_seed):
@@ -226,7 +242,7 @@ def test_exceptions_of_a_callable_come_out_as_they_are(dense):
 def test_not_finite(where, bad, dense, tmp_path):
     dense[where] = dense[where[::-1]] = bad
     for K, options in forms(dense, tmp_path):
-        with pytest.raises(ValueError, match="K contains NaN or infinity"):
+        with pytest.raises(ValueError, match="K must be finite, got NaN or infinity"):
             compress(K, leaf_size=16, **options)
 
 
@@ -234,7 +250,9 @@ def test_not_finite(where, bad, dense, tmp_path):
 def test_one_entry_that_is_not_finite(n_jobs):
     K = np.eye(2500)
     K[3, 1700] = np.nan
-    with pytest.raises(ValueError, match=r"K contains NaN or infinity \(first in row 3\)"):
+    with pytest.raises(
+        ValueError, match=r"K must be finite, got NaN or infinity \(first in row 3\)"
+    ):
         compress(K, n_jobs=n_jobs)
 
 
@@ -242,25 +260,25 @@ def test_one_entry_that_is_not_finite(n_jobs):
 def test_not_symmetric(size, dense, tmp_path):
     dense[5, 9] += size
     for K, options in forms(dense, tmp_path):
-        with pytest.raises(ValueError, match=r"K is not symmetric") as caught:
+        with pytest.raises(ValueError, match=r"K must be symmetric, got K") as caught:
             compress(K, leaf_size=16, **options)
         message = str(caught.value)
         assert "K[5, 9] and K[9, 5]" in message or "K[9, 5] and K[5, 9]" in message
-        assert f"differ by {size:.3g}, allowed is" in message
+        assert f"differ by {size:.3g} (allowed is" in message
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_difference_is_in_the_users_scale(scale, dense):
     K = (dense * scale).astype(np.float32)
     K[5, 9] += np.float32(0.25 * scale)
-    with pytest.raises(ValueError, match=re.escape(f"differ by {0.25 * scale:.3g}, allowed")):
+    with pytest.raises(ValueError, match=re.escape(f"differ by {0.25 * scale:.3g} (allowed")):
         compress(K)
 
 
 def test_far_from_symmetric_is_found_in_a_large_matrix(global_random_seed):
     K = np.random.default_rng(global_random_seed).standard_normal((3000, 3000))
     K[np.diag_indices(3000)] = 100
-    with pytest.raises(ValueError, match="K is not symmetric"):
+    with pytest.raises(ValueError, match="K must be symmetric"):
         compress(K, random_state=global_random_seed)
 
 
@@ -275,19 +293,21 @@ def test_diagonal(value, dense, tmp_path):
     dense[7, 7] = value
     for K, options in forms(dense, tmp_path):
         with pytest.raises(
-            ValueError, match=rf"K has the diagonal entry {value:.3g} in row 7; .*posit"
+            ValueError, match=rf"K must be .* positive diagonal, got .* {value:.3g} in row 7\."
         ):
             compress(K, **options)
 
 
 def test_zero_matrix():
-    with pytest.raises(ValueError, match="K has the diagonal entry 0 in row 0"):
+    with pytest.raises(
+        ValueError, match=r"K must be positive definite, .* got the diagonal entry 0 in row 0"
+    ):
         compress(np.zeros((N, N)))
 
 
 def test_arrays_are_not_changed_by_a_refusal(dense):
     dense[5, 9] += 1
     before = dense.copy()
-    with pytest.raises(ValueError, match="not symmetric"):
+    with pytest.raises(ValueError, match="K must be symmetric"):
         compress(dense)
     np.testing.assert_array_equal(dense, before)

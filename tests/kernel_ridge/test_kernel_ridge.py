@@ -334,7 +334,7 @@ def test_negative_diagonals(rng):
 def test_precomputed_must_be_symmetric(rng):
     X, Y, _ = problem(rng, 200)
     K = X @ X.T
-    with pytest.raises(ValueError, match="K is not symmetric"):
+    with pytest.raises(ValueError, match="K must be symmetric"):
         KernelRidge(1.0, kernel="precomputed").fit(K + rng.random(K.shape), Y)
     for form in (np.asfortranarray(K), np.tile(K, (2, 2))[::2, ::2]):
         KernelRidge(1.0, kernel="precomputed").fit((form + form.T) / 2, Y)

@@ -22,5 +22,5 @@ def run_phases(n, leaf_size, budget, seed, *, tolerance=1e-2, max_rank=None, d=2
     interactions = find_interactions(tree, neighbors, budget)
     worker = Skeletonizer(entries, tree, neighbors, interactions, tolerance, max_rank=max_rank)
     for level in range(tree.depth, 0, -1):
-        worker.level(level)
-    return entries, tree, interactions, worker.result()
+        worker.skeletonize_level(level)
+    return entries, tree, interactions, worker.nested_bases()

@@ -152,7 +152,7 @@ def test_nan_that_compression_did_not_read_is_found_in_a_callable(monkeypatch, g
         return exact_form(*given)
 
     monkeypatch.setattr(_compress, "exact_form", spoil_an_entry_not_read)
-    with pytest.raises(ValueError, match="K contains NaN or infinity"):
+    with pytest.raises(ValueError, match="K must be finite, got NaN or infinity"):
         compress(K, leaf_size=64, distance="lexicographic", random_state=0, shape=dense.shape)
 
 

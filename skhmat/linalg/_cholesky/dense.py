@@ -9,19 +9,20 @@ import scipy.linalg
 from ..._utils.parallel import run_tasks
 from .._krylov.columns import column_scales
 
-# Columns factorized at a time: threaded LAPACK is not safe for very large ones, and the products
-# between panels are where the time goes.
+# Columns of a panel: threaded LAPACK is not safe for very large matrices, and most of the time goes
+# into the products between panels.
 _PANEL = 1024
 
 
 @dataclass(frozen=True)
-class DenseFactor:
-    """The lower Cholesky factor of K + shift I as panels of columns, nothing above the diagonal.
+class PanelCholesky:
+    """The lower Cholesky factor of K + shift I as panels of columns, from the diagonal down.
 
     Attributes
     ----------
     panels : list of ndarray
-        The rows from the diagonal on of 1,024 columns each; zero above the diagonal.
+        Each has the next 1,024 columns, the last one the remaining ones: their rows from the
+        diagonal on, of shape (n - start, width), zero above the diagonal.
     """
 
     panels: list
@@ -33,10 +34,14 @@ class DenseFactor:
 
     @property
     def _starts(self):
+        """First column of each panel, and n, of shape (n_panels + 1,)."""
         return np.cumsum([0, *(panel.shape[1] for panel in self.panels)])
 
     def solve(self, B, n_threads):
-        """Return (K + shift I)^-1 B for B of shape (n, k), in the dtype of B."""
+        """Return (K + shift I)^-1 B for B of shape (n, k), in the dtype of B.
+
+        `n_threads` is not used: it is an argument because the ULV factors have it.
+        """
         scales = column_scales(B)  # float32 has fewer exponents
         X = (B / scales).astype(self.panels[0].dtype)
         starts = self._starts[:-1]
@@ -55,7 +60,7 @@ class DenseFactor:
         return 2 * math.fsum(math.fsum(np.log(panel.diagonal())) for panel in self.panels)
 
     def inverse_diagonal(self, n_threads):
-        """Return the diagonal of (K + shift I)^-1, a panel of the factor's inverse at a time."""
+        """Return the diagonal of (K + shift I)^-1, (n,), from panels of the factor's inverse."""
         starts = self._starts
         out = np.empty(starts[-1])
         for i, panel in enumerate(self.panels):
@@ -71,7 +76,7 @@ class DenseFactor:
 
 
 def factorize_dense(entries, shift, scale, dtype, n_threads):
-    """Factorize scale (K + diag(shift)), reading each entry of the lower triangle once.
+    """Factorize scale (K + diag(shift)); each entry of the lower triangle is read once.
 
     Parameters
     ----------
@@ -84,7 +89,7 @@ def factorize_dense(entries, shift, scale, dtype, n_threads):
 
     Returns
     -------
-    factor : DenseFactor or None
+    factor : PanelCholesky or None
         None if a panel is not positive definite.
     """
     n, panels = entries.shape[0], []
@@ -102,11 +107,11 @@ def factorize_dense(entries, shift, scale, dtype, n_threads):
             return None
         _divide_by_factor(panel[width:], panel[:width])
         panels.append(panel)
-    return DenseFactor(panels)
+    return PanelCholesky(panels)
 
 
 def _read(entries, cols, scale, dtype, n_threads):
-    """Return the rows of K from the first of the columns on, scaled."""
+    """Return scale K[cols[0]:, cols] as a new array of the dtype."""
     n, start = entries.shape[0], cols[0]
     panel = np.empty((n - start, len(cols)), dtype=dtype)
 

@@ -2,31 +2,49 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import scipy.linalg
 from sklearn.utils import check_random_state
 
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
-from ..._utils.validation import check_integer
+from ..._utils.validation import check_integer, check_real, parameter_error
 from .._entries.entries import Entries
-from .._entries.sources import as_source
+from .._entries.sources import as_source, check_shape
 from .._kernels.matrix import KernelMatrix
 
-# Pivots proposed at once. From 60 to 160 the time is the same; with fewer, products of small
-# matrices are slow, and with more, most proposals are read and rejected.
-_MOST_PROPOSED = 100
-# Rows of the factor computed at once: the same for any number of threads, for equal rounding.
+# Rows of the factor computed at once: as many for any number of threads, for equal rounding.
 _STRIPE = 512
-# First columns there is room for where the tolerance may stop far below the largest rank.
+# Columns that there is room for at first, where the tolerance may end far below the largest rank.
 _ROOM = 256
-# Below this many units in the last place of a diagonal entry, what is left of it is rounding.
-_ROUNDING = 32
-# A column is rounding if more than this part of what it takes from the diagonal is not there.
-_EXCESS = 0.5
-# Rounding is no larger part of the trace than this.
-_MOST_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class PivotPolicy:
+    """How many pivots are proposed, and what is rounding.
+
+    Attributes
+    ----------
+    max_proposed : int
+        Pivots proposed at once, if the caller does not say. From 60 to 160 the time is the same;
+        with fewer, products of small matrices are slow, and with more, most proposals are read and
+        then rejected.
+    rounding_units : float
+        Units in the last place of a diagonal entry of K: a residual below that is rounding.
+    max_excess : float
+        Part of what a column takes from the diagonal: the column is rounding if more than that
+        part was not left any more.
+    max_rounding : float
+        Part of the trace: a larger negative or rounded residual means that K is not semidefinite.
+    """
+
+    max_proposed: int = 100
+    rounding_units: float = 32
+    max_excess: float = 0.5
+    max_rounding: float = 1e-3
+
+
+POLICY = PivotPolicy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +131,16 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
     True
     """
     rank = check_integer("rank", rank, 1)
-    if not isinstance(rtol, Real) or not 0 <= rtol < 1:
-        raise ValueError(f"rtol is {rtol!r}; allowed is a number in [0, 1).")
+    rtol = check_real("rtol", rtol, 0, 1, closed="left")
     if block_size is None:
-        block_size = min(rank, _MOST_PROPOSED)
+        block_size = min(rank, POLICY.max_proposed)
     block_size = check_integer("block_size", block_size, 1)
     n_threads = effective_n_threads(n_jobs)
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
-    elimination = _Elimination(_as_psd_source(K), rank, float(rtol), n_threads)
-    # Held for all of it, so that no sum depends on the number of BLAS threads.
+    elimination = _Elimination(_as_psd_source(K), rank, rtol, n_threads)
+    # For the whole elimination, so that no sum depends on the number of BLAS threads.
     with single_threaded_blas():
-        while elimination.goes_on:
+        while elimination.continues:
             elimination.append(*elimination.draw(block_size, rng))
     return elimination.result()
 
@@ -132,23 +149,19 @@ def _as_psd_source(K):
     """Return what entries are read from, checked as far as that needs no entry."""
     is_source = all(hasattr(K, name) for name in ("block", "diagonal", "shape", "dtype"))
     source = K if is_source else as_source(K)
-    if len(source.shape) != 2 or source.shape[0] != source.shape[1] or source.shape[0] < 1:
-        given = f"K has shape {tuple(source.shape)}"
-        raise ValueError(f"{given}; it must be square, shape (n, n), with n >= 1.")
+    check_shape(source.shape)
     if np.dtype(source.dtype) not in (np.float32, np.float64):
-        raise ValueError(f"K has dtype {source.dtype}; allowed are float32 and float64.")
+        raise parameter_error("K", "float32 or float64", got=f"dtype {source.dtype}")
     return source
 
 
 def _check_diagonal(diagonal):
     if not np.isfinite(diagonal).all():
-        raise ValueError("K contains NaN or infinity on its diagonal; all entries must be finite.")
+        raise parameter_error("K", "finite", got="NaN or infinity on its diagonal")
     row = int(np.argmin(diagonal))
     if diagonal[row] < 0:
-        raise np.linalg.LinAlgError(
-            f"K has the diagonal entry {diagonal[row]:.3g} in row {row}; a positive semidefinite "
-            "matrix has none below 0."
-        )
+        got = f"the diagonal entry {diagonal[row]:.3g} in row {row}"
+        raise parameter_error("K", "positive semidefinite", got=got, kind=np.linalg.LinAlgError)
 
 
 class _Elimination:
@@ -159,13 +172,15 @@ class _Elimination:
     left : ndarray of shape (n,), float64
         Diagonal of the residual K - F F^T.
     floor : ndarray of shape (n,), float64
-        What is left of an entry and not larger than this is rounding.
+        A residual of a diagonal entry that is not above this is rounding.
     rows : ndarray of shape (room, n)
-        F^T: blocks of columns of F are contiguous, and room that is never used is never touched.
-    pivots : ndarray of shape (k,)
+        F^T: blocks of columns of F are contiguous, and unused room costs no memory.
+    pivots : ndarray of shape (k,), intp
+        Columns of K, in the order of elimination.
     """
 
-    def __init__(self, source, rank, rtol, n_threads):
+    def __init__(self, source, rank, rtol, n_threads, policy=POLICY):
+        self.policy = policy
         diagonal = np.array(source.diagonal(), dtype=np.float64)
         _check_diagonal(diagonal)
         # Half of the exponent that scales the diagonal to about 1: then no trace overflows.
@@ -177,7 +192,7 @@ class _Elimination:
         self.entries = Entries(source, scale=scale, check_finite=check_finite)
         self.n_threads = n_threads if getattr(source, "thread_safe", False) else 1
         self.left = np.ldexp(diagonal, 2 * self._half)
-        self.floor = _ROUNDING * np.finfo(source.dtype).eps * self.left
+        self.floor = policy.rounding_units * np.finfo(source.dtype).eps * self.left
         self.trace = float(self.left.sum())
         self.limit = rtol * self.trace
         self.rank = min(rank, len(diagonal))
@@ -187,8 +202,8 @@ class _Elimination:
         self._is_rounding = False
 
     @property
-    def goes_on(self):
-        """Whether another column is wanted, and is there to be had."""
+    def continues(self):
+        """Whether another column is wanted, and more than rounding is left for it."""
         return (
             not self._is_rounding
             and len(self.pivots) < self.rank
@@ -219,7 +234,7 @@ class _Elimination:
         proposed = rng.choice(len(weights), size=size, p=weights / weights.sum())
         proposed = proposed.astype(np.intp, copy=False)
         left = self.left[proposed]
-        # A pivot is kept with the chance that what is left of it has to what was when it was drawn.
+        # A proposal is accepted with probability (what is left of it now) / (when it was drawn).
         least = rng.random(size) * left
         F = self.rows[: len(self.pivots), proposed].astype(np.float64)
         residual = self.entries.block(proposed, proposed).astype(np.float64) - F.T @ F
@@ -233,7 +248,7 @@ class _Elimination:
         self._make_room(k + t)
         block = self.rows[k : k + t]
         squares, taken = self._eliminate(block, pivots, L)
-        # Exactly zero and triangular, so that no rounding adds up in rows that are done with.
+        # Exactly zero and triangular, so that no rounding adds up in rows already eliminated.
         block[:, self.pivots] = 0
         block[:, pivots] = L.T
         squares[self.pivots] = 0
@@ -257,7 +272,7 @@ class _Elimination:
             self.rows = rows
 
     def _eliminate(self, block, pivots, L):
-        """Fill a block of rows of F^T; return its squares summed up over columns, and over rows."""
+        """Fill a block (t, n) of rows of F^T; return the sums of its squares, (n,) and (t,)."""
         n, known = len(self.left), self.rows[: len(self.pivots)]
         at_pivots = np.ascontiguousarray(known[:, pivots].T)
         L = np.asfortranarray(L, dtype=block.dtype)
@@ -279,25 +294,29 @@ class _Elimination:
 
     def _n_sound(self, block, squares, taken):
         """Return how many of the first columns of a block are not rounding."""
-        if _excess(self.left - squares) - _excess(self.left) <= _EXCESS * taken.min():
+        if (
+            _excess(self.left - squares) - _excess(self.left)
+            <= self.policy.max_excess * taken.min()
+        ):
             return len(block)  # mostly, and then no column needs a look of its own
         left, excess = self.left, _excess(self.left)
         for j, column in enumerate(block):
             left = left - np.square(column, dtype=np.float64)
             before, excess = excess, _excess(left)
-            if excess - before > _EXCESS * taken[j]:
+            if excess - before > self.policy.max_excess * taken[j]:
                 return j
         return len(block)
 
     def _check_definite(self):
-        """Raise if what cannot be is more than rounding."""
-        allowed, k = _MOST_ROUNDING * self.trace, len(self.pivots)
+        """Raise LinAlgError if the residual is negative by more than rounding explains."""
+        allowed, k = self.policy.max_rounding * self.trace, len(self.pivots)
         stopped_early = self._is_rounding and np.maximum(self.left, 0.0).sum() > allowed
         if stopped_early or _excess(self.left) > allowed:
-            raise np.linalg.LinAlgError(
-                f"K is not positive semidefinite: after about {k} columns, elimination takes more "
-                "from the diagonal than is left of it."
+            got = (
+                f"a matrix from whose diagonal elimination takes more than is left after about {k} "
+                "columns"
             )
+            raise parameter_error("K", "positive semidefinite", got=got, kind=np.linalg.LinAlgError)
 
 
 def _reject(proposed, residual, left, least, floor, most):

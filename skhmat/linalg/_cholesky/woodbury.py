@@ -1,18 +1,18 @@
-"""The preconditioner made of a low-rank approximation."""
+"""The inverse of a low-rank matrix plus a multiple of the identity, a preconditioner."""
 
 import copy
 import math
-from numbers import Real
 
 import numpy as np
 import scipy.linalg
 
 from ..._ext import float32_products as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
+from ..._utils.validation import check_real, parameter_error
 from .._operators.base import SymmetricOperator
 from .randomly_pivoted import PivotedCholesky
 
-# Entries of a stripe of F that is copied to float64.
+# Entries of a stripe of F that is copied to float64 at once.
 _STRIPE_ENTRIES = 1 << 19
 
 
@@ -28,7 +28,7 @@ class CholeskyPreconditioner(SymmetricOperator):
     factor : ndarray of shape (n, k) or PivotedCholesky
         F, float32 or float64 (anything else becomes float64).
     shift : float
-        Greater than 0. What is less than the rounding of F F^T in float64 is raised to that.
+        Above 0. A shift below the rounding of F F^T in float64 is raised to that.
     n_jobs : int, default=None
         Threads of products; None means all that OpenMP would use, -1 all cores.
 
@@ -42,7 +42,7 @@ class CholeskyPreconditioner(SymmetricOperator):
     Raises
     ------
     ValueError
-        F is not a matrix of finite real numbers, or `shift` is not greater than 0.
+        F is not a matrix of finite real numbers, or `shift` is not above 0.
 
     References
     ----------
@@ -63,9 +63,9 @@ class CholeskyPreconditioner(SymmetricOperator):
 
     def __init__(self, factor, shift, n_jobs=None):
         self.n_jobs = n_jobs
-        effective_n_threads(n_jobs)  # raises where it is not allowed
+        effective_n_threads(n_jobs)  # raises if it is not allowed
         F = _check_factor(factor.factor if isinstance(factor, PivotedCholesky) else factor)
-        shift = _check_positive(shift)
+        shift = check_real("shift", shift, 0, closed="neither")
         super().__init__(F.dtype, (len(F), len(F)))
         self._rows = np.ascontiguousarray(F.T)
         self._gram = _gram(self._rows)
@@ -77,14 +77,14 @@ class CholeskyPreconditioner(SymmetricOperator):
         Parameters
         ----------
         shift : float
-            Greater than 0.
+            Above 0.
 
         Returns
         -------
         preconditioner : CholeskyPreconditioner
         """
         other = copy.copy(self)
-        other._set_shift(_check_positive(shift))
+        other._set_shift(check_real("shift", shift, 0, closed="neither"))
         return other
 
     def __repr__(self):
@@ -108,9 +108,9 @@ class CholeskyPreconditioner(SymmetricOperator):
         W = np.ascontiguousarray(W, dtype=np.float64)
         if self._root is None:
             return W / self.shift
-        return (W - _around(self._rows, self._solved, W, self.n_jobs)) / self.shift
+        return (W - _multiply_around(self._rows, self._solve_gram, W, self.n_jobs)) / self.shift
 
-    def _solved(self, C):
+    def _solve_gram(self, C):
         """Return (F^T F + shift I)^-1 C."""
         if C.shape[1] != 1:
             return scipy.linalg.cho_solve((self._root, True), C, check_finite=False)
@@ -121,15 +121,17 @@ class CholeskyPreconditioner(SymmetricOperator):
         return x[:, np.newaxis]
 
 
-class ManyShifts:
+class MultiShiftWoodbury:
     """(F F^T + shift I)^-1 for many shifts, from the eigenvalues of F^T F.
+
+    Column j of a product belongs to shift j.
 
     Parameters
     ----------
     preconditioner : CholeskyPreconditioner
         Of any shift.
     shifts : ndarray of shape (m,)
-        Greater than 0.
+        Above 0.
     """
 
     def __init__(self, preconditioner, shifts):
@@ -156,21 +158,22 @@ class ManyShifts:
     def __matmul__(self, W):
         """Multiply each of m columns by the matrix of one shift."""
         W = np.ascontiguousarray(W)
-        return (W - _around(self._rows, self._solved, W, self.n_jobs)) / self.shifts
+        return (W - _multiply_around(self._rows, self._solve_gram, W, self.n_jobs)) / self.shifts
 
-    def _solved(self, C):
+    def _solve_gram(self, C):
+        """Return (F^T F + shift I)^-1 C, a shift for each column."""
         return self._vectors @ ((self._vectors.T @ C) / (self._squares + self.shifts))
 
 
-def _around(rows, solved, W, n_jobs):
-    """Return F solved(F^T W)."""
+def _multiply_around(rows, function, W, n_jobs):
+    """Return F function(F^T W) for W of shape (n, k), where `rows` is F^T."""
     (k, n), n_threads = rows.shape, effective_n_threads(n_jobs)
     C, out = np.empty((k, W.shape[1])), np.empty((n, W.shape[1]))
     if W.size == 0 or k == 0:
         return np.zeros_like(W)
     with single_threaded_blas():
         _core.multiply_rows(rows, W, C, n_threads)
-        C = np.ascontiguousarray(solved(C))
+        C = np.ascontiguousarray(function(C))
         _core.multiply_columns(rows, C, out, n_threads)
     return out
 
@@ -178,18 +181,12 @@ def _around(rows, solved, W, n_jobs):
 def _check_factor(factor):
     factor = np.asarray(factor)
     if factor.ndim != 2 or len(factor) < 1:
-        raise ValueError(f"factor has shape {factor.shape}; allowed is (n, k), with n >= 1.")
+        raise parameter_error("factor", "of shape (n, k), n >= 1", got=f"shape {factor.shape}")
     if factor.dtype.kind not in "fiub":
-        raise ValueError(f"factor has dtype {factor.dtype}; it must hold real numbers.")
+        raise parameter_error("factor", "real", got=f"dtype {factor.dtype}")
     if not np.isfinite(factor).all():
-        raise ValueError("factor contains NaN or infinity; all entries must be finite.")
+        raise parameter_error("factor", "finite", got="NaN or infinity")
     return factor if factor.dtype == np.float32 else factor.astype(np.float64, copy=False)
-
-
-def _check_positive(shift):
-    if not isinstance(shift, Real) or not 0 < shift < math.inf:
-        raise ValueError(f"shift is {shift!r}; allowed is a finite number greater than 0.")
-    return float(shift)
 
 
 def _stripes(rows):

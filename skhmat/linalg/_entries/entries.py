@@ -1,8 +1,7 @@
-"""What a matrix is: the one interface through which the algorithm reads entries.
+"""The one interface through which the algorithms read the entries of a matrix.
 
-A *source* answers ``block(rows, cols)`` and ``diagonal()`` in the user's order. `Entries` puts a
-source into tree order and brings its entries to a safe scale; the rest of the package sees only
-`Entries`.
+A source answers ``block(rows, cols)`` and ``diagonal()`` in the user's order. `Entries` puts it
+into tree order and brings its entries to a safe scale; the rest of the package sees only `Entries`.
 """
 
 import math
@@ -11,17 +10,18 @@ import threading
 import numpy as np
 
 from ..._ext.gofmm import entries as _core
+from ..._utils.validation import parameter_error
 from .._kernels.matrix import KernelMatrix
-from .sources import ArraySource, _Unlocked
+from .sources import ArraySource, LockHolder
 
-# Rows and columns compared in the test for symmetry, and entries a diagonal block of a callable
-# holds.
+# Rows, and as many columns, that are compared in the test for symmetry.
 _N_SYMMETRY = 128
-# Largest diagonal entries outside these powers of two are scaled: squares must not leave float32.
+# A matrix is scaled where its largest diagonal entry is not within 2**-20 and 2**20: squares of
+# entries must stay in the range of float32.
 _SAFE_EXPONENT = 20
 
 
-class _Counter(_Unlocked):
+class _Counter(LockHolder):
     """A sum that several threads add to."""
 
     def __init__(self):
@@ -39,14 +39,21 @@ class Entries:
     Parameters
     ----------
     source : ArraySource, CallableSource or KernelMatrix
-    permutation : ndarray of shape (n,) or None
-        Position in tree order -> row of the source.
+    permutation : ndarray of shape (n,), intp, or None
+        Row of the source at each position in tree order; None keeps the order of the source.
     scale : float
-        A power of two that the entries are multiplied with, so that nothing is rounded.
+        Factor of all entries; a power of two, so that nothing is rounded.
     check_finite : bool
-        Look at every block that is read for NaN and inf.
+        Whether every block that is read is searched for NaN and infinity.
     counter : _Counter or None
-        Counts the entries read; shared by the orders of one matrix.
+        Counts the entries that are read; shared by all orders of one matrix.
+
+    Attributes
+    ----------
+    shape : tuple (n, n)
+    dtype : float32 or float64
+    thread_safe : bool
+        Whether several threads may read blocks at once.
     """
 
     def __init__(self, source, permutation=None, scale=1.0, check_finite=False, counter=None):
@@ -66,19 +73,19 @@ class Entries:
 
     @property
     def n_read(self):
-        """Entries read so far, in any order."""
+        """Number of entries read so far, in any order of the matrix."""
         return self._counter.total
 
     @property
     def points(self):
-        """The points in tree order, or None."""
+        """The points in tree order, of shape (n, n_features), or None."""
         points = self._ordered.points
         if points is None or self._is_kernel or self.permutation is None:
             return points
         return points[self.permutation]
 
     def in_order(self, permutation):
-        """Return the same entries in the order of `permutation` (positions of this order)."""
+        """Return the entries in another order; `permutation`, (n,), has positions of this one."""
         if self.permutation is not None:
             permutation = self.permutation[permutation]
         return Entries(self.source, permutation, self.scale, self.check_finite, self._counter)
@@ -88,20 +95,20 @@ class Entries:
         return Entries(self.source, None, 1.0, self.check_finite, self._counter)
 
     def block(self, rows, cols):
-        """Return K[rows, cols] as a new C-contiguous array."""
+        """Return K[rows, cols] at scale as a new C-contiguous array of shape (n_rows, n_cols)."""
         self._counter.add(len(rows) * len(cols))
         if self._is_kernel or self.permutation is None:
             block = self._ordered.block(rows, cols)
         else:
             block = self.source.block(self.permutation[rows], self.permutation[cols])
         if self.check_finite and not np.isfinite(block).all():
-            raise ValueError("K contains NaN or infinity; all entries must be finite.")
+            raise parameter_error("K", "finite", got="NaN or infinity")
         if self.scale != 1.0:
             block *= block.dtype.type(self.scale)
         return block
 
     def diagonal(self):
-        """Return the diagonal as a new array."""
+        """Return the diagonal at scale as a new array of shape (n,)."""
         diagonal = self._ordered.diagonal() * self.dtype.type(self.scale)
         if self._is_kernel or self.permutation is None:
             return diagonal
@@ -109,28 +116,35 @@ class Entries:
 
 
 def as_entries(source, rng, n_threads):
-    """Check the entries as far as that is cheap and return them at a safe scale.
+    """Check the entries as far as that is cheap, and return them at a safe scale.
 
-    The diagonal is read whole, symmetry is tested on random rows and columns. An array in memory is
-    searched for NaN and inf; a file or callable is checked as its blocks are read, since reading
-    all of it is what compression avoids.
+    The whole diagonal is read, and symmetry is tested on random rows and columns. An array in
+    memory is searched for NaN and infinity; blocks of a file or callable are checked when they are
+    read, since reading all of it is what compression avoids.
+
+    Parameters
+    ----------
+    source : EntrySource
+    rng : numpy.random.Generator
+    n_threads : int
+
+    Returns
+    -------
+    Entries
+        In the order of the source.
     """
     in_memory = isinstance(source, ArraySource) and not _is_memmap(source.array)
     if in_memory:
         row = _core.first_not_finite(source.array, n_threads)
         if row >= 0:
-            raise ValueError(
-                f"K contains NaN or infinity (first in row {row}); entries must be finite."
-            )
+            raise parameter_error("K", "finite", got=f"NaN or infinity (first in row {row})")
     diagonal = source.diagonal()
     if not np.isfinite(diagonal).all():
-        raise ValueError("K contains NaN or infinity on its diagonal; all entries must be finite.")
+        raise parameter_error("K", "finite", got="NaN or infinity on its diagonal")
     if diagonal.min() <= 0:
         row = int(np.argmin(diagonal))
-        raise ValueError(
-            f"K has the diagonal entry {diagonal[row]:.3g} in row {row}; a symmetric positive "
-            "definite matrix has a positive diagonal."
-        )
+        got = f"the diagonal entry {diagonal[row]:.3g} in row {row}"
+        raise parameter_error("K", "positive definite, with a positive diagonal", got=got)
     scale = _safe_scale(float(diagonal.max()), source.dtype)
     is_kernel = isinstance(source, KernelMatrix)
     entries = Entries(source, scale=scale, check_finite=not (in_memory or is_kernel))
@@ -140,6 +154,7 @@ def as_entries(source, rng, n_threads):
 
 
 def _is_memmap(array):
+    """Return whether an array, or what it is a view of, is a file."""
     while array is not None:
         if isinstance(array, np.memmap):
             return True
@@ -148,15 +163,16 @@ def _is_memmap(array):
 
 
 def _safe_scale(largest, dtype):
+    """Return a power of two that brings the largest diagonal entry close to 1, if it is far."""
     exponent = math.frexp(largest)[1]
     if abs(exponent) <= _SAFE_EXPONENT:
         return 1.0
-    # Subnormal numbers would need a scale that is no number of this dtype.
+    # The inverse of a subnormal number would overflow.
     return math.ldexp(1.0, min(-exponent, np.finfo(dtype).maxexp - 2))
 
 
 def check_symmetric(entries, rng):
-    """Raise ValueError if random rows and columns differ."""
+    """Raise ValueError if entries of random rows and columns differ from their transposes."""
     n = entries.shape[0]
     rows = np.sort(rng.choice(n, size=min(n, _N_SYMMETRY), replace=False))
     cols = np.sort(rng.choice(n, size=min(n, _N_SYMMETRY), replace=False))
@@ -166,7 +182,8 @@ def check_symmetric(entries, rng):
     allowed = 100 * np.finfo(entries.dtype).eps * float(np.abs(entries.diagonal()).max())
     if largest > allowed:
         i, j = np.unravel_index(int(np.argmax(difference)), difference.shape)
-        raise ValueError(
-            f"K is not symmetric: K[{rows[i]}, {cols[j]}] and K[{cols[j]}, {rows[i]}] differ by "
-            f"{largest / entries.scale:.3g}, allowed is {allowed / entries.scale:.3g}."
+        got = (
+            f"K[{rows[i]}, {cols[j]}] and K[{cols[j]}, {rows[i]}] that differ by "
+            f"{largest / entries.scale:.3g} (allowed is {allowed / entries.scale:.3g})"
         )
+        raise parameter_error("K", "symmetric", got=got)

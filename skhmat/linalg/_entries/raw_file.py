@@ -6,11 +6,11 @@ import os
 import numpy as np
 
 from ..._utils.files import new_file
-from ..._utils.validation import check_dtype, check_integer
+from ..._utils.validation import check_dtype, check_integer, parameter_error
 from .sources import as_source
 
 # Entries of K that are in memory at once while a file is written.
-_BATCH_ENTRIES = 1 << 23
+MAX_BATCH_ENTRIES = 1 << 23
 
 
 def from_file(path, n, dtype):
@@ -18,13 +18,13 @@ def from_file(path, n, dtype):
 
     The file holds the entries row after row and nothing else, as float32 or float64 in the byte
     order of the machine, n * n * itemsize bytes in total. `compress` takes the result and reads
-    only those entries that it needs.
+    only the entries it needs.
 
     Parameters
     ----------
     path : str or path-like
     n : int
-        Number of rows, which is that of columns.
+        Number of rows and of columns.
     dtype : dtype-like
         float32 or float64.
 
@@ -59,10 +59,9 @@ def from_file(path, n, dtype):
     dtype = check_dtype(dtype)
     found, expected = os.stat(path).st_size, n * n * dtype.itemsize
     if found != expected:
-        raise ValueError(
-            f"{os.fspath(path)!r} has {found} bytes; {expected} bytes are expected for n={n} and "
-            f"{dtype}.{_size_hint(found)}"
-        )
+        allowed = f"a file of {expected} bytes for n={n} and {dtype}"
+        got = f"{found} bytes in {os.fspath(path)!r}{_fitting_sizes(found)}"
+        raise parameter_error("path", allowed, got=got)
     return np.memmap(path, dtype=dtype, mode="r", shape=(n, n))
 
 
@@ -94,20 +93,20 @@ def to_file(path, K, dtype=None, batch_rows=None):
     source = as_source(K)
     dtype = np.dtype(source.dtype) if dtype is None else check_dtype(dtype)
     n = source.shape[0]
-    batch_rows = max(1, _BATCH_ENTRIES // n) if batch_rows is None else batch_rows
+    batch_rows = max(1, MAX_BATCH_ENTRIES // n) if batch_rows is None else batch_rows
     with new_file(path) as file:
         for batch in row_batches(source, check_integer("batch_rows", batch_rows, 1)):
             file.write(memoryview(_converted(batch, dtype)).cast("B"))
 
 
-def _size_hint(found):
-    """Say which n would fit a file of this size."""
+def _fitting_sizes(found):
+    """Say which n would fit a file of this size, in parentheses, or nothing."""
     fits = []
     for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         n = math.isqrt(found // dtype.itemsize)
         if n and n * n * dtype.itemsize == found:
             fits.append(f"n={n} and {dtype}")
-    return f" The file fits {' or '.join(fits)}." if fits else ""
+    return f" (which fit {' or '.join(fits)})" if fits else ""
 
 
 def row_batches(source, batch_rows):
@@ -118,6 +117,7 @@ def row_batches(source, batch_rows):
 
 
 def _converted(batch, dtype):
+    """Return rows in another dtype; raise ValueError where entries overflow."""
     if np.can_cast(batch.dtype, dtype):
         return np.ascontiguousarray(batch, dtype=dtype)
     try:
@@ -125,7 +125,6 @@ def _converted(batch, dtype):
             return np.ascontiguousarray(batch, dtype=dtype)
     except FloatingPointError:
         largest = float(np.abs(batch).max())
-        raise ValueError(
-            f"dtype is {dtype}, but K has entries of {largest:.3g}; allowed are at most "
-            f"{np.finfo(dtype).max:.3g}."
-        ) from None
+        allowed = f"float64 where entries of K exceed {np.finfo(dtype).max:.3g}"
+        got = f"{dtype} for entries of {largest:.3g}"
+        raise parameter_error("dtype", allowed, got=got) from None

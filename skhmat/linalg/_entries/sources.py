@@ -1,15 +1,46 @@
-"""Sources of entries: arrays and functions, checked."""
+"""Sources of entries: arrays, functions and kernel matrices, checked."""
 
 import threading
+from typing import Protocol
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from ..._ext.gofmm import entries as _core
+from ..._utils.validation import parameter_error
 from .._kernels.matrix import KernelMatrix
 
+# Rows of the blocks through which the diagonal of a function is read.
 _DIAGONAL_BLOCK = 32
+
+
+class EntrySource(Protocol):
+    """What the algorithms read a symmetric matrix from, in the user's order.
+
+    `KernelMatrix`, `ArraySource` and `CallableSource` are sources; `Entries` puts one into tree
+    order.
+
+    Attributes
+    ----------
+    shape : tuple (n, n)
+    dtype : float32 or float64
+    thread_safe : bool
+        Whether several threads may call the methods at once.
+    points : ndarray of shape (n, n_features) or None
+        Points behind the rows.
+    """
+
+    shape: tuple
+    dtype: np.dtype
+    thread_safe: bool
+    points: np.ndarray | None
+
+    def block(self, rows, cols):
+        """Return K[rows, cols] for integer arrays as a new C-contiguous array of the dtype."""
+
+    def diagonal(self):
+        """Return the diagonal as a new array of shape (n,)."""
 
 
 class ArraySource:
@@ -39,8 +70,8 @@ class ArraySource:
         return np.array(self.array.diagonal())
 
 
-class _Unlocked:
-    """Pickles without its lock and gets a new one."""
+class LockHolder:
+    """An object with a lock `_lock`, which is not pickled: the copy has a new one."""
 
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -50,7 +81,7 @@ class _Unlocked:
         self._lock = threading.Lock()
 
 
-class CallableSource(_Unlocked):
+class CallableSource(LockHolder):
     """Entries of a function ``f(rows, cols) -> block``; called by one thread at a time.
 
     Parameters
@@ -76,15 +107,14 @@ class CallableSource(_Unlocked):
         block = np.asarray(block)
         wanted = (len(rows), len(cols))
         if block.shape != wanted:
-            raise ValueError(
-                f"The callable K returned a block of shape {block.shape} for {wanted[0]} rows and "
-                f"{wanted[1]} columns; it must return shape {wanted}."
+            allowed = (
+                f"a callable that returns shape {wanted} for {wanted[0]} rows and {wanted[1]} "
+                "columns"
             )
+            raise parameter_error("K", allowed, got=f"shape {block.shape}")
         if block.dtype.kind not in "fiu":
-            raise ValueError(
-                f"The callable K returned a block of dtype {block.dtype}; it must return real "
-                "numbers."
-            )
+            allowed = "a callable that returns real numbers"
+            raise parameter_error("K", allowed, got=f"dtype {block.dtype}")
         return np.array(block, dtype=self.dtype, order="C")  # a copy: it may be the user's own
 
     def diagonal(self):
@@ -96,8 +126,24 @@ class CallableSource(_Unlocked):
         return out
 
 
+_READABLE = "a dense array, a KernelMatrix or a callable with a shape"
+
+
 def as_source(K, shape=None, dtype=None, points=None):
     """Check what the user gave as K and return it as a source.
+
+    Parameters
+    ----------
+    K : array-like, memmap, KernelMatrix, callable or source
+    shape : tuple (n, n) or None
+        Of a callable that has no attribute of that name.
+    dtype : dtype or None
+        Of a callable; None means its attribute of that name, or float64.
+    points : array-like of shape (n, n_features) or None
+
+    Returns
+    -------
+    EntrySource
 
     Raises
     ------
@@ -109,50 +155,48 @@ def as_source(K, shape=None, dtype=None, points=None):
     if isinstance(K, (KernelMatrix, ArraySource, CallableSource)):
         return K
     if sparse.issparse(K):
-        raise TypeError(
-            "K is a sparse matrix; compress takes a dense array, a KernelMatrix or a callable with "
-            "a shape. Use K.toarray()."
-        )
+        got = "a sparse matrix (use K.toarray())"
+        raise parameter_error("K", _READABLE, got=got, kind=TypeError)
     if isinstance(K, LinearOperator):
-        raise TypeError(
-            f"K is a {type(K).__name__}; a linear operator gives products but no entries. compress "
-            "takes a dense array, a KernelMatrix or a callable with a shape."
-        )
+        got = f"a {type(K).__name__} (a linear operator gives products but no entries)"
+        raise parameter_error("K", _READABLE, got=got, kind=TypeError)
     if callable(K) and not isinstance(K, np.ndarray):
         shape = shape if shape is not None else getattr(K, "shape", None)
         if shape is None:
-            raise TypeError("K is a callable without a shape; pass shape=(n, n).")
-        _check_square(tuple(shape))
+            allowed = "(n, n) for a callable K without an attribute of that name"
+            raise parameter_error("shape", allowed, None, kind=TypeError)
+        check_shape(tuple(shape))
         dtype = np.dtype(dtype if dtype is not None else getattr(K, "dtype", None) or np.float64)
         if dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype of K is {dtype}; allowed are float32 and float64.")
+            raise parameter_error("dtype", "float32 or float64", got=dtype)
         shape = tuple(int(side) for side in shape)
         return CallableSource(K, shape, dtype, _as_points(points, shape[0], dtype))
     if not isinstance(K, np.ndarray):
         try:
             K = np.asarray(K)
         except ValueError as error:
-            raise TypeError(f"K of type {type(K).__name__} is not an array: {error}") from None
+            got = f"a {type(K).__name__} ({error})"
+            raise parameter_error("K", _READABLE, got=got, kind=TypeError) from None
     if K.dtype.kind not in "fiub":
-        kind = "complex" if K.dtype.kind == "c" else f"of dtype {K.dtype}"
-        raise ValueError(f"K is {kind}; it must hold real numbers.")
-    _check_square(K.shape)
+        raise parameter_error("K", "real", got=f"dtype {K.dtype}")
+    check_shape(K.shape)
     array = _as_real(K)
     return ArraySource(array, _as_points(points, len(array), array.dtype))
 
 
 def _as_points(points, n, dtype):
-    """Check the points behind an array or callable."""
+    """Return the points behind an array or callable, of shape (n, n_features), or None."""
     if points is None:
         return None
     points = np.asarray(points)
     if points.ndim != 2 or len(points) != n or points.shape[1] < 1:
-        raise ValueError(f"points has shape {points.shape}; allowed is ({n}, n_features).")
+        allowed = f"of shape ({n}, n_features) with n_features >= 1"
+        raise parameter_error("points", allowed, got=f"shape {points.shape}")
     if points.dtype.kind not in "fiub":
-        raise ValueError(f"points has dtype {points.dtype}; they must be real numbers.")
+        raise parameter_error("points", "real", got=f"dtype {points.dtype}")
     points = np.ascontiguousarray(points, dtype=dtype)
     if not np.isfinite(points).all():
-        raise ValueError("points contains NaN or infinity; all coordinates must be finite.")
+        raise parameter_error("points", "finite", got="NaN or infinity")
     return points
 
 
@@ -163,8 +207,9 @@ def _as_real(K):
     return np.asarray(K, dtype=np.float32 if K.dtype == np.float16 else np.float64)
 
 
-def _check_square(shape):
-    if len(shape) != 2 or shape[0] != shape[1]:
-        raise ValueError(f"K has shape {tuple(shape)}; it must be square, shape (n, n).")
-    if shape[0] < 1:
-        raise ValueError("K has shape (0, 0); it must have at least one row.")
+def check_shape(shape):
+    """Return the shape of K if it is (n, n) with n >= 1."""
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1:
+        allowed = "square, of shape (n, n) with n >= 1"
+        raise parameter_error("K", allowed, got=f"shape {tuple(shape)}")
+    return shape

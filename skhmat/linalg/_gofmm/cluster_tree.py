@@ -1,4 +1,4 @@
-"""The tree: a balanced binary partition of the indices, near ones together."""
+"""The cluster tree: a balanced binary partition of the indices that keeps near ones together."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,12 +7,14 @@ import numpy as np
 
 from ..._ext.gofmm import neighbors as _ext
 from ..._utils.parallel import run_tasks
+from ..._utils.validation import check_integer
 from .distances import OrderDistance, as_generator
 
-# Indices whose mean stands for the centre of a node.
-N_CENTRE = 32
-# Smaller nodes are split by one thread: handing over the interpreter would take longer.
-_LARGE = 1 << 15
+# Indices drawn from a node, whose mean stands for its centre.
+_N_CENTRE = 32
+# Indices of a node from which on the nodes of a level are split by several threads: below, handing
+# over the interpreter would take longer.
+_THREADED_SIZE = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class Tree:
     Parameters
     ----------
     permutation : ndarray of shape (n,), intp
-        The index at each position of tree order.
+        The index, in the user's order, at each position of tree order.
     leaf_bounds : ndarray of shape (2**depth + 1,), intp
         Leaf j owns the positions ``leaf_bounds[j]`` to ``leaf_bounds[j + 1]``.
     depth : int
@@ -83,39 +85,53 @@ def build_tree(distance, n, leaf_size, random_state=None, n_threads=1):
     -------
     Tree
     """
-    if leaf_size < 2:
-        raise ValueError(f"leaf_size must be at least 2, got {leaf_size}")
+    leaf_size = check_integer("leaf_size", leaf_size, 2)
     depth = depth_for(n, leaf_size)
     if isinstance(distance, OrderDistance):
         return Tree(distance.order.copy(), level_bounds(n, depth), depth)
 
-    def axis(ids, draws):
-        centre = ids[(draws * len(ids)).astype(np.intp)]
-        first = ids[np.argmax(distance.from_centre(ids, centre))]
+    def choose_axis(ids, draws):
+        sample = ids[(draws * len(ids)).astype(np.intp)]
+        first = ids[np.argmax(distance.from_mean(ids, sample))]
         return first, ids[np.argmax(distance.from_point(ids, first))]
 
-    return grow_tree(distance, n, depth, axis, N_CENTRE, as_generator(random_state), n_threads)
+    return grow_tree(
+        distance, n, depth, choose_axis, _N_CENTRE, as_generator(random_state), n_threads
+    )
 
 
-def grow_tree(distance, n, depth, axis, n_draws, generator, n_threads=1):
-    """Split down to `depth`; ``axis(ids, draws)`` chooses the two ends of a node's axis.
+def grow_tree(distance, n, depth, choose_axis, n_draws, generator, n_threads=1):
+    """Split n indices at the median of their projections, down to `depth`.
 
-    Each node gets `n_draws` uniform random numbers, drawn level by level, so that the tree does not
-    depend on the number of threads.
+    Parameters
+    ----------
+    distance : GramDistance or GeometricDistance
+    n, depth : int
+    choose_axis : callable
+        ``choose_axis(ids, draws)`` returns the two indices that span the axis of a node, from its
+        indices, of shape (m,), and `n_draws` uniform random numbers. These are drawn level by
+        level, so that the tree does not depend on the number of threads.
+    n_draws : int
+    generator : numpy.random.Generator
+    n_threads : int, default=1
+
+    Returns
+    -------
+    Tree
     """
     order = np.arange(n, dtype=np.intp)
 
     def split(task):
         start, stop, draws = task
         ids = order[start:stop]
-        values = distance.project(ids, *axis(ids, draws))
+        values = distance.project(ids, *choose_axis(ids, draws))
         _ext.split(values, ids, (stop - start + 1) // 2)
 
     for level in range(depth):
         bounds = level_bounds(n, level)
         draws = generator.random((2**level, n_draws))
         tasks = list(zip(bounds[:-1], bounds[1:], draws, strict=True))
-        threads = n_threads if distance.thread_safe and n >> level >= _LARGE else 1
+        threads = n_threads if distance.thread_safe and n >> level >= _THREADED_SIZE else 1
         run_tasks(split, tasks, threads)
     return Tree(order, level_bounds(n, depth), depth)
 
@@ -126,7 +142,10 @@ def depth_for(n, leaf_size):
 
 
 def level_bounds(n, level):
-    """Return the bounds of the nodes of one level: the left child takes the larger half."""
+    """Return the bounds of the nodes of one level, of shape (2**level + 1,).
+
+    A left child takes the larger half.
+    """
     bounds = np.array([0, n], dtype=np.intp)
     for _ in range(level):
         halved = np.empty(2 * len(bounds) - 1, dtype=np.intp)

@@ -1,12 +1,18 @@
-"""Distances between the indices of a matrix: what near means to the tree and the neighbours."""
+"""Distances between the indices of a matrix, by which the tree and the neighbour search go.
+
+A distance has the methods ``block``, ``from_mean``, ``from_point``, ``project`` and ``search``, and
+the attributes `dtype`, `thread_safe`, and for the search `leaf_size` and `exact_below`;
+`OrderDistance` has only ``block``, `dtype` and its order, for which nothing needs to be searched.
+"""
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from ..._ext.simd import nearest as _ext
+from ..._utils.validation import check_option, parameter_error
 
 # Entries of a block that stays in the cache between its evaluation and its use.
-CACHED = 2**18
+_CACHED_ENTRIES = 2**18
 
 DISTANCES = ("kernel", "angle", "geometric", "lexicographic", "random")
 
@@ -27,7 +33,7 @@ def _exponent(values):
 
 def _tiles(n_rows, n_cols):
     """Yield slices of the rows whose blocks stay in the cache."""
-    step = max(1, CACHED // n_cols)
+    step = max(1, _CACHED_ENTRIES // n_cols)
     for start in range(0, n_rows, step):
         yield slice(start, start + step)
 
@@ -50,7 +56,7 @@ class GramDistance:
         The angle in place of the difference.
     """
 
-    # Where the neighbour search is fastest when an entry costs about a nanosecond.
+    # Defaults of the neighbour search: fastest where an entry costs about a nanosecond.
     leaf_size = 512
     exact_below = 4096
 
@@ -73,13 +79,13 @@ class GramDistance:
         self._scale = np.ascontiguousarray(scale, dtype=self.dtype)
 
     def block(self, rows, cols):
-        """Return the distances of `rows` to `cols`, at least 0."""
+        """Return the distances of `rows` to `cols`, at least 0, of shape (n_rows, n_cols)."""
         inner = self._entries.block(rows, cols) * self._scale[rows, None]
         distances = self._square[rows, None] + self._square[cols] - 2 * inner * self._scale[cols]
         return np.maximum(distances, 0, out=distances)
 
-    def from_centre(self, rows, sample):
-        """Return the distances of `rows` to the mean of `sample`, up to a constant."""
+    def from_mean(self, rows, sample):
+        """Return the distances of `rows` to the mean of `sample`, up to a constant, (n_rows,)."""
         weights = self._scale[sample] / len(sample)
         inner = np.empty(len(rows), dtype=self.dtype)
         for tile in _tiles(len(rows), len(sample)):
@@ -118,7 +124,7 @@ class GeometricDistance:
     """
 
     thread_safe = True
-    # Where the neighbour search is fastest: a pair costs less than the rest of the work.
+    # Defaults of the neighbour search: larger, since a pair costs less than the rest of the work.
     leaf_size = 1024
     exact_below = 8192
 
@@ -139,7 +145,7 @@ class GeometricDistance:
         distances = cdist(self._points[rows], self._points[cols], "sqeuclidean")
         return distances.astype(self.dtype, copy=False)
 
-    def from_centre(self, rows, sample):
+    def from_mean(self, rows, sample):
         """Return the distances of `rows` to the mean of `sample`."""
         return _ext.project_points(self._points, rows, self._points[sample].mean(axis=0))
 
@@ -158,14 +164,14 @@ class GeometricDistance:
 
 
 class OrderDistance:
-    """How far apart two indices stand in a given order.
+    """Number of places between two indices in a given order.
 
     Parameters
     ----------
     order : ndarray of shape (n,)
         The indices in order.
     is_random : bool, default=False
-        Whether the order means nothing.
+        Whether the order has no meaning, so that neighbours are drawn anew.
     """
 
     thread_safe = True
@@ -199,19 +205,19 @@ def make_distance(name, entries, random_state=None):
     -------
     GramDistance, GeometricDistance or OrderDistance
     """
+    check_option("distance", name, DISTANCES)
     n = entries.shape[0]
     if name in ("kernel", "angle"):
         return GramDistance(entries, angle=name == "angle")
     if name == "geometric":
         if entries.points is None:
-            raise ValueError(
-                "distance='geometric' needs the points behind the matrix, and this one has none; "
-                "use distance='kernel' or 'angle', which need only its entries"
+            raise parameter_error(
+                "distance",
+                "'kernel' or 'angle' for a matrix without points",
+                name,
             )
         return GeometricDistance(entries.points)
     if name == "lexicographic":
         return OrderDistance(np.arange(n, dtype=np.intp))
-    if name == "random":
-        order = as_generator(random_state).permutation(n).astype(np.intp, copy=False)
-        return OrderDistance(order, is_random=True)
-    raise ValueError(f"distance must be one of {DISTANCES}, got {name!r}")
+    order = as_generator(random_state).permutation(n).astype(np.intp, copy=False)
+    return OrderDistance(order, is_random=True)

@@ -1,10 +1,9 @@
-"""Interaction phase: which pairs of nodes are near, which are far, and at which level.
+"""Interaction phase: which pairs of nodes are near, which are far, and on which level.
 
 The tree is balanced with all leaves on one level, so a pair of nodes always lies on one level too.
 A pair of leaves is near or far; a pair of nodes is near if any of its pairs of leaves is. Far pairs
-are taken at the coarsest level: a pair is listed where it is far and its parents are near. So every
-pair of leaves is covered exactly once, and with no near pairs but the diagonal what remains is the
-HSS format.
+are taken on the coarsest level: a pair is listed where it is far and its parents are near. So every
+pair of leaves is covered exactly once. With no near pairs but the diagonal this is the HSS format.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 # Points whose votes are counted at a time.
-_BATCH = 1 << 18
+_POINTS_PER_BATCH = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -22,26 +21,27 @@ class Interactions:
 
     Attributes
     ----------
-    near : tuple of (ptr, node) for each level
-        For every node of the level, by its number within the level, the nodes near to it, itself
-        too.
-    far : tuple of (ptr, node) for each level
-        The same for the far pairs that are listed at this level.
+    near : tuple of pairs (ptr, node), one for each level, root first
+        ``node[ptr[j] : ptr[j + 1]]`` are the nodes near to node j of the level, itself included,
+        ascending; all nodes by their number within the level. ptr has the shape
+        (2**level + 1,), node the shape (n_pairs,), both intp.
+    far : tuple of pairs (ptr, node), one for each level, root first
+        The same for the far pairs that are listed on this level.
     budget : float
-        Fraction of all pairs of leaves that are near, the diagonal left out.
+        Fraction of all pairs of leaves that are near, without the diagonal.
     """
 
     near: tuple
     far: tuple
     budget: float
 
-    def near_of(self, level, j):
-        """Return the numbers within the level of the nodes near to node j."""
+    def near_nodes(self, level, j):
+        """Return the nodes near to node j, by their numbers within the level, of shape (m,)."""
         ptr, node = self.near[level]
         return node[ptr[j] : ptr[j + 1]]
 
     def is_active(self, level, j):
-        """Whether node j, or a node above it, has a far partner, so that it needs a basis."""
+        """Return whether node j, or one above it, has a far partner, so that j needs a basis."""
         for _ in range(level + 1):
             ptr, _node = self.far[level]
             if ptr[j + 1] > ptr[j]:
@@ -85,12 +85,15 @@ def find_interactions(tree, neighbors, budget):
 
 
 def _most_voted(tree, neighbors, n_pairs):
-    """Return the keys row * n_leaves + col, row < col, of the leaf pairs with the most votes."""
+    """Return the keys row * n_leaves + col, row < col, of the leaf pairs with the most votes.
+
+    Of shape (m,), m <= n_pairs.
+    """
     n_leaves, leaf_of = tree.n_leaves, tree.leaf_of_position
     votes = sparse.csr_array((n_leaves, n_leaves))
-    for start in range(0, len(neighbors), _BATCH):
-        named = neighbors[start : start + _BATCH]
-        rows = np.repeat(leaf_of[start : start + _BATCH], neighbors.shape[1])
+    for start in range(0, len(neighbors), _POINTS_PER_BATCH):
+        named = neighbors[start : start + _POINTS_PER_BATCH]
+        rows = np.repeat(leaf_of[start : start + _POINTS_PER_BATCH], neighbors.shape[1])
         one = np.ones(len(rows), dtype=np.float32), (rows, leaf_of[named.ravel()])
         votes += sparse.coo_array(one, shape=votes.shape).tocsr()
     votes = sparse.triu(votes + votes.T, k=1).tocoo()
@@ -100,7 +103,7 @@ def _most_voted(tree, neighbors, n_pairs):
 
 
 def _coarsen(keys, depth):
-    """Return the sorted keys of the near pairs of every level, root first."""
+    """Return the sorted keys of the near pairs of every level, root first, from those of leaves."""
     levels = [keys]
     for level in range(depth, 0, -1):
         row, col = np.divmod(levels[0], 1 << level)
@@ -117,6 +120,7 @@ def _children(keys, level):
 
 
 def _as_lists(keys, level):
+    """Return the pairs (row, column) that the keys stand for as lists (ptr, column)."""
     row, col = np.divmod(np.sort(keys), 1 << level)
     ptr = np.searchsorted(row, np.arange((1 << level) + 1)).astype(np.intp)
     return ptr, col.astype(np.intp)

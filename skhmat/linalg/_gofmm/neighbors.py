@@ -9,24 +9,56 @@ from ..._utils.parallel import run_tasks
 from .cluster_tree import depth_for, grow_tree
 from .distances import OrderDistance, as_generator
 
-# Trees grown at the same time; they are searched one after the other.
-N_GROWN = 4
-# Queries the recall is measured on.
-N_QUERIES = 100
-# A tree that adds less than this to the recall is the last one.
-LEAST_GAIN = 0.005
-# Size of the tiles of an exhaustive search.
-TILE_ROWS, TILE_COLS = 256, 2048
+# Rows of a tile of an exhaustive search.
+_TILE_ROWS = 256
+# Columns of a tile of an exhaustive search.
+_TILE_COLS = 2048
+
+
+@dataclass(frozen=True)
+class SearchPolicy:
+    """How long random trees are searched.
+
+    Attributes
+    ----------
+    target_recall : float
+        Part of the true neighbours that ends the search once it is found.
+    min_gain : float
+        Increase of the recall: a tree that adds less is the last one.
+    max_trees : int
+        Most trees.
+    n_grown : int
+        Trees grown at the same time; they are searched one after the other.
+    n_queries : int
+        Indices on which the recall is measured.
+    leaf_size : int or None
+        Largest number of indices of a tree that are compared with each other, raised to more than
+        twice the number of neighbours; None takes the one of the distance.
+    exact_below : int or None
+        Number of indices up to which all pairs are compared; None takes the one of the distance.
+    """
+
+    target_recall: float = 0.94
+    min_gain: float = 0.005
+    max_trees: int = 40
+    n_grown: int = 4
+    n_queries: int = 100
+    leaf_size: int | None = None
+    exact_below: int | None = None
+
+
+POLICY = SearchPolicy()
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
     """The nearest neighbours of every index.
 
-    Parameters
+    Attributes
     ----------
     indices : ndarray of shape (n, k), int32
-        Neighbours of each index, nearest first, without the index itself.
+        Neighbours of each index, nearest first, without the index itself; numbered like the indices
+        that the distance takes.
     n_trees : int
         Trees searched; 0 when all pairs were compared from the start.
     recall : float
@@ -48,16 +80,14 @@ def find_neighbors(
     random_state=None,
     n_threads=1,
     *,
-    max_trees=40,
-    leaf_size=None,
-    target_recall=0.94,
-    exact_below=None,
+    policy=POLICY,
 ):
     """Find the nearest neighbours of every index.
 
     Random trees split the indices at the median of the projection on the axis between two random
     indices; inside a leaf all pairs are compared. Trees are added until the recall, measured
-    against the exact neighbours of a sample, meets the target or stops improving.
+    against the exact neighbours of a sample, meets the target or stops improving. All pairs are
+    compared where there are few indices, and where the trees turn out to cost more.
 
     Parameters
     ----------
@@ -71,16 +101,7 @@ def find_neighbors(
         Draws the trees.
     n_threads : int, default=1
         Does not change the result.
-    max_trees : int, default=40
-        Trees at most.
-    leaf_size : int, default=None
-        Largest number of indices compared with each other in a tree, raised to more than twice
-        `n_neighbors`; None takes the one of the distance.
-    target_recall : float, default=0.94
-        Recall that ends the search.
-    exact_below : int, default=None
-        All pairs are compared for n up to this; None takes the one of the distance. They are also
-        compared where the trees turn out to cost more.
+    policy : SearchPolicy
 
     Returns
     -------
@@ -90,31 +111,38 @@ def find_neighbors(
     generator = as_generator(random_state)
     if isinstance(distance, OrderDistance):
         order = generator.permutation(n) if distance.is_random else distance.order
-        return Neighbors(_windows(order, k), 0, 1.0, 0)
-    # Every leaf must hold more than k indices, for no row may stay unfilled.
-    leaf_size = max(leaf_size or max(distance.leaf_size, 8 * k), 2 * k + 3)
-    if exact_below is None:
-        exact_below = distance.exact_below
+        return Neighbors(_adjacent_in_order(order, k), 0, 1.0, 0)
+    # Every leaf must hold more than k indices, so that no row stays unfilled.
+    leaf_size = max(policy.leaf_size or max(distance.leaf_size, 8 * k), 2 * k + 3)
+    exact_below = distance.exact_below if policy.exact_below is None else policy.exact_below
     search = _Search(distance, n, k, n_threads if distance.thread_safe else 1)
     if k == 0 or n <= max(exact_below, 2 * leaf_size):
-        return search.all_pairs(0)
+        return search.compare_all_pairs(0)
 
-    measure = search.recall_meter(generator)
+    measure_recall = search.prepare_recall(generator, policy.n_queries)
     recall, n_trees = 0.0, 0
-    for tree in search.grow(depth_for(n, leaf_size), max_trees, generator):
-        search.leaves(tree)
+    for tree in search.grow_trees(depth_for(n, leaf_size), generator, policy):
+        search.compare_within_leaves(tree)
         n_trees += 1
-        before, recall = recall, measure()
-        if recall >= target_recall or recall - before < LEAST_GAIN:
+        before, recall = recall, measure_recall()
+        if recall >= policy.target_recall or recall - before < policy.min_gain:
             break
-        missing = min(_trees_missing(recall, n_trees, target_recall), max_trees - n_trees)
-        if missing * leaf_size > n:
-            return search.all_pairs(n_trees)
+        missing = _trees_missing(recall, n_trees, policy.target_recall)
+        if min(missing, policy.max_trees - n_trees) * leaf_size > n:
+            return search.compare_all_pairs(n_trees)
     return search.result(n_trees, recall)
 
 
 class _Search:
-    """The k best of each index so far, and the ways to improve them."""
+    """The k nearest of each index found so far, and the ways to improve them.
+
+    Attributes
+    ----------
+    best : ndarray of shape (n, k), in the dtype of the distance
+        Distances of the nearest so far, infinite where there is none, in no order.
+    indices : ndarray of shape (n, k), int32
+        Their indices, -1 where there is none.
+    """
 
     def __init__(self, distance, n, k, n_threads):
         self._distance, self._n, self._k, self._n_threads = distance, n, k, n_threads
@@ -126,45 +154,48 @@ class _Search:
         return best, np.full((n_rows, self._k), -1, dtype=np.int32)
 
     def _run(self, function, n_tasks):
-        # Few tasks, because each one costs some time under the GIL; more than threads, for balance.
+        """Call ``function(first, last)`` for ranges of tasks, on all threads.
+
+        Few ranges, because each costs some time under the GIL; more than threads, for balance.
+        """
         n_groups = min(n_tasks, 8 * self._n_threads)
         bounds = np.linspace(0, n_tasks, n_groups + 1).astype(int)
         run_tasks(lambda g: function(bounds[g], bounds[g + 1]), range(n_groups), self._n_threads)
 
-    def exhaustive(self, rows, best, indices):
+    def compare_with_all(self, rows, best, indices):
         """Compare `rows` with all indices; row i of the results belongs to rows[i]."""
         everything, slots = np.arange(self._n, dtype=np.intp), np.arange(len(rows), dtype=np.intp)
 
         def search(first, last):
-            for start in range(first * TILE_ROWS, min(last * TILE_ROWS, len(rows)), TILE_ROWS):
-                tile = slice(start, start + TILE_ROWS)
-                for col in range(0, self._n, TILE_COLS):
-                    cols = everything[col : col + TILE_COLS]
+            for start in range(first * _TILE_ROWS, min(last * _TILE_ROWS, len(rows)), _TILE_ROWS):
+                tile = slice(start, start + _TILE_ROWS)
+                for col in range(0, self._n, _TILE_COLS):
+                    cols = everything[col : col + _TILE_COLS]
                     self._distance.search(rows[tile], cols, slots[tile], best, indices)
 
-        self._run(search, -(-len(rows) // TILE_ROWS))
+        self._run(search, -(-len(rows) // _TILE_ROWS))
         self._n_evaluations += len(rows) * self._n
 
-    def all_pairs(self, n_trees):
-        """Compare everything with everything and give the result."""
-        self.exhaustive(np.arange(self._n, dtype=np.intp), self.best, self.indices)
+    def compare_all_pairs(self, n_trees):
+        """Compare all indices with each other and return the result."""
+        self.compare_with_all(np.arange(self._n, dtype=np.intp), self.best, self.indices)
         return self.result(n_trees, 1.0)
 
-    def grow(self, depth, max_trees, generator):
+    def grow_trees(self, depth, generator, policy):
         """Yield random trees."""
 
-        def axis(ids, draws):
+        def choose_axis(ids, draws):
             first, second = (draws * (len(ids) - np.arange(2))).astype(np.intp)
             return ids[first], ids[second + (second >= first)]
 
         def grow_one(generator):
-            return grow_tree(self._distance, self._n, depth, axis, 2, generator)
+            return grow_tree(self._distance, self._n, depth, choose_axis, 2, generator)
 
-        for start in range(0, max_trees, N_GROWN):
-            generators = generator.spawn(min(N_GROWN, max_trees - start))
+        for start in range(0, policy.max_trees, policy.n_grown):
+            generators = generator.spawn(min(policy.n_grown, policy.max_trees - start))
             yield from run_tasks(grow_one, generators, self._n_threads)
 
-    def leaves(self, tree):
+    def compare_within_leaves(self, tree):
         """Compare all pairs inside each leaf; no two leaves write to the same rows."""
 
         def search(first, last):
@@ -175,21 +206,21 @@ class _Search:
         self._run(search, tree.n_leaves)
         self._n_evaluations += int(np.sum(np.diff(tree.leaf_bounds) ** 2))
 
-    def recall_meter(self, generator):
-        """Return a function that measures the recall on a sample."""
-        sample = np.sort(generator.choice(self._n, min(N_QUERIES, self._n), replace=False))
+    def prepare_recall(self, generator, n_queries):
+        """Return a function that measures the recall on a sample of indices."""
+        sample = np.sort(generator.choice(self._n, min(n_queries, self._n), replace=False))
         exact, indices = self._empty(len(sample))
-        self.exhaustive(sample.astype(np.intp, copy=False), exact, indices)
-        # By distance, not by index, for ties are as good; the slack is for rounding.
+        self.compare_with_all(sample.astype(np.intp, copy=False), exact, indices)
+        # By distance, not by index, because ties are as good; the slack is for rounding.
         radius = exact.max(axis=1) * 1.0001 + 4 * np.finfo(exact.dtype).eps
 
-        def measure():
+        def measure_recall():
             return float(np.mean(self.best[sample] <= radius[:, None]))
 
-        return measure
+        return measure_recall
 
     def result(self, n_trees, recall):
-        """Sort each row, nearest first, and give the result."""
+        """Sort each row, nearest first, and return the result."""
         self._run(lambda a, b: _ext.sort_neighbors(self.best, self.indices, a, b), self._n)
         return Neighbors(self.indices, n_trees, recall, self._n_evaluations)
 
@@ -201,8 +232,8 @@ def _trees_missing(recall, n_trees, target):
     return n_trees * (np.log1p(-target) / np.log1p(-recall) - 1)
 
 
-def _windows(order, k):
-    """Return for each index the k next to it in an order."""
+def _adjacent_in_order(order, k):
+    """Return for each index the k next to it in an order, of shape (n, k)."""
     n = len(order)
     position = np.arange(n)[:, None]
     start = np.clip(position - k // 2, 0, n - 1 - k)

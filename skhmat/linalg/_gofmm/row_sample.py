@@ -1,4 +1,4 @@
-"""Rows that a basis is found from and verified on."""
+"""The far rows of a node that a basis is found from, and those that it is validated on."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,53 @@ import numpy as np
 
 from ..._ext.gofmm import interpolative as _core
 
-# Rows that are added to a Gram matrix at a time.
-_BATCH = 2048
-# Up to this multiple of a sample, all far rows are read instead.
-_FEW = 2.0
-# Uniform rows of a sample beyond two for each column, and neighbours at least.
-_MIN_ROWS = 256
-# Unseen rows that verify a basis: uniform ones, and neighbours of the sample at most.
-_N_UNIFORM_CHECK = 64
-_N_CLOSE_CHECK = 512
-_MAX_CLOSE = 2048
+# Rows of a block that is added to a Gram matrix.
+_ROWS_PER_BLOCK = 2048
 
 
 @dataclass(frozen=True)
-class _Close:
-    """Far rows that the neighbour lists of a node name, nearest first.
+class SamplingPolicy:
+    """How many rows are sampled; numbers of rows unless stated otherwise.
 
-    Of rows that are equally near (at the same position of somebody's list), those that more lists
+    Attributes
+    ----------
+    read_all_up_to : float
+        Multiple of the size of a sample up to which all far rows are read instead of a sample.
+    min_rows : int
+        Uniform rows beyond two for each column; half of it is the least number of neighbour rows.
+    validation_uniform : int
+        Uniform rows outside the sample that validate a basis.
+    max_validation_neighbors : int
+        Most neighbour rows outside the sample that validate a basis; of more, that many are drawn.
+    max_neighbor_rows : int
+        Most rows that neighbour lists name and a node hands on to its parent.
+    """
+
+    read_all_up_to: float = 2.0
+    min_rows: int = 256
+    validation_uniform: int = 64
+    max_validation_neighbors: int = 512
+    max_neighbor_rows: int = 2048
+
+
+SAMPLING = SamplingPolicy()
+
+
+@dataclass(frozen=True)
+class NeighborRows:
+    """Far rows of a node that the neighbour lists of its points name, nearest first.
+
+    Among rows that are equally near (at the same position of some list), those that more lists
     name come first.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (m,), intp
+        Positions in tree order.
+    position : ndarray of shape (m,)
+        Foremost position of each row in any of the lists.
+    votes : ndarray of shape (m,)
+        Number of lists that name each row.
     """
 
     rows: np.ndarray
@@ -31,117 +60,165 @@ class _Close:
     votes: np.ndarray
 
     @classmethod
-    def of_lists(cls, far, lists):
-        """Collect from neighbour lists, an array of shape (points, neighbours)."""
-        return cls._sorted(*far.named_by(lists))
+    def empty(cls):
+        """Return no rows at all."""
+        none = np.empty(0, dtype=np.intp)
+        return cls(none, none, none)
 
     @classmethod
-    def joined(cls, far, first, second):
-        """Collect from two that were collected for other nodes."""
-        pairs = zip(first._arrays, second._arrays, strict=True)
-        return cls._sorted(*far.joined(*(np.concatenate(pair) for pair in pairs)))
+    def from_neighbor_lists(cls, far, lists, policy=SAMPLING):
+        """Collect the far rows in neighbour lists, of shape (n_points, n_neighbors)."""
+        return cls._nearest_first(*far.named_by(lists), policy)
 
     @classmethod
-    def _sorted(cls, rows, position, votes):
-        order = np.lexsort((rows, -votes, position))[:_MAX_CLOSE]
+    def merge(cls, far, first, second, policy=SAMPLING):
+        """Collect those rows of two children that are far from their parent, too."""
+        rows = np.concatenate([first.rows, second.rows])
+        position = np.concatenate([first.position, second.position])
+        votes = np.concatenate([first.votes, second.votes])
+        return cls._nearest_first(*far.joined(rows, position, votes), policy)
+
+    @classmethod
+    def _nearest_first(cls, rows, position, votes, policy):
+        order = np.lexsort((rows, -votes, position))[: policy.max_neighbor_rows]
         return cls(rows[order], position[order], votes[order])
 
-    @property
-    def _arrays(self):
-        return self.rows, self.position, self.votes
 
+class RowSample:
+    """Sampled far rows of one node: strata of rows near to it, and one of uniform rows.
 
-class _Sample:
-    """Far rows of one node, in strata: close rows found along neighbour lists, and uniform ones.
-
-    A stratum is a set of rows and the number of far rows that each of them stands for. Gram
-    matrices of the strata are kept, so that a larger sample costs only its new rows.
+    A stratum is a set of rows, each of which stands for the same number of far rows, its weight.
+    The Gram matrices of the strata are kept, so that a larger sample costs only its new rows.
 
     Parameters
     ----------
-    skeletonizer : Skeletonizer
+    entries : Entries
+        In tree order.
+    neighbors : ndarray of shape (n, k)
+        Neighbours of each point, in tree order.
     far : FarRows
-    preferred : ndarray
-        Close rows, the most important first; half as many as there are columns join at once.
+        The far rows of the node.
+    preferred : ndarray of shape (m,), intp
+        Neighbour rows, the most important first: those that the sample starts with are half as
+        many as there are columns.
     n_columns : int
+        Columns of the node's basis: points of a leaf, skeletons of two children.
     rng : numpy.random.Generator
+    read_all : bool, default=False
+        Sample every far row.
+    policy : SamplingPolicy
     """
 
-    def __init__(self, skeletonizer, far, preferred, n_columns, rng):
-        self.skeletonizer = skeletonizer
+    def __init__(
+        self,
+        entries,
+        neighbors,
+        far,
+        preferred,
+        n_columns,
+        rng,
+        *,
+        read_all=False,
+        policy=SAMPLING,
+    ):
+        self.entries = entries
+        self.neighbors = neighbors
         self.far = far
         self.rng = rng
+        self.policy = policy
         n, none = n_columns, np.empty(0, dtype=np.intp)
-        n_close, n_uniform = max(n // 2, _MIN_ROWS // 2), 2 * n + _MIN_ROWS
-        if skeletonizer.read_all or far.n_rows <= _FEW * (n_close + n_uniform):
+        n_near, n_uniform = max(n // 2, policy.min_rows // 2), 2 * n + policy.min_rows
+        if read_all or far.n_rows <= policy.read_all_up_to * (n_near + n_uniform):
             self.frontier, self.waiting, self.uniform = far.all(), none, none
         else:
-            self.frontier, self.waiting = preferred[:n_close], preferred[n_close:]
+            self.frontier, self.waiting = preferred[:n_near], preferred[n_near:]
             self.uniform = self._draw_uniform(n_uniform, self.frontier)
-        self.close_strata = [(self.frontier, 1.0)]
+        # Pairs of the rows of a stratum and their weight.
+        self.near_strata = [(self.frontier, 1.0)]
         self.n_represented = float(len(self.frontier))
-        self._unseen = none, 1.0, none
-        self._close_gram, self._uniform_gram = np.zeros((n, n)), np.zeros((n, n))
-        self._n_summed = [0, 0]
+        # Rows drawn for validation: near ones, their weight, and uniform ones.
+        self._validation = none, 1.0, none
+        self._near_gram, self._uniform_gram = np.zeros((n, n)), np.zeros((n, n))
+        self._n_strata_summed, self._n_uniform_summed = 0, 0
 
     def gram(self, columns, weights):
-        """Return the Gram matrix of the weighted columns; only new rows are read."""
-        for rows, weight in self.close_strata[self._n_summed[0] :]:
-            self._add(columns, weights * np.sqrt(weight), rows, self._close_gram)
-        self._add(columns, weights, self.uniform[self._n_summed[1] :], self._uniform_gram)
-        self._n_summed = [len(self.close_strata), len(self.uniform)]
-        return self._close_gram + self._uniform_weight() * self._uniform_gram
+        """Return the Gram matrix of the weighted columns; only new rows are read.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_columns,), intp
+            Positions in tree order.
+        weights : ndarray of shape (n_columns,)
+
+        Returns
+        -------
+        gram : ndarray of shape (n_columns, n_columns)
+            Only the lower triangle counts.
+        """
+        for rows, weight in self.near_strata[self._n_strata_summed :]:
+            self._add_gram(columns, weights * np.sqrt(weight), rows, self._near_gram)
+        new_uniform = self.uniform[self._n_uniform_summed :]
+        self._add_gram(columns, weights, new_uniform, self._uniform_gram)
+        self._n_strata_summed = len(self.near_strata)
+        self._n_uniform_summed = len(self.uniform)
+        return self._near_gram + self._uniform_weight() * self._uniform_gram
 
     def rows(self):
-        """Return the rows of the sample and the number of far rows that each stands for."""
-        strata = [*self.close_strata, (self.uniform, self._uniform_weight())]
+        """Return the rows of the sample and the number of far rows that each stands for, (m,)."""
+        strata = [*self.near_strata, (self.uniform, self._uniform_weight())]
         return (
             np.concatenate([rows for rows, _ in strata]),
             np.concatenate([np.full(len(rows), weight) for rows, weight in strata]),
         )
 
-    def draw_unseen(self):
-        """Draw rows outside the sample: close to the node or to the last to join, and uniform."""
+    def draw_validation_rows(self):
+        """Draw far rows outside the sample, (m,): near the node or the last to join, and uniform.
+
+        Empty where the sample has all far rows.
+        """
         if len(self.uniform) == 0:
             return self.uniform
-        seen = self.rows()[0]
-        close = self.far.beyond(self.skeletonizer.neighbors, self.frontier, self.waiting, seen)
-        weight = max(len(close) / _N_CLOSE_CHECK, 1.0)
+        sampled, most = self.rows()[0], self.policy.max_validation_neighbors
+        near = self.far.beyond(self.neighbors, self.frontier, self.waiting, sampled)
+        weight = max(len(near) / most, 1.0)
         if weight > 1.0:
-            close = self.rng.permutation(close)[:_N_CLOSE_CHECK]
-        uniform = self._draw_uniform(_N_UNIFORM_CHECK, np.concatenate([seen, close]))
-        self._unseen = close, weight, uniform
-        return np.concatenate([close, uniform])
+            near = self.rng.permutation(near)[:most]
+        exclude = np.concatenate([sampled, near])
+        uniform = self._draw_uniform(self.policy.validation_uniform, exclude)
+        self._validation = near, weight, uniform
+        return np.concatenate([near, uniform])
 
-    def learn(self, missed, allowed):
-        """Let the rows drawn join if what the basis missed in them is too much; say whether it was.
+    def extend_if_missed(self, missed, allowed):
+        """Let the validation rows join if the basis misses too much in them; return whether it did.
 
         Parameters
         ----------
-        missed : ndarray
-            Squared norm of what was missed in each of the rows drawn last.
+        missed : ndarray of shape (m,)
+            Squared norm of what the basis misses in each of the rows drawn last.
         allowed : float
-            Largest sum over all far rows.
+            Largest sum of these over all far rows.
         """
-        close, weight, uniform = self._unseen
-        far_rest = (self.far.n_rows - self.n_represented) / max(len(uniform), 1)
-        missed_close = weight * missed[: len(close)].sum()
-        missed_uniform = far_rest * missed[len(close) :].sum()
-        if missed_close + missed_uniform <= allowed:
+        near, weight, uniform = self._validation
+        uniform_weight = (self.far.n_rows - self.n_represented) / max(len(uniform), 1)
+        missed_near = weight * missed[: len(near)].sum()
+        missed_uniform = uniform_weight * missed[len(near) :].sum()
+        if missed_near + missed_uniform <= allowed:
             return False
-        if missed_close > 0.5 * allowed or missed_close > missed_uniform:
-            self.close_strata.append((close, weight))
-            self.n_represented += weight * len(close)
-            self.frontier = close
-        if missed_uniform > 0.5 * allowed or missed_uniform >= missed_close:
-            seen = np.concatenate([self.rows()[0], uniform])
-            more = self._draw_uniform(len(self.uniform) // 2, seen)
+        # Those rows join that are to blame for at least half of it.
+        if missed_near > 0.5 * allowed or missed_near > missed_uniform:
+            self.near_strata.append((near, weight))
+            self.n_represented += weight * len(near)
+            self.frontier = near
+        if missed_uniform > 0.5 * allowed or missed_uniform >= missed_near:
+            exclude = np.concatenate([self.rows()[0], uniform])
+            more = self._draw_uniform(len(self.uniform) // 2, exclude)
             self.uniform = np.concatenate([self.uniform, uniform, more])
         return True
 
-    def _add(self, columns, weights, rows, gram):
-        for start in range(0, len(rows), _BATCH):
-            block = self.skeletonizer.entries.block(columns, rows[start : start + _BATCH])
+    def _add_gram(self, columns, weights, rows, gram):
+        """Add the Gram matrix of the weighted columns in some rows, in place."""
+        for start in range(0, len(rows), _ROWS_PER_BLOCK):
+            block = self.entries.block(columns, rows[start : start + _ROWS_PER_BLOCK])
             _core.add_gram(block, weights, np.empty(block.shape), gram)
 
     def _uniform_weight(self):

@@ -1,39 +1,61 @@
-"""Skeleton phase: nested interpolative bases, leaves to root.
+"""Skeleton phase: nested interpolative bases, from the leaves to the root.
 
 The columns of a leaf are its points, those of an inner node the skeletons of its children. A basis
 is found from sampled far rows: those that neighbour lists name, the nearest first, and uniform ones
-for the rest. It is then verified on rows it has not seen, other neighbours, neighbours of the rows
-sampled last and fresh uniform ones; where these break the tolerance they join the sample and the
-node is redone, so that the sample grows outward from the node exactly as far as it has to.
+that stand for the rest. It is then validated on rows outside the sample: other neighbours,
+neighbours of the rows sampled last, and fresh uniform rows. Where these miss the tolerance they
+join the sample and the basis is found again, so that the sample grows outwards from the node just
+as far as it has to.
 
-Errors are measured as they reach the product: far rows that stand for many carry their number as a
-weight, and a skeleton carries the size of the charges that will be collected in it. With these
-weights the Frobenius norm of the remainder is an estimate of the part of ||K~ - K||_F that the node
-causes.
+Errors are measured as they reach the product: a row that stands for many has their number as its
+weight, and a skeleton has as its weight the size of the charges that it will collect. With these
+weights the Frobenius norm of the remainder estimates the node's part of ||K~ - K||_F.
 """
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..._ext.gofmm import interpolative as _core
 from ..._ext.gofmm.row_sampling import FarRows, Marks
 from ..._utils.parallel import run_tasks
-from .nested_bases import _Basis, _flatten
-from .row_sample import _Close, _Sample
+from .nested_bases import NodeBasis, flatten_bases
+from .row_sample import SAMPLING, NeighborRows, RowSample, SamplingPolicy
 
-# Columns factorized between two looks at the tolerance.
+# Columns that the QR factorizes before it updates the rest.
 _PANEL = 16
-# Squared remainder, relative to the block, below which the Gram matrix has too few digits.
-_GRAM_LIMIT = 1e-14
-_MAX_REDO = 12
-# A basis of more than this part of the columns compresses nothing and is not worth more rows.
-_FULL = 0.9
-# Points of near nodes whose neighbours are looked at, and close rows that a node takes along.
-_MAX_RING = 8192
-# A remainder on unseen rows up to this multiple of the tolerance is sampling noise.
-_SLACK = 2.0
+
+
+@dataclass(frozen=True)
+class SkeletonPolicy:
+    """When a basis is accepted, given up, or found in another way.
+
+    Attributes
+    ----------
+    gram_limit : float
+        Squared tolerance, relative to the trace of the Gram matrix, below which that matrix has too
+        few digits, and the block itself is factorized by QR.
+    max_extensions : int
+        Most times that the sample of a node is extended.
+    incompressible : float
+        Rank, as a part of the columns, from which on a basis is not worth reading more rows.
+    max_ring : int
+        Most points of the other near nodes whose neighbour lists are read.
+    slack : float
+        Multiple of the tolerance up to which a remainder on validation rows is sampling noise.
+    sampling : SamplingPolicy
+    """
+
+    gram_limit: float = 1e-14
+    max_extensions: int = 12
+    incompressible: float = 0.9
+    max_ring: int = 8192
+    slack: float = 2.0
+    sampling: SamplingPolicy = SAMPLING
+
+
+POLICY = SkeletonPolicy()
 
 
 class Skeletonizer:
@@ -57,6 +79,8 @@ class Skeletonizer:
         Sample every far row.
     seed : int
     n_threads : int
+        Does not change the result.
+    policy : SkeletonPolicy
     """
 
     def __init__(
@@ -72,6 +96,7 @@ class Skeletonizer:
         read_all=False,
         seed=0,
         n_threads=1,
+        policy=POLICY,
     ):
         n = entries.shape[0]
         self.entries = entries
@@ -80,16 +105,18 @@ class Skeletonizer:
         self.interactions = interactions
         self.tolerance = tolerance
         self.max_rank = n if max_rank is None else max_rank
-        self.allowed = np.ones(n, dtype=bool) if held_out is None else ~held_out
-        self._local = threading.local()
+        self.readable = np.ones(n, dtype=bool) if held_out is None else ~held_out
         self.read_all = read_all
         self.seed = seed
         self.n_threads = n_threads if entries.thread_safe else 1
-        self.n_allowed = np.concatenate([[0], np.cumsum(self.allowed)])
-        self.bases = [None] * (2 * (1 << tree.depth) - 1)
+        self.policy = policy
+        # Readable rows before each position.
+        self._n_readable = np.concatenate([[0], np.cumsum(self.readable)])
+        self._local = threading.local()
+        self._bases = [None] * (2 * (1 << tree.depth) - 1)
 
-    def pilot(self):
-        """Find the bases of a few leaves and their parents.
+    def probe_ranks(self):
+        """Find the bases of up to four leaves and their parents, to foresee the other ranks.
 
         Returns
         -------
@@ -99,112 +126,149 @@ class Skeletonizer:
             Mean rank of their parents over that, 1.0 where there are none.
         """
         depth = self.tree.depth
-        pairs = sorted({0, (1 << depth) // 4})
-        self._find(depth, [2 * j + i for j in pairs for i in (0, 1)])
-        leaves = self._ranks(depth)
-        rank = float(leaves.mean()) if len(leaves) else 0.0
-        if rank > _FULL * self.tree.leaf_bounds[-1] / (1 << depth):
+        parents = sorted({0, (1 << depth) // 4})
+        self._find_bases(depth, [2 * j + i for j in parents for i in (0, 1)])
+        ranks = self._known_ranks(depth)
+        rank = float(ranks.mean()) if len(ranks) else 0.0
+        if rank > self.policy.incompressible * self.tree.leaf_bounds[-1] / (1 << depth):
             return rank, 2.0
         if depth > 1:
-            self._find(depth - 1, pairs)
-        parents = self._ranks(depth - 1)
-        growth = float(parents.mean()) / rank if len(parents) and rank > 0 else 1.0
+            self._find_bases(depth - 1, parents)
+        ranks = self._known_ranks(depth - 1)
+        growth = float(ranks.mean()) / rank if len(ranks) and rank > 0 else 1.0
         return rank, growth
 
-    def level(self, level):
-        """Find the bases of a level; those below must be there. Return the ranks of its nodes."""
-        self._find(level, range(1 << level))
+    def skeletonize_level(self, level):
+        """Find the bases of a level; those below must be known. Return its ranks, (n_active,)."""
+        self._find_bases(level, range(1 << level))
         if level < self.tree.depth:
             first = (1 << (level + 1)) - 1
             for node in range(first, 2 * first + 1):
-                if self.bases[node] is not None:  # only this level needed these
-                    self.bases[node] = replace(self.bases[node], weights=None, close=None)
-        return self._ranks(level)
+                if self._bases[node] is not None:  # only this level needed these
+                    self._bases[node] = replace(self._bases[node], weights=None, neighbor_rows=None)
+        return self._known_ranks(level)
 
-    def result(self):
-        """Return the bases found as a `Skeletons`."""
-        return _flatten(self.bases, self.entries.dtype)
+    def nested_bases(self):
+        """Return the bases that were found as `NestedBases`."""
+        return flatten_bases(self._bases, self.entries.dtype)
 
-    def _ranks(self, level):
-        bases = self.bases[(1 << level) - 1 : (1 << (level + 1)) - 1]
+    def _known_ranks(self, level):
+        bases = self._bases[(1 << level) - 1 : (1 << (level + 1)) - 1]
         return np.array([len(basis.skeletons) for basis in bases if basis is not None])
 
-    def _find(self, level, numbers):
+    def _find_bases(self, level, numbers):
+        """Find the bases of some nodes of a level where they are needed and not yet known."""
         first = (1 << level) - 1
         missing = [
             j
             for j in numbers
-            if self.bases[first + j] is None and self.interactions.is_active(level, j)
+            if self._bases[first + j] is None and self.interactions.is_active(level, j)
         ]
-        found = run_tasks(lambda j: self._basis(level, j), missing, self.n_threads)
+        found = run_tasks(lambda j: self._find_basis(level, j), missing, self.n_threads)
         for j, basis in zip(missing, found, strict=True):
-            self.bases[first + j] = basis
+            self._bases[first + j] = basis
 
-    def _basis(self, level, j):
-        node = (1 << level) - 1 + j
+    def _find_basis(self, level, j):
+        """Return the basis of node j of a level as a `NodeBasis`."""
+        node, sampling = (1 << level) - 1 + j, self.policy.sampling
         start, stop = self.tree.node_bounds(node)
         far = self._far_rows(level, j)
         if level == self.tree.depth:
             columns, weights = np.arange(start, stop), np.ones(stop - start)
-            close = _Close.of_lists(far, self.neighbors[start:stop])
+            lists = self.neighbors[start:stop]
+            named = NeighborRows.from_neighbor_lists(far, lists, sampling)
         else:
-            children = self.bases[2 * node + 1], self.bases[2 * node + 2]
-            columns = np.concatenate([child.skeletons for child in children])
-            weights = np.concatenate([child.weights for child in children])
-            close = _Close.joined(far, *(child.close for child in children))
+            left, right = self._bases[2 * node + 1], self._bases[2 * node + 2]
+            columns = np.concatenate([left.skeletons, right.skeletons])
+            weights = np.concatenate([left.weights, right.weights])
+            named = NeighborRows.merge(far, left.neighbor_rows, right.neighbor_rows, sampling)
         if len(columns) == 0:
-            empty = np.empty(0)
-            return _Basis(columns, columns, empty.reshape(0, 0), empty, close)
+            return NodeBasis.empty(named)
         rng = np.random.default_rng([self.seed, node])
-        rows = np.concatenate([close.rows, self._beyond_near(level, j, far, close, rng)])
-        sample = _Sample(self, far, rows, len(columns), rng)
+        preferred = np.concatenate([named.rows, self._rows_beyond_near(level, j, far, named, rng)])
+        sample = RowSample(
+            self.entries,
+            self.neighbors,
+            far,
+            preferred,
+            len(columns),
+            rng,
+            read_all=self.read_all,
+            policy=sampling,
+        )
         tolerance = self.tolerance * np.sqrt(stop - start)
-        return self._verified(columns, weights, tolerance, sample, close)
+        return self._validated_basis(columns, weights, tolerance, sample, named)
 
     def _far_rows(self, level, j):
+        """Return the rows outside the near nodes of a node, as the compiled core samples them."""
         if not hasattr(self._local, "marks"):
-            self._local.marks = Marks(len(self.allowed))
-        others = self.interactions.near_of(level, j).tolist()
-        near = np.zeros(1 << level, dtype=bool)
-        near[others] = True
-        bounds = [self.tree.node_bounds((1 << level) - 1 + i) for i in others]
-        n_rows = len(self.allowed) - sum(stop - start for start, stop in bounds)
-        n_readable = self.n_allowed[-1] - sum(
-            self.n_allowed[stop] - self.n_allowed[start] for start, stop in bounds
+            self._local.marks = Marks(len(self.readable))
+        near_nodes = self.interactions.near_nodes(level, j).tolist()
+        is_near = np.zeros(1 << level, dtype=bool)
+        is_near[near_nodes] = True
+        bounds = [self.tree.node_bounds((1 << level) - 1 + i) for i in near_nodes]
+        n_rows = len(self.readable) - sum(stop - start for start, stop in bounds)
+        n_readable = self._n_readable[-1] - sum(
+            self._n_readable[stop] - self._n_readable[start] for start, stop in bounds
         )
-        shift = self.tree.depth - level
-        leaf_of, marks = self.tree.leaf_of_position, self._local.marks
-        return FarRows(leaf_of, self.allowed, near, shift, n_rows, int(n_readable), marks)
+        return FarRows(
+            self.tree.leaf_of_position,
+            self.readable,
+            is_near,
+            self.tree.depth - level,
+            n_rows,
+            int(n_readable),
+            self._local.marks,
+        )
 
-    def _beyond_near(self, level, j, far, close, rng):
-        """Return far rows that the neighbour lists of the other near nodes' points name."""
-        others = [i for i in self.interactions.near_of(level, j).tolist() if i != j]
+    def _rows_beyond_near(self, level, j, far, named, rng):
+        """Return far rows that only neighbour lists of the other near nodes' points name, (m,)."""
+        others = [i for i in self.interactions.near_nodes(level, j).tolist() if i != j]
         if not others:
             return np.empty(0, dtype=np.intp)
         first = (1 << level) - 1
         points = np.concatenate([np.arange(*self.tree.node_bounds(first + i)) for i in others])
-        if len(points) > _MAX_RING:
-            points = rng.choice(points, size=_MAX_RING, replace=False)
-        rows = _Close.of_lists(far, self.neighbors[points]).rows
-        return rows[~np.isin(rows, close.rows)]
+        if len(points) > self.policy.max_ring:
+            points = rng.choice(points, size=self.policy.max_ring, replace=False)
+        lists = self.neighbors[points]
+        rows = NeighborRows.from_neighbor_lists(far, lists, self.policy.sampling).rows
+        return rows[~np.isin(rows, named.rows)]
 
-    def _verified(self, columns, weights, tolerance, sample, close):
-        """Decompose on the sample until rows outside the sample agree."""
-        for redo in range(_MAX_REDO + 1):
+    def _validated_basis(self, columns, weights, tolerance, sample, named):
+        """Find a basis from the sample, again and again until rows outside the sample agree.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_columns,), intp
+            Positions in tree order.
+        weights : ndarray of shape (n_columns,)
+        tolerance : float
+            Weighted Frobenius norm of what may be missed.
+        sample : RowSample
+        named : NeighborRows
+
+        Returns
+        -------
+        NodeBasis
+        """
+        policy = self.policy
+        for n_extensions in range(policy.max_extensions + 1):
             order, rank, interp = self._decompose(columns, weights, tolerance, sample)
-            if redo == _MAX_REDO or rank > _FULL * len(columns) or rank == self.max_rank:
+            is_full = rank > policy.incompressible * len(columns) or rank == self.max_rank
+            if n_extensions == policy.max_extensions or is_full:
                 break
-            rows = sample.draw_unseen()
+            rows = sample.draw_validation_rows()
             if len(rows) == 0:
                 break
-            missed = self._remainder(columns[order], weights[order], rank, interp, rows)
-            if not sample.learn(missed, (_SLACK * tolerance) ** 2):
+            missed = self._missed_squares(columns[order], weights[order], rank, interp, rows)
+            if not sample.extend_if_missed(missed, (policy.slack * tolerance) ** 2):
                 break
-        own = weights[order[:rank]] ** 2
-        own += weights[order[rank:]] ** 2 @ np.square(interp)
-        return _Basis(columns[order[:rank]], order, interp, np.sqrt(own), close)
+        squares = weights[order[:rank]] ** 2
+        squares += weights[order[rank:]] ** 2 @ np.square(interp)
+        return NodeBasis(columns[order[:rank]], order, interp, np.sqrt(squares), named)
 
     def _decompose(self, columns, weights, tolerance, sample):
+        """Return the order of the columns (n_columns,), the rank, and the interpolation matrix."""
         factor, rank, pivots = self._factorize(columns, weights, tolerance, sample)
         order = pivots.astype(np.intp)
         interp = np.empty((len(columns) - rank, rank))
@@ -218,7 +282,8 @@ class Skeletonizer:
         n, n_sampled = len(columns), len(sample.uniform)
         pivots = np.empty(n, dtype=np.int32)
         gram = sample.gram(columns, weights)
-        if self.entries.dtype == np.float32 or tolerance**2 >= _GRAM_LIMIT * np.trace(gram):
+        is_resolved = tolerance**2 >= self.policy.gram_limit * np.trace(gram)
+        if self.entries.dtype == np.float32 or is_resolved:
             work = np.empty(2 * n)
             rank, _ = _core.pivoted_cholesky(
                 gram, tolerance, self.max_rank, n_sampled, pivots, work
@@ -237,8 +302,11 @@ class Skeletonizer:
         rank, _ = _core.pivoted_qr(block, tolerance, self.max_rank, n_sampled, _PANEL, pivots, work)
         return block, rank, pivots
 
-    def _remainder(self, columns, weights, rank, interp, rows):
-        """Return for each row the squared norm of what the basis misses in it."""
+    def _missed_squares(self, columns, weights, rank, interp, rows):
+        """Return for each row the squared norm of what the basis misses in it, (n_rows,).
+
+        `columns` and `weights`, of shape (n_columns,), have the skeletons first.
+        """
         block = self.entries.block(columns, rows)
         missed = block[rank:]
         missed -= interp @ block[:rank]

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.sparse.linalg import onenormest
 
 from ..._ext.gofmm import ulv as _core
+from ..._utils.errors import NotPositiveDefiniteError
 from ..._utils.parallel import single_threaded_blas
 from ..._utils.validation import check_columns, check_shift
 from .._cholesky.dense import factorize_dense
@@ -221,34 +222,17 @@ class Factorization(SymmetricOperator):
         return solution * self._scale
 
 
-class NotDefiniteError(np.linalg.LinAlgError):
-    """K + shift I is not positive definite.
-
-    Attributes
-    ----------
-    eigenvalue : float
-        The smallest one of K + shift I, about.
-    """
-
-    def __init__(self, message, eigenvalue):
-        super().__init__(message)
-        self.eigenvalue = eigenvalue
-
-    def __reduce__(self):
-        return type(self), (str(self), self.eigenvalue)
-
-
 def _not_definite(H, shift, sign=1):
     """Return the error, with what the Lanczos method finds for the smallest eigenvalue."""
     rounding = float(np.finfo(H.dtype).eps) * float(H.form.diagonal().max())
     matrix = H if sign > 0 else NegatedOperator(H)
     eigenvalue = min(smallest_ritz_value(ShiftedOperator(matrix, shift)), -rounding)
     name = "K" if sign > 0 else "-K"
-    return NotDefiniteError(
+    return NotPositiveDefiniteError(
+        eigenvalue,
         f"{name} + shift I is not positive definite: with shift={describe_shift(shift)} its "
         f"smallest eigenvalue is about {eigenvalue:.2g}. Raise shift by more than "
         f"{-eigenvalue:.2g}, or compress with a smaller rtol (now {H.form.report.rtol:.0e}).",
-        eigenvalue,
     )
 
 

@@ -1,39 +1,62 @@
-"""KernelMatrix: points and a kernel as an exact, lazy linear operator."""
+"""`KernelMatrix`: a kernel on points as an exact linear operator that is never stored."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..._ext.simd import pairwise as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
-from ..._utils.validation import check_columns
+from ..._utils.validation import check_columns, parameter_error
 from .._operators.base import SymmetricOperator
 from .table import KERNELS, check_kernel, check_parameter, core_parameters
 
-_PROBE = 5  # points on which a callable is tried out at construction
-_TILE = 1024  # rows and columns handed to a callable at once
+# Points on which a callable is tried at construction.
+_N_PROBED = 5
+# Points, rows and columns, that a callable gets at once.
+_TILE = 1024
+# Diagonal entries that are read from one call of a callable, which computes their whole block.
+_DIAGONAL_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Float32Policy:
+    """When a kernel matrix in float32 is close enough to the one in float64.
+
+    Attributes
+    ----------
+    max_coordinate_error : float
+        Largest rounding of the points, relative to the bandwidth.
+    min_largest_diagonal : float
+        Smallest value of the largest diagonal entry: below, entries that matter are subnormal.
+    """
+
+    max_coordinate_error: float = 1e-5
+    min_largest_diagonal: float = 1e-25
+
+
+FLOAT32 = Float32Policy()
 
 
 def _check_points(name, X):
     """Return points as C-contiguous float32 or float64, without a copy where they are that."""
     X = np.asarray(X)
     if X.ndim != 2:
-        raise ValueError(
-            f"{name} must be 2-dimensional, (n_samples, n_features), got {X.ndim} dimension(s)"
-        )
+        allowed = "2-dimensional, (n_samples, n_features)"
+        raise parameter_error(name, allowed, got=f"{X.ndim} dimension(s)")
     if 0 in X.shape:
-        raise ValueError(
-            f"{name} must have at least one sample and one feature, got shape {X.shape}"
-        )
+        allowed = "of at least one sample and one feature"
+        raise parameter_error(name, allowed, got=f"shape {X.shape}")
     if X.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must hold real numbers, got dtype {X.dtype}")
+        raise parameter_error(name, "real", got=f"dtype {X.dtype}")
     single = X.dtype.newbyteorder("=") == np.float32
     X = np.ascontiguousarray(X, dtype=np.float32 if single else np.float64)
     if not _all_finite(X):
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+        raise parameter_error(name, "finite", got="NaN or infinity")
     return X
 
 
 def _all_finite(X):
-    """Tell whether all entries are finite, without a temporary as large as X."""
+    """Return whether all entries are finite, without a temporary array as large as X."""
     step = max(1, 2**20 // X.shape[1])
     return all(np.isfinite(X[i : i + step]).all() for i in range(0, len(X), step))
 
@@ -146,7 +169,7 @@ class KernelMatrix(SymmetricOperator):
             check_parameter("gamma", gamma)
         check_parameter("coef0", coef0)
         check_parameter("degree", degree)
-        effective_n_threads(n_jobs)  # raises where it is not allowed
+        effective_n_threads(n_jobs)  # raises if it is not allowed
         self.X = _check_points("X", X)
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -179,9 +202,9 @@ class KernelMatrix(SymmetricOperator):
             diagonal = KERNELS[self.kernel].diagonal(self.X, self._values())
             return diagonal.astype(self.dtype, copy=False)
         out = np.empty(len(self.X), dtype=self.dtype)
-        for i in range(0, len(out), 16):  # only the diagonal of each call is used
-            points = self.X[i : i + 16]
-            out[i : i + 16] = np.diagonal(self._call(points.copy(), points.copy()))
+        for i in range(0, len(out), _DIAGONAL_BLOCK):
+            points = self.X[i : i + _DIAGONAL_BLOCK]
+            out[i : i + _DIAGONAL_BLOCK] = np.diagonal(self._call(points.copy(), points.copy()))
         return out
 
     def block(self, rows, cols, out=None):
@@ -258,7 +281,8 @@ class KernelMatrix(SymmetricOperator):
         n = len(self.X)
         perm = _indices("perm", perm, n)
         if len(perm) != n or np.any(np.bincount(perm, minlength=n) != 1):
-            raise ValueError(f"perm must be a permutation of range({n}), got {len(perm)} indices")
+            allowed = f"a permutation of range({n})"
+            raise parameter_error("perm", allowed, got=f"{len(perm)} indices")
         return self.with_points(self.X[perm])
 
     def with_points(self, X):
@@ -302,15 +326,17 @@ class KernelMatrix(SymmetricOperator):
         X_new = _check_points("X_new", X_new)
         n_features = self.X.shape[1]
         if X_new.shape[1] != n_features:
-            raise ValueError(f"X_new has {X_new.shape[1]} features; the points have {n_features}.")
+            allowed = f"of shape (n_new, {n_features})"
+            raise parameter_error("X_new", allowed, got=f"shape {X_new.shape}")
         with np.errstate(over="ignore"):
             X_new = X_new.astype(self.X.dtype, copy=False)
         if not _all_finite(X_new):
-            raise ValueError(f"X_new has numbers beyond the range of {self.X.dtype}; use float64.")
+            allowed = f"in the range of {self.X.dtype}, the dtype of the points"
+            raise parameter_error("X_new", allowed, got="larger numbers")
         return X_new
 
     def _checked_sums(self, sums):
-        """Return sums at new points, which no check of the points has kept from overflow."""
+        """Return sums at new points if they are finite: checks of X do not cover these points."""
         if not np.isfinite(sums).all():
             raise ValueError(
                 f"the sums overflow {self.dtype}: scale X_new or the weights, or use float64."
@@ -318,7 +344,7 @@ class KernelMatrix(SymmetricOperator):
         return sums
 
     def _sums(self, A, B, W, n_threads):
-        """Return k(A, B) @ W for points A and B."""
+        """Return k(A, B) @ W, (m, k), for points A (m, d) and B (n, d)."""
         W = np.ascontiguousarray(W, dtype=self.dtype)
         if callable(self.kernel):
             return self._sums_called(A, B, W)
@@ -338,7 +364,7 @@ class KernelMatrix(SymmetricOperator):
         return out.astype(self.dtype, copy=False)
 
     def _fill(self, rows, cols, out, n_threads):
-        """Write the entries [rows, cols], checked before, to `out`."""
+        """Write the entries [rows, cols], indices already checked, to `out`."""
         if callable(self.kernel):
             for i in range(0, len(rows), _TILE):
                 for j in range(0, len(cols), _TILE):
@@ -369,7 +395,7 @@ class KernelMatrix(SymmetricOperator):
         return out
 
     def _values(self):
-        """Return the parameters as a dict, gamma resolved."""
+        """Return the parameters of the kernel by name, with the default of gamma."""
         gamma = 1.0 / self.X.shape[1] if self.gamma is None else self.gamma
         return {
             "bandwidth": self.bandwidth,
@@ -384,49 +410,50 @@ class KernelMatrix(SymmetricOperator):
         spec = KERNELS[self.kernel]
         n_features = self.X.shape[1]
         if n_features < spec.min_dim:
-            raise ValueError(
-                f"X must have at least {spec.min_dim} features for kernel {self.kernel!r}, "
-                f"got {n_features}"
-            )
+            allowed = f"of at least {spec.min_dim} features for kernel {self.kernel!r}"
+            raise parameter_error("X", allowed, got=n_features)
         largest = spec.diagonal(self.X, self._values()).max()  # bounds all other entries
         limits = np.finfo(self.dtype)
         if not largest <= limits.max:
-            raise ValueError(
-                f"entries of kernel {self.kernel!r} overflow {self.dtype} (diagonal up to "
-                f"{largest:.2e}): scale the points X or the parameters, or use float64"
-            )
+            allowed = f"such that entries of kernel {self.kernel!r} do not overflow {self.dtype}"
+            got = f"a diagonal up to {largest:.2e} (scale X or the parameters, or use float64)"
+            raise parameter_error("X", allowed, got=got)
         if self.kernel == "laplace_green" and largest < limits.tiny:
-            raise ValueError(
-                f"bandwidth {self.bandwidth!r} is too large for kernel 'laplace_green' in "
-                f"{n_features} dimensions: the entries vanish in {self.dtype}; scale the points X"
+            allowed = (
+                f"so small that entries of kernel 'laplace_green' in {n_features} dimensions do "
+                f"not vanish in {self.dtype} (scale X)"
             )
+            raise parameter_error("bandwidth", allowed, self.bandwidth)
 
     def _call(self, A, B):
-        """Call the user's kernel and check what it returns."""
+        """Call the user's kernel for points A (m, d) and B (n, d); check its result, (m, n)."""
         entries = np.asarray(self.kernel(A, B))
         expected = (len(A), len(B))
         if entries.shape != expected:
-            raise ValueError(
-                f"callable kernel must return shape {expected} for {expected[0]} and "
-                f"{expected[1]} points, got {entries.shape}"
+            allowed = (
+                f"a callable that returns shape {expected} for {expected[0]} and {expected[1]} "
+                "points"
             )
+            raise parameter_error("kernel", allowed, got=f"shape {entries.shape}")
         if entries.dtype not in (np.float32, np.float64):
-            raise ValueError(f"callable kernel must return float32 or float64, got {entries.dtype}")
+            allowed = "a callable that returns float32 or float64"
+            raise parameter_error("kernel", allowed, got=entries.dtype)
         if not np.isfinite(entries).all():
-            raise ValueError("callable kernel must return finite numbers, got NaN or infinity")
+            allowed = "a callable that returns finite numbers"
+            raise parameter_error("kernel", allowed, got="NaN or infinity")
         return entries
 
     def _probe(self):
-        """Try the user's kernel on a few points; returns its dtype."""
-        few = np.unique(np.linspace(0, len(self.X) - 1, _PROBE).astype(np.intp))
-        self._call(self.X[few], self.X[few[:1]])  # not square: catches a transposed result
+        """Call the user's kernel for a few points, and return its dtype."""
+        few = np.unique(np.linspace(0, len(self.X) - 1, _N_PROBED).astype(np.intp))
+        self._call(
+            self.X[few], self.X[few[:1]]
+        )  # not square, so that a transposed result is noticed
         entries = self._call(self.X[few], self.X[few])
         difference = np.abs(entries - entries.T).max()
         if difference > np.sqrt(np.finfo(entries.dtype).eps) * np.abs(entries).max():
-            raise ValueError(
-                "callable kernel must be symmetric, f(A, B) == f(B, A).T, got entries that "
-                f"differ by {difference:.2e}"
-            )
+            allowed = "symmetric, f(A, B) == f(B, A).T"
+            raise parameter_error("kernel", allowed, got=f"entries that differ by {difference:.2e}")
         return entries.dtype.newbyteorder("=")
 
 
@@ -438,37 +465,41 @@ def _indices(name, indices, n):
     if given.size == 0 and given.ndim == 1:
         return np.empty(0, dtype=np.intp)
     if given.ndim != 1 or given.dtype.kind not in "iu":
-        raise IndexError(
-            f"{name} must be a slice or 1-dimensional integers, got {given.ndim} dimension(s) of "
-            f"{given.dtype}"
-        )
+        got = f"{given.ndim} dimension(s) of {given.dtype}"
+        allowed = "a slice or 1-dimensional integers"
+        raise parameter_error(name, allowed, got=got, kind=IndexError)
     if given.min() < -n or given.max() >= n:
-        raise IndexError(f"{name} must be in [{-n}, {n}), got {given.min()} to {given.max()}")
+        got = f"{given.min()} to {given.max()}"
+        raise parameter_error(name, f"in [{-n}, {n})", got=got, kind=IndexError)
     given = np.ascontiguousarray(given, dtype=np.intp)
     return np.where(given < 0, given + n, given) if given.min() < 0 else given
 
 
-# What rounding of the points may be relative to the bandwidth.
-_COORDINATE_ERROR = 1e-5
-# Below, entries that count are not normal numbers any more.
-_LEAST_DIAGONAL = 1e-25
+def round_to_float32(K, *, policy=FLOAT32):
+    """Return a kernel matrix with its points in float32, or K itself where that is too inaccurate.
 
+    If the kernel is a function of distances the points are centred first, which changes none.
 
-def kernel_in_single(K):
-    """Return a kernel matrix with its points in float32, or K itself where that is too rough.
+    Parameters
+    ----------
+    K : KernelMatrix
+    policy : Float32Policy
 
-    Where the kernel is one of distances, the points are centred first, which changes none of them.
+    Returns
+    -------
+    KernelMatrix
     """
     if callable(K.kernel):
         return K
     is_radial = KERNELS[K.kernel].is_radial
     X = K.X - K.X.mean(axis=0) if is_radial else K.X
-    if is_radial and np.finfo(np.float32).eps * np.abs(X).max() > _COORDINATE_ERROR * K.bandwidth:
+    rounding = np.finfo(np.float32).eps * np.abs(X).max()
+    if is_radial and rounding > policy.max_coordinate_error * K.bandwidth:
         return K
     with np.errstate(over="ignore"):
         X = X.astype(np.float32)
     try:
-        single = K.with_points(X)
+        rounded = K.with_points(X)
     except ValueError:  # entries beyond the range of float32
         return K
-    return single if single.diagonal().max() >= _LEAST_DIAGONAL else K
+    return rounded if rounded.diagonal().max() >= policy.min_largest_diagonal else K

@@ -1,52 +1,48 @@
-"""What iterations with several right-hand sides share."""
+"""What iterations with several right-hand sides share; all arrays of these have shape (n, k)."""
 
 import numpy as np
 
-
-class IndefiniteError(np.linalg.LinAlgError):
-    """A matrix that must be positive definite has a direction of negative curvature."""
-
-    def __init__(self, curvature):
-        super().__init__(
-            f"the matrix is not positive definite: it has the curvature {curvature:.3g}. Raise "
-            "shift, compress with a smaller rtol, solve with the exact matrix (operator=K), or "
-            "with solver='minres'."
-        )
-        self.curvature = curvature
-
-    def __reduce__(self):
-        return type(self), (self.curvature,)
+from ..._utils.errors import NotPositiveDefiniteError
 
 
 def relative_norms(R, B):
-    """Return the norms of the columns of R relative to those of B, where these are not zero."""
+    """Return the norms of the columns of R, relative to those of B unless these are 0, (k,)."""
     sizes = np.linalg.norm(B, axis=0)
     return np.linalg.norm(R, axis=0) / np.where(sizes > 0, sizes, 1.0)
 
 
 def column_scales(B):
-    """Return powers of two that the columns can be divided by to have entries of about 1."""
+    """Return powers of two, (k,), that bring the columns to entries of about 1 by a division."""
     largest = np.abs(B).max(axis=0, initial=0.0)
     exponents = np.where(largest > 0, np.frexp(largest)[1], 0)
     return np.ldexp(1.0, np.clip(exponents, -1021, 1022))
 
 
-def _columns(A, which):
-    """Return what multiplies some of the columns."""
+def select_columns(A, which):
+    """Return an operator for some of the columns; only `ShiftedColumns` and the like differ."""
     return A.columns(which) if hasattr(A, "columns") else A
 
 
-def _preconditioned(M, R):
+def apply_preconditioner(M, R):
+    """Return M R, or R itself without a preconditioner."""
     return R if M is None else M @ R
 
 
-def _inner(X, Y):
+def inner_products(X, Y):
+    """Return the inner product of each column of X with that of Y, (k,)."""
     return np.einsum("ij,ij->j", X, Y)
 
 
-def _check_positive(squares, X):
-    """Raise where the quadratic form of a column that is not zero is not positive."""
+def check_positive_curvature(squares, X):
+    """Raise if the quadratic form of a column of X is not positive; `squares` are these, (k,)."""
     bad = ~(squares > 0)
     if bad.any():
-        lengths = _inner(X[:, bad], X[:, bad])
-        raise IndefiniteError(float(np.min(squares[bad] / lengths)))
+        lengths = inner_products(X[:, bad], X[:, bad])
+        # A Rayleigh quotient: the smallest eigenvalue is not above it.
+        curvature = float(np.min(squares[bad] / lengths))
+        raise NotPositiveDefiniteError(
+            curvature,
+            f"The matrix is not positive definite: it has the curvature {curvature:.3g}. Raise "
+            "shift, compress with a smaller rtol, solve with the exact matrix (operator=K), or "
+            "with solver='minres'.",
+        )

@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from .columns import _check_positive, _columns, _inner, _preconditioned
+from .columns import (
+    apply_preconditioner,
+    check_positive_curvature,
+    inner_products,
+    select_columns,
+)
 
 
 def conjugate_gradients(A, M, B, target, maxiter):
@@ -12,7 +17,8 @@ def conjugate_gradients(A, M, B, target, maxiter):
 
     Parameters
     ----------
-    A, M : operator
+    A, M : operator of shape (n, n)
+        The matrix, and an approximate inverse of it or None.
     B : ndarray of shape (n, k)
         Not zero in any column.
     target : ndarray of shape (k,)
@@ -26,20 +32,20 @@ def conjugate_gradients(A, M, B, target, maxiter):
 
     Raises
     ------
-    IndefiniteError
+    NotPositiveDefiniteError
         A or M is not positive definite.
     """
     X, active = np.zeros_like(B), np.arange(B.shape[1])
     allowed = target * np.linalg.norm(B, axis=0)
     x, R = X.copy(), B.copy()
     smooth, rest = x.copy(), R.copy()
-    P = Z = _preconditioned(M, R)
-    rz = _inner(R, Z)
-    _check_positive(rz, R)
+    P = Z = apply_preconditioner(M, R)
+    rz = inner_products(R, Z)
+    check_positive_curvature(rz, R)
     for iteration in range(1, maxiter + 1):
         AP = A @ P
-        curvature = _inner(P, AP)
-        _check_positive(curvature, P)
+        curvature = inner_products(P, AP)
+        check_positive_curvature(curvature, P)
         alpha = rz / curvature
         x += alpha * P
         R = R - alpha * AP  # not in place: without a preconditioner P is the same array
@@ -50,25 +56,32 @@ def conjugate_gradients(A, M, B, target, maxiter):
         if len(active) == 0:
             return X, iteration
         if not going.all():
-            A, M = _columns(A, going), _columns(M, going)
+            A, M = select_columns(A, going), select_columns(M, going)
             x, R, P, rz = x[:, going], R[:, going], P[:, going], rz[going]
             smooth, rest = smooth[:, going], rest[:, going]
-        Z = _preconditioned(M, R)
-        previous, rz = rz, _inner(R, Z)
-        _check_positive(rz, R)
+        Z = apply_preconditioner(M, R)
+        previous, rz = rz, inner_products(R, Z)
+        check_positive_curvature(rz, R)
         P = Z + (rz / previous) * P
     X[:, active] = smooth
     return X, maxiter
 
 
 def _smooth(smooth, rest, x, R):
-    """Go from one iterate as far towards another as its residual shrinks, in place.
+    """Move a smoothed iterate towards a new one by the step that minimises its residual, in place.
 
-    The residuals of conjugate gradients may grow on the way; these do not (Weiss, Journal of
-    Computational and Applied Mathematics 55, 1994, minimal residual smoothing).
+    Residuals of conjugate gradients may grow on the way, those of smoothed iterates do not (Weiss,
+    Journal of Computational and Applied Mathematics 55, 1994, minimal residual smoothing).
+
+    Parameters
+    ----------
+    smooth, rest : ndarray of shape (n, k)
+        The smoothed iterates and their residuals; changed.
+    x, R : ndarray of shape (n, k)
+        The new iterates and their residuals.
     """
     change = R - rest
-    squares = _inner(change, change)
-    step = -_inner(rest, change) / np.where(squares > 0, squares, 1.0)
+    squares = inner_products(change, change)
+    step = -inner_products(rest, change) / np.where(squares > 0, squares, 1.0)
     rest += step * change
     smooth += step * (x - smooth)

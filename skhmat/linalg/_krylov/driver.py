@@ -1,39 +1,60 @@
-"""Conjugate gradients and MINRES for many right-hand sides that share the operator's products.
+"""Conjugate gradients or MINRES for many right-hand sides that share the operator's products.
 
 Each column has a Krylov space of its own; only the products are joined. Columns that have converged
 leave, so that a product is never wider than it has to be.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from .columns import IndefiniteError, _columns, column_scales, relative_norms
-
-# A restart from the true residual that leaves more than this part of it ends the iteration.
-_STAGNATION = 0.5
-# Part of a residual that an iteration with products in float32 goes down to, at most.
-_INNER_RTOL = 1e-4
+from ..._utils.errors import NotPositiveDefiniteError
+from .columns import column_scales, relative_norms, select_columns
 
 
-def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None):
+@dataclass(frozen=True)
+class RestartPolicy:
+    """How far the iterations between two true residuals go.
+
+    Attributes
+    ----------
+    stagnation : float
+        Part of the true residual: an iteration that leaves more of it, in every column, is the
+        last one.
+    min_inner_rtol : float
+        Smallest relative residual that one iteration with the cheaper operator aims at: its
+        products have no more digits.
+    """
+
+    stagnation: float = 0.5
+    min_inner_rtol: float = 1e-4
+
+
+POLICY = RestartPolicy()
+
+
+def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None, *, policy=POLICY):
     """Solve A X = B until each column's true residual is at most rtol of its right-hand side.
 
-    The residuals that an iteration carries along are not the true ones, so it is started again from
-    these until they are small enough, `maxiter` is reached, or rounding lets them shrink no more.
+    The residuals of the recurrences drift away from the true ones, so the iteration is restarted
+    from these until they are small enough, `maxiter` is reached, or rounding lets them shrink no
+    more.
 
     Parameters
     ----------
     method : callable
         `conjugate_gradients` or `minres`.
     A, M : operator
-        The matrix and the preconditioner, an approximate inverse, or None; their products with
-        (n, k) in float64 by ``@``. With a method `columns` they are k matrices, one for each
-        column, and ``columns(which)`` are some of these.
+        The matrix, and the preconditioner, an approximate inverse, or None. Products with arrays
+        of shape (n, k) in float64 by ``@``. Operators with a method `columns` are k matrices, one
+        for each column, and ``columns(which)`` is the operator of some of them.
     B : ndarray of shape (n, k)
     rtol : float
     maxiter : int
     inner : operator or None
         Close to A, with products that cost less, for the iteration itself. A gives the true
         residuals then, and takes over where the other is not close enough.
+    policy : RestartPolicy
 
     Returns
     -------
@@ -41,14 +62,14 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None):
     residuals : ndarray of shape (k,)
         True residual norms relative to those of B.
     n_iterations : int
-        Of the column that took most.
+        Of the column that took the most.
 
     Raises
     ------
-    IndefiniteError
+    NotPositiveDefiniteError
         A or M is not what `method` needs.
     """
-    scales = column_scales(B)  # squares must be neither zero nor infinite
+    scales = column_scales(B)  # squares must neither underflow nor overflow
     B = B / scales
     X, R = np.zeros_like(B), B.copy()
     residuals = relative_norms(R, B)
@@ -57,12 +78,17 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None):
         active = np.flatnonzero(residuals > rtol)
         target = 0.5 * rtol / residuals[active]
         if inner is not None:
-            target = np.maximum(target, _INNER_RTOL)
+            target = np.maximum(target, policy.min_inner_rtol)
         matrix = A if inner is None else inner
         try:
-            operators = _columns(matrix, active), _columns(M, active)
-            step, taken = method(*operators, R[:, active], target, maxiter - n_iterations)
-        except IndefiniteError:
+            step, taken = method(
+                select_columns(matrix, active),
+                select_columns(M, active),
+                R[:, active],
+                target,
+                maxiter - n_iterations,
+            )
+        except NotPositiveDefiniteError:
             if inner is None:
                 raise
             inner = None
@@ -70,12 +96,12 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None):
         n_iterations += taken
         before = residuals[active]
         x = X[:, active] + step
-        rest = B[:, active] - _columns(A, active) @ x
+        rest = B[:, active] - select_columns(A, active) @ x
         sizes = relative_norms(rest, B[:, active])
-        better = sizes < before  # if not, it is rounding, and what was there is kept
+        better = sizes < before  # otherwise the step is rounding, and is dropped
         kept = active[better]
         X[:, kept], R[:, kept], residuals[kept] = x[:, better], rest[:, better], sizes[better]
-        if (residuals[active] > np.maximum(rtol, _STAGNATION * before)).all() or taken == 0:
+        if (residuals[active] > np.maximum(rtol, policy.stagnation * before)).all() or taken == 0:
             if inner is None:
                 break
             inner = None

@@ -1,53 +1,72 @@
-"""The Lanczos process of one vector, and what a few of its steps tell of a spectrum."""
+"""The Lanczos process of one vector, and the ends of a spectrum from a few of its steps."""
 
 import numpy as np
 import scipy.linalg
 
-# Lanczos steps that find the lower end of a spectrum.
-_EDGE_STEPS = 100
-# Lanczos steps for a bound of it, and the part of the spectrum's width that is taken off.
-_BOUND_STEPS, _BOUND_PART = 20, 0.01
+from ..._utils.validation import parameter_error
+
+# Lanczos steps after which the smallest Ritz value stands for the smallest eigenvalue.
+_N_STEPS_SMALLEST = 100
+# Lanczos steps for a lower bound of a spectrum.
+_N_STEPS_BOUND = 20
+# Part of the range of Ritz values by which that bound is lowered.
+_BOUND_MARGIN = 0.01
 
 
 class LanczosProcess:
-    """The Krylov space of one vector, with an orthonormal basis in which A is tridiagonal."""
+    """The Krylov space of one vector, with an orthonormal basis in which A is tridiagonal.
+
+    The caller multiplies: `last_vector` is what A is to be applied to, `extend` takes the product.
+
+    Parameters
+    ----------
+    b : ndarray of shape (n,)
+    eps : float
+        Rounding of the products, relative.
+    max_steps : int
+        Most steps, for which there will be room.
+
+    Attributes
+    ----------
+    is_invariant : bool
+        Whether A maps the space to itself, so that nothing can be added to it.
+    """
 
     def __init__(self, b, eps, max_steps):
         self.eps, self._max_steps = eps, max_steps
-        # Basis vectors in rows; one more than the steps that were made.
+        # Basis vectors in rows; one more than the steps that were taken, and room for others.
         self._basis = (b / np.linalg.norm(b))[None, :]
         self._diagonal, self._off_diagonal = [], []
         self._largest = 0.0
-        # Whether the space contains its image, so that nothing can be added to it.
         self.is_invariant = False
 
     @property
     def n_steps(self):
-        """Steps that were made: the dimension of the space."""
+        """Number of steps that were taken: the dimension of the space."""
         return len(self._diagonal)
 
     @property
-    def last(self):
-        """The basis vector whose product is needed next."""
+    def last_vector(self):
+        """The basis vector whose product with A is needed next, of shape (n,)."""
         return self._basis[self.n_steps]
 
     def combine(self, coefficients):
-        """Return a combination of the first basis vectors, of shape (n,)."""
+        """Return the combination of the first m basis vectors, (n,), with m coefficients."""
         return coefficients @ self._basis[: len(coefficients)]
 
     @property
-    def last_length(self):
-        """Length of the residual of the last step."""
+    def residual_norm(self):
+        """Norm of what the last product added to the space."""
         return self._off_diagonal[-1]
 
     def extend(self, product):
-        """Take the product of A with the last basis vector."""
+        """Take a step with the product of A and `last_vector`, of shape (n,)."""
         V = self._basis[: self.n_steps + 1]
         diagonal = V[-1] @ product
         rest = product - diagonal * V[-1]
         if self.n_steps > 0:
             rest -= self._off_diagonal[-1] * V[-2]
-        # Without rounding that would be all.
+        # Without rounding, the vector would now be orthogonal to all others.
         rest -= (V @ rest) @ V
         length = np.linalg.norm(rest)
         self._diagonal.append(diagonal)
@@ -59,8 +78,8 @@ class LanczosProcess:
             self._reserve(self.n_steps + 1)
             np.divide(rest, length, out=self._basis[self.n_steps])
 
-    def ritz(self):
-        """Return the Ritz values, ascending, and the eigenvectors of the tridiagonal matrix."""
+    def ritz_pairs(self):
+        """Return the m Ritz values, ascending, and the eigenvectors (m, m) of the tridiagonal."""
         return scipy.linalg.eigh_tridiagonal(self._diagonal, self._off_diagonal[:-1])
 
     def _reserve(self, row):
@@ -73,44 +92,45 @@ class LanczosProcess:
 
 
 def multiply(A, B):
-    """Return A B in float64."""
+    """Return A B in float64 for a LinearOperator and B of shape (n, k)."""
     product = np.asarray(A.matmat(B.astype(A.dtype, copy=False)), dtype=np.float64)
     if not np.isfinite(product).all():
-        raise ValueError("A times a finite vector is NaN or infinite; its entries must be finite.")
+        raise parameter_error("A", "finite", got="a product that is NaN or infinite")
     return product
 
 
 def smallest_ritz_value(A):
-    """Return the smallest Ritz value of a symmetric operator after a few Lanczos steps.
+    """Return the smallest Ritz value of a symmetric operator after some Lanczos steps.
 
-    Above the smallest eigenvalue, and close to it if that is apart from the others.
+    It is above the smallest eigenvalue, and close to it if that is separated from the others.
     """
     b = np.random.default_rng(0).standard_normal(A.shape[0])
-    return float(few_steps(A, b, _EDGE_STEPS).ritz()[0][0])
+    return float(run_lanczos(A, b, _N_STEPS_SMALLEST).ritz_pairs()[0][0])
 
 
-def lower_bound(A):
-    """Return a lower bound of the spectrum after a few Lanczos steps.
+def lower_spectrum_bound(A):
+    """Return a lower bound of the spectrum of a symmetric operator after a few Lanczos steps.
 
-    The smallest Ritz value less the length of its residual (Zhou and Li, Journal of Computational
-    and Applied Mathematics 235, 2011) and a hundredth of what the spectrum spans. Not much of it
-    can be below, unless the start vector was orthogonal to its end.
+    It is the smallest Ritz value less the norm of its residual (Zhou and Li, Journal of
+    Computational and Applied Mathematics 235, 2011) and less a hundredth of the range of Ritz
+    values. Hardly any eigenvalue is below, unless the start vector was orthogonal to its vector.
     """
     b = np.random.default_rng(0).standard_normal(A.shape[0])
-    column = few_steps(A, b, _BOUND_STEPS)
-    values, vectors = column.ritz()
-    if column.is_invariant:
+    process = run_lanczos(A, b, _N_STEPS_BOUND)
+    values, vectors = process.ritz_pairs()
+    if process.is_invariant:
         return float(values[0])
     return float(
-        values[0] - column.last_length * abs(vectors[-1, 0]) - _BOUND_PART * np.ptp(values)
+        values[0] - process.residual_norm * abs(vectors[-1, 0]) - _BOUND_MARGIN * np.ptp(values)
     )
 
 
-def few_steps(A, b, n_steps):
-    """Return the Krylov space of a few steps."""
-    column = LanczosProcess(b, np.finfo(A.dtype).eps, min(n_steps, len(b)))
-    for _ in range(min(n_steps, len(b))):
-        column.extend(multiply(A, column.last[:, None])[:, 0])
-        if column.is_invariant:
+def run_lanczos(A, b, n_steps):
+    """Return the `LanczosProcess` of a LinearOperator and b, (n,), after at most `n_steps`."""
+    n_steps = min(n_steps, len(b))
+    process = LanczosProcess(b, np.finfo(A.dtype).eps, n_steps)
+    for _ in range(n_steps):
+        process.extend(multiply(A, process.last_vector[:, None])[:, 0])
+        if process.is_invariant:
             break
-    return column
+    return process

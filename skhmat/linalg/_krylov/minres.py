@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from .columns import _check_positive, _columns, _inner, _preconditioned
+from .columns import (
+    apply_preconditioner,
+    check_positive_curvature,
+    inner_products,
+    select_columns,
+)
 
 
 def minres(A, M, B, target, maxiter):
@@ -12,23 +17,25 @@ def minres(A, M, B, target, maxiter):
     Elman, Silvester and Wathen, Finite Elements and Fast Iterative Solvers, 2014, algorithm 4.1. M
     must be positive definite; the residual is the one in its norm.
 
-    Parameters and returns are those of `conjugate_gradients`.
+    Parameters, results and errors are those of `conjugate_gradients`, and the names are those of
+    the algorithm: `gamma` the norms of the Lanczos vectors V, Z = M V, and (c, s) the Givens
+    rotations. |eta| is the norm of the residual.
     """
     X, active = np.zeros_like(B), np.arange(B.shape[1])
     k = B.shape[1]
     x, V_old, V = X.copy(), np.zeros_like(B), B.copy()
     W_old, W = np.zeros_like(B), np.zeros_like(B)
-    Z = _preconditioned(M, V)
-    gamma = _root(_inner(V, Z), V)
+    Z = apply_preconditioner(M, V)
+    gamma = _root(inner_products(V, Z), V)
     gamma_old, eta, allowed = np.ones(k), gamma.copy(), target * gamma
     (c_old, c), (s_old, s) = np.ones((2, k)), np.zeros((2, k))
     for iteration in range(1, maxiter + 1):
         Z = Z / gamma
         AZ = A @ Z
-        delta = _inner(Z, AZ)
+        delta = inner_products(Z, AZ)
         V_old, V = V, AZ - (delta / gamma) * V - (gamma / gamma_old) * V_old
-        Z_new = _preconditioned(M, V)
-        gamma_old, gamma = gamma, _root(_inner(V, Z_new), V)
+        Z_new = apply_preconditioner(M, V)
+        gamma_old, gamma = gamma, _root(inner_products(V, Z_new), V)
         a0 = c * delta - c_old * s * gamma_old
         a1 = np.hypot(a0, gamma)
         a1[a1 == 0] = np.finfo(np.float64).tiny
@@ -45,7 +52,7 @@ def minres(A, M, B, target, maxiter):
         if len(active) == 0:
             return X, iteration
         if not going.all():
-            A, M = _columns(A, going), _columns(M, going)
+            A, M = select_columns(A, going), select_columns(M, going)
             x, V_old, V, W_old, W, Z = (m[:, going] for m in (x, V_old, V, W_old, W, Z))
             gamma, gamma_old, eta = gamma[going], gamma_old[going], eta[going]
             c_old, c, s_old, s = c_old[going], c[going], s_old[going], s[going]
@@ -54,7 +61,7 @@ def minres(A, M, B, target, maxiter):
 
 
 def _root(squares, X):
-    """Return the roots; zero where a Krylov space is exhausted."""
+    """Return the roots of squared norms of X, (k,); 0 where a Krylov space is exhausted."""
     if (squares < 0).any():
-        _check_positive(np.where(squares < 0, squares, 1.0), X)
+        check_positive_curvature(np.where(squares < 0, squares, 1.0), X)
     return np.sqrt(squares)

@@ -1,4 +1,4 @@
-"""What all symmetric operators have in common."""
+"""The base class of all symmetric operators."""
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
@@ -14,7 +14,7 @@ class SymmetricOperator(LinearOperator):
     def step(self, W, before, scale, shift, factor):
         """Return scale (A W - shift W) - factor before, a step of a three-term recurrence.
 
-        `before`, of the shape and dtype of W, is overwritten; None stands for zero.
+        W and `before` have shape (n, k) and one dtype; `before` is overwritten, None means 0.
         """
         out = self @ W
         if shift != 0:

@@ -7,13 +7,15 @@ from ..._ext.simd import csr as _core
 from .base import SymmetricOperator
 
 
-class SparseKernel(SymmetricOperator):
-    """A symmetric matrix of which few entries are held, row by row.
+class SymmetricCSR(SymmetricOperator):
+    """A symmetric sparse matrix, held row by row.
 
     Parameters
     ----------
-    start, cols, entries : ndarray
-        As in `scipy.sparse.csr_array`; `start` intp, `cols` int32, `entries` float64.
+    start : ndarray of shape (n + 1,), intp
+        Row i is ``entries[start[i] : start[i + 1]]``, the `indptr` of `scipy.sparse.csr_array`.
+    cols : ndarray of shape (n_entries,), int32
+    entries : ndarray of shape (n_entries,), float64
     n_threads : int
     """
 
@@ -38,7 +40,7 @@ class SparseKernel(SymmetricOperator):
         return sparse.csr_matrix((self._entries, self._cols, self._start), shape=self.shape)
 
     def scale(self, factors):
-        """Multiply rows and columns by the same factors, in place."""
+        """Multiply rows and columns by the same factors, (n,), in place."""
         _core.scale_entries(self._start, self._cols, self._entries, factors)
 
     def components(self):

@@ -1,4 +1,4 @@
-"""Exact matrices in float32: products that cost less, for iterations corrected in float64."""
+"""Symmetric matrices held in float32, whose products an iteration corrects in float64."""
 
 import numpy as np
 
@@ -8,19 +8,19 @@ from .base import SymmetricOperator
 
 # Rows and columns of a tile: it stays in cache while it is multiplied from both sides.
 _TILE = 256
-# Sums that are held at once: as many for any number of threads, for equal rounding.
+# Partial sums of a product: as many for any number of threads, so that rounding is the same.
 _N_PARTS = 8
-# Columns multiplied at once, for these sums.
+# Columns multiplied at once, which limits the memory for the partial sums.
 _COLUMNS = 64
 
 
-class PackedMatrix(SymmetricOperator):
+class PackedSymmetricMatrix(SymmetricOperator):
     """The lower triangle of a symmetric matrix, held in float32.
 
     Parameters
     ----------
-    source : object with ``block(rows, cols)``, `shape` and `thread_safe`
-        Entries in the range of float32.
+    source : EntrySource
+        Its entries are in the range of float32; only ``block``, `shape` and `thread_safe` are used.
     n_threads : int
     """
 
@@ -33,7 +33,7 @@ class PackedMatrix(SymmetricOperator):
         self._rows, self._cols = tiles.T.copy()
         sizes = np.prod(np.minimum(tiles + _TILE, n) - tiles, axis=1)
         self._offsets = np.append(0, np.cumsum(sizes))
-        # In one piece, which the system backs by large pages.
+        # One array, which the system can back by large pages.
         self._entries = np.empty(self._offsets[-1], dtype=np.float32)
 
         def read(t):
@@ -44,7 +44,7 @@ class PackedMatrix(SymmetricOperator):
         run_tasks(read, range(len(tiles)), n_threads if source.thread_safe else 1)
 
     def scale(self, factors):
-        """Multiply rows and columns by the same factors, in place."""
+        """Multiply rows and columns by the same factors, (n,), in place."""
 
         def scale_tile(t):
             rows, cols = (
@@ -69,7 +69,7 @@ class PackedMatrix(SymmetricOperator):
 
 
 def _whole_lanes(W):
-    """Return columns in float32: one, or zeros added to as many as the core takes."""
+    """Return W (n, k) in float32, padded with zero columns to whole lanes unless k is 1."""
     n, k = W.shape
     lanes = 1 if k == 1 else _core.tile_lanes()
     columns = np.zeros((n, -(-k // lanes) * lanes), dtype=np.float32)

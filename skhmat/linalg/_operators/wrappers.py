@@ -17,7 +17,7 @@ class DenseOperator(SymmetricOperator):
 
 
 class ShiftedOperator(SymmetricOperator):
-    """A + diag(shift) for a symmetric operator A; shift is a number or of shape (n,)."""
+    """A + diag(shift) for a symmetric operator A and a shift that is a number or of shape (n,)."""
 
     def __init__(self, A, shift):
         super().__init__(A.dtype, A.shape)
@@ -42,7 +42,7 @@ class NegatedOperator(SymmetricOperator):
 
 
 class ScaledOperator(SymmetricOperator):
-    """D A D for a symmetric operator A and a diagonal matrix D."""
+    """D A D for a symmetric operator A and a diagonal matrix D with `factors` of shape (n,)."""
 
     def __init__(self, A, factors):
         super().__init__(A.dtype, A.shape)
@@ -53,7 +53,7 @@ class ScaledOperator(SymmetricOperator):
 
 
 class PermutedOperator(SymmetricOperator):
-    """A symmetric operator whose row i is row ``permutation[i]`` of the new one."""
+    """P^T A P for a symmetric operator A: its row i becomes row ``permutation[i]``."""
 
     def __init__(self, A, permutation):
         super().__init__(A.dtype, A.shape)
@@ -66,7 +66,7 @@ class PermutedOperator(SymmetricOperator):
 
 
 class CenteredOperator(SymmetricOperator):
-    """C A C for a symmetric operator A, where C takes the mean out of vectors."""
+    """C A C for a symmetric operator A, where C subtracts the mean of each vector."""
 
     def __init__(self, A):
         super().__init__(A.dtype, A.shape)
@@ -96,13 +96,19 @@ class CountedOperator(SymmetricOperator):
 
 
 class ShiftedColumns:
-    """A + shift I with a shift of its own for each column that it is multiplied with."""
+    """Products with A + shift I that have a shift of their own for each column.
+
+    Parameters
+    ----------
+    A : operator of shape (n, n)
+    shifts : ndarray of shape (k,)
+    """
 
     def __init__(self, A, shifts):
         self._A, self._shifts = A, shifts
 
     def columns(self, which):
-        """Return the same for some of the columns."""
+        """Return the operator for some of the columns."""
         return ShiftedColumns(self._A, self._shifts[which])
 
     def __matmul__(self, W):

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from sklearn.exceptions import ConvergenceWarning
 
-from ..._utils.validation import parameter_error
+from ..._utils.errors import NotPositiveDefiniteError
+from ..._utils.validation import check_preconditioner, parameter_error
 from .._cholesky.randomly_pivoted import pivoted_cholesky
 from .._cholesky.woodbury import CholeskyPreconditioner
-from .._hierarchical.ulv import NotDefiniteError, factorize
+from .._hierarchical.ulv import factorize
 
 NAMES = ("auto", "hierarchical", "cholesky")
 
@@ -54,13 +55,10 @@ POLICY = PreconditionerPolicy()
 _ROUGH = WeakKeyDictionary()
 
 
-def check_preconditioner(preconditioner, n, shift):
+def check_preconditioner_of_solve(preconditioner, n, shift):
     """Return a preconditioner's name, or a LinearOperator of the right shape, or None."""
     if isinstance(preconditioner, LinearOperator):
-        if preconditioner.shape != (n, n):
-            got = f"shape {preconditioner.shape}"
-            raise parameter_error("preconditioner", f"of shape ({n}, {n})", got=got)
-        return preconditioner
+        return check_preconditioner(preconditioner, n)
     if preconditioner is not None and preconditioner not in NAMES:
         allowed = "'auto', 'hierarchical', 'cholesky', None or a LinearOperator"
         raise parameter_error("preconditioner", allowed, preconditioner)
@@ -123,14 +121,14 @@ def definite_factorization(H, shift, policy=POLICY):
     if H.is_dense:
         try:
             return factorize(H, shift, np.float32), 0.0
-        except NotDefiniteError:
+        except NotPositiveDefiniteError:
             pass
     raised = 0.0
     while True:
         try:
             return factorize(H, shift + raised), raised
-        except NotDefiniteError as error:
-            raised = max(raised - policy.shift_growth * error.eigenvalue, 4 * raised)
+        except NotPositiveDefiniteError as error:
+            raised = max(raised - policy.shift_growth * error.eigenvalue_bound, 4 * raised)
 
 
 def hss_form(H, must=False, policy=POLICY):

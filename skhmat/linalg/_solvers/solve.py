@@ -20,7 +20,12 @@ from .._krylov.conjugate_gradients import conjugate_gradients
 from .._krylov.driver import solve_iteratively
 from .._krylov.minres import minres
 from .._operators.wrappers import ShiftedOperator
-from .preconditioners import POLICY, can_factorize, check_preconditioner, make_preconditioner
+from .preconditioners import (
+    POLICY,
+    can_factorize,
+    check_preconditioner_of_solve,
+    make_preconditioner,
+)
 
 _METHODS = {"cg": conjugate_gradients, "minres": minres}
 MAX_ITERATIONS = 1000
@@ -80,7 +85,7 @@ def solve(
         rtol = 1e-8 if operator.dtype == np.float64 else 1e-5
     maxiter = MAX_ITERATIONS if maxiter is None else check_integer("maxiter", maxiter, 1)
     check_option("solver", solver, ("auto", "direct", *_METHODS))
-    check_preconditioner(preconditioner, n, shift)
+    check_preconditioner_of_solve(preconditioner, n, shift)
     if solver == "direct" and operator is not H:
         raise ValueError(
             "solver is 'direct', which solves with the compressed matrix: no operator."

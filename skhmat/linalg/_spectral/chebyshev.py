@@ -1,8 +1,9 @@
 """Largest eigenpairs by subspace iteration with Chebyshev filters.
 
-A polynomial that is small on the unwanted part of the spectrum and grows fast above it is applied
-to a whole block of vectors, so that all products have many right-hand sides, and a good first block
-is not lost (Zhou, Saad, Tiago and Chelikowsky, Journal of Computational Physics 219, 2006).
+The filter is a polynomial that is small on the unwanted part of the spectrum and grows fast above
+it. It is applied to a whole block of vectors, so that all products have many right-hand sides, and
+a good first block speeds up the iteration (Zhou, Saad, Tiago and Chelikowsky, Journal of
+Computational Physics 219, 2006).
 """
 
 import math
@@ -10,44 +11,49 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._krylov.lanczos import lower_bound
-
-# A filter lets the first vector grow by no more than this factor relative to the last, so that the
-# others are not lost in its rounding; and what rounding has of vectors that are locked by no more
-# than this factor until it is taken out.
-_MOST_GROWTH, _MOST_LOCKED_GROWTH = 1e10, 1e4
-_DEGREES = 4, 500
-# What rounding and small entries that are left out make of eigenvalues of 0, relative to the first.
-_NEGATIVE_PART = 0.01
-# How far below the tolerance a filter aims.
-_MARGIN = 0.1
+from .._krylov.lanczos import lower_spectrum_bound
+from .pairs import Eigenpairs
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Ritz pairs of a block, largest first.
+class FilterPolicy:
+    """Degrees of the filters, and what limits them.
 
     Attributes
     ----------
-    values : ndarray of shape (b,)
-    vectors : ndarray of shape (n, b)
-    residuals : ndarray of shape (k,)
-        ||A v - lambda v|| of those that are wanted, relative to the largest value in magnitude.
+    max_growth : float
+        Largest growth of the first vector relative to the last one in a filter: by more, its
+        rounding would cover the others.
+    max_locked_growth : float
+        Growth of the rounding in the direction of locked vectors, after which it is projected out.
+    min_degree, max_degree : int
+        Bounds of the degree of a filter.
+    negative_part : float
+        Magnitude, relative to the largest eigenvalue, of the negative eigenvalues that rounding and
+        dropped entries may give a matrix that is taken to be definite.
+    aim : float
+        Part of the tolerance at which the degree of a filter aims.
     """
 
-    values: np.ndarray
-    vectors: np.ndarray
-    residuals: np.ndarray
+    max_growth: float = 1e10
+    max_locked_growth: float = 1e4
+    min_degree: int = 4
+    max_degree: int = 500
+    negative_part: float = 0.01
+    aim: float = 0.1
 
 
-def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False):
+POLICY = FilterPolicy()
+
+
+def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False, *, policy=POLICY):
     """Find the k largest eigenpairs, starting from a block.
 
     Parameters
     ----------
     A : SymmetricOperator of shape (n, n)
     V : ndarray of shape (n, b), b > k
-        Linearly independent. What the eigenvalues after the first b are is what the filter damps.
+        Linearly independent. The filter damps the eigenvalues after the first b.
     k : int
     tol : float
         Residual to reach.
@@ -55,14 +61,16 @@ def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False):
         Most filters.
     is_definite : bool
         Whether no eigenvalue is negative, but for less than a hundredth of the largest; otherwise
-        products tell how far the spectrum reaches.
+        some products are spent on a lower bound of the spectrum.
+    policy : FilterPolicy
 
     Returns
     -------
-    pairs : Pairs
-        All residuals are small enough only if `maxiter` did not end the iteration.
+    pairs : Eigenpairs
+        The b Ritz pairs, largest first, and residuals of the first k. These are all small enough
+        unless `maxiter` ended the iteration.
     """
-    low = None if is_definite else lower_bound(A)
+    low = None if is_definite else lower_spectrum_bound(A)
     locked, images = np.empty((len(V), 0)), np.empty((len(V), 0))
     for iteration in range(maxiter + 1):
         V = _orthonormal(V, locked)
@@ -75,17 +83,19 @@ def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False):
         if n_done == k or iteration == maxiter:
             break
         if low is None:
-            low = -_NEGATIVE_PART * abs(values[0])
+            low = -policy.negative_part * abs(values[0])
         interval = low, max(values[-1], np.nextafter(low, math.inf))
-        degree = _degree(values[n_done:k], residuals[n_done:].max() / tol, *interval)
+        excess = residuals[n_done:].max() / tol
+        degree = _choose_degree(values[n_done:k], excess, *interval, policy)
         locked, images = V[:, :n_done], W[:, :n_done]
         block = np.ascontiguousarray(V[:, n_done:])
-        V = _filtered(A, block, degree, *interval, values[n_done], locked, values[0])
-    return Pairs(values, V, residuals)
+        first, largest = values[n_done], values[0]
+        V = _apply_filter(A, block, degree, *interval, first, locked, largest, policy)
+    return Eigenpairs(values, V, residuals)
 
 
 def _orthonormal(V, locked):
-    """Return an orthonormal basis of the columns, orthogonal to those that are locked."""
+    """Return an orthonormal basis of the columns of V (n, b), orthogonal to `locked` (n, m)."""
     for _ in range(2):
         if locked.shape[1] > 0:
             V = V - locked @ (locked.T @ V)
@@ -94,36 +104,52 @@ def _orthonormal(V, locked):
 
 
 def _rayleigh_ritz(V, W):
-    """Return Ritz values, largest first, their vectors, and the images of these."""
+    """Return the Ritz values of a basis V with W = A V, largest first, their vectors and images."""
     H = V.T @ W
     values, Q = np.linalg.eigh((H + H.T) / 2)
     Q = Q[:, ::-1]
     return values[::-1], V @ Q, W @ Q
 
 
-def _degree(values, excess, low, high):
-    """Return the degree that brings the last of some values down to the tolerance, if it may."""
+def _choose_degree(values, excess, low, high, policy):
+    """Return the degree of the next filter.
+
+    It is the one that brings the residual of the last of `values`, descending, to the tolerance,
+    but for the limits of the policy. On (high, inf) the Chebyshev polynomial of degree m grows like
+    exp(m arccosh(x)), with x the value mapped by [low, high] -> [-1, 1].
+
+    Parameters
+    ----------
+    values : ndarray of shape (m,)
+        Ritz values that have not converged.
+    excess : float
+        Largest residual over the tolerance.
+    low, high : float
+        Ends of the interval that is damped.
+    policy : FilterPolicy
+    """
     rates = np.arccosh(np.maximum(_mapped(values[[0, -1]], low, high), 1 + 1e-15))
-    wanted = math.log(max(excess / _MARGIN, math.e)) / rates[1]
-    most = math.log(_MOST_GROWTH) / rates[0]
-    return int(min(max(min(wanted, most), _DEGREES[0]), _DEGREES[1]))
+    wanted = math.log(max(excess / policy.aim, math.e)) / rates[1]
+    most = math.log(policy.max_growth) / rates[0]
+    return int(min(max(min(wanted, most), policy.min_degree), policy.max_degree))
 
 
 def _mapped(values, low, high):
-    """Map the interval to [-1, 1]."""
+    """Map the interval [low, high] to [-1, 1]."""
     return (2 * values - (low + high)) / (high - low)
 
 
-def _filtered(A, V, degree, low, high, top, locked, largest):
-    """Multiply by the Chebyshev polynomial of a degree, scaled to 1 at `top`; V is overwritten.
+def _apply_filter(A, V, degree, low, high, top, locked, largest, policy):
+    """Multiply V (n, b) by the Chebyshev polynomial of [low, high], scaled to 1 at `top`.
 
-    Eigenvectors that are locked have eigenvalues up to `largest`; the result has nothing of them.
+    V is overwritten. The locked eigenvectors (n, m), with eigenvalues up to `largest`, grow faster
+    than all others, so that they are projected out again and again.
     """
     centre, half = (low + high) / 2, (high - low) / 2
     period = degree
     if locked.shape[1] > 0:
         rate = math.acosh(max(_mapped(largest, low, high), 1 + 1e-15))
-        period = max(1, int(math.log(_MOST_LOCKED_GROWTH) / rate))
+        period = max(1, int(math.log(policy.max_locked_growth) / rate))
     first = scale = half / (top - centre)
     before, V = V, A.step(V, None, first / half, centre, 0.0)
     for i in range(1, degree):

@@ -1,23 +1,23 @@
-"""How the eigenvalues of a symmetric operator are distributed, from its products."""
+"""The distribution of the eigenvalues of a symmetric operator, from its products."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..._utils.validation import check_integer, check_operator
+from ..._utils.validation import check_integer, check_operator, check_real
 from .._krylov.lanczos import LanczosProcess
 
 
 @dataclass(frozen=True)
 class SpectralDensity:
-    """Where the eigenvalues of a symmetric matrix are.
+    """The distribution of the eigenvalues of a symmetric matrix.
 
     Attributes
     ----------
     nodes, weights : ndarray of shape (n_nodes,)
-        A quadrature: the part of the eigenvalues that are below t is about the sum of the weights
-        whose nodes are. The weights sum to 1, the nodes ascend.
+        A quadrature: the fraction of eigenvalues below t is about the sum of the weights of the
+        nodes below t. The weights sum to 1, the nodes ascend.
     n_products : int
         Vectors that the operator was multiplied with.
     """
@@ -43,8 +43,7 @@ class SpectralDensity:
         values = np.asarray(values, dtype=np.float64)
         if width is None:
             width = 0.01 * np.ptp(self.nodes) or 0.01 * max(abs(self.nodes[0]), 1e-300)
-        if not width > 0:
-            raise ValueError(f"width must be positive, not {width!r}.")
+        width = check_real("width", width, 0, closed="neither")
         distances = (values[:, None] - self.nodes) / width
         return np.exp(-(distances**2) / 2) @ self.weights / (width * np.sqrt(2 * np.pi))
 
@@ -93,13 +92,13 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
     eps = np.finfo(A.dtype if A.dtype in (np.float32, np.float64) else np.float64).eps
     nodes, weights, n_products = [], [], 0
     for _ in range(n_vectors):
-        krylov = LanczosProcess(rng.choice([-1.0, 1.0], n), eps, min(n_steps, n))
-        while krylov.n_steps < min(n_steps, n) and not krylov.is_invariant:
-            krylov.extend(np.asarray(A.matvec(krylov.last), dtype=np.float64))
-        values, vectors = krylov.ritz()
+        process = LanczosProcess(rng.choice([-1.0, 1.0], n), eps, min(n_steps, n))
+        while process.n_steps < min(n_steps, n) and not process.is_invariant:
+            process.extend(np.asarray(A.matvec(process.last_vector), dtype=np.float64))
+        values, vectors = process.ritz_pairs()
         nodes.append(values)
         weights.append(vectors[0] ** 2 / n_vectors)
-        n_products += krylov.n_steps
+        n_products += process.n_steps
     nodes, weights = np.concatenate(nodes), np.concatenate(weights)
     order = np.argsort(nodes)
     return SpectralDensity(nodes[order], weights[order], n_products)

@@ -1,139 +1,115 @@
-"""Eigenpairs by each of the methods of `eigsh`."""
+"""Eigenpairs by each of the methods of `eigsh`, in ascending order."""
 
 import inspect
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, lobpcg
 from scipy.sparse.linalg import eigsh as _arpack_eigsh
 from sklearn.utils import check_random_state
 
+from ..._utils.validation import parameter_error
 from ..._utils.warnings import warn
 from .._operators.wrappers import NegatedOperator
 from .chebyshev import chebyshev_filtered
-
-# Vectors in a block besides those that are wanted: at least, and one for so many.
-_EXTRA, _WANTED_FOR_EXTRA = 5, 2
-# Filters, if the caller does not say.
-_MAX_FILTERS, _MAX_STEPS = 100, 1000
-# Residual for tol=0, in units in the last place; and what LOBPCG can reach.
-_ROUNDING, _LOBPCG_TOL = 1000, 1e-8
+from .pairs import Eigenpairs
 
 
-def with_signs(vectors):
-    """Make the largest entry of each vector positive."""
-    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[np.newaxis], axis=0)
-    return vectors * np.where(largest < 0, -1, 1).astype(vectors.dtype)
+@dataclass(frozen=True)
+class DriverPolicy:
+    """What `eigsh` decides where the caller does not.
+
+    Attributes
+    ----------
+    dense_up_to : int
+        Rows up to which the whole matrix is decomposed: as fast as the Lanczos method, and without
+        its special cases.
+    min_extra_vectors : int
+        Least number of vectors of a block beyond those that are wanted.
+    wanted_per_extra : int
+        Wanted vectors for each of these.
+    max_filters : int
+        Most filters of "chebyshev".
+    max_steps : int
+        Most steps of "lobpcg".
+    rounding_units : float
+        Units in the last place: the residual that stands for tol=0.
+    lobpcg_tol : float
+        The same for LOBPCG, which does not get as far.
+    min_solve_rtol : float
+        Smallest relative residual of systems with A - sigma I.
+    """
+
+    dense_up_to: int = 64
+    min_extra_vectors: int = 5
+    wanted_per_extra: int = 2
+    max_filters: int = 100
+    max_steps: int = 1000
+    rounding_units: float = 1000
+    lobpcg_tol: float = 1e-8
+    min_solve_rtol: float = 1e-12
+
+    def block_width(self, k):
+        """Return the number of vectors in a block that finds k eigenpairs."""
+        return k + max(self.min_extra_vectors, k // self.wanted_per_extra)
 
 
-def relative_residuals(A, values, vectors):
-    """Return ||A v - lambda v|| of each pair relative to the largest eigenvalue in magnitude."""
-    if len(values) == 0:
-        return np.empty(0)
-    missed = np.linalg.norm(A @ vectors - vectors * values, axis=0)
-    size = np.abs(values).max()
-    return missed / size if size > 0 else missed
+POLICY = DriverPolicy()
 
 
-def _dense_pairs(A, k, which, sigma):
-    """Decompose the whole matrix and pick the pairs that `which` names."""
+@dataclass(frozen=True)
+class EigenTask:
+    """What an iterative driver is asked for; see `eigsh`.
+
+    Attributes
+    ----------
+    k : int
+    which : {"LA", "SA", "LM", "SM", "BE"}
+    tol : float
+    start : ndarray of shape (n, b)
+        Start vectors, in float64.
+    maxiter, ncv : int or None
+    random_state : int, RandomState or None
+        Draws the vectors that a block lacks.
+    """
+
+    k: int
+    which: str
+    tol: float
+    start: np.ndarray
+    maxiter: int | None = None
+    ncv: int | None = None
+    random_state: object = None
+
+
+def dense_eigenpairs(A, k, which, sigma=None):
+    """Decompose the whole matrix and return the k pairs that `which` names, as `Eigenpairs`."""
     dense = A.matmat(np.eye(A.shape[0], dtype=A.dtype))
     if not np.isfinite(dense).all():
-        raise ValueError("A contains NaN or infinity; all entries must be finite.")
+        raise parameter_error("A", "finite", got="NaN or infinity")
     values, vectors = np.linalg.eigh((dense + dense.T) / 2)
-    if sigma is not None:
+    if sigma is None:
+        chosen = _chosen_positions(values, k, which)
+    else:
         with np.errstate(divide="ignore"):
             order = np.argsort(1 / (values - sigma), kind="stable")
-        chosen = np.sort(order[_chosen(1 / (values[order] - sigma), k, which)])
-        return values[chosen], vectors[:, chosen]
-    chosen = _chosen(values, k, which)
-    return values[chosen], vectors[:, chosen]
+        chosen = np.sort(order[_chosen_positions(1 / (values[order] - sigma), k, which)])
+    return Eigenpairs(values[chosen], vectors[:, chosen])
 
 
-def _chosen(values, k, which):
-    """Return which of some ascending numbers are wanted."""
-    n = len(values)
-    return {
-        "LA": np.arange(n - k, n),
-        "SA": np.arange(k),
-        "LM": np.sort(np.argsort(np.abs(values), kind="stable")[n - k :]),
-        "SM": np.sort(np.argsort(np.abs(values), kind="stable")[:k]),
-        "BE": np.concatenate([np.arange(k // 2), np.arange(n - (k - k // 2), n)]),
-    }[which]
-
-
-def _block_width(k):
-    return k + max(_EXTRA, k // _WANTED_FOR_EXTRA)
-
-
-def _filled_up(V, k, ncv, random_state):
-    """Return a block of the right number of vectors: random ones are added, or some left out."""
-    n, width = len(V), ncv
-    if width is None:
-        width = max(_block_width(k), V.shape[1])
-    width = min(max(width, k + 1), n)
-    if V.shape[1] < width:
-        drawn = check_random_state(random_state).standard_normal((n, width - V.shape[1]))
-        V = np.hstack([V, drawn * np.linalg.norm(V, axis=0).max() / np.sqrt(n)])
-    return V[:, :width]
-
-
-def _chebyshev_pairs(A, k, which, tol, V, maxiter, ncv, random_state):
-    tol = max(tol, _ROUNDING * np.finfo(A.dtype).eps)
-    maxiter = _MAX_FILTERS if maxiter is None else maxiter
-    sign = 1 if which == "LA" else -1
-    V = _filled_up(V, k, ncv, random_state)
-    pairs = chebyshev_filtered(A if sign == 1 else NegatedOperator(A), V, k, tol, maxiter)
-    found = np.flatnonzero(pairs.residuals <= tol)
-    if len(found) < k:
-        _warn_of_missing(len(found), k, maxiter)
-    order = found[::-1] if sign == 1 else found
-    values, vectors = sign * pairs.values[order], pairs.vectors[:, order]
-    return values.astype(A.dtype, copy=False), vectors.astype(A.dtype, copy=False)
-
-
-def _lobpcg_pairs(A, k, which, tol, V, maxiter, ncv, random_state, inverse):
-    maxiter = _MAX_STEPS if maxiter is None else maxiter
-    tol = max(tol or _LOBPCG_TOL, _ROUNDING * np.finfo(A.dtype).eps)
-    V = _filled_up(V, k, ncv, random_state)
-    # SciPy takes residuals as they are, and warns of the vectors beside the k, too. An eigenvalue
-    # that is small is right to the rounding of the matrix.
-    size = np.abs(_ritz_values(A, V)).max()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        options = {"tol": tol * size, "maxiter": maxiter, "largest": which == "LA"}
-        values, vectors = lobpcg(A, V, M=inverse, **options)
-    order = np.argsort(values, kind="stable")
-    order = order[-k:] if which == "LA" else order[:k]
-    values, vectors = values[order], vectors[:, order]
-    found = np.linalg.norm(A @ vectors - vectors * values, axis=0) <= 2 * tol * size
-    if not found.all():
-        _warn_of_missing(np.count_nonzero(found), k, maxiter)
-    return values[found], vectors[:, found]
-
-
-def _ritz_values(A, V):
-    Q = np.linalg.qr(V)[0]
-    return np.linalg.eigvalsh(Q.T @ (A @ Q))
-
-
-def _warn_of_missing(n_found, k, maxiter):
-    warn(
-        f"eigsh: {n_found} of {k} eigenpairs converged in {maxiter} iterations; these are "
-        "returned. Raise maxiter, ncv or tol."
-    )
-
-
-def _lanczos_pairs(A, k, which, tol, V, maxiter, ncv, random_state, sigma, inverse):
+def lanczos_eigenpairs(A, task, sigma=None, inverse=None):
+    """Return the pairs that ARPACK finds; `inverse` is that of A - sigma I."""
+    k, n = task.k, len(task.start)
     # ARPACK refuses one pair "from both ends"; that one is from the upper end.
-    which = "LA" if which == "BE" and k == 1 else which
-    maxiter = 10 * len(V) if maxiter is None else maxiter
-    v0 = V.sum(axis=1).astype(A.dtype)
-    options = {"which": which, "tol": tol, "v0": v0, "maxiter": maxiter, "ncv": ncv}
+    which = "LA" if task.which == "BE" and k == 1 else task.which
+    maxiter = 10 * n if task.maxiter is None else task.maxiter
+    v0 = task.start.sum(axis=1).astype(A.dtype)
+    options = {"which": which, "tol": task.tol, "v0": v0, "maxiter": maxiter, "ncv": task.ncv}
     if sigma is not None:
         options |= {"sigma": sigma, "OPinv": inverse}
     if "rng" in inspect.signature(_arpack_eigsh).parameters:
-        # Newer SciPy draws restart vectors from here; older ones have a fixed generator.
+        # Newer versions of SciPy draw restart vectors from it; older ones have a fixed generator.
         options["rng"] = np.random.default_rng(0)
     try:
         # The vectors cost little beside the products, and with them the order is always ascending.
@@ -145,14 +121,89 @@ def _lanczos_pairs(A, k, which, tol, V, maxiter, ncv, random_state, sigma, inver
         # ARPACK refuses the zero matrix, which has eigenpairs like any other.
         if not _is_zero(A, v0):
             raise
-        return np.zeros(k, dtype=A.dtype), np.eye(A.shape[0], k, dtype=A.dtype)
+        return Eigenpairs(np.zeros(k, dtype=A.dtype), np.eye(n, k, dtype=A.dtype))
+    return Eigenpairs(values, vectors).take(np.argsort(values, kind="stable"))
+
+
+def chebyshev_eigenpairs(A, task, *, policy=POLICY):
+    """Return the largest or smallest pairs that have converged, by Chebyshev filters."""
+    k, is_largest = task.k, task.which == "LA"
+    tol = max(task.tol, policy.rounding_units * np.finfo(A.dtype).eps)
+    maxiter = policy.max_filters if task.maxiter is None else task.maxiter
+    V = _fill_block(task, policy)
+    pairs = chebyshev_filtered(A if is_largest else NegatedOperator(A), V, k, tol, maxiter)
+    found = np.flatnonzero(pairs.residuals <= tol)
+    if len(found) < k:
+        _warn_of_missing(len(found), k, maxiter)
+    # Largest first; the smallest are the largest of -A.
+    pairs = pairs.take(found[::-1] if is_largest else found)
+    values = pairs.values if is_largest else -pairs.values
+    return Eigenpairs(values.astype(A.dtype, copy=False), pairs.vectors.astype(A.dtype, copy=False))
+
+
+def lobpcg_eigenpairs(A, task, inverse, *, policy=POLICY):
+    """Return the largest or smallest pairs that LOBPCG finds; `inverse` preconditions it."""
+    k, is_largest = task.k, task.which == "LA"
+    maxiter = policy.max_steps if task.maxiter is None else task.maxiter
+    tol = max(task.tol or policy.lobpcg_tol, policy.rounding_units * np.finfo(A.dtype).eps)
+    V = _fill_block(task, policy)
+    # SciPy takes absolute residuals, and warns of the vectors beyond the k, too. Of an eigenvalue
+    # that is small, no more is known than the rounding of the matrix.
+    size = np.abs(_ritz_values(A, V)).max()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        options = {"tol": tol * size, "maxiter": maxiter, "largest": is_largest}
+        values, vectors = lobpcg(A, V, M=inverse, **options)
     order = np.argsort(values, kind="stable")
-    return values[order], vectors[:, order]
+    order = order[-k:] if is_largest else order[:k]
+    values, vectors = values[order], vectors[:, order]
+    found = np.linalg.norm(A @ vectors - vectors * values, axis=0) <= 2 * tol * size
+    if not found.all():
+        _warn_of_missing(np.count_nonzero(found), k, maxiter)
+    return Eigenpairs(values, vectors).take(found)
+
+
+def _chosen_positions(values, k, which):
+    """Return the positions of the k wanted among ascending values, ascending."""
+    n = len(values)
+    return {
+        "LA": np.arange(n - k, n),
+        "SA": np.arange(k),
+        "LM": np.sort(np.argsort(np.abs(values), kind="stable")[n - k :]),
+        "SM": np.sort(np.argsort(np.abs(values), kind="stable")[:k]),
+        "BE": np.concatenate([np.arange(k // 2), np.arange(n - (k - k // 2), n)]),
+    }[which]
+
+
+def _fill_block(task, policy):
+    """Return the start vectors as a block of the right width: random ones join, or some leave."""
+    V, k, width = task.start, task.k, task.ncv
+    n = len(V)
+    if width is None:
+        width = max(policy.block_width(k), V.shape[1])
+    width = min(max(width, k + 1), n)
+    if V.shape[1] < width:
+        drawn = check_random_state(task.random_state).standard_normal((n, width - V.shape[1]))
+        V = np.hstack([V, drawn * np.linalg.norm(V, axis=0).max() / np.sqrt(n)])
+    return V[:, :width]
+
+
+def _ritz_values(A, V):
+    """Return the Ritz values of A in the span of V (n, b), ascending."""
+    Q = np.linalg.qr(V)[0]
+    return np.linalg.eigvalsh(Q.T @ (A @ Q))
+
+
+def _warn_of_missing(n_found, k, maxiter):
+    warn(
+        f"eigsh: {n_found} of {k} eigenpairs converged in {maxiter} iterations; these are "
+        "returned. Raise maxiter, ncv or tol."
+    )
 
 
 def _is_zero(A, v0):
-    """Tell whether a vector in general position is mapped to zero."""
+    """Return whether a vector in general position is mapped to zero."""
     product = A.matvec(v0)
     if not np.isfinite(product).all():
-        raise ValueError("A times a finite vector is NaN or infinite; its entries must be finite.")
+        raise parameter_error("A", "finite", got="a product that is NaN or infinite")
     return not product.any()

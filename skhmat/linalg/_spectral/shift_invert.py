@@ -5,9 +5,10 @@ import scipy.linalg
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from ..._utils.errors import NotPositiveDefiniteError
 from ..._utils.warnings import warn
 from .._hierarchical.product import HierarchicalOperator
-from .._hierarchical.ulv import NotDefiniteError, factorize, factorize_negative
+from .._hierarchical.ulv import factorize, factorize_negative
 from .._krylov.conjugate_gradients import conjugate_gradients
 from .._krylov.driver import solve_iteratively
 from .._krylov.minres import minres
@@ -119,11 +120,11 @@ def _definite_factor(H, sigma):
     """Factorize H - sigma I if it is definite, or else return None."""
     try:
         return factorize(H, -sigma)
-    except NotDefiniteError:
+    except NotPositiveDefiniteError:
         pass
     try:
         return None if H.is_dense else NegatedOperator(factorize_negative(H, sigma))
-    except NotDefiniteError:
+    except NotPositiveDefiniteError:
         return None
 
 

@@ -1,45 +1,88 @@
 """Start vectors of eigensolvers."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_random_state
 
+from ..._utils.validation import parameter_error
 from .._hierarchical.product import HierarchicalOperator
-from .drivers import _block_width
-
-# Rows of a subsample, for each vector of the block that starts from it, and at least.
-_SAMPLED_PER_VECTOR, _LEAST_SAMPLE = 30, 500
 
 
-def _start_block(v0, n, random_state, A, k, which):
-    """Return start vectors in float64, of shape (n, b)."""
+@dataclass(frozen=True)
+class StartPolicy:
+    """How large the subsample is that the start "nystroem" decomposes.
+
+    Attributes
+    ----------
+    rows_per_vector : int
+        Rows for each vector of the block.
+    min_rows : int
+        Least number of rows.
+    """
+
+    rows_per_vector: int = 30
+    min_rows: int = 500
+
+
+POLICY = StartPolicy()
+
+
+def start_block(v0, n, A, width, which, random_state, *, policy=POLICY):
+    """Return the start vectors that `v0` of `eigsh` stands for.
+
+    Parameters
+    ----------
+    v0 : array-like of shape (n,) or (n, b), "nystroem" or None
+    n : int
+    A : HierarchicalMatrix, LinearOperator, array-like or sparse matrix of shape (n, n)
+    width : int
+        Vectors of a block that is made from a subsample.
+    which : str
+        Eigenvalues that are wanted, as in `eigsh`.
+    random_state : int, RandomState or None
+    policy : StartPolicy
+
+    Returns
+    -------
+    V : ndarray of shape (n, b), float64
+    """
     if v0 is None:
         return check_random_state(random_state).standard_normal((n, 1))
     if isinstance(v0, str):
-        return _nystroem_block(v0, n, random_state, A, _block_width(k), which)
+        if v0 != "nystroem":
+            raise parameter_error("v0", "None, an array or 'nystroem'", v0)
+        if which != "LA":
+            raise parameter_error("which", "'LA' where v0 is 'nystroem'", which)
+        return _nystroem_block(A, n, width, random_state, policy)
     v0 = np.asarray(v0)
     if v0.ndim not in (1, 2) or len(v0) != n or 0 in v0.shape:
-        raise ValueError(f"v0 has shape {v0.shape}; it must have shape ({n},) or ({n}, b).")
-    if v0.dtype.kind not in "fiub" or not np.isfinite(v0).all() or not v0.any():
-        raise ValueError("v0 is zero, complex or not finite; it must be real vectors, not zero.")
+        raise parameter_error("v0", f"of shape ({n},) or ({n}, b)", got=f"shape {v0.shape}")
+    if v0.dtype.kind not in "fiub":
+        raise parameter_error("v0", "real", got=f"dtype {v0.dtype}")
+    if not np.isfinite(v0).all():
+        raise parameter_error("v0", "finite", got="NaN or infinity")
+    if not v0.any():
+        raise parameter_error("v0", "other than zero", got="zeros")
     return v0.reshape(n, -1).astype(np.float64)
 
 
-def _nystroem_block(v0, n, random_state, A, width, which):
-    """Extend the largest eigenvectors of a subsample of a matrix that has entries."""
-    if v0 != "nystroem":
-        raise ValueError(f"v0 is {v0!r}; allowed are None, an array and 'nystroem'.")
-    if which != "LA":
-        raise ValueError(f"v0 is 'nystroem', which starts 'LA', but which={which!r}.")
+def _nystroem_block(A, n, width, random_state, policy):
+    """Extend the largest eigenvectors of a subsample to all rows of a matrix that has entries.
+
+    If B are the columns of A at a subsample, whose own block has the eigenvectors U, the columns of
+    B U have about the directions of the eigenvectors of A (the Nystroem method).
+    """
     block = _entries_of(A)
-    size = min(n, max(_LEAST_SAMPLE, _SAMPLED_PER_VECTOR * width))
+    size = min(n, max(policy.min_rows, policy.rows_per_vector * width))
     chosen = np.sort(check_random_state(random_state).permutation(n)[:size])
     vectors = np.linalg.eigh(block(chosen, chosen).astype(np.float64))[1]
     return block(np.arange(n), chosen) @ vectors[:, : -1 - min(width, size) : -1]
 
 
 def _entries_of(A):
-    """Return a function that gives blocks of entries, or raise TypeError."""
+    """Return a function ``block(rows, cols)``, or raise TypeError."""
     if isinstance(A, (np.ndarray, list, tuple)):
         array = np.asarray(A)
         return lambda rows, cols: array[np.ix_(rows, cols)]
@@ -50,6 +93,5 @@ def _entries_of(A):
         return A.block
     if isinstance(A, HierarchicalOperator) and A.form.source is not None:
         return A.form.source.block
-    raise TypeError(
-        f"v0 is 'nystroem', which needs entries, but A is a {type(A).__name__} that has none."
-    )
+    allowed = "a matrix with entries where v0 is 'nystroem'"
+    raise parameter_error("A", allowed, got=f"a {type(A).__name__} that has none", kind=TypeError)

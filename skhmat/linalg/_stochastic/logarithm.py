@@ -1,24 +1,44 @@
-"""The logarithm of a positive definite matrix, and that of its determinant."""
+"""The logarithm of a positive definite matrix, and of its determinant, by the Lanczos method."""
 
 import math
-from numbers import Real
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..._utils.validation import check_columns, check_integer, check_operator
+from ..._utils.errors import NotPositiveDefiniteError
+from ..._utils.validation import check_columns, check_integer, check_operator, check_real
 from ..._utils.warnings import warn
-from .._krylov.lanczos import LanczosProcess, few_steps, multiply
-from .trace import Estimate, Rounds, check_tolerance, trace_without_each
+from .._krylov.lanczos import LanczosProcess, multiply, run_lanczos
+from .trace import AdaptiveRounds, Estimate, leave_one_out_traces
 
-# The method is this much more accurate than the estimate that is made with it, ...
-_LANCZOS_PART = 0.1
-# ... within these bounds: rounding, and what tells convergence from chance.
-_LEAST_RTOL, _LARGEST_RTOL = 1e-10, 1e-2
-# Lanczos steps that find the middle of a spectrum.
-_PILOT_STEPS = 30
 # Bytes of Krylov bases held at a time, about.
 _BASIS_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class LogdetPolicy:
+    """How accurately products with log(A) are computed for an estimate.
+
+    Attributes
+    ----------
+    lanczos_part : float
+        Relative error of these products, as a part of that wanted of the estimate.
+    min_rtol : float
+        Smallest such error: below is rounding.
+    max_rtol : float
+        Largest such error: above, a small change between two steps may be a coincidence.
+    n_pilot_steps : int
+        Lanczos steps that find the middle of the spectrum.
+    """
+
+    lanczos_part: float = 0.1
+    min_rtol: float = 1e-10
+    max_rtol: float = 1e-2
+    n_pilot_steps: int = 30
+
+
+POLICY = LogdetPolicy()
 
 
 def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
@@ -80,15 +100,12 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     True
     """
     A = check_operator("A", A)
-    columns = check_columns("B", B, A.shape[0])
-    if columns.dtype.kind == "c":
-        raise ValueError(f"B has dtype {columns.dtype}; it must hold real numbers.")
-    rtol, maxiter = check_tolerance("rtol", rtol), check_integer("maxiter", maxiter, 1)
-    if not isinstance(scale, Real) or not 0 < scale < math.inf:
-        raise ValueError(f"scale is {scale!r}; it must be a finite number above 0.")
-    out, changes = _log_columns(A, columns, rtol, maxiter, float(scale))
+    columns = check_columns("B", B, A.shape[0], real=True)
+    rtol, maxiter = check_real("rtol", rtol, 0), check_integer("maxiter", maxiter, 1)
+    scale = check_real("scale", scale, 0, closed="neither")
+    out, changes = _log_columns(A, columns, rtol, maxiter, scale)
     if (changes > rtol).any():
-        warn(_unconverged("log_apply", changes, rtol, maxiter))
+        warn(_unconverged_message("log_apply", changes, rtol, maxiter))
     return out.reshape(np.shape(B))
 
 
@@ -161,30 +178,44 @@ def estimate_logdet(
     """
     A = check_operator("A", A)
     n = A.shape[0]
-    rtol, maxiter = check_tolerance("rtol", rtol), check_integer("maxiter", maxiter, 1)
-    atol = rtol * n if atol is None else check_tolerance("atol", atol)
-    inner = _LANCZOS_PART * max(rtol, atol / n)
-    inner = min(max(inner, _LEAST_RTOL), _LARGEST_RTOL)
-    logarithm = _Logarithm(A, inner, maxiter)
-    rounds = Rounds(logarithm, n, rtol, atol, 0.0, n_products, max_products)
+    rtol, maxiter = check_real("rtol", rtol, 0), check_integer("maxiter", maxiter, 1)
+    atol = rtol * n if atol is None else check_real("atol", atol, 0)
+    rounds = AdaptiveRounds(n, rtol, atol, n_products, max_products)
     if rounds.is_exact:
         return Estimate(_dense_logdet(A), 0.0, n)
+    inner = POLICY.lanczos_part * max(rtol, atol / n)
+    inner = min(max(inner, POLICY.min_rtol), POLICY.max_rtol)
     rng = check_random_state(random_state)
-    logarithm.scale = _middle_of_spectrum(A, rng.standard_normal(n))
-    rounds.offset = n * math.log(logarithm.scale)
-    estimate, converged = rounds.run(rng.standard_normal, trace_without_each)
+    # log det A = tr log(A / scale) + n log(scale)
+    scale = _middle_of_spectrum(A, rng.standard_normal(n))
+    logarithm = _Logarithm(A, scale, inner, maxiter)
+    offset = n * math.log(scale)
+    estimate, converged = rounds.run(logarithm, rng.standard_normal, leave_one_out_traces, offset)
     error = math.hypot(estimate.standard_error, n * logarithm.mean_error())
     estimate = Estimate(estimate.value, error, estimate.n_products)
     if not converged:
-        warn(rounds.missed("logarithm of the determinant", estimate))
+        warn(rounds.missed_message("logarithm of the determinant", estimate))
     if (logarithm.changes > inner).any():
-        message = _unconverged("estimate_logdet", logarithm.changes, inner, maxiter)
+        message = _unconverged_message("estimate_logdet", logarithm.changes, inner, maxiter)
         warn(f"{message} The estimate may be off by more than its standard error says.")
     return estimate
 
 
 class _LogOfColumn:
-    """log(A / scale) b in the Krylov space of b, and how much it changed since the last time."""
+    """log(A / scale) b in the Krylov space of b.
+
+    Parameters
+    ----------
+    b : ndarray of shape (n,)
+    eps, max_steps
+        As in `LanczosProcess`.
+
+    Attributes
+    ----------
+    process : LanczosProcess
+    change : float
+        Relative change of the result between the last two calls of `update`.
+    """
 
     def __init__(self, b, eps, max_steps):
         self.process = LanczosProcess(b, eps, max_steps)
@@ -212,14 +243,14 @@ class _LogOfColumn:
 
 
 def _positive_ritz(process):
-    """Return the Ritz values and vectors; raise where A is not positive definite."""
-    values, vectors = process.ritz()
+    """Return the Ritz pairs; raise if A is not positive definite."""
+    values, vectors = process.ritz_pairs()
     _check_positive("Ritz value", values, process.eps)
     return values, vectors
 
 
 def _log_columns(A, B, rtol, maxiter, scale):
-    """Return log(A / scale) B and the last relative change of each column, shape (k,)."""
+    """Return log(A / scale) B, (n, k), and the last relative change of each column, (k,)."""
     n, k = B.shape
     out, changes = np.zeros((n, k)), np.zeros(k)
     todo = np.flatnonzero(B.any(axis=0))
@@ -230,18 +261,18 @@ def _log_columns(A, B, rtol, maxiter, scale):
         columns = _log_group(A, B[:, group], rtol, max_steps, scale)
         out[:, group] = np.transpose([column.result() for column in columns])
         changes[group] = [column.change for column in columns]
-        # Other columns will need about as many steps.
+        # Other columns will take about as many steps.
         expected = min(max_steps, 2 * max(column.process.n_steps for column in columns))
     return out, changes
 
 
 def _log_group(A, B, rtol, max_steps, scale):
-    """Return the columns of B with Krylov spaces that are large enough for log(A / scale) B."""
+    """Return a `_LogOfColumn` for each column of B, after as many steps as it takes."""
     eps = np.finfo(A.dtype).eps
     columns = [_LogOfColumn(b, eps, max_steps) for b in B.T.astype(np.float64)]
     active, checks = columns, _check_steps(max_steps)
     for step in range(1, max_steps + 1):
-        products = multiply(A, np.stack([column.process.last for column in active], axis=1))
+        products = multiply(A, np.stack([column.process.last_vector for column in active], axis=1))
         for column, product in zip(active, np.ascontiguousarray(products.T), strict=True):
             column.process.extend(product)
         for column in active:
@@ -254,7 +285,10 @@ def _log_group(A, B, rtol, max_steps, scale):
 
 
 def _check_steps(max_steps):
-    """Return steps that are a fifth apart: the change over one may be far less than the error."""
+    """Return the steps after which convergence is checked, about a fifth of them apart.
+
+    The change over a single step may be far smaller than the error.
+    """
     steps = [max_steps]
     while steps[-1] > 3:
         steps.append(steps[-1] - max(2, steps[-1] // 5))
@@ -262,29 +296,34 @@ def _check_steps(max_steps):
 
 
 class _Logarithm:
-    """log(A / scale) as a function, which remembers how far the Lanczos method has come."""
+    """Products with log(A / scale), whose convergence is recorded.
 
-    def __init__(self, A, rtol, maxiter):
-        self._A, self._rtol, self._maxiter = A, rtol, maxiter
-        self.scale = 1.0
+    Attributes
+    ----------
+    changes : ndarray of shape (n_columns,)
+        Last relative change of each column that was multiplied.
+    """
+
+    def __init__(self, A, scale, rtol, maxiter):
+        self._A, self._scale, self._rtol, self._maxiter = A, scale, rtol, maxiter
         self.changes = self._errors = np.empty(0)
 
     def __call__(self, B):
-        out, changes = _log_columns(self._A, B, self._rtol, self._maxiter, self.scale)
+        out, changes = _log_columns(self._A, B, self._rtol, self._maxiter, self._scale)
         sizes = np.linalg.norm(out, axis=0) / np.linalg.norm(B, axis=0)
         self.changes = np.append(self.changes, changes)
         self._errors = np.append(self._errors, changes * sizes)
         return out
 
     def mean_error(self):
-        """Return what a product with a unit vector is off by, on average."""
+        """Return the estimated error of a product with a unit vector, on average."""
         return float(np.mean(self._errors))
 
 
 def _middle_of_spectrum(A, b):
-    """Return a number that half of the eigenvalues are below, about."""
-    values, vectors = _positive_ritz(few_steps(A, b, _PILOT_STEPS))
-    # Squares of the first entries are the weights of the quadrature that approximates the spectrum.
+    """Return about the median of the eigenvalues, from the Krylov space of b, of shape (n,)."""
+    values, vectors = _positive_ritz(run_lanczos(A, b, POLICY.n_pilot_steps))
+    # The squared first entries are the weights of a quadrature of the spectral density.
     return float(values[np.searchsorted(np.cumsum(vectors[0] ** 2), 0.5)])
 
 
@@ -297,18 +336,19 @@ def _dense_logdet(A):
 
 
 def _check_positive(kind, values, eps):
-    """Raise LinAlgError if the first of ascending values is not positive, but for rounding."""
+    """Raise if the first of ascending `values` of A is not positive beyond rounding."""
     low, high = float(values[0]), float(values[-1])
     if low <= eps * abs(high):
         missing = eps * abs(high) - low
-        raise np.linalg.LinAlgError(
+        raise NotPositiveDefiniteError(
+            low,
             f"A is not positive definite to the precision of its products: it has the {kind} "
             f"{low:.3g}, and the largest is {high:.3g}. Raise shift, the multiple of the identity "
-            f"that is added to it, by more than {missing:.2g}."
+            f"that is added to it, by more than {missing:.2g}.",
         )
 
 
-def _unconverged(name, changes, rtol, maxiter):
+def _unconverged_message(name, changes, rtol, maxiter):
     count = np.count_nonzero(changes > rtol)
     return (
         f"{name}: the Lanczos method still changed {count} of {len(changes)} columns by up to "

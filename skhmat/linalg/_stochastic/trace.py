@@ -1,22 +1,47 @@
-"""Trace and diagonal of symmetric operators that are known by products only."""
+"""Trace and diagonal of a symmetric matrix A that is known by its products only.
+
+XTrace and XDiag of Epperly, Tropp and Webber (SIAM J. Matrix Anal. Appl. 45, 2024), whose letters
+are used here; O stands for their Omega.
+
+======  ==========================================================  ===========
+O       random vectors o_1, ..., o_k                                (n, k)
+Y       A O                                                         (n, k)
+Q       orthonormal basis of the span of Y                          (n, r)
+Z       A Q                                                         (n, r)
+R       Q^T Y                                                       (r, k)
+H       Q^T Z = Q^T A Q                                             (r, r)
+S       s_1, ..., s_k: what the basis loses without each vector     (r, k)
+======  ==========================================================  ===========
+
+An estimate of A from Q alone is right on the span of Q. The rest is estimated with a random vector
+o that Q must not depend on. To use every vector for both, let Q_i be a basis of the span of all
+columns of Y but the i-th. Estimate i is that of Q_i and o_i, and the k estimates are averaged.
+None of the bases Q_i is computed, because of one identity,
+
+    P_i = Q_i Q_i^T = Q (I - s_i s_i^T) Q^T,
+
+where s_i is the unit vector in the column space of R that is orthogonal to all columns of R but the
+i-th. If R has full column rank, R^+ R = I says that this is row i of the pseudoinverse R^+, scaled;
+in the paper it is column i of R^-T. If column i is in the span of the others, nothing is lost
+without it, and s_i = 0.
+"""
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import scipy.linalg
 from sklearn.utils import check_random_state
 
-from ..._utils.validation import check_integer
+from ..._utils.validation import check_integer, check_real, parameter_error
 from ..._utils.warnings import warn
 
 # Products of the first round, if the caller does not say.
-_FIRST = 32
-# Up to this size the identity is multiplied, however few products are allowed: it costs little, and
-# random signs of so short vectors may coincide.
-_SMALL = 64
-# Leverages are 1 up to this.
+_N_FIRST = 32
+# Rows up to which A is formed from n products, however few are allowed: it costs little, and random
+# signs of so short vectors may coincide.
+_MAX_FORMED = 64
+# Rounding of leverages: from 1 less this on a column of R has a direction of its own.
 _LEVERAGE_ROUNDING = 1e-10
 
 
@@ -28,7 +53,7 @@ class Estimate:
     ----------
     value : float or ndarray of shape (n,)
     standard_error : float or ndarray of shape (n,)
-        Estimated standard deviation of `value`, without rounding; 0 where that is all there is.
+        Estimated standard deviation of `value`, without rounding; 0 if it is exact but for that.
     n_products : int
         Vectors that the operator was multiplied with.
     """
@@ -116,13 +141,15 @@ def xtrace(
     >>> bool(abs(estimate.value - eigenvalues.sum()) < 0.03 * eigenvalues.sum())
     True
     """
-    rounds = Rounds(apply, n, rtol, atol, offset, n_products, max_products)
+    _check_apply(apply)
+    rounds = AdaptiveRounds(n, rtol, atol, n_products, max_products)
+    offset = check_real("offset", offset)
     if rounds.is_exact:
-        return Estimate(float(np.trace(rounds.matrix())) + rounds.offset, 0.0, rounds.n)
+        return Estimate(float(np.trace(form_matrix(apply, rounds.n))) + offset, 0.0, rounds.n)
     rng = check_random_state(random_state)
-    estimate, converged = rounds.run(rng.standard_normal, trace_without_each)
+    estimate, converged = rounds.run(apply, rng.standard_normal, leave_one_out_traces, offset)
     if not converged:
-        warn(rounds.missed("trace", estimate))
+        warn(rounds.missed_message("trace", estimate))
     return estimate
 
 
@@ -202,57 +229,79 @@ def estimate_diagonal(
     >>> bool(np.allclose(estimate.value, (V**2).sum(axis=1)))
     True
     """
-    rounds = Rounds(apply, n, rtol, atol, offset, n_products, max_products)
+    _check_apply(apply)
+    rounds = AdaptiveRounds(n, rtol, atol, n_products, max_products)
+    offset = check_real("offset", offset)
     if rounds.is_exact:
-        return Estimate(rounds.matrix().diagonal() + rounds.offset, np.zeros(rounds.n), rounds.n)
+        diagonal = form_matrix(apply, rounds.n).diagonal()
+        return Estimate(diagonal + offset, np.zeros(rounds.n), rounds.n)
     rng = check_random_state(random_state)
-    estimate, converged = rounds.run(lambda shape: rng.choice([-1.0, 1.0], shape), _diagonals)
+
+    def draw_signs(shape):
+        return rng.choice([-1.0, 1.0], shape)
+
+    estimate, converged = rounds.run(apply, draw_signs, leave_one_out_diagonals, offset)
     if not converged:
-        warn(rounds.missed("diagonal", estimate))
+        warn(rounds.missed_message("diagonal", estimate))
     return estimate
 
 
-class Rounds:
-    """Rounds of products, each as many as all before, until the standard error is small enough."""
+class AdaptiveRounds:
+    """Rounds of products, each as many as all before, until the standard error is small enough.
 
-    def __init__(self, apply, n, rtol, atol, offset, n_products, max_products):
-        if not callable(apply):
-            raise TypeError(f"apply is a {type(apply).__name__}; it must be a function.")
-        self.apply = apply
+    Parameters
+    ----------
+    n, rtol, atol, n_products, max_products
+        As in `xtrace`.
+
+    Attributes
+    ----------
+    is_exact : bool
+        Whether the matrix is formed from n products, with nothing to estimate.
+    """
+
+    def __init__(self, n, rtol, atol, n_products, max_products):
         self.n = check_integer("n", n, 1)
-        self.rtol, self.atol = check_tolerance("rtol", rtol), check_tolerance("atol", atol)
-        if not isinstance(offset, Real) or not math.isfinite(offset):
-            raise ValueError(f"offset is {offset!r}; it must be a finite number.")
-        self.offset = float(offset)
+        self.rtol, self.atol = check_real("rtol", rtol, 0), check_real("atol", atol, 0)
         self.limit = check_integer("max_products", max_products, 4)
         if n_products is None:
-            n_products = min(_FIRST, self.limit)
+            n_products = min(_N_FIRST, self.limit)
         self.first = check_integer("n_products", n_products, 4, self.limit)
+        self.is_exact = self.n <= max(self.limit, _MAX_FORMED)
 
-    @property
-    def is_exact(self):
-        """Whether the identity is multiplied instead of random vectors."""
-        return self.n <= max(self.limit, _SMALL)
+    def run(self, apply, draw, leave_one_out, offset=0.0):
+        """Estimate round by round.
 
-    def matrix(self):
-        """Return the matrix itself."""
-        return _product(self.apply, np.eye(self.n)).astype(np.float64, copy=False)
+        Parameters
+        ----------
+        apply : callable
+            As in `xtrace`.
+        draw : callable
+            ``draw((n, k))`` returns random vectors.
+        leave_one_out : callable
+            ``leave_one_out(sketch)`` returns an estimate for each random vector, of shape
+            (n_vectors,) or (n, n_vectors).
+        offset : float
+            Added to the mean of these.
 
-    def run(self, draw, estimates):
-        """Return the estimate, and whether it is as accurate as is wanted."""
-        sketch, n_vectors = _Sketch(self.apply, self.n), self.first // 2
+        Returns
+        -------
+        estimate : Estimate
+        converged : bool
+        """
+        sketch, n_vectors = _Sketch(apply, self.n), self.first // 2
         while n_vectors > 0:
             sketch.add(draw((self.n, n_vectors)))
-            values = estimates(sketch)
-            value = np.mean(values, axis=-1) + self.offset
+            values = leave_one_out(sketch)
+            value = np.mean(values, axis=-1) + offset
             error = np.std(values, axis=-1, ddof=1) / math.sqrt(sketch.n_vectors)
             if np.linalg.norm(error) <= max(self.rtol * np.linalg.norm(value), self.atol):
                 return Estimate(_plain(value), _plain(error), sketch.n_products), True
             n_vectors = min(sketch.n_vectors, (self.limit - sketch.n_products) // 2)
         return Estimate(_plain(value), _plain(error), sketch.n_products), False
 
-    def missed(self, what, estimate):
-        """Return the text of the warning."""
+    def missed_message(self, what, estimate):
+        """Return the text of the warning that an estimate is not accurate enough."""
         error, size = np.linalg.norm(estimate.standard_error), np.linalg.norm(estimate.value)
         relative = f"{error / size:.2e} relative to the value" if size > 0 else f"{error:.2e}"
         wanted = f"rtol={self.rtol:.3g}" + (f" or atol={self.atol:.2g}" if self.atol > 0 else "")
@@ -263,22 +312,21 @@ class Rounds:
 
 
 class _Sketch:
-    """Random vectors, their products, a basis of these, and its products; grows and keeps all."""
+    """O, Y, Q and Z of the table above, to which random vectors are added."""
 
     def __init__(self, apply, n):
         self._apply = apply
-        self._eps = np.finfo(np.float64).eps
-        # Random vectors O, Y = A O, orthonormal Q with the span of Y, Z = A Q.
+        self._eps = np.finfo(np.float64).eps  # of the products: float32 is possible
         self.O = self.Y = self.Q = self.Z = np.empty((n, 0))
 
     @property
     def n_vectors(self):
-        """Random vectors."""
+        """Number of random vectors, k."""
         return self.O.shape[1]
 
     @property
     def n_products(self):
-        """All products that were made."""
+        """Vectors that A was multiplied with."""
         return self.O.shape[1] + self.Q.shape[1]
 
     def add(self, vectors):
@@ -293,10 +341,9 @@ class _Sketch:
             self.Z = np.hstack([self.Z, self._multiply(new)])
 
     def directions_lost(self):
-        """Return by columns, in the basis Q, the direction that is lost without each vector.
+        """Return S, of shape (r, k): unit vectors, or zeros where nothing is lost.
 
-        It is orthogonal to all columns of R = Q^T Y but one, so it is a row of the pseudoinverse. A
-        column of zeros where nothing is lost, because the others have found all directions, too.
+        With R = U D V^T, the rows of R^+ = V D^-1 U^T are the columns of U D^-1 V^T.
         """
         R = self.Q.T @ self.Y
         if len(R) == 0:
@@ -304,85 +351,114 @@ class _Sketch:
         U, sizes, Vt = np.linalg.svd(R, full_matrices=False)
         S = (U / np.maximum(sizes / sizes[0], np.finfo(np.float64).eps)) @ Vt
         S /= np.maximum(np.linalg.norm(S, axis=0), np.finfo(np.float64).tiny)
-        # The leverage of a column is 1 if it has something that no other has.
+        # The leverage of column i, the squared norm of row i of V, is 1 if and only if the column
+        # is not in the span of the others.
         return S * (np.einsum("ij,ij->j", Vt, Vt) > 1 - _LEVERAGE_ROUNDING)
 
-    def rests(self, S):
-        """Return, by columns, each random vector without its part in the subspace of the others."""
+    def project_out(self, S):
+        """Return (I - P_i) o_i and A (I - P_i) o_i by columns, both of shape (n, k).
+
+        P_i o_i = Q x_i with x_i = (I - s_i s_i^T) Q^T o_i, and A Q = Z.
+        """
         X = self.Q.T @ self.O
         X -= S * np.einsum("ij,ij->j", S, X)
         return self.O - self.Q @ X, self.Y - self.Z @ X
 
     def _multiply(self, vectors):
-        product = _product(self._apply, np.ascontiguousarray(vectors))
+        product = _checked_product(self._apply, np.ascontiguousarray(vectors))
         self._eps = max(self._eps, np.finfo(product.dtype).eps)
         return product.astype(np.float64, copy=False)
 
 
 def _new_directions(Y, Q, tolerance):
-    """Return an orthonormal basis of what the columns of Y add to the span of Q."""
+    """Return an orthonormal basis of what the columns of Y (n, k) add to the span of Q (n, r)."""
     new, R, _ = scipy.linalg.qr(Y - Q @ (Q.T @ Y), mode="economic", pivoting=True)
     new = new[:, np.abs(R.diagonal()) > tolerance]
     if new.shape[1] == 0:
         return new
-    # Where little was left of a column, much of it is rounding, which may lie in the span of Q.
+    # If little was left of a column, much of that is rounding, which may lie in the span of Q.
     return np.linalg.qr(new - Q @ (Q.T @ new))[0]
 
 
-def trace_without_each(sketch):
-    """Return the traces estimated with each vector and the subspace of the others, (n_vectors,).
+def leave_one_out_traces(sketch):
+    """Return the trace estimated with each vector and the basis of the others, (n_vectors,).
 
-    What is left of a vector has a random direction outside of the subspace, and another length than
-    one that was drawn there. Its right length takes out most of the variance of a flat spectrum.
+    Since I = P_i + (I - P_i), and by the cyclic property of the trace,
+
+        tr A = tr(Q_i^T A Q_i) + tr((I - P_i) A (I - P_i)).
+
+    The first term is computed: tr(Q^T A Q) - s_i^T (Q^T A Q) s_i = tr H - s_i^T H s_i.
+
+    The second is m times the mean of v^T A v over unit vectors v in the range of I - P_i, of
+    dimension m = n - rank(Q_i) = n - r + 1, or n - r if s_i = 0. The direction of
+    w_i = (I - P_i) o_i is uniform there, since o_i is normal and P_i independent of it: m w_i^T A
+    w_i / w_i^T w_i. Dividing by the squared norm, rather than by its mean m, takes out most of the
+    variance where the spectrum is flat (the normalization of the paper).
     """
     S = sketch.directions_lost()
     H = sketch.Q.T @ sketch.Z
     inside = np.trace(H) - np.einsum("ij,ij->j", S, H @ S)
-    rest, product = sketch.rests(S)
-    n_outside = len(sketch.Q) - sketch.Q.shape[1] + S.any(axis=0)
-    squares = np.einsum("ij,ij->j", rest, rest)
-    return inside + n_outside * np.einsum("ij,ij->j", rest, product) / squares
+    W, AW = sketch.project_out(S)
+    m = len(sketch.Q) - sketch.Q.shape[1] + S.any(axis=0)
+    squares = np.einsum("ij,ij->j", W, W)
+    return inside + m * np.einsum("ij,ij->j", W, AW) / squares
 
 
-def _diagonals(sketch):
-    """Return the diagonals estimated with each vector and the subspace of the others.
+def leave_one_out_diagonals(sketch):
+    """Return the diagonal estimated with each vector and the basis of the others, (n, n_vectors).
 
-    With the projection P on the subspace, A = P A + A P - P A P + (I - P) A (I - P); only the last
-    term is estimated. One column for each vector, shape (n, n_vectors).
+    For every projection P = P_i,
+
+        A = P A + A P - P A P + (I - P) A (I - P).
+
+    The first three terms are computed. With u = Q s_i, so that P = Q Q^T - u u^T, and with A Q = Z:
+
+        P A    = Q Z^T - u (A u)^T,          A u = Z s_i,
+        P A P  = Q H Q^T - (Q H s_i) u^T - u (Q H s_i)^T + (s_i^T H s_i) u u^T.
+
+    By symmetry A P has the diagonal of P A, so that of the sum is that of 2 Q Z^T - Q H Q^T, less
+    2 u (A u), plus 2 u (Q H s_i), less (s_i^T H s_i) u^2, all products entry by entry.
+
+    The diagonal of the last term is estimated by o_i times (I - P) A (I - P) o_i, entry by entry:
+    for random signs the mean of o o^T is the identity. The paper projects from the left only.
     """
     Q, Z, S = sketch.Q, sketch.Z, sketch.directions_lost()
     H = Q.T @ Z
-    # P is Q Q^T without u u^T, u = Q s.
     U, AU, HS = Q @ S, Z @ S, H @ S
     inside = np.einsum("ij,ij->i", Q, 2 * Z - Q @ H)[:, None] - 2 * U * AU
     inside += 2 * U * (Q @ HS) - U**2 * np.einsum("ij,ij->j", S, HS)
-    _, outside = sketch.rests(S)
+    _, outside = sketch.project_out(S)  # A (I - P_i) o_i
     X = Q.T @ outside
     outside -= Q @ (X - S * np.einsum("ij,ij->j", S, X))
     return inside + sketch.O * outside
 
 
+def form_matrix(apply, n):
+    """Return the matrix itself, (n, n) in float64, from n products."""
+    return _checked_product(apply, np.eye(n)).astype(np.float64, copy=False)
+
+
+def _check_apply(apply):
+    if not callable(apply):
+        got = f"a {type(apply).__name__}"
+        raise parameter_error("apply", "a function", got=got, kind=TypeError)
+
+
 def _plain(number):
-    """Return a scalar of NumPy as a float, an array as it is."""
+    """Return a NumPy scalar as a float, and an array as it is."""
     return float(number) if np.ndim(number) == 0 else number
 
 
-def _product(apply, B):
-    """Return apply(B), checked."""
+def _checked_product(apply, B):
+    """Return apply(B) in floating point, of the shape of B; raise ValueError if it is not that."""
     product = np.asarray(apply(B))
     if product.shape != B.shape:
-        raise ValueError(
-            f"apply returned shape {product.shape} for vectors of shape {B.shape}; it must return "
-            "the same shape."
-        )
+        allowed = f"a function that returns shape {B.shape} for vectors of that shape"
+        raise parameter_error("apply", allowed, got=f"shape {product.shape}")
     if product.dtype.kind not in "fiub":
-        raise ValueError(f"apply returned dtype {product.dtype}; it must return real numbers.")
+        allowed = "a function that returns real numbers"
+        raise parameter_error("apply", allowed, got=f"dtype {product.dtype}")
     if not np.isfinite(product).all():
-        raise ValueError("apply returned NaN or infinity; it must return finite numbers.")
+        allowed = "a function that returns finite numbers"
+        raise parameter_error("apply", allowed, got="NaN or infinity")
     return product if product.dtype.kind == "f" else product.astype(np.float64)
-
-
-def check_tolerance(name, value):
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value!r}; it must be a finite number of at least 0.")
-    return float(value)

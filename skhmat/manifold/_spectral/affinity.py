@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from ...linalg._kernels.matrix import KernelMatrix
-from ...linalg._operators.csr import SparseKernel
-from ...linalg._operators.packed import PackedMatrix
+from ...linalg._operators.csr import SymmetricCSR as SparseKernel
+from ...linalg._operators.packed import PackedSymmetricMatrix as PackedMatrix
 from ...linalg._operators.wrappers import DenseOperator, ScaledOperator
 from .gaussian import Gaussian, kernel_rows, kernel_sums, row_times
 

@@ -7,8 +7,8 @@ import numpy as np
 from ...linalg._eigsh import eigsh
 from ...linalg._operators.wrappers import CountedOperator
 from ...linalg._spectral.chebyshev import chebyshev_filtered
-from ...linalg._spectral.dense import _decomposed
-from ...linalg._spectral.drivers import relative_residuals
+from ...linalg._spectral.dense import largest_eigenpairs as _decomposed
+from ...linalg._spectral.pairs import relative_residuals
 
 # Vectors of a block come in whole registers.
 _LANES = 8

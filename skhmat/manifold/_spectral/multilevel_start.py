@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ...linalg._spectral.chebyshev import chebyshev_filtered
-from ...linalg._spectral.dense import _decomposed
+from ...linalg._spectral.dense import largest_eigenpairs as _decomposed
 from .affinity import DenseCloud, SparseCloud
 from .gaussian import Gaussian, kernel_sums
 from .normalization import normalization

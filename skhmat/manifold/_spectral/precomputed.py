@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from ..._utils.validation import check_square
-from ...linalg._operators.csr import SparseKernel
+from ...linalg._operators.csr import SymmetricCSR as SparseKernel
 from .affinity import DenseAffinity, SparseAffinity
 from .distance_histogram import DistanceProfile
 

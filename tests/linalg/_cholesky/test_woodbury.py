@@ -5,7 +5,7 @@ import pytest
 
 from skhmat.linalg import pivoted_cholesky
 from skhmat.linalg._cholesky import woodbury as module
-from skhmat.linalg._cholesky.woodbury import CholeskyPreconditioner, ManyShifts
+from skhmat.linalg._cholesky.woodbury import CholeskyPreconditioner, MultiShiftWoodbury
 
 from ...contract.operator_contract import LAWS, Case
 from ..matrices import make_matrix
@@ -88,7 +88,7 @@ def test_many_shifts(k, dtype, monkeypatch, global_random_seed):
     monkeypatch.setattr(module, "_STRIPE_ENTRIES", 1000)
     F = random_factor(300, max(k, 1), dtype, global_random_seed)[:, :k]
     shifts = np.array([1e-3, 1.0, 10.0])
-    inverses = ManyShifts(CholeskyPreconditioner(F, 0.5), shifts)
+    inverses = MultiShiftWoodbury(CholeskyPreconditioner(F, 0.5), shifts)
     expected = [inverse(F, shift) for shift in shifts]
     diagonals = np.column_stack([matrix.diagonal() for matrix in expected])
     np.testing.assert_allclose(inverses.diagonals(), diagonals, rtol=1e-10)
@@ -128,7 +128,7 @@ def test_fewer_iterations(dtype, global_random_seed):
 
 @pytest.mark.parametrize("shift", [0, -1, 0.0, np.nan, np.inf, "1", None, 1j])
 def test_bad_shifts(shift):
-    allowed = f"shift is {re.escape(repr(shift))}; allowed is a finite number greater than 0"
+    allowed = f"shift must be a number above 0, got {re.escape(repr(shift))}"
     M = CholeskyPreconditioner(np.ones((3, 1)), 1.0)
     with pytest.raises(ValueError, match=allowed):
         CholeskyPreconditioner(np.ones((3, 1)), shift)
@@ -139,11 +139,11 @@ def test_bad_shifts(shift):
 @pytest.mark.parametrize(
     ("factor", "message"),
     [
-        (np.ones(3), r"factor has shape \(3,\); allowed is \(n, k\)"),
-        (np.ones((0, 2)), r"factor has shape \(0, 2\)"),
-        (np.ones((3, 1)) * 1j, "factor has dtype complex128; it must hold real numbers"),
-        (np.full((3, 1), np.nan), "factor contains NaN or infinity"),
-        ([["a"]], "factor has dtype <U1"),
+        (np.ones(3), r"factor must be of shape \(n, k\), n >= 1, got shape \(3,\)"),
+        (np.ones((0, 2)), r"factor must be .*, got shape \(0, 2\)"),
+        (np.ones((3, 1)) * 1j, "factor must be real, got dtype complex128"),
+        (np.full((3, 1), np.nan), "factor must be finite, got NaN or infinity"),
+        ([["a"]], "factor must be real, got dtype <U1"),
     ],
 )
 def test_bad_factors(factor, message):

@@ -152,17 +152,17 @@ def test_callable_source_pickles():
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        (lambda r, c: np.ones((len(c), len(r))), r"shape \(23, 17\) for 17 rows and 23 columns"),
-        (lambda r, c: np.ones(len(r)), r"shape \(17,\) .*must return shape \(17, 23\)"),
-        (lambda r, c: 1.0, r"shape \(\) .*must return shape \(17, 23\)"),
-        (lambda r, c: np.ones((len(r), len(c))) * 1j, "dtype complex128; it must return real"),
-        (lambda r, c: np.full((len(r), len(c)), "a"), "dtype <U1; it must return real numbers"),
-        (lambda r, c: np.full((len(r), len(c)), None), "dtype object; it must return real"),
+        (lambda r, c: np.ones((len(c), len(r))), r"shape \(17, 23\) .*, got shape \(23, 17\)\."),
+        (lambda r, c: np.ones(len(r)), r"shape \(17, 23\) .*, got shape \(17,\)\."),
+        (lambda r, c: 1.0, r"shape \(17, 23\) for 17 rows and 23 columns, got shape \(\)\."),
+        (lambda r, c: np.ones((len(r), len(c))) * 1j, "real numbers, got dtype complex128"),
+        (lambda r, c: np.full((len(r), len(c)), "a"), "real numbers, got dtype <U1"),
+        (lambda r, c: np.full((len(r), len(c)), None), "real numbers, got dtype object"),
     ],
 )
 def test_callable_returns_are_checked(returned, message, rng):
     rows, cols = some_indices(rng)
-    with pytest.raises(ValueError, match=f"callable K returned a block of .*{message}"):
+    with pytest.raises(ValueError, match=f"K must be a callable that returns .*{message}"):
         as_source(returned, shape=(N, N)).block(rows, cols)
 
 
@@ -264,9 +264,9 @@ def test_blocks_of_callables_and_files_are_checked_as_they_are_read(rng, tmp_pat
     for source in (call, as_source(mapped), as_source(mapped[:])):
         entries = Entries(source, check_finite=True)
         entries.block(np.arange(3), np.arange(N))
-        with pytest.raises(ValueError, match="K contains NaN or infinity"):
+        with pytest.raises(ValueError, match="K must be finite, got NaN or infinity"):
             entries.block(np.arange(4), np.arange(N))
-        with pytest.raises(ValueError, match="K contains NaN or infinity"):
+        with pytest.raises(ValueError, match="K must be finite, got NaN or infinity"):
             as_entries(source, rng, 1)
 
 

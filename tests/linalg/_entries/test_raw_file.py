@@ -1,6 +1,5 @@
-"""Dense matrices in raw binary files."""
-
 import os
+import stat
 
 import numpy as np
 import pytest
@@ -66,14 +65,18 @@ def test_compress_takes_a_file(tmp_path, global_random_seed):
 @pytest.mark.parametrize(
     ("n", "dtype", "message"),
     [
-        (5, np.float64, r"128 bytes; 200 bytes.*n=5 and float64.*fits n=4 and float64"),
-        (4, np.float32, r"128 bytes; 64 bytes.*n=4 and float32"),
-        (0, np.float64, "n must be an integer of at least 1, got 0"),
+        (
+            5,
+            np.float64,
+            r"file of 200 bytes for n=5 and float64, got 128 bytes .*fit n=4 and float64",
+        ),
+        (4, np.float32, r"file of 64 bytes for n=4 and float32, got 128 bytes"),
+        (0, np.float64, r"n must be an integer of at least 1, got 0"),
         (4.0, np.float64, r"n must be .*, got 4\.0"),
-        (True, np.float64, "n must be .*, got True"),
+        (True, np.float64, r"n must be .*, got True"),
         (4, np.int64, r"dtype must be native float32 or float64, got .*int64"),
-        (4, "nonsense", "dtype must be .*, got 'nonsense'"),
-        (4, None, "dtype must be .*, got None"),
+        (4, "nonsense", r"dtype must be .*, got 'nonsense'"),
+        (4, None, r"dtype must be .*, got None"),
         (4, np.dtype(np.float64).newbyteorder(), r"native"),
     ],
 )
@@ -84,6 +87,11 @@ def test_from_file_names_what_is_wrong(tmp_path, n, dtype, message):
     assert "bytes" not in str(error.value) or str(tmp_path / "K.bin") in str(error.value)
 
 
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        from_file(tmp_path / "nothing", 3, float)
+
+
 def test_to_file_refuses_entries_too_large_for_float32(tmp_path):
     with pytest.raises(ValueError, match=r"float32.*1e\+100"):
         to_file(tmp_path / "K.bin", np.diag([1.0, 1e100]), dtype=np.float32)
@@ -92,7 +100,7 @@ def test_to_file_refuses_entries_too_large_for_float32(tmp_path):
 
 @pytest.mark.parametrize("batch_rows", [0, -1, 1.5])
 def test_to_file_refuses_batch_rows(tmp_path, batch_rows):
-    with pytest.raises(ValueError, match=r"batch_rows must be an integer of at least 1, got "):
+    with pytest.raises(ValueError, match="batch_rows must be an integer of at least 1, got"):
         to_file(tmp_path / "K.bin", np.eye(2), batch_rows=batch_rows)
 
 
@@ -110,3 +118,19 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
         to_file(path, fails_later, batch_rows=1)
     np.testing.assert_array_equal(from_file(path, 4, float), np.eye(4))
     assert os.listdir(tmp_path) == ["K.bin"]
+
+
+def test_new_file_keeps_mode_and_link(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    to_file(target, np.eye(2))
+    target.chmod(0o640)
+    link.symlink_to(target)
+    to_file(link, np.ones((3, 3)))
+    assert link.is_symlink()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    np.testing.assert_array_equal(from_file(target, 3, float), np.ones((3, 3)))
+
+
+def test_directory_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        to_file(tmp_path, np.eye(2))

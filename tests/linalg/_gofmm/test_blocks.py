@@ -26,7 +26,7 @@ def test_blocks_are_stored_once(global_random_seed):
         node = 15 + leaf
         start = s.leaf_bounds[leaf]
         first = s.permutation[start : start + s.rank[node]]
-        assert_array_equal(first, tree.permutation[skeletons.of(node)])
+        assert_array_equal(first, tree.permutation[skeletons.skeletons_of(node)])
     assert_array_equal(np.sort(s.permutation), np.arange(400))
     rows = np.arange(10)
     assert_array_equal(

@@ -108,5 +108,5 @@ def test_random_order_is_that_of_the_distance(global_random_seed):
 
 
 def test_leaf_size_of_one_is_refused():
-    with pytest.raises(ValueError, match="leaf_size must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="leaf_size must be an integer of at least 2, got 1"):
         build_tree(make_distance("lexicographic", DenseEntries(np.eye(4))), 4, 1)

@@ -60,7 +60,7 @@ def test_centre_point_and_projection_agree_with_block(name, rng, dtype):
     block = distance.block(rows, rows)
     assert_allclose(distance.from_point(rows, 7), block[:, 7], atol=1e-5)
     # The mean of squared distances to a sample is that to its centre, up to a constant.
-    centre = distance.from_centre(rows, sample).astype(np.float64)
+    centre = distance.from_mean(rows, sample).astype(np.float64)
     expected = block[:, sample].mean(axis=1)
     assert_allclose(centre - centre[0], expected - expected[0], atol=1e-4)
     along, expected = distance.project(rows, 3, 9), block[:, 3] - block[:, 9]
@@ -114,7 +114,9 @@ def test_angle_survives_a_zero_diagonal():
 
 def test_refusals(rng):
     entries = DenseEntries(np.eye(3))
-    with pytest.raises(ValueError, match="needs the points"):
+    with pytest.raises(
+        ValueError, match=r"distance must be 'kernel' or 'angle' .*without points, got 'geometric'"
+    ):
         make_distance("geometric", entries)
     with pytest.raises(ValueError, match=r"distance must be one of .* got 'euclid'"):
         make_distance("euclid", entries)

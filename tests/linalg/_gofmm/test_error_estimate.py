@@ -3,11 +3,11 @@ import pytest
 
 from skhmat.linalg._entries.entries import Entries
 from skhmat.linalg._entries.sources import as_source
-from skhmat.linalg._gofmm.error_estimate import _ALL_ROWS_BELOW, ErrorCheck
+from skhmat.linalg._gofmm.error_estimate import POLICY, ErrorEstimator
 
 from ..matrices import make_matrix
 
-LARGE = _ALL_ROWS_BELOW + 403
+LARGE = POLICY.all_rows_up_to + 403
 
 
 def check_of(dense, seed, neighbors=None, n_threads=1):
@@ -15,7 +15,7 @@ def check_of(dense, seed, neighbors=None, n_threads=1):
     if neighbors is None:
         neighbors = rng.integers(0, len(dense), (len(dense), 8))
     entries = Entries(as_source(dense))
-    return ErrorCheck(entries, neighbors, rng, n_threads), entries
+    return ErrorEstimator(entries, neighbors, rng, n_threads), entries
 
 
 def low_rank(n, seed):
@@ -52,12 +52,12 @@ def test_a_known_perturbation_is_measured_exactly(size, global_random_seed):
 def test_rows_of_a_large_matrix(global_random_seed):
     dense = low_rank(LARGE, global_random_seed)
     check, entries = check_of(dense, global_random_seed)
-    own = check.rows[: check.n_own]
-    drawn = check.rows[check.n_own :]
-    assert check.n_own >= 100
+    own = check.rows[: check.n_held_out]
+    drawn = check.rows[check.n_held_out :]
+    assert check.n_held_out >= 100
     # Held back is one row from each of equal stretches; the others are no rows held back.
     np.testing.assert_array_equal(np.flatnonzero(check.held_out), own)
-    edges = np.linspace(0, LARGE, check.n_own + 1).astype(int)
+    edges = np.linspace(0, LARGE, check.n_held_out + 1).astype(int)
     assert np.all((own >= edges[:-1]) & (own < edges[1:]))
     assert not check.held_out[drawn].any()
     n_read = entries.n_read

@@ -75,7 +75,7 @@ def test_every_pair_of_leaves_is_covered_once(tree, k, budget, seed, local):
             for j in range(1 << level):
                 assert np.all(np.diff(node[ptr[j] : ptr[j + 1]]) > 0)
         for j in range(1 << level):
-            assert_array_equal(found.near_of(level, j), np.flatnonzero(near[j]))
+            assert_array_equal(found.near_nodes(level, j), np.flatnonzero(near[j]))
             active = any(pairs(found.far[up])[j >> (level - up)].any() for up in range(level + 1))
             assert found.is_active(level, j) == active
     assert_array_equal(covered, np.ones((n_leaves, n_leaves)))

@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 from skhmat.linalg._gofmm.distances import DISTANCES, make_distance
-from skhmat.linalg._gofmm.neighbors import find_neighbors
+from skhmat.linalg._gofmm.neighbors import SearchPolicy, find_neighbors
 
 from ..dense_entries import DenseEntries, GaussianEntries, gram_matrix
 
@@ -44,7 +44,9 @@ def test_any_size_with_duplicates(n, k, name, dtype, distinct, seed):
     rng = np.random.default_rng(seed)
     points = rng.standard_normal((distinct, 3)).astype(dtype)[rng.integers(0, distinct, n)]
     distance = make_distance(name, DenseEntries(points @ points.T, points), seed)
-    result = find_neighbors(distance, n, k, seed, exact_below=0, leaf_size=max(32, 2 * k))
+    result = find_neighbors(
+        distance, n, k, seed, policy=SearchPolicy(exact_below=0, leaf_size=max(32, 2 * k))
+    )
     check_rows(result.indices, n, min(k, n - 1))
     assert 0 <= result.recall <= 1
 
@@ -88,7 +90,9 @@ def test_recall_of_the_trees(name, dtype, n, global_random_seed):
     rng = np.random.default_rng(global_random_seed)
     points = rng.standard_normal((n, 6)).astype(dtype)
     distance = make_distance(name, GaussianEntries(points, 4.0))
-    result = find_neighbors(distance, n, 32, global_random_seed, 2, exact_below=0)
+    result = find_neighbors(
+        distance, n, 32, global_random_seed, 2, policy=SearchPolicy(exact_below=0)
+    )
     assert result.n_trees > 0
     check_rows(result.indices, n, 32)
     recall = true_recall(result.indices, points, rng.choice(n, 500, replace=False))
@@ -115,7 +119,12 @@ def test_threads_do_not_matter(name, exact_below, global_random_seed):
     distance = make_distance(name, entries, global_random_seed)
     one, two, four = (
         find_neighbors(
-            distance, n, 16, global_random_seed, t, leaf_size=200, exact_below=exact_below
+            distance,
+            n,
+            16,
+            global_random_seed,
+            t,
+            policy=SearchPolicy(leaf_size=200, exact_below=exact_below),
         )
         for t in (1, 2, 4)
     )
@@ -137,7 +146,9 @@ def test_entries_that_are_not_thread_safe(global_random_seed):
 @pytest.mark.parametrize("n", [1, 2, 5, 1500])
 def test_all_points_equal(name, n):
     entries = DenseEntries(np.ones((n, n), np.float32), np.ones((n, 2), np.float32))
-    result = find_neighbors(make_distance(name, entries, 0), n, 32, 0, exact_below=0)
+    result = find_neighbors(
+        make_distance(name, entries, 0), n, 32, 0, policy=SearchPolicy(exact_below=0)
+    )
     check_rows(result.indices, n, min(32, n - 1))
     assert result.recall == 1
 
@@ -154,10 +165,16 @@ def test_lexicographic_neighbours_are_the_next_indices():
 def test_target_and_limit_of_trees(global_random_seed):
     points = np.random.default_rng(global_random_seed).standard_normal((6000, 6))
     distance = make_distance("geometric", GaussianEntries(points, 1.0))
-    few = find_neighbors(distance, 6000, 8, 0, max_trees=2, leaf_size=100, exact_below=0)
+    few = find_neighbors(
+        distance, 6000, 8, 0, policy=SearchPolicy(max_trees=2, leaf_size=100, exact_below=0)
+    )
     assert few.n_trees == 2
-    poor = find_neighbors(distance, 6000, 8, 0, target_recall=0.3, exact_below=0)
-    rich = find_neighbors(distance, 6000, 8, 0, target_recall=0.99, exact_below=0)
+    poor = find_neighbors(
+        distance, 6000, 8, 0, policy=SearchPolicy(target_recall=0.3, exact_below=0)
+    )
+    rich = find_neighbors(
+        distance, 6000, 8, 0, policy=SearchPolicy(target_recall=0.99, exact_below=0)
+    )
     assert poor.n_trees < rich.n_trees
     assert 0.3 <= poor.recall < rich.recall
     assert rich.recall >= 0.97
@@ -166,7 +183,7 @@ def test_target_and_limit_of_trees(global_random_seed):
 def test_all_pairs_where_trees_do_not_pay(global_random_seed):
     points = np.random.default_rng(global_random_seed).standard_normal((2000, 200))
     distance = make_distance("geometric", GaussianEntries(points, 14.0))
-    result = find_neighbors(distance, 2000, 8, 0, leaf_size=128, exact_below=0)
+    result = find_neighbors(distance, 2000, 8, 0, policy=SearchPolicy(leaf_size=128, exact_below=0))
     check_rows(result.indices, 2000, 8)
     assert result.recall == true_recall(result.indices, points, np.arange(2000)) == 1
     assert result.n_evaluations < 2 * 2000**2
@@ -175,7 +192,9 @@ def test_all_pairs_where_trees_do_not_pay(global_random_seed):
 def test_rows_are_full_even_with_a_tiny_leaf(global_random_seed):
     points = np.random.default_rng(global_random_seed).standard_normal((1000, 3))
     distance = make_distance("geometric", GaussianEntries(points, 8.0))
-    result = find_neighbors(distance, 1000, 20, 0, leaf_size=2, exact_below=0, max_trees=1)
+    result = find_neighbors(
+        distance, 1000, 20, 0, policy=SearchPolicy(leaf_size=2, exact_below=0, max_trees=1)
+    )
     assert result.n_trees == 1
     check_rows(result.indices, 1000, 20)
 
@@ -184,7 +203,9 @@ def test_neighbours_do_not_change_when_the_matrix_is_scaled(global_random_seed):
     entries = gram_matrix(np.random.default_rng(global_random_seed), 900, dtype=np.float32)
     scaled = DenseEntries(entries.matrix * np.float32(2.0**100))
     one, other = (
-        find_neighbors(make_distance("kernel", e), 900, 8, 0, leaf_size=64, exact_below=0)
+        find_neighbors(
+            make_distance("kernel", e), 900, 8, 0, policy=SearchPolicy(leaf_size=64, exact_below=0)
+        )
         for e in (entries, scaled)
     )
     assert_array_equal(one.indices, other.indices)

@@ -15,7 +15,7 @@ from skhmat.linalg._gofmm.cluster_tree import build_tree
 from skhmat.linalg._gofmm.distances import make_distance
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
 from skhmat.linalg._gofmm.neighbors import find_neighbors
-from skhmat.linalg._gofmm.row_sample import _Close, _Sample
+from skhmat.linalg._gofmm.row_sample import NeighborRows, RowSample
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
 
 from ..matrices import make_matrix
@@ -250,11 +250,14 @@ def test_close_rows_come_nearest_first_then_by_votes(rng):
     lists = np.array([rng.permutation(40)[:8] for _ in range(60)], dtype=np.int32)
     far, expected_far = far_rows(40, [1])
     expected = reference_close(lists, expected_far)
-    assert as_reference(_Close.of_lists(far, lists)) == expected
-    parts = _Close.of_lists(far, lists[:9]), _Close.of_lists(far, lists[9:])
-    assert as_reference(_Close.joined(far, *parts)) == expected
+    assert as_reference(NeighborRows.from_neighbor_lists(far, lists)) == expected
+    parts = (
+        NeighborRows.from_neighbor_lists(far, lists[:9]),
+        NeighborRows.from_neighbor_lists(far, lists[9:]),
+    )
+    assert as_reference(NeighborRows.merge(far, *parts)) == expected
     above, expected_far = far_rows(40, [1, 2])
-    assert as_reference(_Close.joined(above, *parts)) == reference_close(lists, expected_far)
+    assert as_reference(NeighborRows.merge(above, *parts)) == reference_close(lists, expected_far)
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 20, 400, 5000])
@@ -307,10 +310,10 @@ def test_a_far_row_next_to_a_single_point_is_sampled(level, global_random_seed):
     neighbors[5, 0] = far_row
     worker = Skeletonizer(entries, tree, neighbors, interactions, 1e-3)
     for above in range(tree.depth, level, -1):
-        worker.level(above)
+        worker.skeletonize_level(above)
     sampled = []
-    worker._verified = lambda *given: sampled.append(given[3].rows()[0])
-    worker._basis(level, 0)
+    worker._validated_basis = lambda *given: sampled.append(given[3].rows()[0])
+    worker._find_basis(level, 0)
     assert far_row in sampled[0]
 
 
@@ -326,8 +329,10 @@ def phases(n=3000, leaf_size=64, budget=0.0, seed=0, d=2, bandwidth=1.0, dtype=n
 
 def make_sample(common, level, j, columns, seed):
     far = common._far_rows(level, j)
-    close = _Close.of_lists(far, common.neighbors[columns]).rows
-    return _Sample(common, far, close, len(columns), np.random.default_rng(seed))
+    close = NeighborRows.from_neighbor_lists(far, common.neighbors[columns]).rows
+    rng = np.random.default_rng(seed)
+    given = common.entries, common.neighbors, far, close, len(columns), rng
+    return RowSample(*given, read_all=common.read_all)
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.1])
@@ -346,7 +351,7 @@ def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
         first, last = tree.node_bounds((1 << level) - 1 + j)
         columns = np.arange(first, min(last, first + 64))
         near = np.zeros(n, dtype=bool)
-        for other in interactions.near_of(level, j):
+        for other in interactions.near_nodes(level, j):
             near[slice(*tree.node_bounds((1 << level) - 1 + int(other)))] = True
         far = ~near if held_out is None else ~near & ~held_out
         sample = make_sample(common, level, j, columns, global_random_seed)
@@ -361,15 +366,20 @@ def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
             seen = set(rows.tolist())
             if read_all:
                 assert seen == set(np.flatnonzero(far).tolist())
-            unseen = sample.draw_unseen()
+            unseen = sample.draw_validation_rows()
             assert len(unseen) == len(set(unseen.tolist()))
             assert np.all(far[unseen])
             assert not seen & set(unseen.tolist())
             if len(unseen) == 0:
                 break
-            assert sample.learn(np.ones(len(unseen)), 1e-9)
+            assert sample.extend_if_missed(np.ones(len(unseen)), 1e-9)
             assert set(unseen.tolist()) & set(sample.rows()[0].tolist())
-        assert sample.learn(np.zeros(len(sample._unseen[0]) + len(sample._unseen[2])), 0) is False
+        assert (
+            sample.extend_if_missed(
+                np.zeros(len(sample._validation[0]) + len(sample._validation[2])), 0
+            )
+            is False
+        )
 
 
 def test_gram_of_a_sample_is_that_of_its_weighted_rows(global_random_seed):
@@ -386,7 +396,7 @@ def test_gram_of_a_sample_is_that_of_its_weighted_rows(global_random_seed):
         np.testing.assert_allclose(
             gram[lower], (block @ block.T)[lower], rtol=1e-9, atol=1e-12 * np.trace(gram)
         )
-        sample.learn(np.ones(len(sample.draw_unseen())), 1e-9)
+        sample.extend_if_missed(np.ones(len(sample.draw_validation_rows())), 1e-9)
 
 
 # ---- bases ----
@@ -405,8 +415,8 @@ def test_bases_reproduce_far_columns(read_all, budget, dtype, global_random_seed
     tolerance = 1e-3 * np.linalg.norm(dense) / np.sqrt(n)
     worker = Skeletonizer(entries, tree, neighbors, interactions, tolerance, read_all=read_all)
     for level in range(tree.depth, 0, -1):
-        worker.level(level)
-    found = worker.result()
+        worker.skeletonize_level(level)
+    found = worker.nested_bases()
     assert found.rank.max() > 0
     for node in range(1, tree.n_nodes):
         level = (node + 1).bit_length() - 1
@@ -419,19 +429,21 @@ def test_bases_reproduce_far_columns(read_all, budget, dtype, global_random_seed
         columns = (
             every[start:stop]
             if leaf
-            else np.concatenate([found.of(2 * node + 1), found.of(2 * node + 2)])
+            else np.concatenate(
+                [found.skeletons_of(2 * node + 1), found.skeletons_of(2 * node + 2)]
+            )
         )
         order = found.order[found.order_ptr[node] : found.order_ptr[node + 1]]
         assert_array_equal(np.sort(order), np.arange(len(columns)))
         rank = found.rank[node]
-        assert_array_equal(found.of(node), columns[order[:rank]])
-        assert np.all((found.of(node) >= start) & (found.of(node) < stop))
+        assert_array_equal(found.skeletons_of(node), columns[order[:rank]])
+        assert np.all((found.skeletons_of(node) >= start) & (found.skeletons_of(node) < stop))
         interp = found.interp[found.interp_ptr[node] : found.interp_ptr[node + 1]]
         interp = interp.reshape(len(columns) - rank, rank)
         assert interp.dtype == dtype
         if leaf:
             far = np.ones(n, dtype=bool)
-            for other in interactions.near_of(level, j):
+            for other in interactions.near_nodes(level, j):
                 far[slice(*tree.node_bounds((1 << level) - 1 + int(other)))] = False
             rows = dense[np.ix_(far, columns)]
             rest = rows[:, order[rank:]] - rows[:, order[:rank]] @ interp.T
@@ -445,12 +457,12 @@ def test_threads_and_pilot_change_nothing(global_random_seed):
     for n_threads, pilot in ((1, False), (3, False), (2, True)):
         worker = Skeletonizer(*given, 1e-2, seed=global_random_seed, n_threads=n_threads)
         if pilot:
-            rank, growth = worker.pilot()
+            rank, growth = worker.probe_ranks()
             assert rank > 0
             assert growth > 0
         for level in range(given[1].depth, 0, -1):
-            worker.level(level)
-        results.append(worker.result())
+            worker.skeletonize_level(level)
+        results.append(worker.nested_bases())
     for other in results[1:]:
         for name in ("rank", "positions", "order", "interp"):
             assert_array_equal(getattr(other, name), getattr(results[0], name))
@@ -461,8 +473,8 @@ def test_max_rank_of_bases(max_rank, global_random_seed):
     given = phases(1000, seed=global_random_seed)
     worker = Skeletonizer(*given, 1e-9, max_rank=max_rank)
     for level in range(given[1].depth, 0, -1):
-        assert worker.level(level).max() <= max_rank
-    assert worker.result().rank.max() == max_rank
+        assert worker.skeletonize_level(level).max() <= max_rank
+    assert worker.nested_bases().rank.max() == max_rank
 
 
 def test_no_far_columns_no_basis(global_random_seed):
@@ -472,6 +484,6 @@ def test_no_far_columns_no_basis(global_random_seed):
     neighbors = find_neighbors(make_distance("lexicographic", entries), n, 8).indices
     worker = Skeletonizer(entries, tree, neighbors, find_interactions(tree, neighbors, 0), 1e-6)
     for level in range(tree.depth, 0, -1):
-        assert not worker.level(level).any()
-    found = worker.result()
+        assert not worker.skeletonize_level(level).any()
+    found = worker.nested_bases()
     assert len(found.positions) == len(found.interp) == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress, from_file, load
+from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress, load
 from skhmat.linalg._entries.entries import Entries
 from skhmat.linalg._entries.sources import as_source
 from skhmat.linalg._gofmm.structure import BlockStructure
@@ -22,12 +22,6 @@ NAMES_IN_FILE = {
     field.name: {"child_order": "order", "interpolation": "interp"}.get(field.name, field.name)
     for field in dataclasses.fields(BlockStructure)
 }
-
-
-@pytest.mark.parametrize("read", [lambda path: from_file(path, 3, float), load])
-def test_missing_file(tmp_path, read):
-    with pytest.raises(FileNotFoundError):
-        read(tmp_path / "nothing")
 
 
 def make_matrix(budget=0.0, dtype=np.float64, n=600):
@@ -72,6 +66,11 @@ def without_near_blocks(H, K):
 
 
 # ---- save and load
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])

@@ -38,7 +38,9 @@ def four_passes(dense, tree, interactions, skeletons, W):
         start = (1 << level) - 1
         for j in range(1 << level):
             for other in partner[ptr[j] : ptr[j + 1]]:
-                block = dense[np.ix_(skeletons.of(start + j), skeletons.of(start + other))]
+                block = dense[
+                    np.ix_(skeletons.skeletons_of(start + j), skeletons.skeletons_of(start + other))
+                ]
                 potentials[start + j] += block @ charges[start + other]
 
     for i in range(n_nodes):  # down

@@ -196,7 +196,7 @@ def test_matrices_without_a_kernel(tmp_path, rng):
     ("X_new", "weights", "message"),
     [
         (np.ones(3), np.ones(500), "X_new must be 2-dimensional"),
-        (np.ones((2, 4)), np.ones(500), "X_new has 4 features; the points have 3"),
+        (np.ones((2, 4)), np.ones(500), r"X_new must be of shape \(n_new, 3\), got shape \(2, 4\)"),
         (np.full((2, 3), np.nan), np.ones(500), "X_new must be finite"),
         (np.ones((2, 3)), np.ones(4), r"weights must be .*, got shape \(4,\)"),
         (np.ones((2, 3)), np.full(500, np.inf), "weights must be finite, got NaN"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skhmat.linalg._krylov.columns import IndefiniteError
+from skhmat._utils.errors import NotPositiveDefiniteError
 from skhmat.linalg._krylov.conjugate_gradients import conjugate_gradients
 from skhmat.linalg._krylov.driver import solve_iteratively
 from skhmat.linalg._krylov.minres import minres
@@ -45,9 +45,9 @@ def test_minres_solves_indefinite_systems(rng):
     X, residuals, _ = solve_iteratively(minres, A, None, B, 1e-9, 2000)
     assert (residuals <= 1e-9).all()
     np.testing.assert_allclose(X, np.linalg.solve(A, B), rtol=1e-5, atol=1e-6)
-    with pytest.raises(IndefiniteError) as caught:
+    with pytest.raises(NotPositiveDefiniteError) as caught:
         solve_iteratively(conjugate_gradients, A, None, B, 1e-9, 2000)
-    assert np.linalg.eigvalsh(A)[0] - 1e-12 <= caught.value.curvature <= 0
+    assert np.linalg.eigvalsh(A)[0] - 1e-12 <= caught.value.eigenvalue_bound <= 0
 
 
 @pytest.mark.parametrize("method", METHODS)

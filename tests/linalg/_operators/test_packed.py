@@ -3,10 +3,10 @@ import pytest
 from sklearn.metrics.pairwise import rbf_kernel
 
 from skhmat.linalg import KernelMatrix
-from skhmat.linalg._kernels.matrix import kernel_in_single
+from skhmat.linalg._kernels.matrix import round_to_float32
 from skhmat.linalg._kernels.table import KERNELS
 from skhmat.linalg._operators import packed as module
-from skhmat.linalg._operators.packed import PackedMatrix
+from skhmat.linalg._operators.packed import PackedSymmetricMatrix
 
 from ...contract.operator_contract import LAWS, Case
 
@@ -16,7 +16,7 @@ from ...contract.operator_contract import LAWS, Case
 def test_packed_matrix_is_an_operator_like_any_other(law, n, monkeypatch, global_random_seed, rng):
     monkeypatch.setattr(module, "_TILE", 32)
     K = KernelMatrix(rng.standard_normal((n, 3)))
-    packed = PackedMatrix(K, 2)
+    packed = PackedSymmetricMatrix(K, 2)
     error = 1e2 * np.finfo(np.float32).eps
     law(Case(packed, K.toarray(), error, global_random_seed, has_entries=False))
 
@@ -24,7 +24,7 @@ def test_packed_matrix_is_an_operator_like_any_other(law, n, monkeypatch, global
 def test_threads_change_nothing(rng, monkeypatch):
     monkeypatch.setattr(module, "_TILE", 32)
     K, W = KernelMatrix(rng.standard_normal((500, 3))), rng.standard_normal((500, 3))
-    np.testing.assert_array_equal(PackedMatrix(K, 1) @ W, PackedMatrix(K, 3) @ W)
+    np.testing.assert_array_equal(PackedSymmetricMatrix(K, 1) @ W, PackedSymmetricMatrix(K, 3) @ W)
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 16, 19, 64, 70])
@@ -34,13 +34,13 @@ def test_products_of_every_width(isa, n, k, rng, monkeypatch):
     K, W = KernelMatrix(rng.standard_normal((n, 3))), rng.standard_normal((n, k))
     exact = K @ W
     scale = np.abs(K.toarray()) @ np.abs(W)
-    assert np.all(np.abs(PackedMatrix(K, 1) @ W - exact) <= 1e-6 * scale)
+    assert np.all(np.abs(PackedSymmetricMatrix(K, 1) @ W - exact) <= 1e-6 * scale)
 
 
 def test_scaled_rows_and_columns(rng, monkeypatch):
     monkeypatch.setattr(module, "_TILE", 32)
     K, factors = KernelMatrix(rng.standard_normal((90, 3))), rng.uniform(0.1, 3, 90)
-    packed = PackedMatrix(K, 2)
+    packed = PackedSymmetricMatrix(K, 2)
     packed.scale(factors)
     np.testing.assert_allclose(
         packed @ np.eye(90), K.toarray() * np.outer(factors, factors), rtol=1e-6
@@ -52,7 +52,7 @@ def test_kernels_in_single(kernel, rng):
     """Far from the origin too, where only distances count."""
     X = rng.standard_normal((100, 3)) + (1e6 if KERNELS[kernel].is_radial else 0)
     K = KernelMatrix(X, kernel, bandwidth=2.0)
-    single = kernel_in_single(K)
+    single = round_to_float32(K)
     assert single.dtype == np.float32
     expected = K.toarray()
     assert np.abs(single.toarray() - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -63,4 +63,4 @@ def test_kernels_that_stay_as_they_are(rng):
     far = KernelMatrix(1e8 * X, bandwidth=10.0)
     large, tiny = (KernelMatrix(scale * X, "linear") for scale in (1e30, 1e-30))
     for K in (KernelMatrix(X, rbf_kernel), far, large, tiny):
-        assert kernel_in_single(K) is K
+        assert round_to_float32(K) is K

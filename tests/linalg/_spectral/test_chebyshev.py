@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skhmat.linalg._krylov.lanczos import lower_bound
+from skhmat.linalg._krylov.lanczos import lower_spectrum_bound
 from skhmat.linalg._operators.wrappers import CountedOperator, DenseOperator
 from skhmat.linalg._spectral.chebyshev import chebyshev_filtered
 
@@ -53,10 +53,10 @@ def test_time_that_runs_out(rng, global_random_seed):
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
-def test_lower_bound(spectrum, global_random_seed):
+def test_lower_spectrum_bound(spectrum, global_random_seed):
     eigenvalues = SPECTRA[spectrum](300)
     A = CountedOperator(DenseOperator(symmetric(eigenvalues, global_random_seed)))
-    bound = lower_bound(A)
+    bound = lower_spectrum_bound(A)
     assert bound <= eigenvalues.min() + 1e-10
     assert bound >= eigenvalues.min() - 0.3 * np.ptp(eigenvalues)
     assert A.n_products <= 20

@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 from skhmat._ext.simd import csr as core
 
-from skhmat.linalg._operators.csr import SparseKernel
+from skhmat.linalg._operators.csr import SymmetricCSR as SparseKernel
 from skhmat.manifold._spectral import gaussian as module
 from skhmat.manifold._spectral.gaussian import Gaussian, kernel_rows, kernel_sums, row_times
 from skhmat.manifold._spectral.point_cloud import Cloud

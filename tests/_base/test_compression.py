@@ -1,0 +1,89 @@
+"""Parameters of compression are the same in every estimator: constraints, defaults and text."""
+
+import ast
+import inspect
+import math
+from importlib.util import find_spec
+from numbers import Integral, Real
+
+import pytest
+from sklearn.utils._param_validation import make_constraint
+
+from skhmat._base.compression import CONSTRAINTS, PARAMETERS, sklearn_constraints
+from skhmat._utils.validation import Constraint
+from skhmat.kernel_approximation import HierarchicalNystroem
+from skhmat.kernel_ridge import KernelRidge, KernelRidgeClassifier, KernelRidgeCV
+from skhmat.linalg import compress
+from skhmat.manifold import DiffusionMaps, GeometricHarmonics
+
+ESTIMATORS = [
+    DiffusionMaps,
+    GeometricHarmonics,
+    HierarchicalNystroem,
+    KernelRidge,
+    KernelRidgeClassifier,
+    KernelRidgeCV,
+]
+
+
+def test_the_text_names_every_parameter_and_its_default():
+    lines = [line for line in PARAMETERS.splitlines() if not line.startswith(" ")]
+    assert [line.partition(" : ")[0] for line in lines] == list(CONSTRAINTS)
+    signature = inspect.signature(compress)
+    for line in lines:
+        name, _, rest = line.partition(" : ")
+        assert rest.partition("default=")[2] == str(signature.parameters[name].default) or (
+            rest.endswith(('default="auto"', "default=1e-4"))
+            and signature.parameters[name].default in ("auto", 1e-4)
+        )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_shared_parameters_are_documented(estimator):
+    """The one guard that docstrings written out in every class stay equal."""
+    text = inspect.getdoc(estimator)
+    assert PARAMETERS in text + "\n"
+    assert "{compression}" not in text
+    defaults, shared = inspect.signature(estimator).parameters, inspect.signature(compress)
+    for name in CONSTRAINTS:
+        assert defaults[name].default == shared.parameters[name].default
+        assert estimator._parameter_constraints[name] == CONSTRAINTS[name]
+
+
+def test_shared_parameters_are_documented_for_datafold():
+    """The text of the source, since the module can be imported only beside datafold."""
+    with open(find_spec("skhmat.datafold").origin, encoding="utf-8") as file:
+        module = ast.parse(file.read())
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    documented = [node.name for node in classes if _has_shared_text(ast.get_docstring(node) or "")]
+    assert documented == ["DiffusionMaps", "GeometricHarmonicsInterpolator"]
+
+
+def _has_shared_text(docstring):
+    return PARAMETERS in docstring.replace("{compression}\n", PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "inside", "outside"),
+    [
+        (Constraint(Real, 0, 1, "neither"), [0.5], [0, 1, "0", None]),
+        (Constraint(Real, 0, 1), [0, 1], [-0.1, 1.1]),
+        (Constraint(Real, 0, 1, "left"), [0], [1]),
+        (Constraint(Real, 0, 1, "right"), [1], [0]),
+        (Constraint(Real, 0, math.inf), [0, 1e300], [-1]),
+        (Constraint(Real, high=1), [-5, 1], [2]),
+        (Constraint(Integral, 2), [2, 10**9], [1, 2.5]),
+        (Constraint(Integral, 1, none=True), [1, None], [0, "None"]),
+        (Constraint(Real, 0, 1, options=("auto",)), [0.5, "auto"], ["all", None]),
+        (Constraint(options=("a", "b")), ["a", "b"], ["c", 1]),
+    ],
+)
+def test_scikit_learn_allows_the_same(constraint, inside, outside):
+    found = [make_constraint(each) for each in sklearn_constraints(constraint)]
+    for value in inside:
+        assert any(each.is_satisfied_by(value) for each in found)
+        constraint.check("p", value)
+    for value in outside:
+        assert not any(each.is_satisfied_by(value) for each in found)
+        with pytest.raises(ValueError, match="p must be"):
+            constraint.check("p", value)
