@@ -177,7 +177,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         return self._solve(X, system, used, Y, chosen, y.shape[1:])
 
     def _choose_alpha(self, alphas, errors, per_target):
-        """Set the alpha with the smallest error, of shape (n_alphas, n_targets), and its score."""
+        """Set the best alpha and its score; errors has shape (n_alphas, n_targets)."""
         is_scored = ~np.isnan(errors).any(axis=1)
         if not is_scored.any():
             allowed = (
