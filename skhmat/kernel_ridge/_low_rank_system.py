@@ -253,7 +253,7 @@ class LowRankRidgeSystem:
         means : ndarray of shape (m, k)
         errors : ndarray of shape (m,)
         """
-        n, k, m = *Y.shape, len(shifts)
+        (n, k), m = Y.shape, len(shifts)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (n, n_signs))
         B = np.tile(np.hstack([self._d * Y, signs]), m)
         M = inverses.columns(np.repeat(np.arange(m), k + n_signs))

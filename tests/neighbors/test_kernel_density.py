@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import skhmat.neighbors
 from skhmat.neighbors import KernelDensity
 from skhmat.neighbors._density.kernels import log_integral
 
@@ -112,7 +113,7 @@ def test_as_scikit_learn_where_that_is_right(name, rng):
     ):
         models = (
             library.KernelDensity(kernel=name, bandwidth=1.3, **options).fit(Y, sample_weight=w)
-            for library in (scikit_learn, __import__("skhmat.neighbors", fromlist=["x"]))
+            for library in (scikit_learn, skhmat.neighbors)
         )
         theirs, ours = (model.score_samples(X) for model in models)
         assert_logs(ours, theirs, 1e-8)

@@ -103,8 +103,10 @@ def candidate_bandwidths(X, policy=POLICY):
     if not 0 < deviation < math.inf:
         allowed = f"given where the standard deviation of the samples is {deviation:.3g}"
         raise parameter_error("bandwidths", allowed, None)
-    ends = policy.smallest_candidate, policy.largest_candidate
-    return deviation * _rule_factor("silverman", n, d) * np.geomspace(*ends, policy.n_candidates)
+    multiples = np.geomspace(
+        policy.smallest_candidate, policy.largest_candidate, policy.n_candidates
+    )
+    return deviation * _rule_factor("silverman", n, d) * multiples
 
 
 def _rule_factor(rule, n, d):

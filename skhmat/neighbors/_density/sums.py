@@ -113,12 +113,18 @@ class DensitySums:
             For each row the number of terms that were added up, and of boxes that were visited.
         """
         tree, order = self.tree, _order_by_place(X)
+        low, high = tree.box
+        mean, spread, weight, log_weight = tree.moments(weights)
         logs, work = np.empty(len(X)), np.empty((len(X), 2))
         _core.tree_log_sums(
             tree.first,
             tree.last,
-            *tree.box,
-            *tree.moments(weights),
+            low,
+            high,
+            mean,
+            spread,
+            weight,
+            log_weight,
             tree.columns,
             None if weights is None else kernel.core_weights(weights[tree.order]),
             np.ascontiguousarray(X[order], dtype=np.float64),
