@@ -1,4 +1,4 @@
-"""Low-rank approximations K ~ Z Z^T, and what gives Z at new points: Z = K[:, landmarks] W."""
+"""Features Z with K ~ Z Z^T, and what gives them at any points: Z = K[:, landmarks] W."""
 
 from dataclasses import dataclass, replace
 
@@ -8,18 +8,55 @@ import scipy.linalg
 from ..linalg._cholesky.randomly_pivoted import pivoted_cholesky
 from ..linalg._operators.wrappers import CenteredOperator, DenseOperator
 
-# Eigenvalues, relative to the largest and to their number, below which they are rounding.
-_ROUNDING = 1e-15
-# Up to this size all entries are held; up to the other one, or where this part of all eigenpairs is
-# wanted, the matrix is decomposed whole.
-_DENSE_UP_TO, _SMALL, _MANY = 4096, 1024, 0.25
-# Error of a compressed matrix relative to the last eigenvalue, and the least that is asked for.
-_COMPRESSION, _LEAST_RTOL = 0.05, 1e-9
-# Vectors of a subspace iteration beyond twice those wanted: a few of them would converge slowly.
-_MORE = 8
-# What a step of subspace iteration gains that is not worth another, relative to what is left; and
-# most steps.
-_ENOUGH, _MAX_STEPS = 5e-3, 5
+
+@dataclass(frozen=True)
+class FeaturesPolicy:
+    """Which matrices are decomposed in which way, and when an iteration ends.
+
+    Attributes
+    ----------
+    eigenvalue_rounding : float
+        Eigenvalues below this, relative to the largest one and to their number, are rounding.
+    trace_rounding : float
+        The trace of a centred matrix is 0 if it is below this, relative to that of the whole one.
+    max_whole : int
+        Rows up to which all eigenpairs are computed.
+    max_held : int
+        Rows up to which all entries are held; more are compressed.
+    many : float
+        Part of the eigenpairs from which on all of them are computed, up to `max_held` rows.
+    compression : float
+        Error of the compressed matrix relative to the last eigenvalue that is wanted.
+    min_rtol : float
+        Smallest tolerance of the compression.
+    n_more : int
+        Vectors of subspace iteration beyond twice those wanted, so that few of them also converge.
+    min_gain : float
+        Part of what is left of the trace that a step must gain for another one to be worthwhile.
+    max_steps : int
+        Largest number of steps of subspace iteration.
+    n_first : int
+        Landmarks that are drawn first, where their number depends on a tolerance; it is doubled
+        until they are enough.
+    max_excess : float
+        Part by which the error of the trace may exceed its tolerance, for rounding.
+    """
+
+    eigenvalue_rounding: float = 1e-15
+    trace_rounding: float = 1e-13
+    max_whole: int = 1024
+    max_held: int = 4096
+    many: float = 0.25
+    compression: float = 0.05
+    min_rtol: float = 1e-9
+    n_more: int = 8
+    min_gain: float = 5e-3
+    max_steps: int = 5
+    n_first: int = 64
+    max_excess: float = 1e-6
+
+
+POLICY = FeaturesPolicy()
 
 
 @dataclass(frozen=True)
@@ -29,13 +66,13 @@ class Features:
     Attributes
     ----------
     landmarks : ndarray of shape (m,), intp, or None
-        Columns of K; None means all of them, or points that are not among its own.
+        Columns of K; None means all of them, or landmarks that are not samples.
     weights : ndarray of shape (m, k)
     offset : ndarray of shape (k,)
         Z is ``K[:, landmarks] @ weights - offset``.
     Z : ndarray of shape (n, k)
     points : ndarray of shape (m, d) or None
-        Landmarks as points.
+        Landmarks that are not samples.
     """
 
     landmarks: np.ndarray | None
@@ -46,7 +83,7 @@ class Features:
 
     @property
     def squares(self):
-        """Squared norms of the columns of Z, the parts of the trace of K that they hold."""
+        """Squared norms of the columns of Z, of shape (k,): their parts of the trace of K."""
         return np.einsum("ij,ij->j", self.Z, self.Z)
 
     def first(self, k):
@@ -59,129 +96,138 @@ class Features:
         return replace(self, weights=self.weights @ V, offset=self.offset @ V, Z=self.Z @ V)
 
     def until(self, tol, trace):
-        """Return the first columns that leave no more than a part of the trace."""
+        """Return the fewest first columns that leave at most ``tol * trace``, or all of them."""
         enough = np.flatnonzero(trace - np.cumsum(self.squares) <= tol * trace)
         return self.first(enough[0] + 1) if len(enough) else self
 
     def centered(self):
-        """Return features with mean 0."""
+        """Return the features minus their mean."""
         mean = self.Z.mean(axis=0)
         return replace(self, offset=self.offset + mean, Z=self.Z - mean)
 
 
 def by_cholesky(K, rank, rtol, random_state, n_jobs):
-    """Return features of landmarks that randomly pivoted Cholesky draws.
+    """Return the features of landmarks that randomly pivoted Cholesky draws.
+
+    K ~ F F^T, where the rows of F at the pivots are triangular: F = K[:, pivots] L^-T.
 
     Parameters
     ----------
     K, rank, rtol, random_state, n_jobs
         As for `pivoted_cholesky`.
     """
-    found = pivoted_cholesky(K, rank, rtol=rtol, random_state=random_state, n_jobs=n_jobs)
-    F = found.factor.astype(np.float64, copy=False)
-    L = F[found.pivots]
+    low_rank = pivoted_cholesky(K, rank, rtol=rtol, random_state=random_state, n_jobs=n_jobs)
+    F = low_rank.factor.astype(np.float64, copy=False)
+    L = F[low_rank.pivots]
     weights = scipy.linalg.solve_triangular(L, np.eye(len(L)), lower=True).T
-    return Features(found.pivots, np.ascontiguousarray(weights), np.zeros(len(L)), F)
+    return Features(low_rank.pivots, np.ascontiguousarray(weights), np.zeros(len(L)), F)
 
 
-def by_columns(at_landmarks, columns_times, landmarks=None):
-    """Return features of given columns: the Nystroem method.
+def by_columns(K_landmarks, multiply_columns, landmarks=None, policy=POLICY):
+    """Return the features of given landmarks: the Nystroem method.
+
+    With K[landmarks, landmarks] = V diag(values) V^T, W = V diag(values)^-1/2.
 
     Parameters
     ----------
-    at_landmarks : ndarray of shape (m, m)
+    K_landmarks : ndarray of shape (m, m)
         Entries between the landmarks.
-    columns_times : callable
-        ``columns_times(weights)`` multiplies K[:, landmarks].
+    multiply_columns : callable
+        ``multiply_columns(weights)`` returns K[:, landmarks] @ weights.
     landmarks : ndarray of shape (m,), default=None
+    policy : FeaturesPolicy
     """
-    values, V = scipy.linalg.eigh((at_landmarks + at_landmarks.T) / 2)
+    values, V = scipy.linalg.eigh((K_landmarks + K_landmarks.T) / 2)
     values, V = values[::-1], V[:, ::-1]
-    sound = values > _ROUNDING * len(values) * max(values[0], 0.0)
-    weights = V[:, sound] / np.sqrt(values[sound])
-    return Features(landmarks, weights, np.zeros(weights.shape[1]), columns_times(weights))
+    is_sound = values > policy.eigenvalue_rounding * len(values) * max(values[0], 0.0)
+    weights = V[:, is_sound] / np.sqrt(values[is_sound])
+    return Features(landmarks, weights, np.zeros(weights.shape[1]), multiply_columns(weights))
 
 
-def by_eigenpairs(K, k, trace, row_means, compress, random_state, n_jobs):
-    """Return the best approximation of rank k, but for a few thousandths of what it leaves.
+def by_eigenpairs(K, k, trace, row_means, compress, random_state, n_jobs, policy=POLICY):
+    """Return the best approximation of rank k, up to a few thousandths of the error.
 
-    Subspace iteration with 2 k + 8 vectors, from a randomly pivoted Cholesky factorization.
-    Features are the Nystroem approximation for the space: its error is of second order in that of
-    the space. Up to 4,096 rows all entries are held. For more the matrix is compressed, with a
-    tolerance that the last eigenvalue asks for, as the factorization foresees it.
+    Subspace iteration with 2 k + 8 vectors starts from a randomly pivoted Cholesky factorization.
+    The features are the Nystroem approximation for the space, whose error is of second order in
+    that of the space. Up to 4,096 rows all entries are held. Larger matrices are compressed, with a
+    tolerance for the last eigenvalue that the factorization predicts.
 
     Parameters
     ----------
     K : KernelMatrix or ndarray of shape (n, n)
     k : int
     trace : float
-        Of K, centred if that is asked for.
+        Of K, after centring if row_means are given.
     row_means : ndarray of shape (n,) or None
-        Of K: means are taken out of its rows and columns.
+        Of K; if given, the means are subtracted from its rows and columns.
     compress : callable
         ``compress(K, rtol)`` returns a HierarchicalMatrix.
     random_state : numpy.random.RandomState
     n_jobs : int or None
+    policy : FeaturesPolicy
 
     Returns
     -------
     features : Features
-        With fewer columns where nothing is left but rounding.
+        With fewer than k columns where nothing is left but rounding.
     """
-    n, centered = K.shape[0], row_means is not None
-    if n <= _SMALL or (_MANY * n < k and n <= _DENSE_UP_TO):
-        A = DenseOperator(_array(K, centered))
+    n, center = K.shape[0], row_means is not None
+    if n <= policy.max_whole or (policy.many * n < k and n <= policy.max_held):
+        A = DenseOperator(_to_array(K, center))
         U = scipy.linalg.eigh(A.array, subset_by_index=(n - k, n - 1))[1]
-        features = _of_space(A, U)[0].best(k)
+        features, _ = _project(A, U, policy)
+        features = features.best(k)
     else:
-        F = pivoted_cholesky(
-            K, min(2 * k + _MORE, n), random_state=random_state, n_jobs=n_jobs
-        ).factor
+        rank = min(2 * k + policy.n_more, n)
+        F = pivoted_cholesky(K, rank, random_state=random_state, n_jobs=n_jobs).factor
         F = F.astype(np.float64, copy=False)
-        A = _operator(K, F, k, centered, compress)
-        features = _iterated(A, np.linalg.qr(F)[0], k, trace)
-    if centered:
+        A = _make_operator(K, F, k, center, compress, policy)
+        features = _iterate(A, np.linalg.qr(F)[0], k, trace, policy)
+    if center:
         features = replace(features, offset=row_means @ features.weights)
     return features
 
 
-def _operator(K, F, k, centered, compress):
-    """Return K as an operator that is accurate enough for k eigenpairs."""
-    if K.shape[0] <= _DENSE_UP_TO or isinstance(K, np.ndarray):
-        return DenseOperator(_array(K, centered))
+def _make_operator(K, F, k, center, compress, policy):
+    """Return K as an operator that is accurate enough for k eigenpairs.
+
+    The eigenvalues are predicted by those of F^T F, for F of shape (n, rank) with K ~ F F^T.
+    """
+    if K.shape[0] <= policy.max_held or isinstance(K, np.ndarray):
+        return DenseOperator(_to_array(K, center))
     values = np.maximum(scipy.linalg.eigvalsh(F.T @ F)[::-1], 0.0)
-    least = values[min(k, len(values)) - 1] / np.linalg.norm(values)
-    A = compress(K, max(_COMPRESSION * least, _LEAST_RTOL))
-    return CenteredOperator(A) if centered else A
+    last = values[min(k, len(values)) - 1] / np.linalg.norm(values)
+    A = compress(K, max(policy.compression * last, policy.min_rtol))
+    return CenteredOperator(A) if center else A
 
 
-def _iterated(A, U, k, trace):
-    """Return features of rank k, of a space that is multiplied by A until it holds enough."""
-    features, AU = _of_space(A, U)
+def _iterate(A, U, k, trace, policy):
+    """Return features of rank k by subspace iteration from orthonormal U, of shape (n, m)."""
+    features, AU = _project(A, U, policy)
     features = features.best(k)
-    for _ in range(_MAX_STEPS):
+    for _ in range(policy.max_steps):
         U = np.linalg.qr(AU)[0]
         before = features.squares.sum()
-        features, AU = _of_space(A, U)
+        features, AU = _project(A, U, policy)
         features = features.best(k)
-        # A step gains less than the one before.
+        # The next step would gain less than this one.
         gain = features.squares.sum() - before
-        if gain <= _ENOUGH * (trace - features.squares.sum()):
+        if gain <= policy.min_gain * (trace - features.squares.sum()):
             break
     return features
 
 
-def _array(K, centered):
-    """Return all entries in a new array, which may be centred."""
+def _project(A, U, policy):
+    """Return the Nystroem approximation for the span of orthonormal U, of shape (n, m), and A U."""
+    AU = np.asarray(A @ U, dtype=np.float64)
+    features = by_columns(U.T @ AU, lambda weights: AU @ weights, policy=policy)
+    return replace(features, weights=U @ features.weights), AU
+
+
+def _to_array(K, center):
+    """Return all entries, of shape (n, n), as a new float64 array, centred if asked for."""
     array = np.array(K if isinstance(K, np.ndarray) else K.toarray(), dtype=np.float64)
-    if centered:
+    if center:
         array -= array.mean(axis=0)
         array -= array.mean(axis=1, keepdims=True)
     return array
-
-
-def _of_space(A, U):
-    """Return the Nystroem approximation for the space that orthonormal vectors span, and A U."""
-    AU = np.asarray(A @ U, dtype=np.float64)
-    features = by_columns(U.T @ AU, lambda weights: AU @ weights)
-    return replace(features, weights=U @ features.weights), AU

@@ -1,5 +1,6 @@
 """What the estimators of kernel ridge regression share."""
 
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,10 +12,10 @@ from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
-from .._utils.validation import check_sample_weight, check_square
-from ._dual_system import DualSystem
+from .._utils.validation import check_sample_weight, check_square, parameter_error
+from ._dual_system import POLICY, RidgeSystem
 
-_KERNEL_CONSTRAINTS = {
+KERNEL_CONSTRAINTS = {
     "kernel": [StrOptions(set(KERNEL_NAMES) | {"precomputed"}), callable],
     "gamma": [Interval(Real, 0, None, closed="left"), None],
     "degree": [Interval(Real, 0, None, closed="left")],
@@ -26,18 +27,21 @@ _KERNEL_CONSTRAINTS = {
 }
 
 
-class _DualEstimator(CompressionMixin, BaseEstimator):
-    """What kernel ridge estimators share: the kernel, the system of dual coefficients, the sums."""
+class DualEstimator(CompressionMixin, BaseEstimator):
+    """What kernel ridge estimators share: the kernel, the system of equations, the predictions."""
 
-    def _validated(self, X, y, **options):
+    _policy = POLICY
+
+    def _validate(self, X, y, **options):
+        """Return X and y as float64 arrays; options as for `validate_data`."""
         # In float32 the residual of a system with a small alpha would be nothing but rounding.
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, **options)
         if self.kernel == "precomputed":
             check_square(X, "kernel")
         return X, y
 
-    def _system(self, X, sample_weight):
-        """Return the system of the samples that have a weight, and which they are."""
+    def _make_system(self, X, sample_weight):
+        """Return the system of the samples that have a weight, and their indices."""
         used = np.arange(len(X))
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
@@ -46,48 +50,52 @@ class _DualEstimator(CompressionMixin, BaseEstimator):
         if self.kernel == "precomputed":
             K = X if len(used) == len(X) else X[np.ix_(used, used)]
         else:
-            K = self._kernel_matrix(X[used])
+            K = kernel_matrix(
+                X[used],
+                self.kernel,
+                self.gamma,
+                self.degree,
+                self.coef0,
+                self.kernel_params,
+                n_jobs=self.n_jobs,
+            )
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        system = DualSystem(
-            K,
-            lambda matrix, **changes: self._compress(matrix, random_state=seed, **changes),
-            sample_weight,
-            n_jobs=self.n_jobs,
-        )
-        return system, used
+        compress = partial(self._compress, random_state=seed)
+        return RidgeSystem(K, compress, sample_weight, self.n_jobs, self._policy), used
 
-    def _kernel_matrix(self, X):
-        parameters = (self.gamma, self.degree, self.coef0, self.kernel_params)
-        return kernel_matrix(X, self.kernel, *parameters, n_jobs=self.n_jobs)
+    def _solve(self, X, system, used, Y, alphas, shape):
+        """Set the attributes of a fitted model.
 
-    def _solve(self, system, Y, alphas):
-        """Return the dual coefficients for one alpha per target."""
-        C = np.empty(Y.shape)
-        for alpha in np.unique(alphas):
-            columns = alphas == alpha
-            C[:, columns] = system.solve(Y[:, columns], alpha, self.tol, self.max_iter)
-        return C
-
-    def _keep(self, X, system, used, dual_coef, shape):
-        """Put the dual coefficients of all samples on the estimator."""
-        every = np.zeros((len(X), dual_coef.shape[1]))
-        every[used] = dual_coef
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+        system : RidgeSystem
+        used : ndarray of shape (n_used,), intp
+            The samples in the system.
+        Y : ndarray of shape (n_samples, n_targets)
+        alphas : ndarray of shape (n_targets,)
+        shape : tuple
+            Shape of a sample's dual coefficients, () or (n_targets,).
+        """
+        C = system.solve_targets(Y[used], alphas, self.tol, self.max_iter)
+        dual_coef = np.zeros((len(X), C.shape[1]))
+        dual_coef[used] = C
         self.X_fit_ = X
-        self.dual_coef_ = every.reshape(len(X), *shape)
+        self.dual_coef_ = dual_coef.reshape(len(X), *shape)
         self.residual_ = system.residual
         self.n_iter_ = max(system.n_iterations, 1)
-        self._sum = None
-        if self.kernel != "precomputed":
-            self._sum = system.kernel_sum(dual_coef, self.rtol)
+        is_precomputed = self.kernel == "precomputed"
+        self._kernel_sum = None if is_precomputed else system.kernel_sum(C, self.rtol)
         return self
 
     def _decision(self, X):
+        """Return the function values at points, of shape (n_points,) or (n_points, n_targets)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        if self._sum is None:
+        if self._kernel_sum is None:
             return X @ self.dual_coef_
         X = np.ascontiguousarray(X)
-        return self._sum(X).reshape(len(X), *self.dual_coef_.shape[1:])
+        return self._kernel_sum(X).reshape(len(X), *self.dual_coef_.shape[1:])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -98,8 +106,8 @@ class _DualEstimator(CompressionMixin, BaseEstimator):
         return {"pairwise": self.kernel == "precomputed"}
 
 
-class _FixedAlpha(_DualEstimator):
-    """An estimator that is given its penalty."""
+class FixedAlphaEstimator(DualEstimator):
+    """A kernel ridge estimator whose penalty is a parameter."""
 
     def __init__(
         self,
@@ -141,16 +149,16 @@ class _FixedAlpha(_DualEstimator):
         self.verbose = verbose
 
 
-class _Regressor(MultiOutputMixin, RegressorMixin):
-    """Predicts the values of the function."""
+class DualRegressorMixin(MultiOutputMixin, RegressorMixin):
+    """`predict` of the estimators that return function values."""
 
     def predict(self, X):
-        """Predict.
+        """Predict targets.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            With a precomputed kernel the matrix of these samples with those of `fit`.
+            With a precomputed kernel, the kernel matrix between these samples and those of `fit`.
 
         Returns
         -------
@@ -159,18 +167,18 @@ class _Regressor(MultiOutputMixin, RegressorMixin):
         return self._decision(X)
 
 
-def _check_alphas(name, given, n_targets):
-    """Return one alpha per target."""
+def check_alphas(name, given, n_targets):
+    """Return an alpha for each target, of shape (n_targets,)."""
     alphas = np.atleast_1d(np.asarray(given, dtype=np.float64))
     if alphas.ndim != 1 or len(alphas) not in (1, n_targets):
-        raise ValueError(
-            f"{name} has shape {np.shape(given)}; allowed are a number and ({n_targets},), one for "
-            "each target."
-        )
-    _check_not_negative(name, given, alphas)
+        allowed = f"a number or of shape ({n_targets},), one for each target"
+        raise parameter_error(name, allowed, got=f"shape {np.shape(given)}")
+    check_not_negative(name, given, alphas)
     return np.broadcast_to(alphas, n_targets)
 
 
-def _check_not_negative(name, given, alphas):
+def check_not_negative(name, given, alphas):
+    """Return the alphas, which were given in some other form, if they are finite and at least 0."""
     if not (np.isfinite(alphas).all() and alphas.min() >= 0):
-        raise ValueError(f"{name} is {given!r}; allowed are finite numbers of at least 0.")
+        raise parameter_error(name, "finite and at least 0", given)
+    return alphas

@@ -1,6 +1,7 @@
 """The linear system of kernel ridge estimators, for many right-hand sides and many penalties."""
 
 import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,47 +13,68 @@ from ..linalg._entries.sources import as_source
 from ..linalg._hierarchical.form import exact_form
 from ..linalg._hierarchical.report import CompressionReport
 from ..linalg._hierarchical.treecode import KernelSum
-from ..linalg._hierarchical.ulv import factorize
 from ..linalg._hierarchical_matrix import HierarchicalMatrix
-from ..linalg._inverse import inverse_diagonal
 from ..linalg._kernels.matrix import KernelMatrix
 from ..linalg._krylov.columns import relative_norms
-from ..linalg._krylov.conjugate_gradients import conjugate_gradients
-from ..linalg._krylov.driver import solve_iteratively
 from ..linalg._operators.wrappers import ShiftedOperator
-from ..linalg._solvers.preconditioners import POLICY, can_factorize
+from ..linalg._solvers.preconditioners import POLICY as SOLVER_POLICY
+from ..linalg._solvers.preconditioners import can_factorize
 from ..linalg._solvers.solve import MAX_ITERATIONS, SolveInfo, solve
-from ._low_rank_system import LowRankSystem
-
-# Up to this size a factorization in float64 takes no longer than looking for a better way, ...
-_SMALL = 1024
-# ... and up to this size one in float32 that conjugate gradients are preconditioned by.
-_MEDIUM = 6000
-# Ranks that are tried first: at most one for so many rows, and so many.
-_FIRST_ROWS, _FIRST_RANK = 20, 1000
-# Ranks where nothing else helps: at most one for so many rows.
-_LAST_ROWS = 5
-# What should be left of K on the diagonal, relative to alpha, and what may be where iterations are
-# cheap, for all entries can be held.
-_ENOUGH, _ENOUGH_OF_FEW = 0.1, 1.0
-# What should be left where the diagonal of the inverse is wanted.
-_ENOUGH_TO_ESTIMATE = 1e-3
-# Relative standard error of leave-one-out errors that is as good as exact, and one up to which an
-# estimate says something.
-_LOO_RTOL, _LOO_MOST = 0.01, 0.5
-# The relative error of a diagonal computed in float32 is about 3 times the rounding of the matrix
-# relative to alpha.
-_LOO_ROUNDING = 3e-4
-_LOO_SOLVE_RTOL = 1e-6
-MAX_DENSE = POLICY.max_dense
+from ._low_rank_system import POLICY as LOW_RANK_POLICY
+from ._low_rank_system import LowRankPolicy, LowRankRidgeSystem
 
 
-class DualSystem:
+@dataclass(frozen=True)
+class RidgePolicy:
+    """Which way a system is solved, by its number of samples and by how well K is approximated.
+
+    Attributes
+    ----------
+    max_direct : int
+        Samples up to which the system is factorized in float64, which takes no longer than finding
+        a better way.
+    max_factorized : int
+        Samples up to which a factorization in float32 is the preconditioner.
+    first_rank : int
+        Largest rank of the approximation that is tried first, for more samples.
+    first_rows_per_rank : int
+        That rank is also at most the number of samples divided by this.
+    last_rows_per_rank : int
+        The rank where K does not compress is at most the number of samples divided by this.
+    target : float
+        Mean of the diagonal, relative to alpha, that the approximation of low rank should leave of
+        K.
+    max_residual : float
+        The same, up to which the approximation of low rank is the preconditioner.
+    max_residual_if_held : float
+        The same for up to `max_dense` samples: iterations are cheap where all entries are held.
+    max_dense : int
+        Samples up to which a matrix that does not compress is factorized densely: 0.8 GB in
+        float32.
+    low_rank : LowRankPolicy
+    """
+
+    max_direct: int = 1024
+    max_factorized: int = 6000
+    first_rank: int = 1000
+    first_rows_per_rank: int = 20
+    last_rows_per_rank: int = 5
+    target: float = 0.1
+    max_residual: float = 0.1
+    max_residual_if_held: float = 1.0
+    max_dense: int = 20_000
+    low_rank: LowRankPolicy = LOW_RANK_POLICY
+
+
+POLICY = RidgePolicy()
+
+
+class RidgeSystem:
     """(K + alpha diag(1 / weights)) C = Y.
 
-    The exact system is solved; what approximates K is a preconditioner, and made once for all
-    alphas: the matrix itself in float32 if it is not large, else one of low rank if that leaves
-    little of K, else a compressed one, and where K does not compress as much of low rank as memory
+    Always the exact system is solved. Approximations of K precondition it, and are made once for
+    all alphas: K itself in float32 if there are few samples; else one of low rank if that leaves
+    little of K; else a compressed one; and where K does not compress, as high a rank as memory
     allows.
 
     Parameters
@@ -60,44 +82,96 @@ class DualSystem:
     K : KernelMatrix or ndarray of shape (n, n)
         Float64.
     compress : callable
-        Compresses a matrix.
+        ``compress(K)`` returns a HierarchicalMatrix.
     weights : ndarray of shape (n,) or None
         Positive.
     n_jobs : int or None
+    policy : RidgePolicy
 
     Attributes
     ----------
+    inverse_weights : float or ndarray of shape (n,)
+    is_direct : bool
+        Whether there are so few samples that the system is factorized in float64.
+    last_rank : int
+        Largest rank that is tried.
     residual : float
         Largest relative residual of all solves.
     n_iterations : int
         Most iterations of all solves; 0 if all were direct.
     """
 
-    def __init__(self, K, compress, weights=None, n_jobs=None):
-        self.K, self.weights, self.n_jobs = K, weights, n_jobs
+    def __init__(self, K, compress, weights=None, n_jobs=None, policy=POLICY):
+        self.K, self.weights, self.n_jobs, self.policy = K, weights, n_jobs, policy
         self.inverse_weights = 1.0 if weights is None else 1.0 / weights
         self._compress, self._is_compressed = compress, False
         n = K.shape[0]
-        self._is_small = n <= _SMALL
-        if not self._is_small and not isinstance(K, KernelMatrix):
+        self.is_direct = n <= policy.max_direct
+        if not self.is_direct and not isinstance(K, KernelMatrix):
             check_symmetric(Entries(as_source(K)), np.random.default_rng(0))
-        self._first_rank = min(n // _FIRST_ROWS, _FIRST_RANK) if n > _MEDIUM else 0
-        self._last_rank = n // _LAST_ROWS
-        self._most_left = _ENOUGH_OF_FEW if n <= MAX_DENSE else _ENOUGH
+        self._first_rank = 0
+        if n > policy.max_factorized:
+            self._first_rank = min(n // policy.first_rows_per_rank, policy.first_rank)
+        self.last_rank = n // policy.last_rows_per_rank
+        self.solver_policy = replace(SOLVER_POLICY, max_dense=policy.max_dense)
         self.residual, self.n_iterations = 0.0, 0
 
     @cached_property
     def H(self):
-        """The matrix, compressed unless it is small."""
-        n, least = self.K.shape[0], self.K.diagonal().min()
-        if n <= _MEDIUM or least <= 0:  # a semidefinite kernel may have zeros
-            return self._exact()
+        """K as a HierarchicalMatrix, compressed if there are many samples."""
+        # A semidefinite kernel may have zeros on the diagonal, which cannot be compressed.
+        if self.K.shape[0] <= self.policy.max_factorized or self.K.diagonal().min() <= 0:
+            return self.exact_matrix()
         self._is_compressed = True
         return self._compress(self.K)
 
     @cached_property
-    def _low_rank(self):
-        return LowRankSystem(self.K, self.weights, self.n_jobs)
+    def low_rank(self):
+        """The same system with K approximated by a matrix of low rank."""
+        return LowRankRidgeSystem(self.K, self.weights, self.n_jobs, self.policy.low_rank)
+
+    def exact_matrix(self):
+        """Return K as a HierarchicalMatrix that is not compressed."""
+        report = CompressionReport(reason_dense="it is small, or no other preconditioner will do")
+        form = exact_form(Entries(as_source(self.K)), report, self.n_jobs)
+        return HierarchicalMatrix(form)
+
+    def dense(self):
+        """Return K as a new array of shape (n, n)."""
+        every = np.arange(self.K.shape[0])
+        return as_source(self.K).block(every, every)
+
+    def can_factorize(self, H):
+        """Return whether a HierarchicalMatrix can be factorized with the memory that is allowed."""
+        return can_factorize(H, self.solver_policy)
+
+    def relative_residual_trace(self, alpha, max_rank, target):
+        """Raise the rank of `low_rank` and return what it leaves of K.
+
+        Parameters
+        ----------
+        alpha : float
+        max_rank : int
+        target : float
+            The rank is raised until no more than this is left, or to `max_rank`.
+
+        Returns
+        -------
+        left : float
+            Mean of the diagonal that is left, relative to alpha; infinite where there is no
+            approximation.
+        """
+        if alpha == 0 or max_rank == 0:
+            return math.inf
+        return self.low_rank.approximate(alpha, max_rank, target)
+
+    def solve_targets(self, Y, alphas, tol, max_iter=None):
+        """Return C for Y of shape (n, k), with an alpha for each of the k targets."""
+        C = np.empty(Y.shape)
+        for alpha in np.unique(alphas):
+            columns = alphas == alpha
+            C[:, columns] = self.solve(Y[:, columns], alpha, tol, max_iter)
+        return C
 
     def solve(self, Y, alpha, tol, max_iter=None):
         """Return C for Y of shape (n, k)."""
@@ -121,172 +195,92 @@ class DualSystem:
         self.n_iterations = max(self.n_iterations, info.n_iterations)
         return C
 
-    def _solve_definite(self, Y, alpha, shift, tol, max_iter):
-        """Solve by the first way that is good enough, and reaches the tolerance."""
-        options = {"return_info": True, "quiet": True}
-        if self._is_small:
-            return solve(self.H, Y, shift, tol, **options)
-        options |= {"maxiter": max_iter, "operator": self.K, "random_state": 0}
-        C, info = None, None
-        if self._left(alpha, self._first_rank) <= self._most_left:
-            C, info = self._solve_by_low_rank(Y, alpha, tol, max_iter)
-        elif not self.H.is_dense:
-            C, info = solve(self.H, Y, shift, tol, **options)
-        elif not can_factorize(self.H) and self._left(alpha, self._last_rank) < math.inf:
-            C, info = self._solve_by_low_rank(Y, alpha, tol, max_iter)
-        if info is not None and (info.residuals.max(initial=0.0) <= tol or max_iter is not None):
-            return C, info
-        exact = self.H if self.H.is_dense else self._exact()
-        if info is not None and not can_factorize(exact):
-            return C, info
-        return solve(exact, Y, shift, tol, **options)
-
-    def _left(self, alpha, max_rank, enough=_ENOUGH):
-        """Make the low-rank approximation and return what is left of K, relative to alpha."""
-        if alpha == 0 or max_rank == 0:
-            return math.inf
-        return self._low_rank.approximate(alpha, max_rank, enough)
-
-    def _solve_by_low_rank(self, Y, alpha, tol, max_iter):
-        C, *how = self._low_rank.solve(Y, alpha, tol, max_iter or MAX_ITERATIONS)
-        return C, SolveInfo("cg", *how)
-
-    def _solve_indefinite(self, Y, shift, tol, max_iter):
-        options = {"return_info": True, "quiet": True}
-        if not self._is_small:
-            options |= {"solver": "minres", "preconditioner": None, "operator": self.K}
-            return solve(self._exact(), Y, shift, tol, max_iter, **options)
-        C = self._pseudo_inverse(shift) @ Y
-        residuals = relative_norms(Y - ShiftedOperator(self.H, shift) @ C, Y)
-        return C, SolveInfo("direct", residuals, 0)
-
-    def _exact(self):
-        """Return the exact matrix in the form of a compressed one."""
-        report = CompressionReport(reason_dense="it is small, or no other preconditioner will do")
-        form = exact_form(Entries(as_source(self.K)), report, self.n_jobs)
-        return HierarchicalMatrix(form)
-
-    def leave_one_out(self, Y, alphas):
-        """Return the mean squared errors of predictions for each sample if the others are fitted.
-
-        What is missed is C_i / (inverse)_ii (Allen, Technometrics 16, 1974).
-
-        Parameters
-        ----------
-        Y : ndarray of shape (n, k)
-        alphas : ndarray of shape (m,)
-
-        Returns
-        -------
-        means : ndarray of shape (m, k)
-            Weighted; NaN where alpha is less than what the compressed matrix is off by.
-        """
-        if self._is_small:
-            return self._leave_one_out_small(Y, alphas)
-        means, errors = self._estimates(Y, alphas)
-        for i in np.flatnonzero(errors > _LOO_RTOL):
-            mean = self._leave_one_out(Y, alphas[i])
-            if not np.isnan(mean).any():
-                means[i], errors[i] = mean, 0.0
-        if np.any((errors > _LOO_RTOL) & (errors <= _LOO_MOST)):
-            worst = np.argmax(np.where(errors <= _LOO_MOST, errors, 0.0))
-            warn(
-                "mean squared leave-one-out errors are estimates, with a relative standard error "
-                f"of {errors[worst]:.1%} for alpha={alphas[worst]:.3g}. Raise alpha."
-            )
-        means[errors > _LOO_MOST] = np.nan
-        return means
-
-    def _estimates(self, Y, alphas):
-        """Return what the low-rank approximation says, and its relative standard errors."""
-        means, errors = np.zeros((len(alphas), Y.shape[1])), np.full(len(alphas), math.inf)
-        order = np.argsort(alphas)[::-1]
-        order = order[alphas[order] > 0]
-        if len(order) > 0:
-            left = self._left(alphas[order[-1]], self._last_rank, _ENOUGH_TO_ESTIMATE)
-            if left < math.inf:
-                # A factorization would be better, as long as there can be one.
-                rtol = _LOO_RTOL if len(Y) <= MAX_DENSE else _LOO_MOST
-                found = self._low_rank.leave_one_out(Y, alphas[order], rtol)
-                means[order], errors[order] = found
-        return means, errors
-
-    def _leave_one_out(self, Y, alpha):
-        """Return the mean squared errors for one alpha, or NaN."""
-        try:
-            C, diagonal = self._solved_with_diagonal(Y, alpha * self.inverse_weights)
-        except np.linalg.LinAlgError:
-            return np.nan
-        missed = C / diagonal[:, np.newaxis]
-        return np.average(np.square(missed), axis=0, weights=self.weights)
-
-    def _solved_with_diagonal(self, Y, shift):
-        """Return the solution and the diagonal of the inverse.
-
-        From the compressed matrix if that can be factorized; from the exact one where it cannot, in
-        float32 if that will do.
-        """
-        if not self.H.is_dense and can_factorize(self.H):
-            try:
-                F = factorize(self.H, shift)
-                return F.solve(Y), F.inverse_diagonal()
-            except np.linalg.LinAlgError:
-                pass
-        exact = self.H if self.H.is_dense else self._exact()
-        if can_factorize(exact):
-            rounding = np.finfo(np.float32).eps * exact.diagonal().max()
-            single = rounding <= _LOO_ROUNDING * np.min(shift)
-            F = factorize(exact, shift, np.float32 if single else np.float64)
-            how = F, Y, _LOO_SOLVE_RTOL, MAX_ITERATIONS
-            C, _, _ = solve_iteratively(conjugate_gradients, ShiftedOperator(exact, shift), *how)
-            return C, F.inverse_diagonal()
-        if self.H.is_dense:
-            raise np.linalg.LinAlgError
-        return solve(self.H, Y, shift), inverse_diagonal(self.H, shift, random_state=0)
-
-    def _leave_one_out_small(self, Y, alphas):
-        d = np.ones((len(Y), 1)) if self.weights is None else np.sqrt(self.weights)[:, np.newaxis]
-        values, vectors = scipy.linalg.eigh(d * self._dense() * d.T)
-        projected, squares = vectors.T @ (d * Y), np.square(vectors)
-        means = []
-        for alpha in alphas:
-            sums = values + alpha
-            is_zero = np.abs(sums) <= len(sums) * np.finfo(np.float64).eps * np.abs(sums).max()
-            inverse = np.where(is_zero, 0.0, 1 / np.where(is_zero, 1.0, sums))
-            C, diagonal = vectors @ (inverse[:, np.newaxis] * projected), squares @ inverse
-            if is_zero.any():  # the limit for alpha from above, where the null space has a part
-                own = squares @ is_zero
-                has_part = own > len(sums) * np.finfo(np.float64).eps
-                limit = vectors[:, is_zero] @ projected[is_zero]
-                C[has_part], diagonal[has_part] = limit[has_part], own[has_part]
-            missed = C / diagonal[:, np.newaxis]
-            means.append(np.square(missed).sum(axis=0) / np.square(d).sum())
-        return np.array(means)
-
-    def _dense(self):
-        every = np.arange(self.K.shape[0])
-        return as_source(self.K).block(every, every)
-
-    def _pseudo_inverse(self, shift):
-        K = self._dense()
-        np.fill_diagonal(K, K.diagonal() + shift)
-        return scipy.linalg.pinvh(K)
-
     def kernel_sum(self, C, rtol):
-        """Return the sums of the kernel with weights C at new points.
+        """Return the function that sums up the kernel at new points with weights C.
 
-        By the treecode if that is accurate: where the solution's terms cancel, errors of the far
-        field do not.
+        By the treecode if its error at some of the samples is at most rtol: where the terms of the
+        solution cancel, the errors of the far field do not.
         """
+        exact = KernelSum(None, self.K, C, self.n_jobs)
         if not isinstance(self.K, KernelMatrix) or not self._has_treecode:
-            return KernelSum(None, self.K, C, self.n_jobs)
+            return exact
         fast = KernelSum(self.H.form, self.K, C, self.n_jobs)
         points = self.K.X[fast.some(len(self.K.X))]
-        if fast.error(points, fast(points)) <= rtol:
-            return fast
-        return KernelSum(None, self.K, C, self.n_jobs)
+        return fast if fast.error(points, fast(points)) <= rtol else exact
 
     @property
     def _has_treecode(self):
-        """Whether there is a compressed matrix; for many points it is worth one."""
-        return (self._is_compressed or self.K.shape[0] > MAX_DENSE) and not self.H.is_dense
+        """Whether K is compressed; for more than `max_dense` samples it is now, if need be."""
+        is_worthwhile = self._is_compressed or self.K.shape[0] > self.policy.max_dense
+        return is_worthwhile and not self.H.is_dense
+
+    def _solve_definite(self, Y, alpha, shift, tol, max_iter):
+        """Return C and SolveInfo by the first way that is good enough and reaches tol."""
+        if self.is_direct:
+            return solve(
+                self.H, Y, shift, tol, return_info=True, quiet=True, policy=self.solver_policy
+            )
+        C, info = self._solve_approximately(Y, alpha, shift, tol, max_iter)
+        if info is not None and (info.residuals.max(initial=0.0) <= tol or max_iter is not None):
+            return C, info
+        exact = self.H if self.H.is_dense else self.exact_matrix()
+        if info is not None and not self.can_factorize(exact):
+            return C, info
+        return self._solve_with(exact, Y, shift, tol, max_iter)
+
+    def _solve_approximately(self, Y, alpha, shift, tol, max_iter):
+        """Return C and SolveInfo with an approximation of K, or None twice if none is suitable."""
+        policy = self.policy
+        is_held = self.K.shape[0] <= policy.max_dense
+        max_residual = policy.max_residual_if_held if is_held else policy.max_residual
+        left = self.relative_residual_trace(alpha, self._first_rank, policy.target)
+        if left <= max_residual:
+            return self._solve_by_low_rank(Y, alpha, tol, max_iter)
+        if not self.H.is_dense:
+            return self._solve_with(self.H, Y, shift, tol, max_iter)
+        if self.can_factorize(self.H):
+            return None, None
+        if self.relative_residual_trace(alpha, self.last_rank, policy.target) < math.inf:
+            return self._solve_by_low_rank(Y, alpha, tol, max_iter)
+        return None, None
+
+    def _solve_by_low_rank(self, Y, alpha, tol, max_iter):
+        C, residuals, n_iterations = self.low_rank.solve(Y, alpha, tol, max_iter or MAX_ITERATIONS)
+        return C, SolveInfo("cg", residuals, n_iterations)
+
+    def _solve_with(self, H, Y, shift, tol, max_iter):
+        """Solve with the exact K, preconditioned by H."""
+        return solve(
+            H,
+            Y,
+            shift,
+            tol,
+            max_iter,
+            operator=self.K,
+            random_state=0,
+            return_info=True,
+            quiet=True,
+            policy=self.solver_policy,
+        )
+
+    def _solve_indefinite(self, Y, shift, tol, max_iter):
+        """Return C with the smallest residual, and SolveInfo."""
+        if not self.is_direct:
+            return solve(
+                self.exact_matrix(),
+                Y,
+                shift,
+                tol,
+                max_iter,
+                solver="minres",
+                preconditioner=None,
+                operator=self.K,
+                return_info=True,
+                quiet=True,
+                policy=self.solver_policy,
+            )
+        K = self.dense()
+        np.fill_diagonal(K, K.diagonal() + shift)
+        C = scipy.linalg.pinvh(K) @ Y
+        residuals = relative_norms(Y - ShiftedOperator(self.H, shift) @ C, Y)
+        return C, SolveInfo("direct", residuals, 0)

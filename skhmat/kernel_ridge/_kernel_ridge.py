@@ -11,21 +11,20 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from sklearn_compat.base import _fit_context
 
-from .._base.compression import with_compression_parameters
-from ._base import _KERNEL_CONSTRAINTS, _check_alphas, _FixedAlpha, _Regressor
+from .._utils.validation import parameter_error
+from ._base import KERNEL_CONSTRAINTS, DualRegressorMixin, FixedAlphaEstimator, check_alphas
 
 
-@with_compression_parameters
-class KernelRidge(_Regressor, _FixedAlpha):
+class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     """Kernel ridge regression.
 
-    `sklearn.kernel_ridge.KernelRidge` in less time and memory: the same model and the same
-    parameters, and the same system of equations, (K + alpha I) dual_coef = y. It is solved by
-    conjugate gradients on the exact kernel matrix, up to 1,024 samples directly. The preconditioner
-    is a Cholesky factorization in float32 for up to 6,000 samples, and for more the first of these
-    that is good enough: an approximation of low rank, a compressed matrix, again a factorization,
-    for up to 20,000 samples, and else as much of low rank as 3.2 GB can hold. Up to 20,000 samples
-    the entries may be held in float32, 4 bytes for each pair.
+    The model of `sklearn.kernel_ridge.KernelRidge`, with the same parameters, in less time and
+    memory. The system of equations is the same, too: (K + alpha I) dual_coef = y. Up to 1,024
+    samples it is solved directly, and for more by conjugate gradients on the exact kernel matrix.
+    The preconditioner is a Cholesky factorization in float32 for up to 6,000 samples. For more it
+    is the first of these that is good enough: an approximation of low rank, a compressed matrix, up
+    to 20,000 samples the factorization in float32, and otherwise as high a rank as 3.2 GB can hold.
+    Up to 20,000 samples the entries may be held in float32, 4 bytes for each pair.
 
     Parameters
     ----------
@@ -47,8 +46,26 @@ class KernelRidge(_Regressor, _FixedAlpha):
         Relative residual of the solution, in (0, 1). With sample weights, and more than 6,000
         samples, each equation may count by the root of its weight.
     max_iter : int, default=None
-        Most iterations; None means 1000.
-    {compression}
+        Largest number of iterations; None means 1000.
+    rtol : float, default=1e-4
+        Promised relative error of the compressed matrix, in (0, 1); see
+        :func:`skhmat.linalg.compress`.
+    leaf_size : int, default=256
+        Largest number of points in a leaf of the tree.
+    max_rank : int, default=None
+        Largest rank; None lets ranks grow until dense would be cheaper.
+    n_neighbors : int, default=32
+        Neighbours of each point that guide the sampling of rows.
+    budget : float or "auto", default="auto"
+        Largest fraction of all pairs of leaves that are held exactly.
+    distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+        What near means.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        Draws the tree and the samples.
+    verbose : int, default=0
+        1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
@@ -56,9 +73,9 @@ class KernelRidge(_Regressor, _FixedAlpha):
     X_fit_ : ndarray of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
-        Largest relative residual that was reached.
+        Largest relative residual of all targets.
     n_iter_ : int
-        Most iterations, at least 1.
+        Number of iterations of the target that took most, at least 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -82,7 +99,7 @@ class KernelRidge(_Regressor, _FixedAlpha):
 
     _parameter_constraints: ClassVar = {
         "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
-        **_KERNEL_CONSTRAINTS,
+        **KERNEL_CONSTRAINTS,
     }
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -104,21 +121,19 @@ class KernelRidge(_Regressor, _FixedAlpha):
         Warns
         -----
         ConvergenceWarning
-            `tol` was missed; the message has the residual that was reached.
+            `tol` was missed; the message says which residual was reached.
         """
-        X, y = self._validated(X, y, y_numeric=True)
+        X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
-        alphas = _check_alphas("alpha", self.alpha, Y.shape[1])
-        system, used = self._system(X, sample_weight)
-        C = self._solve(system, Y[used], alphas)
-        return self._keep(X, system, used, C, y.shape[1:])
+        alphas = check_alphas("alpha", self.alpha, Y.shape[1])
+        system, used = self._make_system(X, sample_weight)
+        return self._solve(X, system, used, Y, alphas, y.shape[1:])
 
 
-@with_compression_parameters
-class KernelRidgeClassifier(ClassifierMixin, _FixedAlpha):
+class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     """Classifier by kernel ridge regression on targets -1 and 1, one for each class.
 
-    As `sklearn.linear_model.RidgeClassifier`, with the kernel and the solver of `KernelRidge`.
+    Like `sklearn.linear_model.RidgeClassifier`, with the kernels and the solver of `KernelRidge`.
 
     Parameters
     ----------
@@ -133,7 +148,25 @@ class KernelRidgeClassifier(ClassifierMixin, _FixedAlpha):
     kernel_params : dict, default=None
     tol : float, default=1e-6
     max_iter : int, default=None
-    {compression}
+    rtol : float, default=1e-4
+        Promised relative error of the compressed matrix, in (0, 1); see
+        :func:`skhmat.linalg.compress`.
+    leaf_size : int, default=256
+        Largest number of points in a leaf of the tree.
+    max_rank : int, default=None
+        Largest rank; None lets ranks grow until dense would be cheaper.
+    n_neighbors : int, default=32
+        Neighbours of each point that guide the sampling of rows.
+    budget : float or "auto", default="auto"
+        Largest fraction of all pairs of leaves that are held exactly.
+    distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+        What near means.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        Draws the tree and the samples.
+    verbose : int, default=0
+        1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
@@ -142,9 +175,9 @@ class KernelRidgeClassifier(ClassifierMixin, _FixedAlpha):
     X_fit_ : ndarray of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
-        Largest relative residual that was reached.
+        Largest relative residual of all targets.
     n_iter_ : int
-        Most iterations, at least 1.
+        Number of iterations of the target that took most, at least 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -160,7 +193,7 @@ class KernelRidgeClassifier(ClassifierMixin, _FixedAlpha):
 
     _parameter_constraints: ClassVar = {
         "alpha": [Interval(Real, 0, None, closed="left")],
-        **_KERNEL_CONSTRAINTS,
+        **KERNEL_CONSTRAINTS,
     }
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -180,24 +213,23 @@ class KernelRidgeClassifier(ClassifierMixin, _FixedAlpha):
         -------
         self : KernelRidgeClassifier
         """
-        X, y = self._validated(X, y)
+        X, y = self._validate(X, y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         binarizer = LabelBinarizer(neg_label=-1, pos_label=1)
         Y = binarizer.fit_transform(y).astype(np.float64)
         self.classes_ = binarizer.classes_
         if len(self.classes_) < 2:
-            raise ValueError(
-                f"y has only one class, {self.classes_[0]}; the number of classes must be at "
-                "least 2."
+            raise parameter_error(
+                "y", "of at least 2 classes", got=f"one class, {self.classes_[0]}"
             )
-        system, used = self._system(X, sample_weight)
-        C = self._solve(system, Y[used], np.broadcast_to(float(self.alpha), Y.shape[1]))
+        alphas = np.broadcast_to(float(self.alpha), Y.shape[1])
         shape = () if Y.shape[1] == 1 else Y.shape[1:]
-        return self._keep(X, system, used, C, shape)
+        system, used = self._make_system(X, sample_weight)
+        return self._solve(X, system, used, Y, alphas, shape)
 
     def decision_function(self, X):
-        """Return the value of each class, or of the second one of two.
+        """Return the function value of each class, or of the second one if there are two.
 
         Parameters
         ----------

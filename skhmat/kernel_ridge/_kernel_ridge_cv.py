@@ -5,27 +5,28 @@ from typing import ClassVar
 import numpy as np
 from sklearn_compat.base import _fit_context
 
-from .._base.compression import with_compression_parameters
+from .._utils.validation import parameter_error
 from .._utils.warnings import warn
-from ._base import _KERNEL_CONSTRAINTS, _check_not_negative, _DualEstimator, _Regressor
+from ._base import KERNEL_CONSTRAINTS, DualEstimator, DualRegressorMixin, check_not_negative
+from ._leave_one_out import POLICY, leave_one_out
 
 
-@with_compression_parameters
-class KernelRidgeCV(_Regressor, _DualEstimator):
-    """Kernel ridge regression with the penalty that leave-one-out cross-validation finds.
+class KernelRidgeCV(DualRegressorMixin, DualEstimator):
+    """Kernel ridge regression with the penalty chosen by leave-one-out cross-validation.
 
-    For each alpha, the errors of all leave-one-out models come from one system of equations and the
-    diagonal of its inverse [1]_. Up to 1,024 samples it comes from eigenvalues; for more it is
-    estimated from an approximation of low rank and random signs, if the estimated standard error of
-    the mean squared error is at most 1 %, and otherwise from a factorization for each alpha, which
-    takes longer. With the best alpha the exact system is solved as in `KernelRidge`.
+    For each alpha, the errors of all leave-one-out models follow from the solution of one system
+    and the diagonal of its inverse [1]_. Up to 1,024 samples the diagonal comes from eigenvalues.
+    For more it is estimated from an approximation of low rank and random signs, if the estimated
+    standard error of the mean squared error is at most 1 %, and otherwise it comes from a
+    factorization for each alpha, which takes longer. With the best alpha the exact system is solved
+    as in `KernelRidge`.
 
     Parameters
     ----------
     alphas : array-like of shape (n_alphas,), default=(0.1, 1.0, 10.0)
         Penalties to choose from, at least 0.
     alpha_per_target : bool, default=False
-        Whether each target gets the alpha that is best for it.
+        Whether alpha is chosen for each target by itself.
     kernel : str or callable, default="linear"
         As in `KernelRidge`, and so are `gamma`, `degree`, `coef0`, `kernel_params`, `tol` and
         `max_iter`.
@@ -35,7 +36,25 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
     kernel_params : dict, default=None
     tol : float, default=1e-6
     max_iter : int, default=None
-    {compression}
+    rtol : float, default=1e-4
+        Promised relative error of the compressed matrix, in (0, 1); see
+        :func:`skhmat.linalg.compress`.
+    leaf_size : int, default=256
+        Largest number of points in a leaf of the tree.
+    max_rank : int, default=None
+        Largest rank; None lets ranks grow until dense would be cheaper.
+    n_neighbors : int, default=32
+        Neighbours of each point that guide the sampling of rows.
+    budget : float or "auto", default="auto"
+        Largest fraction of all pairs of leaves that are held exactly.
+    distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+        What near means.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        Draws the tree and the samples.
+    verbose : int, default=0
+        1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
@@ -44,15 +63,15 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
     best_score_ : float or ndarray of shape (n_targets,)
         Negative mean squared leave-one-out error with it.
     loo_mse_ : ndarray of shape (n_alphas,) or (n_alphas, n_targets)
-        Mean squared leave-one-out errors; NaN where alpha is less than the compressed matrix is off
-        by.
+        Mean squared leave-one-out errors; NaN where alpha is smaller than the error of the
+        compressed matrix.
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
     X_fit_ : ndarray of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
-        Largest relative residual that was reached.
+        Largest relative residual of all targets.
     n_iter_ : int
-        Most iterations, at least 1.
+        Number of iterations of the target that took most, at least 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -60,9 +79,9 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
     Warns
     -----
     ConvergenceWarning
-        An alpha cannot be scored: it is less than the error of the compressed matrix, or of
-        rounding. Or, for more than 20,000 samples, an error is estimated to no better than 1 %. Or
-        `tol` was missed.
+        An alpha is not scored, since it is smaller than the error of the compressed matrix or of
+        rounding. For more than 20,000 samples, also where an estimated error has a standard error
+        of more than 1 %. Or `tol` was missed.
 
     References
     ----------
@@ -80,10 +99,11 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
     0.1
     """
 
+    _leave_one_out_policy = POLICY
     _parameter_constraints: ClassVar = {
         "alphas": ["array-like"],
         "alpha_per_target": ["boolean"],
-        **_KERNEL_CONSTRAINTS,
+        **KERNEL_CONSTRAINTS,
     }
 
     def __init__(
@@ -137,41 +157,47 @@ class KernelRidgeCV(_Regressor, _DualEstimator):
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : float or array-like of shape (n_samples,), default=None
-            At least 0; the errors are weighted, too.
+            At least 0; the mean of the errors is weighted, too.
 
         Returns
         -------
         self : KernelRidgeCV
         """
-        X, y = self._validated(X, y, y_numeric=True)
+        X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         alphas = np.asarray(self.alphas, dtype=np.float64)
         if alphas.ndim != 1 or len(alphas) == 0:
-            raise ValueError(f"alphas has shape {alphas.shape}; allowed is (n_alphas,).")
-        _check_not_negative("alphas", self.alphas, alphas)
-        system, used = self._system(X, sample_weight)
-        errors = system.leave_one_out(Y[used], alphas)
-        scored = ~np.isnan(errors).any(axis=1)
-        if not scored.any():
-            raise ValueError(
-                f"alphas is {self.alphas!r}: each is less than rounding, or than what the "
-                f"compressed matrix is off by. Lower rtol (now {self.rtol:.0e}), or allow larger "
-                "alphas."
+            allowed = "of shape (n_alphas,), with at least one number"
+            raise parameter_error("alphas", allowed, got=f"shape {alphas.shape}")
+        check_not_negative("alphas", self.alphas, alphas)
+        system, used = self._make_system(X, sample_weight)
+        errors = leave_one_out(system, Y[used], alphas, self._leave_one_out_policy)
+        self._choose_alpha(alphas, errors, self.alpha_per_target and y.ndim == 2)
+        chosen = np.broadcast_to(self.alpha_, Y.shape[1])
+        return self._solve(X, system, used, Y, chosen, y.shape[1:])
+
+    def _choose_alpha(self, alphas, errors, per_target):
+        """Set the best alpha and its score; errors has shape (n_alphas, n_targets)."""
+        is_scored = ~np.isnan(errors).any(axis=1)
+        if not is_scored.any():
+            allowed = (
+                "larger than rounding and than the error of the compressed matrix, which a smaller "
+                f"rtol (now {self.rtol:.0e}) reduces"
             )
-        per_target = self.alpha_per_target and y.ndim == 2
+            raise parameter_error("alphas", allowed, self.alphas)
         self.loo_mse_ = errors if per_target else errors.mean(axis=1)
         best = np.nanargmin(self.loo_mse_, axis=0)
         self.alpha_ = alphas[best] if per_target else float(alphas[best])
         self.best_score_ = -np.nanmin(self.loo_mse_, axis=0)
-        if not scored.all():
-            self._warn_of_unscored(alphas[~scored], alphas[scored])
-        chosen = np.broadcast_to(self.alpha_, Y.shape[1])
-        return self._keep(X, system, used, self._solve(system, Y[used], chosen), y.shape[1:])
+        if not is_scored.all():
+            self._warn_of_unscored(alphas[~is_scored], alphas[is_scored])
 
     def _warn_of_unscored(self, unscored, scored):
-        text = f"alphas up to {unscored.max():.3g} are not scored: the kernel matrix, or what it "
-        text += "is compressed to, is not positive definite with them. Lower rtol (now "
-        text += f"{self.rtol:.0e})."
+        message = (
+            f"alphas up to {unscored.max():.3g} are not scored: the kernel matrix, or its "
+            "compressed form, is not positive definite with them. Lower rtol (now "
+            f"{self.rtol:.0e})."
+        )
         if np.min(self.alpha_) == scored.min():
-            text += f" The smallest of the others, {scored.min():.3g}, is chosen."
-        warn(text)
+            message += f" The smallest of the others, {scored.min():.3g}, is chosen."
+        warn(message)

@@ -1,6 +1,7 @@
-"""Kernel systems with a penalty by a low-rank approximation and conjugate gradients."""
+"""Kernel ridge systems with a low-rank approximation of the kernel matrix as preconditioner."""
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -16,39 +17,75 @@ from ..linalg._kernels.matrix import round_to_float32 as kernel_in_single
 from ..linalg._krylov.conjugate_gradients import conjugate_gradients
 from ..linalg._krylov.driver import solve_iteratively
 from ..linalg._operators.base import SymmetricOperator
-from ..linalg._operators.packed import PackedSymmetricMatrix as PackedMatrix
+from ..linalg._operators.packed import PackedSymmetricMatrix
 from ..linalg._operators.wrappers import ShiftedColumns, ShiftedOperator
-from ..linalg._solvers.preconditioners import POLICY
 from ..linalg._solvers.solve import MAX_ITERATIONS
 
-# Relative to the diagonal, float32 leaves more than this much of a matrix.
-_LEAST_IN_SINGLE = 1e-5
-# What a penalty larger than the matrix asks for.
-_MOST_LEFT = 0.5
-# Bytes of the factor, at most.
-_MAX_BYTES = 3_200_000_000
-# Random signs that correct the diagonal of an inverse. Where no more is left relative to the
-# penalty, nor rounded in float32, than this, they are only made for the smallest penalty.
-_N_SIGNS = 8
-_CERTAIN, _MOST_ROUNDING = 1e-3, 3e-4
-# Penalties whose systems share products: not so many that the last ones would be in vain; and their
-# columns.
-_GROUP, _COLUMNS = 3, 256
-_ROUNDING = np.finfo(np.float32).eps
-# Residual of these systems, and one with which an estimate is none.
-_ESTIMATE_RTOL, _MOST_MISSED = 2e-4, 1e-3
-# Relative second-order effect of an error of 1 in a divisor, on the square of the quotient.
-_SECOND_ORDER = 3
-# How much of it is counted as an error where it is corrected for.
-_UNCORRECTED = 0.3
-MAX_DENSE = POLICY.max_dense
+_FLOAT32_EPS = np.finfo(np.float32).eps
+# (1 + e)^-2 = 1 - 2 e + 3 e^2 - ...: first and second order of the square of a quotient whose
+# divisor has the relative error e.
+_FIRST_ORDER, _SECOND_ORDER = 2, 3
 
 
-class LowRankSystem:
+@dataclass(frozen=True)
+class LowRankPolicy:
+    """How the approximation is made, and when leave-one-out errors from it are trusted.
+
+    Attributes
+    ----------
+    max_residual : float
+        Largest part of the diagonal of K that the approximation may leave, however large the
+        penalty is.
+    min_residual_in_float32 : float
+        Smallest part of the diagonal to be left for which the factor is computed in float32.
+    max_bytes : int
+        Bytes of the factor.
+    max_dense : int
+        Samples up to which all entries are held in float32 for the iteration, 4 bytes a pair.
+    n_signs : int
+        Vectors of random signs that correct the diagonal of the inverse, and estimate its error.
+    max_uncorrected : float
+        Mean of the diagonal that is left, relative to the penalty, up to which the diagonal of the
+        inverse needs no correction; random signs are then used for the smallest such penalty only.
+    max_uncorrected_rounding : float
+        The same for the rounding of K in float32.
+    group_size : int
+        Number of penalties, in descending order, whose corrected systems share products. After a
+        penalty whose error is too large the others are not tried, so that larger groups would do
+        more work in vain.
+    max_columns : int
+        Columns of the systems that share products.
+    solve_rtol : float
+        Relative residual to which these systems are solved.
+    max_solve_residual : float
+        Relative residual above which there is no estimate.
+    bias_share : float
+        Part of the second-order bias that counts as an error although it is corrected for.
+    """
+
+    max_residual: float = 0.5
+    min_residual_in_float32: float = 1e-5
+    max_bytes: int = 3_200_000_000
+    max_dense: int = 20_000
+    n_signs: int = 8
+    max_uncorrected: float = 1e-3
+    max_uncorrected_rounding: float = 3e-4
+    group_size: int = 3
+    max_columns: int = 256
+    solve_rtol: float = 2e-4
+    max_solve_residual: float = 1e-3
+    bias_share: float = 0.3
+
+
+POLICY = LowRankPolicy()
+
+
+class LowRankRidgeSystem:
     """(K + alpha diag(1 / weights)) C = Y with K approximated by randomly pivoted Cholesky.
 
-    With D² the weights, (D K D + alpha I) D^-1 C = D Y is solved, in which all penalties are
-    multiples of the identity. D has a factor that brings the entries to a safe scale, too.
+    With D^2 = diag(weights), (D K D + alpha I) D^-1 C = D Y is solved, in which all penalties are
+    multiples of the identity. D also has a factor that brings the entries of D K D near 1; `unit`
+    is its square, so that alpha becomes the shift ``alpha * unit``.
 
     Parameters
     ----------
@@ -57,56 +94,61 @@ class LowRankSystem:
     weights : ndarray of shape (n,) or None
         Positive.
     n_jobs : int or None
+    policy : LowRankPolicy
     """
 
-    def __init__(self, K, weights=None, n_jobs=None):
+    def __init__(self, K, weights=None, n_jobs=None, policy=POLICY):
         diagonal = np.asarray(K.diagonal(), dtype=np.float64)
         weights = np.ones(len(diagonal)) if weights is None else weights
         half = math.frexp(float((diagonal * weights).max()))[1] // 2
         self._d = np.ldexp(np.sqrt(weights), -half)[:, np.newaxis]
         self._unit = math.ldexp(1.0, -2 * half)
-        self._scaled = self._rough = _Scaled(K, self._d)
+        self._scaled = self._rough = _ScaledMatrix(K, self._d)
         if isinstance(K, KernelMatrix):
-            self._rough = _Scaled(kernel_in_single(K), self._d)
-        self._n_jobs = n_jobs
+            self._rough = _ScaledMatrix(kernel_in_single(K), self._d)
+        self._n_jobs, self._policy = n_jobs, policy
         self._diagonal = diagonal * np.square(self._d[:, 0])
-        self._M, self._left, self._rank = None, math.inf, 0
-        self._is_single = self._is_indefinite = False
+        # The approximation, the mean of the diagonal that it leaves, and the largest rank tried.
+        self._preconditioner, self._residual_mean, self._rank = None, math.inf, 0
+        self._is_float32 = self._is_indefinite = False
 
-    def approximate(self, alpha, max_rank, enough=1.0):
-        """Raise the rank, up to a limit, until little of K is left on the diagonal, on average.
+    def approximate(self, alpha, max_rank, target=1.0):
+        """Raise the rank until little of K is left on the diagonal.
 
         Parameters
         ----------
         alpha : float
             Above 0.
         max_rank : int
-        enough : float
-            What may be left, relative to alpha.
+        target : float
+            Mean of the diagonal that may be left, relative to alpha.
 
         Returns
         -------
         left : float
-            What is left, relative to alpha; infinite if K is not positive semidefinite.
+            Mean of the diagonal that is left, relative to alpha; infinite if K is not positive
+            semidefinite.
         """
         shift, mean = alpha * self._unit, self._diagonal.mean()
         if not 0 < shift < math.inf or mean <= 0 or self._is_indefinite:
             return math.inf
-        part = min(enough * shift / mean, _MOST_LEFT)
-        if self._left > part * mean and self._rank < max_rank:
-            self._is_single = part > _LEAST_IN_SINGLE
-            source = _Single(self._rough) if self._is_single else self._scaled
-            room = _MAX_BYTES // (source.dtype.itemsize * len(self._diagonal))
-            options = {"rtol": part, "random_state": 0, "n_jobs": self._n_jobs}
+        rtol = min(target * shift / mean, self._policy.max_residual)
+        if self._residual_mean > rtol * mean and self._rank < max_rank:
+            self._is_float32 = rtol > self._policy.min_residual_in_float32
+            source = _Float32Entries(self._rough) if self._is_float32 else self._scaled
+            room = self._policy.max_bytes // (source.dtype.itemsize * len(self._diagonal))
             try:
-                low_rank = pivoted_cholesky(source, max(min(max_rank, room), 1), **options)
+                low_rank = self._factorize(source, max(min(max_rank, room), 1), rtol)
             except np.linalg.LinAlgError:
                 self._is_indefinite = True
                 return math.inf
-            self._M = CholeskyPreconditioner(low_rank, shift, self._n_jobs)
-            self._left = low_rank.trace_error * mean
-            self._rank = len(low_rank.pivots) if low_rank.trace_error <= part else max_rank
-        return self._left / shift
+            self._preconditioner = CholeskyPreconditioner(low_rank, shift, self._n_jobs)
+            self._residual_mean = low_rank.trace_error * mean
+            self._rank = len(low_rank.pivots) if low_rank.trace_error <= rtol else max_rank
+        return self._residual_mean / shift
+
+    def _factorize(self, source, rank, rtol):
+        return pivoted_cholesky(source, rank, rtol=rtol, random_state=0, n_jobs=self._n_jobs)
 
     def solve(self, Y, alpha, tol, max_iter):
         """Solve after `approximate`.
@@ -115,20 +157,25 @@ class LowRankSystem:
         -------
         C : ndarray of shape (n, k)
         residuals : ndarray of shape (k,)
-            In the norm with the weights.
+            Relative, in the norm with the weights.
         n_iterations : int
         """
         shift = alpha * self._unit
-        M = self._M if self._M.shift == shift else self._M.with_shift(shift)
+        M = self._preconditioner
+        if M.shift != shift:
+            M = M.with_shift(shift)
         A, inner = self._shifted(ShiftedOperator, shift)
-        B = self._d * Y
-        X, *how = solve_iteratively(conjugate_gradients, A, M, B, tol, max_iter, inner)
-        return self._d * X, *how
+        X, residuals, n_iterations = solve_iteratively(
+            conjugate_gradients, A, M, self._d * Y, tol, max_iter, inner
+        )
+        return self._d * X, residuals, n_iterations
 
     def leave_one_out(self, Y, alphas, rtol):
-        """Estimate the mean squared errors of leaving out one sample, after `approximate`.
+        """Estimate mean squared leave-one-out errors after `approximate`.
 
-        The diagonal of the inverse is that of the approximation, corrected by random signs.
+        The diagonal of the inverse is that of (F F^T + (shift + s) I)^-1, where F F^T ~ D K D and s
+        is the mean of the diagonal that it leaves. Random signs z correct it: the mean of
+        z * (A^-1 z - B z), with A the system and B this inverse, is what is missing.
 
         Parameters
         ----------
@@ -136,110 +183,148 @@ class LowRankSystem:
         alphas : ndarray of shape (m,)
             Descending, above 0.
         rtol : float
-            After the first alpha whose error is larger there are no more: smaller ones have larger
-            errors.
+            Smaller penalties have larger errors: the first one whose error exceeds this is the last
+            one that is tried.
 
         Returns
         -------
         means : ndarray of shape (m, k)
         errors : ndarray of shape (m,)
-            Estimated relative standard error; infinite where there is no estimate.
+            Estimated relative standard errors; infinite where there is no estimate.
         """
+        policy, k = self._policy, Y.shape[1]
         shifts = alphas * self._unit
-        inverses = ManyShifts(self._M, shifts + self._left)
+        inverses = ManyShifts(self._preconditioner, shifts + self._residual_mean)
         diagonals = inverses.diagonals()
-        means, errors = np.zeros((len(shifts), Y.shape[1])), np.full(len(shifts), math.inf)
+        means, errors = np.zeros((len(shifts), k)), np.full(len(shifts), math.inf)
 
         def score(which, n_signs):
-            rows = inverses.columns(which), diagonals[:, which]
-            means[which], errors[which] = self._scores(Y, shifts[which], *rows, n_signs)
+            """Fill in the penalties of a slice; return whether their errors are small enough."""
+            means[which], errors[which] = self._scores(
+                Y, shifts[which], inverses.columns(which), diagonals[:, which], n_signs
+            )
             return errors[which].max() <= rtol
 
-        n_certain = np.count_nonzero(self._is_certain(shifts))
+        n_certain = np.count_nonzero(self._needs_no_correction(shifts))
         try:
-            if n_certain > 0 and score(slice(n_certain - 1, n_certain), _N_SIGNS):
-                # Larger ones are more certain still.
-                n_rough = np.count_nonzero(self._is_rough_enough(shifts[: n_certain - 1]))
-                room = max(_COLUMNS // Y.shape[1], 1)
-                for which in _groups(0, n_rough, room) + _groups(n_rough, n_certain - 1, room):
+            if n_certain > 0 and score(slice(n_certain - 1, n_certain), policy.n_signs):
+                # What is not corrected for larger penalties is less than what signs correct here.
+                n_float32 = np.count_nonzero(self._allows_float32(shifts[: n_certain - 1]))
+                size = max(policy.max_columns // k, 1)
+                parts = _slices(0, n_float32, size) + _slices(n_float32, n_certain - 1, size)
+                for which in parts:
                     score(which, 0)
                     errors[which] += errors[n_certain - 1]
             else:
                 n_certain = 0
-            room = max(_COLUMNS // (Y.shape[1] + _N_SIGNS), 1)
-            for which in _groups(n_certain, len(shifts), min(_GROUP, room)):
-                if not score(which, _N_SIGNS):
+            room = max(policy.max_columns // (k + policy.n_signs), 1)
+            for which in _slices(n_certain, len(shifts), min(policy.group_size, room)):
+                if not score(which, policy.n_signs):
                     break
         except NotPositiveDefiniteError:
-            pass  # the shift is less than what K lacks to be semidefinite
+            pass  # the shift is smaller than the negative eigenvalues that rounding leaves in K
         return means, errors
 
-    def _is_certain(self, shifts):
-        """Tell for which shifts the diagonal needs no correction to speak of."""
-        rounding = _ROUNDING * self._diagonal.max() if self._is_single else 0.0
-        return (self._left <= _CERTAIN * shifts) & (rounding <= _MOST_ROUNDING * shifts)
+    def _needs_no_correction(self, shifts):
+        """Return for which shifts the diagonal of the inverse is accurate without signs."""
+        policy = self._policy
+        rounding = _FLOAT32_EPS * self._diagonal.max() if self._is_float32 else 0.0
+        is_close = self._residual_mean <= policy.max_uncorrected * shifts
+        return is_close & (rounding <= policy.max_uncorrected_rounding * shifts)
 
-    def _is_rough_enough(self, shifts):
-        """Tell for which shifts products in float32 need no correction."""
-        rounding = math.sqrt(len(self._diagonal)) * _ROUNDING * self._diagonal.max()
-        return rounding <= _MOST_MISSED * shifts
+    def _allows_float32(self, shifts):
+        """Return for which shifts products in float32 alone are accurate enough."""
+        rounding = math.sqrt(len(self._diagonal)) * _FLOAT32_EPS * self._diagonal.max()
+        return rounding <= self._policy.max_solve_residual * shifts
 
     def _scores(self, Y, shifts, inverses, diagonals, n_signs):
-        """Return means and errors for some shifts, whose systems share their products."""
-        n, k, m = *Y.shape, len(shifts)
+        """Return means and errors for m shifts, whose systems share their products.
+
+        Parameters
+        ----------
+        Y : ndarray of shape (n, k)
+        shifts : ndarray of shape (m,)
+        inverses : ManyShifts
+            The approximate inverses for these shifts.
+        diagonals : ndarray of shape (n, m)
+            Their diagonals.
+        n_signs : int
+
+        Returns
+        -------
+        means : ndarray of shape (m, k)
+        errors : ndarray of shape (m,)
+        """
+        (n, k), m = Y.shape, len(shifts)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (n, n_signs))
         B = np.tile(np.hstack([self._d * Y, signs]), m)
-        repeated = np.repeat(shifts, k + n_signs)
         M = inverses.columns(np.repeat(np.arange(m), k + n_signs))
-        A, inner = self._shifted(ShiftedColumns, repeated)
-        if inner is not None and self._is_rough_enough(shifts).all():
+        A, inner = self._shifted(ShiftedColumns, np.repeat(shifts, k + n_signs))
+        if inner is not None and self._allows_float32(shifts).all():
             A, inner = inner, None
-        how = _ESTIMATE_RTOL, MAX_ITERATIONS, inner
-        X, residuals, _ = solve_iteratively(conjugate_gradients, A, M, B, *how)
+        rtol = self._policy.solve_rtol
+        X, residuals, _ = solve_iteratively(
+            conjugate_gradients, A, M, B, rtol, MAX_ITERATIONS, inner
+        )
         C, images = np.split(X.reshape(n, m, k + n_signs), [k], axis=2)
         if n_signs > 0:
-            images = signs[:, np.newaxis] * (images - (M @ B).reshape(n, m, -1)[:, :, k:])
-        rows = zip(C.swapaxes(0, 1), shifts, diagonals.T, images.swapaxes(0, 1), strict=True)
-        means, errors = zip(*(self._mean_square(*row) for row in rows), strict=True)
-        is_solved = residuals.reshape(m, -1).max(axis=1) <= _MOST_MISSED
-        return np.array(means), np.where(is_solved, errors, math.inf)
+            approximate = (M @ B).reshape(n, m, -1)[:, :, k:]
+            images = signs[:, np.newaxis] * (images - approximate)
+        means, errors = np.empty((m, k)), np.empty(m)
+        for i in range(m):
+            means[i], errors[i] = self._mean_square(
+                C[:, i], shifts[i], diagonals[:, i], images[:, i]
+            )
+        is_solved = residuals.reshape(m, -1).max(axis=1) <= self._policy.max_solve_residual
+        return means, np.where(is_solved, errors, math.inf)
 
-    def _mean_square(self, C, shift, diagonal, noisy):
-        """Return the mean of squared errors and its relative standard error."""
+    def _mean_square(self, C, shift, diagonal, corrections):
+        """Return the mean of squared errors, of shape (k,), and its relative standard error.
+
+        Parameters
+        ----------
+        C : ndarray of shape (n, k)
+            Solution of the scaled system.
+        shift : float
+        diagonal : ndarray of shape (n,)
+            Of the inverse, as far as it is known.
+        corrections : ndarray of shape (n, n_signs)
+            Independent estimates of what is missing.
+        """
         variance = np.zeros(len(C))
-        if noisy.shape[1] > 0:
-            diagonal = diagonal + noisy.mean(axis=1)
-            variance = noisy.var(axis=1, ddof=1) / noisy.shape[1]
+        n_signs = corrections.shape[1]
+        if n_signs > 0:
+            diagonal = diagonal + corrections.mean(axis=1)
+            variance = corrections.var(axis=1, ddof=1) / n_signs
         diagonal = np.clip(diagonal, 1 / (self._diagonal + shift), 1 / shift)[:, np.newaxis]
         variance = variance[:, np.newaxis] / np.square(diagonal)
-        # Weights times squared errors.
-        squares = np.square(C / diagonal)
+        squares = np.square(C / diagonal)  # weights times squared errors
         total = squares.sum(axis=0)
         size = np.where(total > 0, total, 1.0)
         bias = _SECOND_ORDER * (variance * squares).sum(axis=0) / size
-        spread = 2 * np.sqrt((variance * np.square(squares)).sum(axis=0)) / size
-        error = np.hypot(spread, _UNCORRECTED * bias)
+        deviation = _FIRST_ORDER * np.sqrt((variance * np.square(squares)).sum(axis=0)) / size
+        error = np.hypot(deviation, self._policy.bias_share * bias)
         return total / (1 + bias) / np.square(self._d).sum(), float(np.max(error))
 
     def _shifted(self, kind, shift):
-        """Return the matrix with a shift, and the same in float32 or None."""
+        """Return the operator D K D + shift, and the same in float32 or None."""
         A, inner = kind(self._scaled, shift), self._inner
         return A, None if inner is None else kind(inner, shift)
 
     @cached_property
     def _inner(self):
-        """The matrix in float32, or None where that would not be faster."""
-        if len(self._diagonal) <= MAX_DENSE:
-            return PackedMatrix(self._rough, effective_n_threads(self._n_jobs))
+        """D K D in float32, or None where that would not be faster."""
+        if len(self._diagonal) <= self._policy.max_dense:
+            return PackedSymmetricMatrix(self._rough, effective_n_threads(self._n_jobs))
         return None if self._rough.dtype == np.float64 else self._rough
 
 
-def _groups(start, stop, size):
-    """Return slices of at most so many from start to stop."""
+def _slices(start, stop, size):
+    """Return slices of at most `size` that cover start to stop."""
     return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
-class _Scaled(SymmetricOperator):
+class _ScaledMatrix(SymmetricOperator):
     """D K D, its products and its entries; D is diagonal, of shape (n, 1)."""
 
     def __init__(self, K, d):
@@ -249,11 +334,11 @@ class _Scaled(SymmetricOperator):
         self.thread_safe = getattr(self._source, "thread_safe", False)
 
     def diagonal(self):
-        """Return the diagonal."""
+        """Return the diagonal, of shape (n,)."""
         return self._source.diagonal() * np.square(self._d[:, 0])
 
     def block(self, rows, cols):
-        """Return the entries where rows and columns meet."""
+        """Return the entries of shape (len(rows), len(cols))."""
         block = self._source.block(rows, cols)
         if not self._is_identity:
             block *= self._d[rows]
@@ -266,7 +351,7 @@ class _Scaled(SymmetricOperator):
         return self._d * (self._K @ (self._d * W))
 
 
-class _Single:
+class _Float32Entries:
     """The entries of a matrix rounded to float32."""
 
     def __init__(self, source):
@@ -274,9 +359,9 @@ class _Single:
         self.thread_safe = source.thread_safe
 
     def diagonal(self):
-        """Return the diagonal."""
+        """Return the diagonal, of shape (n,)."""
         return self._source.diagonal().astype(np.float32)
 
     def block(self, rows, cols):
-        """Return the entries where rows and columns meet."""
+        """Return the entries of shape (len(rows), len(cols))."""
         return self._source.block(rows, cols).astype(np.float32, copy=False)

@@ -1,5 +1,6 @@
 """Kernel density estimation."""
 
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -15,20 +16,16 @@ from sklearn_compat.utils.validation import validate_data
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads
-from .._utils.validation import check_integer, check_sample_weight
+from .._utils.validation import check_integer, check_sample_weight, parameter_error
+from ._density.any_metric import is_euclidean
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
-from ._density.far_field import far_log_sums
+from ._density.far_field import FAR_FIELD_KERNELS, compressed_log_sums
 from ._density.kernels import DENSITIES
-from ._density.mixture import Mixture, is_euclidean, relative_tolerance, scaled_weights
-from ._density.sampling import draw_steps
+from ._density.mixture import Mixture, relative_tolerance, scale_weights
 
-# What scikit-learn calls its trees stands for the choice among ours.
+# The algorithms of scikit-learn, which mean "auto" here.
 _TREES = {"kd_tree": KDTree, "ball_tree": BallTree}
 _METRICS = {name for tree in _TREES.values() for name in tree.valid_metrics}
-# Kernels that have a far field.
-_FAR_KERNELS = "gaussian", "exponential"
-# Points of a leaf of a hierarchical matrix at least.
-_FEWEST_IN_LEAF = 16
 
 DENSITY_CONSTRAINTS = {
     "algorithm": [StrOptions({"auto", "brute", "tree", "gofmm", *_TREES})],
@@ -47,46 +44,48 @@ DENSITY_CONSTRAINTS = {
 class KernelDensity(DensityMixin, CompressionMixin, BaseEstimator):
     """Kernel density estimation, with a promise for every logarithm of a density.
 
-    In place of :class:`sklearn.neighbors.KernelDensity`, with its parameters; those from `log_tol`
-    on are new. Sums are taken over all samples by a compiled loop, by a tree whose bounds tell what
-    may be left out [1]_, or by the far field of a hierarchical kernel matrix. Terms are added
-    relative to the largest one, so that no density underflows.
+    A replacement for :class:`sklearn.neighbors.KernelDensity` that has all its parameters; those
+    from `log_tol` on are new. Sums over the samples are taken by a compiled loop, by a tree that
+    stops where bounds are close enough [1]_, or by products with a compressed kernel matrix. Terms
+    are added relative to the largest one, so that no density underflows.
 
     Parameters
     ----------
     bandwidth : float, array-like or str, default=1.0
-        The bandwidth of the kernel: a number, one for each feature, of shape (n_features,), or a
-        matrix like a covariance, of shape (n_features, n_features): its square root takes the place
-        of the number. "scott" and "silverman" are ``n_samples ** (-1 / (n_features + 4))`` and
+        The bandwidth of the kernel: a number, an array of shape (n_features,) with one for each
+        feature, or a matrix of shape (n_features, n_features), which is to the square of a number
+        what a covariance is to a variance. "scott" and "silverman" are
+        ``n_samples ** (-1 / (n_features + 4))`` and
         ``(n_samples * (n_features + 2) / 4) ** (-1 / (n_features + 4))``, whatever the unit of the
         data; "scaled_scott" and "scaled_silverman" multiply the covariance of the samples with the
         squares of these factors, as :class:`scipy.stats.gaussian_kde` does.
     algorithm : {"auto", "brute", "tree", "gofmm"}, default="auto"
-        "brute" adds up all samples; "tree" leaves out what bounds tell well enough; "gofmm"
-        compresses the kernel matrix of all points twice, with different samples, takes the
-        difference for the error, and adds up all samples where a sum is too small beside it; only
-        for the kernels "gaussian" and "exponential". "auto" takes the one that costs least. For
-        metrics that are not Euclidean there is only "brute". "kd_tree" and "ball_tree" are
-        understood as "auto".
+        "brute" adds up the terms of all samples. "tree" groups samples in boxes and stops where
+        bounds are within the tolerance. "gofmm", for the kernels "gaussian" and "exponential",
+        compresses the kernel matrix of samples and queries twice, with different random samples,
+        and takes the difference of the two products for their error; sums that are too small beside
+        it are taken by "brute" or "tree". "auto" chooses the one that is predicted to be fastest.
+        For metrics other than the Euclidean one only "brute" is available. "kd_tree" and
+        "ball_tree" mean "auto".
     kernel : {"gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine"}, \
 default="gaussian"
         The kernel.
     metric : str, default="euclidean"
-        A metric of :class:`sklearn.neighbors.BallTree`. Only for the Euclidean one the integral of
-        the density is 1.
+        A metric of :class:`sklearn.neighbors.BallTree`. The density integrates to 1 only for the
+        Euclidean one.
     atol : float, default=0
-        A density may be off by that much, too.
+        Absolute error that a density may have, in addition to the relative one.
     rtol : float, default=0
-        If not 0, the relative error that a density may have, in place of `log_tol`.
+        Relative error that a density may have. If it is not 0, it takes the place of `log_tol`.
     breadth_first : bool, default=True
-        Not used; for scikit-learn.
+        Ignored; for compatibility with scikit-learn.
     leaf_size : int, default=256
-        Largest number of points in a leaf of the tree, about.
+        Approximate largest number of points in a leaf of the tree.
     metric_params : dict, default=None
-        More parameters of the metric.
+        Further parameters of the metric.
     log_tol : float, default=1e-4
-        Largest error of each logarithm of a density, beside rounding: about 1e-14 of the logarithm,
-        and of the distances at the edge of a kernel that vanishes. 0 leaves nothing out.
+        Largest error of the logarithm of each density, apart from rounding: about 1e-14 of the
+        logarithm, and of distances at the edge of a compact kernel. With 0 no term is left out.
     max_rank : int, default=None
         For "gofmm": the largest rank; None lets ranks grow until dense would be cheaper.
     n_neighbors : int, default=32
@@ -94,13 +93,13 @@ default="gaussian"
     budget : float or "auto", default="auto"
         For "gofmm": largest fraction of all pairs of leaves that are held exactly.
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-        For "gofmm": what near means.
+        For "gofmm": the distance by which points are near each other.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
     random_state : int, RandomState or None, default=None
-        Draws the tree and the samples of "gofmm".
+        For "gofmm": draws the tree and the samples.
     verbose : int, default=0
-        1 logs to the logger "skhmat" how sums were taken.
+        1 logs to the logger "skhmat" which algorithm took the sums.
 
     Attributes
     ----------
@@ -199,15 +198,14 @@ default="gaussian"
         X = validate_data(self, X, dtype=[np.float64, np.float32], order="C", copy=True)
         n_samples = len(X)
         if sample_weight is not None:
-            sample_weight = scaled_weights(check_sample_weight(sample_weight, X))
+            sample_weight = scale_weights(check_sample_weight(sample_weight, X))
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
         self.bandwidth_ = choose_bandwidth(self.bandwidth, X, sample_weight, n_samples)
         if np.ndim(self.bandwidth_) > 0 and not is_euclidean(self.metric, self.metric_params):
-            raise ValueError(
-                f"bandwidth has shape {np.shape(self.bandwidth_)}, but metric is "
-                f"{self.metric!r}; only for the Euclidean one it may be anything but a number."
-            )
-        self._mixture = mixture_of(self, X, sample_weight, self.bandwidth_)
+            allowed = f"a number where metric is {self.metric!r}, not Euclidean"
+            got = f"shape {np.shape(self.bandwidth_)}"
+            raise parameter_error("bandwidth", allowed, got=got)
+        self._mixture = make_mixture(self, X, sample_weight, self.bandwidth_)
         return self
 
     def score_samples(self, X):
@@ -220,7 +218,7 @@ default="gaussian"
         Returns
         -------
         log_density : ndarray of shape (n_queries,), float64
-            Each right to `log_tol`; -inf where the density is 0.
+            Each one within `log_tol`; -inf where the density is 0.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], order="C")
@@ -231,7 +229,7 @@ default="gaussian"
             self.rtol or relative_tolerance(self.log_tol),
             self.atol,
             algorithm="auto" if self.algorithm in _TREES else self.algorithm,
-            far_field=self._far_field if self.kernel in _FAR_KERNELS else None,
+            far_field=self._far_field(),
         )
         n, m = len(self._mixture.X), len(X)
         Log(self.verbose).info(f"KernelDensity: {m:,} sums over {n:,} samples by {algorithm!r}")
@@ -255,7 +253,7 @@ default="gaussian"
     def sample(self, n_samples=1, random_state=None):
         """Draw points from the density.
 
-        Steps from the samples are those of the Euclidean metric, whatever `metric` is.
+        Steps from the samples follow the kernel of the Euclidean distance, whatever `metric` is.
 
         Parameters
         ----------
@@ -268,49 +266,45 @@ default="gaussian"
         """
         check_is_fitted(self)
         check_integer("n_samples", n_samples, 1)
-        mixture, rng = self._mixture, check_random_state(random_state)
-        n, d = mixture.X.shape
-        weights = np.ones(n) if mixture.weights is None else mixture.weights
-        sums = np.cumsum(weights)
-        chosen = np.searchsorted(sums, rng.uniform(size=n_samples) * sums[-1], side="right")
-        chosen = np.minimum(chosen, n - 1)
-        steps = draw_steps(self.kernel, n_samples, d, rng)
-        steps = mixture.units.of_steps(steps, self.bandwidth_)
-        return (mixture.X[chosen] + steps).astype(mixture.X.dtype, copy=False)
+        rng = check_random_state(random_state)
+        return self._mixture.sample(n_samples, self.kernel, self.bandwidth_, rng)
 
-    def _far_field(self, Y, X, kernel, weights):
-        rng = check_random_state(self.random_state)
-        leaf_size = max(self.leaf_size, _FEWEST_IN_LEAF)
-        return far_log_sums(Y, X, kernel, weights, self._compress, leaf_size, rng, self.n_jobs)
+    def _far_field(self):
+        """Return `compressed_log_sums` with the parameters of this estimator, or None."""
+        if self.kernel not in FAR_FIELD_KERNELS:
+            return None
+        return partial(
+            compressed_log_sums,
+            compress=self._compress,
+            leaf_size=self.leaf_size,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+        )
 
 
 def check_algorithm(estimator):
-    """Raise ValueError where an algorithm does not go with the metric or with the kernel."""
+    """Raise ValueError where the algorithm does not support the metric or the kernel."""
     algorithm, metric, kernel = estimator.algorithm, estimator.metric, estimator.kernel
     if algorithm in _TREES and metric not in _TREES[algorithm].valid_metrics:
-        raise ValueError(f"invalid metric for algorithm {algorithm!r}: {metric!r}")
+        allowed = f"a metric of {_TREES[algorithm].__name__} where algorithm is {algorithm!r}"
+        # The tests of scikit-learn look for "invalid metric".
+        raise parameter_error("metric", allowed, got=f"the invalid metric {metric!r}")
     if algorithm in ("tree", "gofmm") and not is_euclidean(metric, estimator.metric_params):
-        raise ValueError(
-            f"algorithm is {algorithm!r}, but metric is {metric!r}; only 'auto' and 'brute' go "
-            "with metrics that are not Euclidean."
-        )
-    if algorithm == "gofmm" and kernel not in _FAR_KERNELS:
-        raise ValueError(
-            f"algorithm is 'gofmm', but kernel is {kernel!r}; allowed are "
-            + " and ".join(map(repr, _FAR_KERNELS))
-            + "."
-        )
+        allowed = f"'auto' or 'brute' where metric is {metric!r}, not Euclidean"
+        raise parameter_error("algorithm", allowed, algorithm)
+    if algorithm == "gofmm" and kernel not in FAR_FIELD_KERNELS:
+        allowed = " or ".join(map(repr, FAR_FIELD_KERNELS)) + " where algorithm is 'gofmm'"
+        raise parameter_error("kernel", allowed, kernel)
 
 
-def mixture_of(estimator, X, sample_weight, bandwidth):
-    """Return the mixture of some samples with the parameters of an estimator."""
-    n_threads = effective_n_threads(estimator.n_jobs)
+def make_mixture(estimator, X, sample_weight, bandwidth):
+    """Return the mixture of samples with the parameters of an estimator."""
     return Mixture(
         X,
         sample_weight,
         bandwidth,
-        estimator.metric,
-        estimator.metric_params,
-        estimator.leaf_size,
-        n_threads,
+        metric=estimator.metric,
+        metric_params=estimator.metric_params,
+        leaf_size=estimator.leaf_size,
+        n_threads=effective_n_threads(estimator.n_jobs),
     )

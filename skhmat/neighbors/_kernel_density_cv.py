@@ -4,32 +4,29 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._utils.logging import Log
-from .._utils.validation import check_sample_weight
+from .._utils.validation import check_sample_weight, parameter_error
 from .._utils.warnings import warn
-from ._density.bandwidth import as_numbers, standard_bandwidth
-from ._density.mixture import relative_tolerance, scaled_weights
-from ._kernel_density import DENSITY_CONSTRAINTS, KernelDensity, check_algorithm, mixture_of
-
-# Bandwidths that are tried unless others are given, as multiples of Silverman's.
-_MULTIPLES = np.geomspace(0.1, 2.0, 20)
+from ._density.bandwidth import candidate_bandwidths, check_bandwidths
+from ._density.cross_validation import score_bandwidths
+from ._density.mixture import relative_tolerance, scale_weights
+from ._kernel_density import DENSITY_CONSTRAINTS, KernelDensity, check_algorithm, make_mixture
 
 
 class KernelDensityCV(DensityMixin, BaseEstimator):
-    """Kernel density estimation with the bandwidth of the largest likelihood of samples left out.
+    """Kernel density estimation with the bandwidth that makes samples left out most likely.
 
-    The samples are put in a tree once. With leave-one-out each bandwidth takes one pass over them,
-    in which a sample does not count for itself.
+    One tree of the samples serves all bandwidths. With leave-one-out, each bandwidth takes one pass
+    over the samples, in which none counts for itself.
 
     Parameters
     ----------
     bandwidths : array-like of shape (n_bandwidths,), default=None
-        Numbers to choose from. None means 20 between a tenth and twice Silverman's factor times the
+        Numbers to choose from. None means 20, from a tenth to twice Silverman's factor times the
         root mean variance of the features.
     cv : int, cross-validation generator or iterable, default=None
         None leaves out one sample at a time; otherwise as for
@@ -42,11 +39,11 @@ default="gaussian"
     metric : str, default="euclidean"
         A metric of :class:`sklearn.neighbors.BallTree`.
     leaf_size : int, default=256
-        Largest number of points in a leaf of the tree, about.
+        Approximate largest number of points in a leaf of the tree.
     metric_params : dict, default=None
-        More parameters of the metric.
+        Further parameters of the metric.
     log_tol : float, default=1e-4
-        Largest error of each logarithm of a density.
+        Largest error of the logarithm of each density.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
     verbose : int, default=0
@@ -55,13 +52,13 @@ default="gaussian"
     Attributes
     ----------
     bandwidth_ : float
-        The one of the largest score.
+        The bandwidth with the largest score.
     bandwidths_ : ndarray of shape (n_bandwidths,)
     scores_ : ndarray of shape (n_bandwidths,)
-        Mean logarithm of the density at samples that are left out, weighted like them.
+        Weighted mean of the logarithm of the density at samples that are left out.
     best_score_ : float
     estimator_ : KernelDensity
-        Of all samples, with that bandwidth.
+        Fitted to all samples, with that bandwidth.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -69,12 +66,12 @@ default="gaussian"
     Warns
     -----
     UserWarning
-        For all bandwidths the density is 0 at a sample that is left out.
+        With every bandwidth, the density is 0 at some sample that is left out.
 
     Notes
     -----
-    Where samples come more than once, the likelihood grows without bound as the bandwidth shrinks,
-    and the smallest one may win.
+    Where samples are repeated, the likelihood grows without bound as the bandwidth shrinks, and the
+    smallest bandwidth may be chosen.
 
     Examples
     --------
@@ -132,7 +129,7 @@ default="gaussian"
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            At least 0, two of them positive.
+            At least 0, at least two of them positive.
 
         Returns
         -------
@@ -140,47 +137,32 @@ default="gaussian"
         """
         check_algorithm(self)
         if self.algorithm == "gofmm":
-            raise ValueError(
-                "algorithm is 'gofmm'; allowed are 'auto', 'brute' and 'tree': far fields hold all "
-                "samples."
-            )
-        given = None if self.bandwidths is None else _checked_bandwidths(self.bandwidths)
-        X = validate_data(
-            *(self, X), dtype=[np.float64, np.float32], order="C", ensure_min_samples=2
-        )
-        # Samples without a weight stay: folds are numbers of samples.
+            allowed = "'auto', 'brute' or 'tree', which can leave out samples"
+            raise parameter_error("algorithm", allowed, self.algorithm)
+        given = None if self.bandwidths is None else check_bandwidths(self.bandwidths)
+        dtypes = [np.float64, np.float32]
+        X = validate_data(self, X, dtype=dtypes, order="C", ensure_min_samples=2)
+        # Samples without a weight are kept: folds are given by the indices of samples.
         if sample_weight is not None:
-            sample_weight = scaled_weights(check_sample_weight(sample_weight, X))
+            sample_weight = scale_weights(check_sample_weight(sample_weight, X))
         used = X if sample_weight is None else X[sample_weight > 0]
         if len(used) < 2:
-            raise ValueError("only one sample has a weight; at least 2 must be positive.")
-        bandwidths = standard_bandwidth(used) * _MULTIPLES if given is None else given
-        mixture = mixture_of(self, X, sample_weight, float(np.median(bandwidths)))
-        scores = np.zeros(len(bandwidths))
-        total, log = 0.0, Log(self.verbose)
-        for queries, weights, own in self._folds(mixture):
-            w = np.ones(len(queries)) if sample_weight is None else sample_weight[queries]
-            counts = np.flatnonzero(w)
-            queries, w = queries[counts], w[counts]
-            own = None if own is None else own[counts]
-            total += w.sum()
-            for i, bandwidth in enumerate(bandwidths):
-                scores[i] += w @ self._log_densities(mixture, bandwidth, queries, weights, own)
-                log.progress(f"KernelDensityCV: bandwidth {bandwidth:.4g}")
-        self.bandwidths_, self.scores_ = bandwidths, scores / total
-        best = int(np.argmax(self.scores_))
-        self.bandwidth_, self.best_score_ = float(bandwidths[best]), float(self.scores_[best])
-        if np.isneginf(self.best_score_):
-            warn(
-                "KernelDensityCV: for all bandwidths the density is 0 at a sample that is left "
-                "out; use larger ones, or another kernel.",
-                UserWarning,
-            )
-        parameters = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if name not in ("bandwidths", "cv")
-        }
+            raise parameter_error("sample_weight", "positive for at least 2 samples", got="1")
+        bandwidths = candidate_bandwidths(used) if given is None else given
+        log = Log(self.verbose)
+        scores = score_bandwidths(
+            make_mixture(self, X, sample_weight, float(np.median(bandwidths))),
+            self.kernel,
+            bandwidths,
+            sample_weight,
+            self.cv,
+            rtol=relative_tolerance(self.log_tol),
+            algorithm=self.algorithm if self.algorithm in ("brute", "tree") else "auto",
+            log=log,
+        )
+        self._keep_best(bandwidths, scores)
+        names = [name for name in self.get_params(deep=False) if name not in ("bandwidths", "cv")]
+        parameters = {name: getattr(self, name) for name in names}
         self.estimator_ = KernelDensity(bandwidth=self.bandwidth_, **parameters)
         self.estimator_.fit(X, sample_weight=sample_weight)
         log.info(f"KernelDensityCV: chose {self.bandwidth_:.4g}, score {self.best_score_:.6g}")
@@ -231,40 +213,13 @@ default="gaussian"
         check_is_fitted(self)
         return self.estimator_.sample(n_samples, random_state)
 
-    def _folds(self, mixture):
-        """Yield samples that are left out, the weights meanwhile, and which of them is itself."""
-        n = len(mixture.X)
-        if self.cv is None:
-            yield np.arange(n), None, np.arange(n)
-            return
-        for train, test in check_cv(self.cv).split(mixture.X):
-            weights = np.zeros(n)
-            weights[train] = 1.0 if mixture.weights is None else mixture.weights[train]
-            if not weights.any():
-                raise ValueError(
-                    "cv: the samples that are left have no weight in one of the folds."
-                )
-            yield test, weights, None
-
-    def _log_densities(self, mixture, bandwidth, queries, weights, own):
-        return mixture.log_densities(
-            mixture.X[queries],
-            self.kernel,
-            bandwidth,
-            relative_tolerance(self.log_tol),
-            algorithm=self.algorithm if self.algorithm in ("brute", "tree") else "auto",
-            weights=weights,
-            own=own,
-        )[0]
-
-
-def _checked_bandwidths(bandwidths):
-    """Return bandwidths as a new array of positive numbers."""
-    bandwidths = as_numbers("bandwidths", bandwidths)
-    if bandwidths.ndim != 1 or len(bandwidths) == 0:
-        raise ValueError(f"bandwidths has shape {bandwidths.shape}; it must be a list of numbers.")
-    is_bad = ~(np.isfinite(bandwidths) & (bandwidths > 0))
-    if is_bad.any():
-        i = int(np.argmax(is_bad))
-        raise ValueError(f"bandwidths[{i}] is {bandwidths[i]}; all must be positive and finite.")
-    return bandwidths
+    def _keep_best(self, bandwidths, scores):
+        best = int(np.argmax(scores))
+        self.bandwidths_, self.scores_ = bandwidths, scores
+        self.bandwidth_, self.best_score_ = float(bandwidths[best]), float(scores[best])
+        if np.isneginf(self.best_score_):
+            warn(
+                "KernelDensityCV: for all bandwidths the density is 0 at a sample that is left "
+                "out; use larger ones, or another kernel.",
+                UserWarning,
+            )

@@ -1,10 +1,16 @@
 """Low-rank features against eigendecompositions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from skhmat.kernel_approximation import _features
-from skhmat.kernel_approximation._features import by_cholesky, by_columns, by_eigenpairs
+from skhmat.kernel_approximation._features import (
+    POLICY,
+    by_cholesky,
+    by_columns,
+    by_eigenpairs,
+)
 from skhmat.linalg import KernelMatrix, compress
 
 from ..linalg.matrices import symmetric
@@ -21,13 +27,13 @@ def never(K, rtol):
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
-@pytest.mark.parametrize("small", [0, 1000])
-def test_best_rank(rate, small, rng, monkeypatch):
-    monkeypatch.setattr(_features, "_SMALL", small)
+@pytest.mark.parametrize("max_whole", [0, 1000])
+def test_best_rank(rate, max_whole, rng):
+    policy = replace(POLICY, max_whole=max_whole)
     K, values = decaying(rng, 300, rate)
     for k in (1, 7, 40):
         features = by_eigenpairs(
-            K, k, values.sum(), None, never, np.random.RandomState(0), n_jobs=1
+            K, k, values.sum(), None, never, np.random.RandomState(0), n_jobs=1, policy=policy
         )
         left = values.sum() - features.squares.sum()
         assert left <= 1.02 * values[k:].sum() + 1e-12 * values.sum()
@@ -36,9 +42,8 @@ def test_best_rank(rate, small, rng, monkeypatch):
         assert not features.offset.any()
 
 
-def test_compression_is_as_accurate_as_the_last_eigenvalue_asks_for(rng, monkeypatch):
-    monkeypatch.setattr(_features, "_DENSE_UP_TO", 100)
-    monkeypatch.setattr(_features, "_SMALL", 100)
+def test_compression_is_as_accurate_as_the_last_eigenvalue_needs(rng):
+    policy = replace(POLICY, max_held=100, max_whole=100)
     K = KernelMatrix(rng.standard_normal((1500, 2)), bandwidth=1.0)
     values = np.linalg.eigvalsh(K.toarray())[::-1]
     for k in (5, 50):
@@ -48,7 +53,9 @@ def test_compression_is_as_accurate_as_the_last_eigenvalue_asks_for(rng, monkeyp
             asked.append(rtol)
             return compress(K, rtol=rtol, leaf_size=64, random_state=0, n_jobs=1)
 
-        features = by_eigenpairs(K, k, 1500.0, None, few, np.random.RandomState(0), n_jobs=1)
+        features = by_eigenpairs(
+            K, k, 1500.0, None, few, np.random.RandomState(0), n_jobs=1, policy=policy
+        )
         assert asked[0] == pytest.approx(0.05 * values[k - 1] / np.linalg.norm(values), rel=0.5)
         left = 1500 - np.sum(features.Z**2)
         assert left <= 1.02 * values[k:].sum()
@@ -56,11 +63,11 @@ def test_compression_is_as_accurate_as_the_last_eigenvalue_asks_for(rng, monkeyp
         assert np.all(errors <= 0.2 * np.sqrt(features.squares))
 
 
-def test_a_rank_that_is_less_than_asked_for(rng, monkeypatch):
-    monkeypatch.setattr(_features, "_SMALL", 0)
+def test_a_rank_that_is_less_than_asked_for(rng):
+    policy = replace(POLICY, max_whole=0)
     G = rng.standard_normal((200, 3))
     features = by_eigenpairs(
-        G @ G.T, 10, np.sum(G**2), None, never, np.random.RandomState(0), n_jobs=1
+        G @ G.T, 10, np.sum(G**2), None, never, np.random.RandomState(0), n_jobs=1, policy=policy
     )
     assert features.Z.shape[1] <= 10
     np.testing.assert_allclose(features.Z @ features.Z.T, G @ G.T, atol=1e-8)

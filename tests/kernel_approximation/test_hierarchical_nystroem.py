@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skhmat.kernel_approximation import HierarchicalNystroem, _features
+from skhmat.kernel_approximation import HierarchicalNystroem
+from skhmat.kernel_approximation._features import POLICY
 
 LANDMARKS = {
     "all": "all",
@@ -64,23 +66,23 @@ def best_error(K, k):
     return 1 - values[:k].sum() / np.trace(K)
 
 
-@pytest.fixture(params=["dense", "iterated", "compressed"])
-def form(request, monkeypatch):
-    """Few samples, treated like many."""
-    if request.param != "dense":
-        monkeypatch.setattr(_features, "_SMALL", 0)
-    if request.param == "compressed":
-        monkeypatch.setattr(_features, "_DENSE_UP_TO", 0)
-    return request.param
+# Few samples, treated like many.
+POLICIES = {
+    "dense": POLICY,
+    "iterated": replace(POLICY, max_whole=0),
+    "compressed": replace(POLICY, max_whole=0, max_held=0),
+}
 
 
 @pytest.mark.parametrize("center", [False, True])
 @pytest.mark.parametrize("k", [1, 10, 60])
+@pytest.mark.parametrize("form", POLICIES)
 def test_all_samples_give_the_best_rank(k, center, form, rng):
     X = roll(rng)
     model = HierarchicalNystroem(
         gamma=GAMMA, n_components=k, center=center, random_state=0, leaf_size=32
     )
+    model._policy = POLICIES[form]
     Z = model.fit_transform(X)
     K = centred(kernel(X)) if center else kernel(X)
     assert Z.shape == (400, k) == (400, model.n_components_)
@@ -319,21 +321,33 @@ def test_one_sample():
         ({"kernel": "gauss"}, "'kernel' parameter"),
         ({"gamma": -1.0}, "'gamma' parameter"),
         ({"n_components": 0}, "'n_components' parameter"),
-        ({"n_components": "auto"}, "n_components is 'auto', but tol is None"),
+        ({"n_components": "auto"}, "tol must be given where n_components is 'auto', got None"),
         ({"tol": 0.0}, "'tol' parameter"),
         ({"landmarks": "most"}, "'landmarks' parameter"),
         ({"landmarks": 0}, "'landmarks' parameter"),
-        ({"landmarks": [0, 20]}, r"landmarks\[1\] is 20, but there are 20 samples; .* 0 to 19"),
-        ({"landmarks": [-1]}, r"landmarks\[0\] is -1"),
-        ({"landmarks": [3, 3]}, "the same sample twice"),
-        ({"landmarks": [0.5]}, "allowed are integers"),
-        ({"landmarks": []}, "allowed are integers"),
-        ({"landmarks": [[1.0], [1.0, 2.0]]}, "rows of different lengths"),
-        ({"landmarks": np.ones((2, 4))}, r"points of shape \(n_landmarks, 3\)"),
+        (
+            {"landmarks": [0, 20]},
+            r"landmarks\[1\] must be the index of a sample, from 0 to 19, got 20",
+        ),
+        ({"landmarks": [-1]}, r"landmarks\[0\] must be the index of a sample.* got -1"),
+        ({"landmarks": [3, 3]}, "landmarks must be different samples, got sample 3 more than once"),
+        ({"landmarks": [0.5]}, r"landmarks must be integers .*got shape \(1,\) of float64"),
+        ({"landmarks": []}, r"landmarks must be integers .*got shape \(0,\)"),
+        ({"landmarks": [[1.0], [1.0, 2.0]]}, "landmarks must be .*got rows of different lengths"),
+        (
+            {"landmarks": np.ones((2, 4))},
+            r"landmarks must be .*points of shape \(n_landmarks, 3\), got shape \(2, 4\)",
+        ),
         ({"landmarks": np.full((2, 3), np.nan)}, "landmarks contains NaN"),
-        ({"kernel": np.dot, "gamma": 1.0}, "gamma is given, but kernel is"),
-        ({"kernel": "precomputed", "degree": 3}, "degree is given, but kernel is 'precomputed'"),
-        ({"kernel": "precomputed"}, "must be a square matrix"),
+        ({"kernel": np.dot, "gamma": 1.0}, "gamma must be None where kernel is .*, got 1.0"),
+        (
+            {"kernel": "precomputed", "degree": 3},
+            "degree must be None where kernel is 'precomputed' .*, got 3",
+        ),
+        (
+            {"kernel": "precomputed"},
+            r"X must be square where kernel is 'precomputed', got shape \(20, 3\)",
+        ),
         ({"rtol": 2.0}, "'rtol' parameter"),
     ],
 )

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from scipy.stats import gaussian_kde, kstest
+from scipy.stats import gaussian_kde
 from sklearn import neighbors as scikit_learn
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import skhmat.neighbors
 from skhmat.neighbors import KernelDensity
 from skhmat.neighbors._density.kernels import log_integral
 
@@ -56,16 +57,26 @@ def two_clusters(rng, n, c, d=2):
     return np.vstack([X, Y[:20]]), Y
 
 
+@pytest.fixture(scope="module")
+def digits():
+    """Samples and queries, and the logarithms of the density for each bandwidth."""
+    X = load_digits().data
+    Y, X = X[:1000], X[1000:]
+    R, (n, d) = distances(X, Y), Y.shape
+    log_norm = np.log(n) + log_integral("gaussian", d)
+    logs = {h: slow_logs("gaussian", R / h) - log_norm - d * np.log(h) for h in (1, 2, 4, 8)}
+    return X, Y, logs
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("bandwidth", [1, 2, 4, 8])
-def test_digits(bandwidth, algorithm):
+def test_digits(bandwidth, algorithm, digits):
     """Where scikit-learn's is off by up to hundreds of nats (its issue 7492)."""
-    X = load_digits().data
-    model = KernelDensity(bandwidth=bandwidth, algorithm=algorithm, n_jobs=2).fit(X[:1000])
-    expected = expected_logs("gaussian", X[1000:], X[:1000], bandwidth)
-    assert_logs(model.score_samples(X[1000:]), expected, LOG_TOL)
-    single = clone(model).fit(X[:1000].astype(np.float32))
-    assert_logs(single.score_samples(X[1000:].astype(np.float32)), expected, LOG_TOL)
+    X, Y, logs = digits
+    model = KernelDensity(bandwidth=bandwidth, algorithm=algorithm, n_jobs=2).fit(Y)
+    assert_logs(model.score_samples(X), logs[bandwidth], LOG_TOL)
+    single = clone(model).fit(Y.astype(np.float32))
+    assert_logs(single.score_samples(X.astype(np.float32)), logs[bandwidth], LOG_TOL)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -102,7 +113,7 @@ def test_as_scikit_learn_where_that_is_right(name, rng):
     ):
         models = (
             library.KernelDensity(kernel=name, bandwidth=1.3, **options).fit(Y, sample_weight=w)
-            for library in (scikit_learn, __import__("skhmat.neighbors", fromlist=["x"]))
+            for library in (scikit_learn, skhmat.neighbors)
         )
         theirs, ours = (model.score_samples(X) for model in models)
         assert_logs(ours, theirs, 1e-8)
@@ -301,20 +312,6 @@ def test_weights_of_any_size(algorithm):
 # ---- samples ----
 
 
-@pytest.mark.parametrize("d", [1, 2, 5])
-@pytest.mark.parametrize("name", KERNELS)
-def test_samples_have_the_radii_of_the_kernel(name, d):
-    """Of a fixed seed: a test of significance fails now and then."""
-    model = KernelDensity(kernel=name, bandwidth=2.0).fit(np.zeros((1, d)))
-    X = model.sample(4000, random_state=0)
-    radii = np.linalg.norm(X, axis=1) / 2
-    r = np.linspace(0, 1 if VALUES[name](np.float64(1.01)) == 0 else 40, 200_001)
-    mass = np.cumsum(VALUES[name](r) * r ** (d - 1))
-    assert kstest(radii, lambda x: np.interp(x, r, mass / mass[-1])).pvalue > 1e-3
-    # All directions are as likely.
-    assert np.abs((X / np.linalg.norm(X, axis=1, keepdims=True)).mean(axis=0)).max() < 0.1
-
-
 def test_samples_have_the_bandwidth(rng):
     Y = np.zeros((1, 2))
     for bandwidth, covariance in (
@@ -347,18 +344,39 @@ def test_samples_are_drawn_by_weight():
         ({"bandwidth": -1.0}, "'bandwidth' parameter"),
         ({"bandwidth": np.nan}, "'bandwidth' parameter"),
         ({"bandwidth": "wide"}, "'bandwidth' parameter"),
-        ({"bandwidth": [1.0, 2.0]}, r"bandwidth has shape \(2,\); allowed are a number, \(3,\)"),
-        ({"bandwidth": [1.0, 0.0, 2.0]}, r"bandwidth\[1\] is 0; all must be positive"),
-        ({"bandwidth": [1.0, np.nan, 2.0]}, "NaN or infinite"),
-        ({"bandwidth": -np.eye(3)}, "not symmetric and positive definite"),
-        ({"bandwidth": np.triu(np.ones((3, 3)))}, "not symmetric and positive definite"),
-        ({"bandwidth": [1.0, 1.0, 2.0], "metric": "manhattan"}, "anything but a number"),
-        ({"bandwidth": ["a"]}, r"bandwidth is \['a'\]; allowed are numbers"),
+        (
+            {"bandwidth": [1.0, 2.0]},
+            r"bandwidth must be a number, of shape \(3,\).* or .*\(3, 3\), got shape \(2,\)",
+        ),
+        ({"bandwidth": [1.0, 0.0, 2.0]}, r"bandwidth\[1\] must be positive, got 0\."),
+        ({"bandwidth": [1.0, np.nan, 2.0]}, "bandwidth must be finite, got NaN or infinity"),
+        (
+            {"bandwidth": -np.eye(3)},
+            "bandwidth must be symmetric and positive definite.* got one that is not positive",
+        ),
+        (
+            {"bandwidth": np.triu(np.ones((3, 3)))},
+            "bandwidth must be symmetric and positive definite.* differs from its transpose by 1",
+        ),
+        (
+            {"bandwidth": [1.0, 1.0, 2.0], "metric": "manhattan"},
+            r"bandwidth must be a number where metric is 'manhattan', .*got shape \(3,\)",
+        ),
+        ({"bandwidth": ["a"]}, r"bandwidth must be numeric, got \['a'\]"),
         ({"kernel": "biweight"}, "'kernel' parameter"),
         ({"algorithm": "fast"}, "'algorithm' parameter"),
-        ({"algorithm": "gofmm", "kernel": "tophat"}, "allowed are 'gaussian' and 'exponential'"),
-        ({"algorithm": "tree", "metric": "manhattan"}, "only 'auto' and 'brute'"),
-        ({"algorithm": "kd_tree", "metric": "haversine"}, "invalid metric"),
+        (
+            {"algorithm": "gofmm", "kernel": "tophat"},
+            "kernel must be 'gaussian' or 'exponential' where algorithm is 'gofmm', got 'tophat'",
+        ),
+        (
+            {"algorithm": "tree", "metric": "manhattan"},
+            "algorithm must be 'auto' or 'brute' where metric is 'manhattan', .* got 'tree'",
+        ),
+        (
+            {"algorithm": "kd_tree", "metric": "haversine"},
+            "metric must be a metric of KDTree .* 'kd_tree', got the invalid metric 'haversine'",
+        ),
         ({"metric": "cosine"}, "'metric' parameter"),
         ({"atol": -1}, "'atol' parameter"),
         ({"rtol": -1}, "'rtol' parameter"),
@@ -376,9 +394,11 @@ def test_scaled_rules_need_a_covariance(rule, rng):
     Y = rng.random((20, 3))
     Y[:, 1] = 1.0
     model = KernelDensity(bandwidth=rule)
-    with pytest.raises(ValueError, match="covariance of the samples is singular"):
+    with pytest.raises(ValueError, match=r"covariance of the samples is singular.* got 'scaled"):
         model.fit(Y)
-    with pytest.raises(ValueError, match="only one sample has a weight"):
+    with pytest.raises(
+        ValueError, match=r"bandwidth must be a number.* only one sample has a weight, got"
+    ):
         model.fit(rng.random((20, 3)), sample_weight=np.eye(20)[0])
 
 
@@ -407,7 +427,7 @@ def test_bad_input(rng):
         model.score_samples(Y[:, :2])
     with pytest.raises(ValueError, match="NaN"):
         model.score_samples(missing)
-    with pytest.raises(ValueError, match="n_samples is 0"):
+    with pytest.raises(ValueError, match=r"n_samples must be .*got 0"):
         model.sample(0)
 
 

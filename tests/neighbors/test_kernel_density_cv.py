@@ -112,13 +112,16 @@ def test_a_density_of_zero_is_a_warning(rng):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"bandwidths": []}, r"bandwidths has shape \(0,\)"),
-        ({"bandwidths": [[1.0]]}, r"bandwidths has shape \(1, 1\)"),
-        ({"bandwidths": [1.0, 0.0]}, r"bandwidths\[1\] is 0.0; all must be positive"),
-        ({"bandwidths": [np.nan]}, r"bandwidths\[0\] is nan"),
+        ({"bandwidths": []}, r"bandwidths must be of shape \(n_bandwidths,\).* got shape \(0,\)"),
+        (
+            {"bandwidths": [[1.0]]},
+            r"bandwidths must be of shape \(n_bandwidths,\).* got shape \(1, 1\)",
+        ),
+        ({"bandwidths": [1.0, 0.0]}, r"bandwidths\[1\] must be positive and finite, got 0.0"),
+        ({"bandwidths": [np.nan]}, r"bandwidths\[0\] must be positive and finite, got nan"),
         ({"bandwidths": 1.0}, "'bandwidths' parameter"),
-        ({"bandwidths": ["a"]}, r"bandwidths is \['a'\]; allowed are numbers"),
-        ({"algorithm": "gofmm"}, "allowed are 'auto', 'brute' and 'tree'"),
+        ({"bandwidths": ["a"]}, r"bandwidths must be numeric, got \['a'\]"),
+        ({"algorithm": "gofmm"}, "algorithm must be 'auto', 'brute' or 'tree', .*got 'gofmm'"),
         ({"kernel": "biweight"}, "'kernel' parameter"),
         ({"cv": "all"}, "'cv' parameter"),
     ],
@@ -151,7 +154,9 @@ def test_weights_of_any_size_and_form(rng):
 
 
 def test_folds_without_weight(rng):
-    with pytest.raises(ValueError, match="cv: the samples that are left have no weight"):
+    with pytest.raises(
+        ValueError, match=r"cv must be .*positive weight in each fold, got a fold without any"
+    ):
         KernelDensityCV([1.0], cv=2).fit(rng.random((4, 2)), sample_weight=[1, 1, 0, 0])
 
 
@@ -164,9 +169,14 @@ def test_bad_input(rng):
         model.sample()
     with pytest.raises(ValueError, match="minimum of 2"):
         model.fit(Y[:1])
-    with pytest.raises(ValueError, match="at least 2 must be positive"):
+    with pytest.raises(
+        ValueError, match="sample_weight must be positive for at least 2 samples, got 1"
+    ):
         model.fit(Y, sample_weight=np.eye(20)[0])
-    with pytest.raises(ValueError, match="deviation of the samples is 0"):
+    with pytest.raises(
+        ValueError,
+        match=r"bandwidths must be given where .*deviation of the samples is 0, got None",
+    ):
         KernelDensityCV().fit(np.ones((20, 2)))
     with pytest.raises(ValueError, match="2 features"):
         model.fit(rng.random((20, 3))).score_samples(Y)

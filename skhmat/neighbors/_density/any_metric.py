@@ -1,18 +1,25 @@
-"""Sums of kernels of densities for any metric: all distances, one by one."""
+"""Logarithms of kernel sums for any metric of scikit-learn, term by term."""
 
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.metrics import DistanceMetric
 
 from ..._utils.parallel import run_tasks
-from .kernels import _log_values
+from .kernels import log_values
 
-# Distances that one thread holds at once.
-_BATCH = 1 << 20
+# Distances that a thread holds at a time.
+_BLOCK_ENTRIES = 1 << 20
 
 
-class DistanceSums:
-    """What `DensitySums` does, with the distances of scikit-learn and no tree.
+def is_euclidean(metric, metric_params):
+    """Return whether a metric of scikit-learn is the Euclidean one."""
+    if metric in ("minkowski", "p"):
+        return (metric_params or {}) in ({}, {"p": 2})
+    return metric in ("euclidean", "l2")
+
+
+class GenericMetricSums:
+    """Like `DensitySums`, with the distances of scikit-learn and without a tree.
 
     Parameters
     ----------
@@ -29,22 +36,21 @@ class DistanceSums:
     def __len__(self):
         return len(self.Y)
 
-    def brute(self, X, kernel, weights=None, own=None):
-        """Sum up all points one by one; see `DensitySums.brute`."""
+    def direct(self, X, kernel, weights=None, exclude=None):
+        """Add up all terms; see `DensitySums.direct`."""
         X = np.ascontiguousarray(X, dtype=np.float64)
-        rows = max(1, _BATCH // len(self.Y))
+        n_rows = max(1, _BLOCK_ENTRIES // len(self.Y))
         with np.errstate(divide="ignore"):
             log_weights = 0.0 if weights is None else np.log(weights)
 
-        def some(first):
-            part = slice(first, first + rows)
-            logs = _log_values(
-                kernel.name, self._metric.pairwise(X[part], self.Y) / kernel.bandwidth
-            )
-            logs += log_weights
-            if own is not None:
-                logs[np.arange(len(logs)), own[part]] = -np.inf
-            return logsumexp(logs, axis=1)
+        def sum_block(first):
+            rows = slice(first, first + n_rows)
+            R = self._metric.pairwise(X[rows], self.Y) / kernel.bandwidth
+            terms = log_values(kernel.name, R)
+            terms += log_weights
+            if exclude is not None:
+                terms[np.arange(len(terms)), exclude[rows]] = -np.inf
+            return logsumexp(terms, axis=1)
 
-        parts = run_tasks(some, range(0, len(X), rows), self.n_threads)
-        return np.concatenate([np.empty(0), *parts])
+        blocks = run_tasks(sum_block, range(0, len(X), n_rows), self.n_threads)
+        return np.concatenate([np.empty(0), *blocks])

@@ -1,52 +1,85 @@
-"""Sums of kernels of densities by the far field of compressed kernel matrices."""
+"""Logarithms of kernel sums by products with compressed kernel matrices."""
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from ...linalg._kernels.matrix import KernelMatrix
 
-# Errors are larger by no more than this factor than those that are seen.
-_SAFETY = 2.0
-# Sums that are also taken one by one.
-_N_MEASURED = 512
-# Their tolerance, as a part of that of the sums, and the largest one.
-_RTOL, _LARGEST_RTOL = 0.3, 0.1
-# Sums of which nothing has underflowed.
-_LEAST = 1e-200
+# Kernels that are smooth away from 0, so that their matrices compress.
+FAR_FIELD_KERNELS = ("gaussian", "exponential")
 
 
-def far_log_sums(Y, X, kernel, weights, compress, leaf_size, rng, n_jobs=None):
-    """Return logarithms of sums by a far field, and where they are to be had in another way.
+@dataclass(frozen=True)
+class FarFieldPolicy:
+    """How a sum by a far field is checked.
 
-    The kernel matrix of all points, old and new, is compressed twice, with different samples and
-    leaves. The largest difference of the two products, and the largest error of some sums, is what
-    any sum may be off by; sums that are not far enough above it are left to the caller.
+    Attributes
+    ----------
+    safety : float
+        The error of any sum is taken to be at most this many times the largest error seen.
+    n_measured : int
+        Number of sums that are also added up term by term.
+    rtol_share : float
+        Tolerance of the compression, as a part of the tolerance of the sums.
+    max_rtol : float
+        Largest tolerance of the compression.
+    min_sum : float
+        Smallest sum that is kept: below it, terms that matter may have underflowed.
+    min_leaf_size : int
+        Fewest points of a leaf of the compressed matrix.
+    """
+
+    safety: float = 2.0
+    n_measured: int = 512
+    rtol_share: float = 0.3
+    max_rtol: float = 0.1
+    min_sum: float = 1e-200
+    min_leaf_size: int = 16
+
+
+POLICY = FarFieldPolicy()
+
+
+def compressed_log_sums(
+    Y, X, kernel, weights, *, compress, leaf_size, random_state, n_jobs=None, policy=POLICY
+):
+    """Return logarithms of sums by a far field, and the rows that need another algorithm.
+
+    The kernel matrix of all points, samples and queries, is compressed twice, with different random
+    samples and leaves. The largest difference of the two products, and the largest error of the
+    sums that are also added up term by term, estimate the error of every sum. A sum that is too
+    small beside this error is left to the caller.
 
     Parameters
     ----------
     Y : ndarray of shape (n, d)
     X : ndarray of shape (m, d)
     kernel : DensityKernel
-        Gaussian or exponential.
+        One of `FAR_FIELD_KERNELS`.
     weights : ndarray of shape (n,) or None
     compress : callable
         ``compress(K, rtol=..., leaf_size=..., random_state=...)`` returns a HierarchicalMatrix.
     leaf_size : int
-    rng : numpy.random.RandomState
+    random_state : int, RandomState or None
     n_jobs : int or None
+    policy : FarFieldPolicy
 
     Returns
     -------
     logs : ndarray of shape (m,)
     rough : ndarray of int
-        Rows whose sum is too small beside the error; all of them where compression does not pay.
+        Rows whose sum is too small beside the error; all rows where the matrix does not compress.
     """
-    n, nothing = len(Y), (np.empty(len(X)), np.arange(len(X)))
+    n, rng = len(Y), check_random_state(random_state)
+    nothing = np.empty(len(X)), np.arange(len(X))
     if kernel.rtol <= 0:
         return nothing
-    rtol = min(_RTOL * kernel.rtol, _LARGEST_RTOL)
+    leaf_size = max(leaf_size, policy.min_leaf_size)
+    rtol = min(policy.rtol_share * kernel.rtol, policy.max_rtol)
     points = np.vstack([Y, X]).astype(np.float64)
     K = KernelMatrix(points, kernel.name, bandwidth=kernel.bandwidth, n_jobs=n_jobs)
     W = np.zeros(len(K.X))
@@ -54,7 +87,7 @@ def far_log_sums(Y, X, kernel, weights, compress, leaf_size, rng, n_jobs=None):
     products = []
     for size in (leaf_size, leaf_size + leaf_size // 2):
         with warnings.catch_warnings():
-            # A promise that is missed shows in the difference of the two.
+            # Where compression misses its tolerance, the two products differ by more.
             warnings.simplefilter("ignore", ConvergenceWarning)
             seed = rng.randint(2**31 - 1)
             H = compress(K, rtol=rtol, leaf_size=size, random_state=seed)
@@ -62,9 +95,10 @@ def far_log_sums(Y, X, kernel, weights, compress, leaf_size, rng, n_jobs=None):
             return nothing
         products.append(H @ W)
     sums = products[0][n:]
-    some = rng.permutation(len(X))[:_N_MEASURED]
-    errors = np.abs(sums[some] - K.evaluate(K.X[n + some], W))
-    floor = _SAFETY * max(np.abs(products[0] - products[1]).max(), errors.max(initial=0.0))
-    is_right = (kernel.rtol * sums + kernel.atol >= floor) & (sums > _LEAST)
+    measured = rng.permutation(len(X))[: policy.n_measured]
+    errors = np.abs(sums[measured] - K.evaluate(K.X[n + measured], W))
+    differences = np.abs(products[0] - products[1])
+    floor = policy.safety * max(differences.max(), errors.max(initial=0.0))
+    is_right = (kernel.rtol * sums + kernel.atol >= floor) & (sums > policy.min_sum)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(sums), np.flatnonzero(~is_right)

@@ -1,43 +1,53 @@
-"""Samples, their weights and the units of a bandwidth: what densities are computed from."""
+"""A mixture of kernels around weighted samples: its density, and draws from it."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from .any_metric import DistanceSums
-from .bandwidth import Units
+from .any_metric import GenericMetricSums, is_euclidean
 from .kernels import DensityKernel, log_integral
 from .planner import log_sums
+from .sampling import draw_steps
 from .sums import DensitySums
-
-# A weight relative to the largest that is far from underflow.
-_LEAST_WEIGHT = 1e-250
-# Of a number that is far from overflow.
-_LARGEST_LOG = 600.0
-# Part of the tolerance that is kept for rounding.
-_ROUNDING = 1e-3
+from .units import Units
 
 
-def is_euclidean(metric, metric_params):
-    """Return whether a metric of scikit-learn is the Euclidean one."""
-    if metric in ("minkowski", "p"):
-        return (metric_params or {}) in ({}, {"p": 2})
-    return metric in ("euclidean", "l2")
+@dataclass(frozen=True)
+class MixturePolicy:
+    """Limits that keep weights and tolerances clear of underflow, overflow and rounding.
+
+    Attributes
+    ----------
+    min_weight : float
+        Smallest weight, relative to the largest, that needs no other unit than the largest.
+    max_log_norm : float
+        Largest logarithm of a kernel's integral that an absolute tolerance is multiplied by.
+    rounding_share : float
+        Part of the tolerance of a logarithm that is reserved for rounding.
+    """
+
+    min_weight: float = 1e-250
+    max_log_norm: float = 600.0
+    rounding_share: float = 1e-3
 
 
-def relative_tolerance(log_tol):
-    """Return the relative error of a sum whose logarithm may be off by a tolerance."""
-    return -np.expm1(-log_tol) * (1 - _ROUNDING)
+POLICY = MixturePolicy()
 
 
-def scaled_weights(weights):
-    """Return weights in a unit in which their sum does not overflow, and none underflows.
+def relative_tolerance(log_tol, policy=POLICY):
+    """Return the relative error of a sum whose logarithm may be off by log_tol."""
+    return -np.expm1(-log_tol) * (1 - policy.rounding_share)
 
-    The largest is 1, but where that would make nothing of the others.
+
+def scale_weights(weights, policy=POLICY):
+    """Return weights of shape (n,) in a unit in which their sum is finite and none underflows.
+
+    The largest becomes 1, unless the smallest would then be too small.
     """
     largest, least = weights.max(), weights[weights > 0].min()
-    unit = 1.0 if least / largest > _LEAST_WEIGHT else 1 / _LEAST_WEIGHT
-    # Halves of the exponents, one by one: 1 / largest may overflow.
+    unit = 1.0 if least / largest > policy.min_weight else 1 / policy.min_weight
+    # Half of the exponent at a time: 1 / largest may overflow.
     root = math.ldexp(1.0, -(math.frexp(largest)[1] // 2))
     scaled = weights * root * (root * unit)
     return scaled * (unit / scaled.max())
@@ -50,22 +60,38 @@ class Mixture:
     ----------
     X : ndarray of shape (n_samples, n_features)
     sample_weight : ndarray of shape (n_samples,) or None
-        As `scaled_weights` returns them.
+        As `scale_weights` returns them.
     bandwidth : float or ndarray
-        That the units are for; any other number will do for sums, too.
+        What the units are chosen for. A number does not bind: densities for any other number can be
+        computed, too.
     metric, metric_params, leaf_size, n_threads
+        As for the sums.
+    policy : MixturePolicy
     """
 
-    def __init__(self, X, sample_weight, bandwidth, metric, metric_params, leaf_size, n_threads):
+    def __init__(
+        self,
+        X,
+        sample_weight,
+        bandwidth,
+        *,
+        metric,
+        metric_params,
+        leaf_size,
+        n_threads,
+        policy=POLICY,
+    ):
         self.X, self.weights = X, None
         if sample_weight is not None and np.ptp(sample_weight) > 0:
             self.weights = sample_weight
-        if is_euclidean(metric, metric_params):
-            self.units = Units.of(bandwidth, X)
-            self.sums = DensitySums(self.units.of_points(X), leaf_size, n_threads)
+        self.is_euclidean = is_euclidean(metric, metric_params)
+        if self.is_euclidean:
+            self.units = Units.from_bandwidth(bandwidth, X)
+            self.sums = DensitySums(self.units.transform(X), leaf_size, n_threads)
         else:
-            self.units = Units(1.0, 0.0, 1.0)
-            self.sums = DistanceSums(X, metric, metric_params, n_threads)
+            self.units = Units.unscaled()
+            self.sums = GenericMetricSums(X, metric, metric_params, n_threads)
+        self._policy = policy
 
     def log_densities(
         self,
@@ -77,10 +103,10 @@ class Mixture:
         *,
         algorithm="auto",
         weights=None,
-        own=None,
+        exclude=None,
         far_field=None,
     ):
-        """Return logarithms of the density, and the algorithm that was taken.
+        """Return logarithms of the density, and the algorithm that took the sums.
 
         Parameters
         ----------
@@ -92,37 +118,52 @@ class Mixture:
             The density may be off by ``rtol * density + atol``.
         algorithm : {"auto", "brute", "tree", "gofmm"}
         weights : ndarray of shape (n_samples,), default=None
-            At least 0 and at most 1, in place of those of the samples.
-        own : ndarray of shape (m,), default=None
-            A sample that does not count for each row.
+            In [0, 1], in place of those of the samples.
+        exclude : ndarray of shape (m,), default=None
+            The index of a sample that each row leaves out.
         far_field : callable, default=None
             As for `log_sums`.
+
+        Returns
+        -------
+        log_densities : ndarray of shape (m,)
+        algorithm : str
         """
         weights = self.weights if weights is None else weights
-        counted = self._counted(len(X), weights, own)
-        norm = self.log_norm(name, bandwidth)
-        largest = counted.max(initial=0.0)
-        atol = atol * largest * np.exp(min(norm, _LARGEST_LOG)) if atol > 0 else 0.0
+        totals = self._total_weights(len(X), weights, exclude)
+        log_norm = self.log_norm(name, bandwidth)
+        if atol > 0:
+            largest = totals.max(initial=0.0)
+            atol = atol * largest * np.exp(min(log_norm, self._policy.max_log_norm))
         kernel = DensityKernel(name, self.units.radius(bandwidth), rtol, atol)
-        if isinstance(self.sums, DistanceSums):
-            logs, algorithm = self.sums.brute(X, kernel, weights, own), "brute"
+        if self.is_euclidean:
+            Z = self.units.transform(X)
+            logs, algorithm = log_sums(self.sums, Z, kernel, algorithm, weights, exclude, far_field)
         else:
-            logs, algorithm = log_sums(
-                self.sums, self.units.of_points(X), kernel, algorithm, weights, own, far_field
-            )
-        return logs - np.log(counted) - norm, algorithm
-
-    def _counted(self, m, weights, own):
-        """Return the weight that counts in each of m rows."""
-        weights = np.ones(len(self.X)) if weights is None else weights
-        if own is None:
-            return np.full(m, weights.sum())
-        # Those before and those after, added: a large weight subtracted would leave its rounding.
-        before = np.append(0.0, np.cumsum(weights))[own]
-        after = np.append(np.cumsum(weights[::-1])[::-1], 0.0)[own + 1]
-        return before + after
+            logs, algorithm = self.sums.direct(X, kernel, weights, exclude), "brute"
+        return logs - np.log(totals) - log_norm, algorithm
 
     def log_norm(self, name, bandwidth):
         """Return the logarithm of the integral of a kernel around one sample."""
         d = self.X.shape[1]
         return log_integral(name, d) + self.units.log_volume(bandwidth, d)
+
+    def sample(self, n_samples, name, bandwidth, rng):
+        """Draw points, of shape (n_samples, n_features), from the density."""
+        n, d = self.X.shape
+        cumulative = np.cumsum(np.ones(n) if self.weights is None else self.weights)
+        places = rng.uniform(size=n_samples) * cumulative[-1]
+        centres = np.minimum(np.searchsorted(cumulative, places, side="right"), n - 1)
+        steps = self.units.scale_steps(draw_steps(name, n_samples, d, rng), bandwidth)
+        return (self.X[centres] + steps).astype(self.X.dtype, copy=False)
+
+    def _total_weights(self, m, weights, exclude):
+        """Return the total weight, of shape (m,), of the samples that each of m rows counts."""
+        weights = np.ones(len(self.X)) if weights is None else weights
+        if exclude is None:
+            return np.full(m, weights.sum())
+        # What comes before plus what comes after: subtracting a large weight from the sum would
+        # leave nothing but rounding.
+        before = np.append(0.0, np.cumsum(weights))[exclude]
+        after = np.append(np.cumsum(weights[::-1])[::-1], 0.0)[exclude + 1]
+        return before + after

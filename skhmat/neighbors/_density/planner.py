@@ -1,25 +1,58 @@
-"""Which way sums of kernels of densities are taken, by what each will cost."""
+"""The choice among the algorithms for kernel sums, by the time that each is predicted to take."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
-# Nanoseconds of one core for each pair of points, and more for each of their coordinates.
-_PAIR = 1.2, 0.04
-# In the tree: for each pair, for each box that is visited, and to make it for each point.
-_TREE_PAIR, _BOX, _MAKING = (1.3, 0.08), (50.0, 8.0), (60.0, 70.0)
-# The tree is made only where all pairs take so many times as long.
-_WORTH_MAKING = 8.0
-# New points that are summed up by the tree to see what it costs.
-_N_TRIED = 64
-# Seconds from which on a far field is tried, with so many of all points, old and new.
-_LONG, _N_SAMPLED = 60.0, 16_384
-# Part of the sums that may be left over: then a far field saves little.
-_MOST_ROUGH = 0.25
+
+@dataclass(frozen=True)
+class PlannerPolicy:
+    """Costs of the algorithms, in nanoseconds of one core, and what a choice may itself cost.
+
+    Attributes
+    ----------
+    pair, pair_per_feature : float
+        Time of a term of a direct sum, and the part of it for each feature.
+    tree_pair, tree_pair_per_feature : float
+        The same for a term in a leaf of the tree.
+    box, box_per_feature : float
+        The same for a box that is visited.
+    build, build_per_feature : float
+        The same for a point when the tree is built; building uses one core.
+    worth_building : float
+        The tree is built only if direct sums take more than this many times as long as building it.
+    n_probes : int
+        Queries whose sums are taken by the tree to predict its cost. It is not tried for fewer.
+    far_field_after : float
+        Seconds: a far field is tried only where both other algorithms would take longer.
+    far_field_points : int
+        Samples and queries, together, of the far field that is timed.
+    max_rough : float
+        Part of the sums that a far field may leave to the other algorithms; with more of them it
+        saves little.
+    """
+
+    pair: float = 1.2
+    pair_per_feature: float = 0.04
+    tree_pair: float = 1.3
+    tree_pair_per_feature: float = 0.08
+    box: float = 50.0
+    box_per_feature: float = 8.0
+    build: float = 60.0
+    build_per_feature: float = 70.0
+    worth_building: float = 8.0
+    n_probes: int = 64
+    far_field_after: float = 60.0
+    far_field_points: int = 16_384
+    max_rough: float = 0.25
 
 
-def log_sums(sums, X, kernel, algorithm, weights=None, own=None, far_field=None):
-    """Return logarithms of sums, and the algorithm that was taken.
+POLICY = PlannerPolicy()
+
+
+def log_sums(sums, X, kernel, algorithm, weights=None, exclude=None, far_field=None, policy=POLICY):
+    """Return logarithms of sums, and the algorithm that took them.
 
     Parameters
     ----------
@@ -28,11 +61,12 @@ def log_sums(sums, X, kernel, algorithm, weights=None, own=None, far_field=None)
     kernel : DensityKernel
     algorithm : {"auto", "brute", "tree", "gofmm"}
     weights : ndarray of shape (n,), default=None
-    own : ndarray of shape (m,), default=None
-        A point that does not count for each row; not with "gofmm".
+    exclude : ndarray of shape (m,), default=None
+        The index of a point that each row leaves out; not for "gofmm".
     far_field : callable, default=None
-        ``far_field(Y, X, kernel, weights)`` does what `far_log_sums` does. "auto" takes none where
-        it is None.
+        ``far_field(Y, X, kernel, weights)`` returns what `compressed_log_sums` returns. Without it
+        "auto" does not choose "gofmm".
+    policy : PlannerPolicy
 
     Returns
     -------
@@ -40,55 +74,67 @@ def log_sums(sums, X, kernel, algorithm, weights=None, own=None, far_field=None)
     algorithm : str
     """
     if algorithm == "auto":
-        algorithm = _cheapest(sums, X, kernel, weights, own, far_field)
+        algorithm = _choose(sums, X, kernel, weights, exclude, far_field, policy)
     if algorithm == "tree":
-        return sums.by_tree(X, kernel, weights, own)[0], algorithm
+        return sums.by_bounds(X, kernel, weights, exclude)[0], algorithm
     if algorithm == "brute":
-        return sums.brute(X, kernel, weights, own), algorithm
+        return sums.direct(X, kernel, weights, exclude), algorithm
     logs, rough = far_field(sums.Y, X, kernel, weights)
-    logs[rough] = log_sums(sums, X[rough], kernel, "auto", weights)[0]
+    logs[rough], _ = log_sums(sums, X[rough], kernel, "auto", weights, policy=policy)
     return logs, algorithm
 
 
-def _cheapest(sums, X, kernel, weights, own, far_field):
-    """Return the algorithm that takes least time.
+def _choose(sums, X, kernel, weights, exclude, far_field, policy):
+    """Return the algorithm that is predicted to take least time.
 
-    All pairs take as long as they are many. The tree is tried at a few of the new points, unless
-    making it takes too long to pay. Where both would take more than a minute, a far field is made
-    of some of the points, and timed.
+    The time of direct sums follows from the number of terms. That of the tree is extrapolated from
+    a few queries, unless direct sums are done before the tree would be built; that of a far field
+    from one with part of the points, if both others take long.
     """
     (m, d), n = X.shape, len(sums)
-    seconds, chosen = _seconds(_PAIR, d, m * n, sums.n_threads), "brute"
-    making = 0.0 if sums.has_tree else _seconds(_MAKING, d, n)
-    if seconds > _WORTH_MAKING * making and m > _N_TRIED:
-        some = np.linspace(0, m - 1, _N_TRIED).astype(np.intp)
-        _, work = sums.by_tree(X[some], kernel, weights, None if own is None else own[some])
-        pairs, boxes = work.mean(axis=0) * m
-        by_tree = sum(
-            _seconds(cost, d, count, sums.n_threads)
-            for cost, count in ((_TREE_PAIR, pairs), (_BOX, boxes))
-        )
-        seconds, chosen = min((seconds, chosen), (by_tree, "tree"))
-    if seconds > _LONG and far_field is not None and n + m > _N_SAMPLED:
-        by_far_field = _time_far_field(sums.Y, X, kernel, weights, far_field)
+    pair = policy.pair + policy.pair_per_feature * d
+    seconds, chosen = 1e-9 * pair * (m * n) / sums.n_threads, "brute"
+    build = policy.build + policy.build_per_feature * d
+    seconds_to_build = 0.0 if sums.has_tree else 1e-9 * build * n
+    if seconds > policy.worth_building * seconds_to_build and m > policy.n_probes:
+        by_bounds = _predict_bounds(sums, X, kernel, weights, exclude, policy)
+        seconds, chosen = min((seconds, chosen), (by_bounds, "tree"))
+    is_long = seconds > policy.far_field_after and n + m > policy.far_field_points
+    if is_long and far_field is not None:
+        by_far_field = _predict_far_field(sums.Y, X, kernel, weights, far_field, policy)
         seconds, chosen = min((seconds, chosen), (by_far_field, "gofmm"))
     return chosen
 
 
-def _seconds(cost, d, count, n_threads=1):
-    return 1e-9 * (cost[0] + cost[1] * d) * count / n_threads
+def _predict_bounds(sums, X, kernel, weights, exclude, policy):
+    """Return the seconds that the tree would take, from the work for a few of the queries."""
+    m, d = X.shape
+    probes = np.linspace(0, m - 1, policy.n_probes).astype(np.intp)
+    exclude = None if exclude is None else exclude[probes]
+    _, work = sums.by_bounds(X[probes], kernel, weights, exclude)
+    n_pairs, n_boxes = work.mean(axis=0) * m
+    pair = policy.tree_pair + policy.tree_pair_per_feature * d
+    box = policy.box + policy.box_per_feature * d
+    return 1e-9 * pair * n_pairs / sums.n_threads + 1e-9 * box * n_boxes / sums.n_threads
 
 
-def _time_far_field(Y, X, kernel, weights, far_field):
-    """Predict what a far field of all points takes from that of some of them."""
+def _predict_far_field(Y, X, kernel, weights, far_field, policy):
+    """Return the seconds that a far field would take, from one with part of the points.
+
+    They grow like N log N. Infinite where too many sums would be left to other algorithms.
+    """
     total = len(Y) + len(X)
-    old, new = (
-        np.linspace(0, len(points) - 1, max(2, len(points) * _N_SAMPLED // total)).astype(np.intp)
+    samples, queries = (
+        np.linspace(
+            0, len(points) - 1, max(2, len(points) * policy.far_field_points // total)
+        ).astype(np.intp)
         for points in (Y, X)
     )
+    weights = None if weights is None else weights[samples]
     start = time.perf_counter()
-    _, rough = far_field(Y[old], X[new], kernel, None if weights is None else weights[old])
-    if len(rough) > _MOST_ROUGH * len(new):
+    _, rough = far_field(Y[samples], X[queries], kernel, weights)
+    seconds = time.perf_counter() - start
+    if len(rough) > policy.max_rough * len(queries):
         return np.inf
-    levels = np.log(total) / np.log(_N_SAMPLED)
-    return levels * (time.perf_counter() - start) * total / (len(old) + len(new))
+    levels = np.log(total) / np.log(policy.far_field_points)
+    return levels * seconds * total / (len(samples) + len(queries))

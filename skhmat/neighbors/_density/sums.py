@@ -1,6 +1,4 @@
-"""Sums of kernels of densities, as logarithms: over all points, and by a tree of boxes."""
-
-from functools import cached_property
+"""Logarithms of kernel sums for the Euclidean distance: term by term, and by bounds in a tree."""
 
 import numpy as np
 from sklearn.neighbors import KDTree
@@ -8,108 +6,131 @@ from sklearn.neighbors import KDTree
 from ..._ext.simd import log_sums as _core
 from .box_tree import BoxTree
 
-# From this dimension on distances come from inner products, whose rounding is so much larger.
-_DOT_DIM, _DOT_LOSS = 32, 16
-# More new points than these are sorted: what near ones visit stays in the cache.
-_FEW = 256
+# From this dimension on the core takes distances from inner products, whose rounding is larger by
+# this factor.
+_DOT_DIM = 32
+_DOT_ROUNDING = 16
+# Queries up to this number are not sorted: the part of the tree that they visit stays in the cache.
+_MAX_UNSORTED = 256
 # Points of a leaf of the tree that sorts them.
-_NEAR = 32
+_SORT_LEAF_SIZE = 32
 
 
 class DensitySums:
-    """log sum_j w_j k(|x - y_j| / bandwidth) at any points x for fixed points y.
+    """log sum_j w_j k(|x - y_j| / bandwidth) at any points x, for fixed points y.
 
     Parameters
     ----------
     Y : ndarray of shape (n, d), float32 or float64
     leaf_size : int
-        Of the tree, which is made when it is used first.
+        For the tree, which is built when it is first used.
     n_threads : int
     """
 
     def __init__(self, Y, leaf_size, n_threads):
         self.Y = np.ascontiguousarray(Y)
-        self._leaf_size, self.n_threads = leaf_size, n_threads
+        self.n_threads = n_threads
+        self._leaf_size = leaf_size
+        self._tree = None
 
     def __len__(self):
         return len(self.Y)
 
     @property
     def has_tree(self):
-        """Whether the tree was made."""
-        return "tree" in self.__dict__
+        """Whether the tree has been built."""
+        return self._tree is not None
 
-    @cached_property
+    @property
     def tree(self):
         """The points in boxes."""
-        return BoxTree(self.Y, self._leaf_size)
+        if self._tree is None:
+            self._tree = BoxTree(self.Y, self._leaf_size)
+        return self._tree
 
-    def brute(self, X, kernel, weights=None, own=None):
-        """Sum up all points one by one.
+    def direct(self, X, kernel, weights=None, exclude=None):
+        """Add up all terms.
 
         Parameters
         ----------
         X : ndarray of shape (m, d)
         kernel : DensityKernel
-            Where float32 does not reach its tolerance, float64 is used.
+            Sums that float32 cannot compute to its `rtol` are computed again in float64.
         weights : ndarray of shape (n,), default=None
             At least 0; None means 1.
-        own : ndarray of shape (m,), intp, default=None
-            A point that does not count for each row; None means that all do.
+        exclude : ndarray of shape (m,), intp, default=None
+            The index of a point that each row leaves out; None leaves out nothing.
 
         Returns
         -------
         logs : ndarray of shape (m,), float64
         """
-        dtype = np.float64 if kernel.vanishes else np.result_type(X, self.Y)
-        logs, largest = self._brute(X, kernel, weights, own, dtype)
+        # Rounding moves points across the edge of a compact kernel.
+        dtype = np.float64 if kernel.is_compact else np.result_type(X, self.Y)
+        logs, largest = self._direct(X, kernel, weights, exclude, dtype)
         if dtype == np.float64:
             return logs
-        # What rounding makes of the exponent of the largest term.
+        # The error of a logarithm is the rounding of the largest term's exponent.
         d = X.shape[1]
-        rounding = np.finfo(dtype).eps / 2 * (d + 4) * (_DOT_LOSS if d >= _DOT_DIM else 1)
+        rounding = np.finfo(dtype).eps / 2 * (d + 4) * (_DOT_ROUNDING if d >= _DOT_DIM else 1)
         rough = np.flatnonzero(~(np.abs(largest) * rounding <= kernel.rtol / 2))
-        own = None if own is None else own[rough]
-        logs[rough] = self._brute(X[rough], kernel, weights, own, np.float64)[0]
+        exclude = None if exclude is None else exclude[rough]
+        logs[rough] = self._direct(X[rough], kernel, weights, exclude, np.float64)[0]
         return logs
 
-    def _brute(self, X, kernel, weights, own, dtype):
+    def _direct(self, X, kernel, weights, exclude, dtype):
+        """Return the logarithms and the largest exponents, each of shape (m,)."""
         X, Y = (np.ascontiguousarray(points, dtype=dtype) for points in (X, self.Y))
         weights = kernel.core_weights(weights)
         if weights is not None:
             weights = weights.astype(dtype)
         logs, largest = np.empty(len(X)), np.empty(len(X))
-        parameters, n_threads = kernel.parameters, self.n_threads
-        _core.log_sums(X, Y, weights, own, kernel.id, parameters, logs, largest, n_threads)
+        _core.log_sums(
+            X,
+            Y,
+            weights,
+            exclude,
+            kernel.core_id,
+            kernel.core_parameters,
+            logs,
+            largest,
+            self.n_threads,
+        )
         return logs, largest
 
-    def by_tree(self, X, kernel, weights=None, own=None):
-        """Leave out what bounds tell well enough for the tolerance.
+    def by_bounds(self, X, kernel, weights=None, exclude=None):
+        """Go down the tree only until bounds of the nodes are within the tolerance.
 
         Parameters
         ----------
-        X, kernel, weights, own
-            As for `brute`.
+        X, kernel, weights, exclude
+            As for `direct`.
 
         Returns
         -------
         logs : ndarray of shape (m,)
         work : ndarray of shape (m, 2)
-            Points summed up one by one, and boxes visited, for each row.
+            For each row the number of terms that were added up, and of boxes that were visited.
         """
-        tree, order = self.tree, _near_together(X)
+        tree, order = self.tree, _order_by_place(X)
+        low, high = tree.box
+        mean, spread, weight, log_weight = tree.moments(weights)
         logs, work = np.empty(len(X)), np.empty((len(X), 2))
         _core.tree_log_sums(
             tree.first,
             tree.last,
-            *tree.box,
-            *tree.moments(weights),
+            low,
+            high,
+            mean,
+            spread,
+            weight,
+            log_weight,
             tree.columns,
             None if weights is None else kernel.core_weights(weights[tree.order]),
             np.ascontiguousarray(X[order], dtype=np.float64),
-            None if own is None else tree.position[own[order]],
-            kernel.id,
-            kernel.parameters,
+            None if exclude is None else tree.position[exclude[order]],
+            kernel.core_id,
+            kernel.core_parameters,
             logs,
             work,
             self.n_threads,
@@ -118,8 +139,8 @@ class DensitySums:
         return logs[place], work[place]
 
 
-def _near_together(X):
-    """Return an order of points that keeps near ones together."""
-    if len(X) <= _FEW:
+def _order_by_place(X):
+    """Return an order of shape (m,) in which points near each other follow each other."""
+    if len(X) <= _MAX_UNSORTED:
         return np.arange(len(X))
-    return np.array(KDTree(X, leaf_size=_NEAR).get_arrays()[1], dtype=np.intp)
+    return np.array(KDTree(X, leaf_size=_SORT_LEAF_SIZE).get_arrays()[1], dtype=np.intp)

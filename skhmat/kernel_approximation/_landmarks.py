@@ -1,0 +1,201 @@
+"""Features of the kernel matrix of samples, from all of them or from landmarks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_array
+
+from .._utils.validation import parameter_error
+from .._utils.warnings import warn
+from ..linalg import KernelMatrix
+from ._features import POLICY, Features, by_cholesky, by_columns, by_eigenpairs
+
+
+def check_landmarks(landmarks, X, is_precomputed):
+    """Return a name or a number as given, and an array as indices or as points.
+
+    Parameters
+    ----------
+    landmarks : str, int or array-like
+    X : ndarray of shape (n, d)
+        The samples.
+    is_precomputed : bool
+        Whether X is the kernel matrix, so that there are no points.
+
+    Returns
+    -------
+    landmarks : str, int, or ndarray of shape (m,), intp, or (m, d), float64
+    """
+    if isinstance(landmarks, (str, Integral)):
+        return landmarks
+    try:
+        array = np.asarray(landmarks)
+    except ValueError as error:
+        allowed, got = "an array of indices or of points", "rows of different lengths"
+        raise parameter_error("landmarks", allowed, got=got) from error
+    n, d = X.shape
+    if array.ndim == 2:
+        if is_precomputed or array.shape[1] != d:
+            allowed = (
+                "an array of indices of samples, or unless the kernel is precomputed of points of "
+                f"shape (n_landmarks, {d})"
+            )
+            raise parameter_error("landmarks", allowed, got=f"shape {array.shape}")
+        return check_array(array, dtype=np.float64, input_name="landmarks", copy=True)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
+        allowed = (
+            "integers of shape (n_landmarks,), or points of shape (n_landmarks, n_features), at "
+            "least one"
+        )
+        raise parameter_error("landmarks", allowed, got=f"shape {array.shape} of {array.dtype}")
+    is_outside = (array < 0) | (array >= n)
+    if is_outside.any():
+        i = int(np.argmax(is_outside))
+        allowed = f"the index of a sample, from 0 to {n - 1}"
+        raise parameter_error(f"landmarks[{i}]", allowed, got=f"{array[i]}")
+    indices, counts = np.unique(array, return_counts=True)
+    if len(indices) < len(array):
+        got = f"sample {indices[np.argmax(counts)]} more than once"
+        raise parameter_error("landmarks", "different samples", got=got)
+    return array.astype(np.intp)
+
+
+@dataclass(frozen=True)
+class SampleKernel:
+    """The kernel matrix of the samples, and its columns at landmarks.
+
+    Attributes
+    ----------
+    K : KernelMatrix or ndarray of shape (n, n)
+    X : ndarray of shape (n, d)
+    make_kernel : callable or None
+        ``make_kernel(points)`` returns the KernelMatrix of points; None for a precomputed kernel.
+    whole_trace : float
+        Of K.
+    row_means : ndarray of shape (n,) or None
+        Of K; None unless features are centred.
+    """
+
+    K: KernelMatrix | np.ndarray
+    X: np.ndarray
+    make_kernel: Callable | None
+    whole_trace: float
+    row_means: np.ndarray | None
+
+    @classmethod
+    def measure(cls, K, X, make_kernel, center):
+        """Return the same with trace and means of K."""
+        n, row_means = len(X), None
+        trace = float(K.diagonal().sum(dtype=np.float64))
+        if trace < 0:
+            allowed, got = "positive semidefinite", f"a matrix of trace {trace:.3g}"
+            raise parameter_error("kernel", allowed, got=got, kind=np.linalg.LinAlgError)
+        if center:
+            row_means = (K @ np.ones((n, 1)))[:, 0] / n
+        return cls(K, X, make_kernel, trace, row_means)
+
+    @property
+    def trace(self):
+        """Trace of K, of the centred one if features are centred."""
+        if self.row_means is None:
+            return self.whole_trace
+        return self.whole_trace - float(self.row_means.sum())
+
+    def features_at(self, landmarks, policy):
+        """Return the features of landmarks: indices of shape (m,), or points of shape (m, d)."""
+        if landmarks.ndim == 2:
+            return replace(self._features_at_points(landmarks, policy), points=landmarks)
+        if self.make_kernel is not None:
+            features = self._features_at_points(self.X[landmarks], policy)
+            return replace(features, landmarks=landmarks)
+        K_landmarks = self.K[np.ix_(landmarks, landmarks)]
+        columns = partial(np.matmul, self.K[:, landmarks])
+        return by_columns(K_landmarks, columns, landmarks, policy)
+
+    def _features_at_points(self, points, policy):
+        K = self.make_kernel(points)
+        return by_columns(K.toarray(), partial(K.evaluate, self.X), policy=policy)
+
+    def centered(self, features):
+        """Return features, centred if that is asked for."""
+        return features if self.row_means is None else features.centered()
+
+
+def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_jobs, policy=POLICY):
+    """Return the features that an estimator asks for.
+
+    Parameters
+    ----------
+    samples : SampleKernel
+    landmarks : str, int or ndarray
+        As `check_landmarks` returns them.
+    n_components : int or None
+        Number of features; None takes as many as `tol` needs.
+    tol : float or None
+        Relative error of the trace.
+    compress : callable
+        ``compress(K, rtol, random_state)`` returns a HierarchicalMatrix.
+    rng : numpy.random.RandomState
+    n_jobs : int or None
+    policy : FeaturesPolicy
+
+    Returns
+    -------
+    features : Features
+    """
+    n, trace, whole = len(samples.X), samples.trace, samples.whole_trace
+    takes_all = isinstance(landmarks, str) and landmarks == "all"
+    if trace <= policy.trace_rounding * whole:
+        return _zero_features(n, takes_all)
+    k = n if n_components is None else min(n_components, n)
+    if n_components is not None and k < n_components:
+        warn(
+            f"n_components is {n_components}, but there are {n} samples; {n} is taken.", UserWarning
+        )
+    # Of the trace of the whole matrix no more may be left than of that of the centred one.
+    rtol = 0.0 if tol is None or whole <= 0 else max(tol * trace / whole, 0.0)
+    if takes_all:
+        if n_components is None:
+            # The best approximation needs no higher rank than that of Cholesky.
+            k = by_cholesky(samples.K, n, rtol, rng, n_jobs).Z.shape[1]
+        compress = partial(compress, random_state=rng.randint(2**31 - 1))
+        features = by_eigenpairs(
+            samples.K, k, trace, samples.row_means, compress, rng, n_jobs, policy
+        )
+    else:
+        if isinstance(landmarks, np.ndarray):
+            features = samples.features_at(landmarks, policy)
+        elif landmarks == "uniform":
+            order = rng.permutation(n)
+            features = _features_uniform(samples, order, k, n_components, tol, policy)
+        elif landmarks == "rpcholesky":
+            features = by_cholesky(samples.K, k, rtol, rng, n_jobs)
+        else:
+            features = by_cholesky(samples.K, min(landmarks, n), 0.0, rng, n_jobs)
+        features = samples.centered(features)
+        # Features of landmarks that are drawn one by one stay in that order, if nothing is dropped.
+        if features.Z.shape[1] > k or tol is not None:
+            features = features.best(k)
+    return features if tol is None else features.until(tol, trace)
+
+
+def _features_uniform(samples, order, k, n_components, tol, policy):
+    """Return the features of k samples in random order, or of fewer that reach a tolerance."""
+    if n_components is not None:
+        return samples.features_at(order[:k], policy)
+    m = policy.n_first
+    while True:
+        features = samples.features_at(order[:m], policy)
+        left = samples.trace - samples.centered(features).squares.sum()
+        if m >= k or left <= tol * samples.trace:
+            return features
+        m *= 2
+
+
+def _zero_features(n, takes_all):
+    """Return a single feature that is 0 everywhere: that of a kernel matrix of rank 0."""
+    m, landmarks = (n, None) if takes_all else (1, np.zeros(1, dtype=np.intp))
+    return Features(landmarks, np.zeros((m, 1)), np.zeros(1), np.zeros((n, 1)))

@@ -1,0 +1,65 @@
+"""The likelihood of samples that are left out, for each of several bandwidths."""
+
+import numpy as np
+from sklearn.model_selection import check_cv
+
+from ..._utils.validation import parameter_error
+
+
+def score_bandwidths(mixture, name, bandwidths, sample_weight, cv, *, rtol, algorithm, log):
+    """Return the weighted mean logarithm of the density at samples that are left out.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        Of all samples.
+    name : str
+        The kernel.
+    bandwidths : ndarray of shape (n_bandwidths,)
+    sample_weight : ndarray of shape (n_samples,) or None
+        As for `mixture`.
+    cv : int, cross-validation generator, iterable or None
+        None leaves out one sample at a time.
+    rtol : float
+    algorithm : {"auto", "brute", "tree"}
+    log : Log
+
+    Returns
+    -------
+    scores : ndarray of shape (n_bandwidths,)
+    """
+    scores, total = np.zeros(len(bandwidths)), 0.0
+    for queries, weights, exclude in _folds(mixture, cv):
+        w = np.ones(len(queries)) if sample_weight is None else sample_weight[queries]
+        counted = np.flatnonzero(w)
+        queries, w = queries[counted], w[counted]
+        exclude = None if exclude is None else exclude[counted]
+        total += w.sum()
+        for i, bandwidth in enumerate(bandwidths):
+            log_densities, _ = mixture.log_densities(
+                mixture.X[queries],
+                name,
+                bandwidth,
+                rtol,
+                algorithm=algorithm,
+                weights=weights,
+                exclude=exclude,
+            )
+            scores[i] += w @ log_densities
+            log.progress(f"KernelDensityCV: bandwidth {bandwidth:.4g}")
+    return scores / total
+
+
+def _folds(mixture, cv):
+    """Yield the samples that are left out, the weights of all samples, and what each excludes."""
+    n = len(mixture.X)
+    if cv is None:
+        yield np.arange(n), None, np.arange(n)
+        return
+    for train, test in check_cv(cv).split(mixture.X):
+        weights = np.zeros(n)
+        weights[train] = 1.0 if mixture.weights is None else mixture.weights[train]
+        if not weights.any():
+            allowed = "a splitter that trains on a sample with positive weight in each fold"
+            raise parameter_error("cv", allowed, got="a fold without any")
+        yield test, weights, None

@@ -1,0 +1,49 @@
+"""Rules and checks of bandwidths."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skhmat.neighbors._density.bandwidth import (
+    POLICY,
+    candidate_bandwidths,
+    check_bandwidths,
+    choose_bandwidth,
+)
+
+
+def test_candidates_span_the_standard_bandwidth(rng):
+    X = rng.standard_normal((500, 3)) * 7
+    candidates = candidate_bandwidths(X)
+    standard = np.sqrt(X.var(axis=0).mean()) * (500 * 5 / 4) ** (-1 / 7)
+    assert len(candidates) == 20
+    np.testing.assert_allclose(candidates[[0, -1]], [0.1 * standard, 2 * standard])
+    few = candidate_bandwidths(X, replace(POLICY, n_candidates=3, largest_candidate=0.4))
+    np.testing.assert_allclose(few, standard * np.array([0.1, 0.2, 0.4]))
+
+
+def test_arrays_are_copied(rng):
+    X, given = rng.random((30, 2)), np.array([0.5, 0.7])
+    chosen = choose_bandwidth(given, X, None, 30)
+    given[:] = -1
+    np.testing.assert_array_equal(chosen, [0.5, 0.7])
+    listed = check_bandwidths([1, 2])
+    assert listed.dtype == np.float64
+
+
+def test_asymmetry_that_passes_for_rounding(rng):
+    X, matrix = rng.random((30, 2)), np.array([[2.0, 1.0], [1.0 + 1e-8, 3.0]])
+    with pytest.raises(ValueError, match=r"symmetric and positive definite.* transpose by 1e-08"):
+        choose_bandwidth(matrix, X, None, 30)
+    rough = replace(POLICY, max_asymmetry=1e-6)
+    np.testing.assert_array_equal(choose_bandwidth(matrix, X, None, 30, rough), matrix)
+
+
+def test_weights_reduce_the_number_of_samples(rng):
+    X = rng.standard_normal((100, 2))
+    w = np.repeat([1.0, 1e-12], 50)
+    few = choose_bandwidth("scaled_scott", X[:50], None, 50)
+    np.testing.assert_allclose(choose_bandwidth("scaled_scott", X, w, 100), few, rtol=1e-6)
+    # The plain rules count samples without a weight, too.
+    assert choose_bandwidth("scott", X[:50], None, 100) == pytest.approx(100 ** (-1 / 6))
