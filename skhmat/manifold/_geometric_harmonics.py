@@ -5,21 +5,19 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
-from .._base.compression import with_compression_parameters
+from .._utils.parallel import effective_n_threads
+from .._utils.validation import parameter_error
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
-from ._spectral.multilevel_start import Start
-from ._spectral.normalization import normalization
-
-# Eigenvalues, relative to the largest, that rounding leaves nothing of.
-_LEAST_EIGENVALUE = 1e-12
+from ._spectral.eigenpairs import drop_unreliable_pairs
+from ._spectral.extension import HarmonicExtension, project
 
 
-@with_compression_parameters
 class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     """Functions of samples on a manifold at new points, by geometric harmonics.
 
@@ -42,7 +40,25 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         "auto" is "dense" for up to 512 samples, and where a fifth of all eigenpairs is wanted.
     eigen_tol : float or "auto", default="auto"
         Residual of the eigenpairs. "auto" aims at an error of the eigenvectors of 1e-5.
-    {compression}
+    rtol : float, default=1e-4
+        Promised relative error of the compressed matrix, in (0, 1); see
+        :func:`skhmat.linalg.compress`.
+    leaf_size : int, default=256
+        Largest number of points in a leaf of the tree.
+    max_rank : int, default=None
+        Largest rank; None lets ranks grow until dense would be cheaper.
+    n_neighbors : int, default=32
+        Neighbours of each point that guide the sampling of rows.
+    budget : float or "auto", default="auto"
+        Largest fraction of all pairs of leaves that are held exactly.
+    distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+        What near means.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        Draws the tree and the samples.
+    verbose : int, default=0
+        1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
@@ -130,7 +146,9 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         self : GeometricHarmonics
         """
         X, y = validate_data(
-            *(self, X, y),
+            self,
+            X,
+            y,
             dtype=[np.float64, np.float32],
             multi_output=True,
             y_numeric=True,
@@ -138,29 +156,33 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         )
         n = len(X)
         if self.n_eigenpairs > n:
-            raise ValueError(
-                f"n_eigenpairs is {self.n_eigenpairs}, but there are {n} samples; allowed are at "
-                f"most {n}."
-            )
-        self._prepare()
-        affinity, profile = self._kernel_of_points(X.astype(np.float64))
-        cloud, order = self._surroundings.cloud, self._surroundings.order
-        norm = normalization(affinity, None)
-        coarse = Start(cloud, profile, None, self._rng, self._n_threads)
-        A = affinity.operator(norm.factors)
-        start = coarse.of(self.epsilon_, norm)
-        pairs = self._eigenpairs(A, self.n_eigenpairs, start, affinity.is_definite)
-        least = max(_LEAST_EIGENVALUE, affinity.error)
-        reliable = pairs.values > least * pairs.values[0]
-        pairs = pairs.first(int(np.argmin(np.append(reliable, False))))
-        self.eigenvalues_, self.error_estimate_ = pairs.values, affinity.error
-        self.eigenvectors_ = np.empty_like(pairs.vectors)
-        self.eigenvectors_[order] = pairs.vectors
-        self._form = affinity.describe()
+            allowed = f"at most {n} for {n} samples"
+            raise parameter_error("n_eigenpairs", allowed, self.n_eigenpairs)
+        rng = check_random_state(self.random_state)
+        self._n_threads = effective_n_threads(self.n_jobs)
+        scales, histogram, bandwidth = self._measure(X.astype(np.float64), rng)
+        affinity = self._choose_affinity(scales, histogram, bandwidth, rng)
+        normalized, start = self._normalized_start(
+            affinity, None, scales, histogram, bandwidth, rng
+        )
+        pairs = self._find_eigenpairs(self.n_eigenpairs, normalized, start, rng)
+        pairs = drop_unreliable_pairs(pairs, normalized.error, self._policy.eigenpairs)
         Y = y.reshape(n, -1).astype(np.float64)
-        self._project(affinity, pairs, Y[order], y.shape[1:])
+        coefficients, residual = project(pairs, Y[scales.order])
+        self._extension = HarmonicExtension(affinity.new_point_sums, coefficients)
+        self._scales, self._shape = scales, y.shape[1:]
+        self._set_results(pairs, scales.order, normalized, bandwidth, residual)
         self._log()
         return self
+
+    def _set_results(self, pairs, order, normalized, bandwidth, residual):
+        """Set the public attributes; row i of the eigenvectors is of sample ``order[i]``."""
+        self.eigenvalues_, self.error_estimate_ = pairs.values, normalized.error
+        self.eigenvectors_ = np.empty_like(pairs.vectors)
+        self.eigenvectors_[order] = pairs.vectors
+        self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth
+        self.residual_ = residual.reshape(self._shape) if self._shape else float(residual[0])
+        self._description = normalized.description
 
     def predict(self, X):
         """Return the function at new points.
@@ -175,8 +197,8 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        sums = self._at_points(X, lambda cloud: self._affinity.sums_at(cloud, self._weights))
-        return sums.reshape(len(X), *self._shape)
+        values = self._scales.evaluate(self._extension, X, self._n_threads)
+        return values.reshape(len(X), *self._shape)
 
     def summary(self):
         """Describe the fit in several lines.
@@ -189,7 +211,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         ratio = self.eigenvalues_[-1] / self.eigenvalues_[0]
         return self._describe(
             [
-                ("kernel", self._form),
+                ("kernel", self._description),
                 ("error", f"{self.error_estimate_:.1e} relative in the Frobenius norm"),
                 ("epsilon", self._describe_epsilon()),
                 ("eigenvalues", f"{len(self.eigenvalues_)}, the last {ratio:.1e} of the first"),
@@ -204,12 +226,3 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
 
     def _more_tags(self):
         return {"poor_score": True}
-
-    def _project(self, affinity, pairs, Y, shape):
-        coefficients = pairs.vectors.T @ Y
-        left_out = np.linalg.norm(Y - pairs.vectors @ coefficients, axis=0)
-        sizes = np.linalg.norm(Y, axis=0)
-        residual = np.divide(left_out, sizes, out=np.zeros_like(sizes), where=sizes > 0)
-        self.residual_ = residual.reshape(shape) if shape else float(residual[0])
-        self._affinity, self._shape = affinity, shape
-        self._weights = pairs.vectors @ (coefficients / pairs.values[:, np.newaxis])

@@ -3,8 +3,22 @@
 import scipy.linalg
 
 
-def _decomposed(array, k):
-    """Return the k largest eigenvalues of an array and their eigenvectors, largest first."""
+def largest_eigenpairs(array, k):
+    """Find the k largest eigenpairs of a symmetric array by LAPACK.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, n)
+        Its symmetric part is decomposed: rounding may have left it slightly unsymmetric.
+    k : int
+
+    Returns
+    -------
+    values : ndarray of shape (k,)
+        Largest first.
+    vectors : ndarray of shape (n, k)
+        Orthonormal.
+    """
     n = len(array)
     values, vectors = scipy.linalg.eigh((array + array.T) / 2, subset_by_index=(n - k, n - 1))
     return values[::-1], vectors[:, ::-1]
