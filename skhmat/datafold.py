@@ -69,8 +69,8 @@ class _Wrapper(BaseEstimator):
 class DiffusionMaps(TSCTransformerMixin, _Wrapper):
     """Diffusion maps for time series, as a step of EDMD.
 
-    In place of `datafold.dynfold.DiffusionMaps`, with :class:`skhmat.manifold.DiffusionMaps`
-    inside. The kernel is a parameter, not an object: datafold's ``GaussianKernel(epsilon=e)`` is
+    Takes the place of `datafold.dynfold.DiffusionMaps`, with :class:`skhmat.manifold.DiffusionMaps`
+    inside. The kernel is a parameter and not an object: datafold's ``GaussianKernel(epsilon=e)`` is
     ``epsilon=e``.
 
     Parameters
@@ -79,11 +79,11 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
         Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). This and the
         parameters without a text are explained in :class:`skhmat.manifold.DiffusionMaps`.
     n_eigenpairs : int, default=10
-        Number of eigenpairs, the trivial one among them.
+        Number of eigenpairs, the trivial one included.
     time_exponent : float, default=0
         Exponent of the eigenvalues in the embedding, at least 0. It can be changed after `fit`.
     alpha : float, default=1.0
-        How far the density of the samples is divided out, from 0 to 1.
+        How much of the density of the samples is divided out, from 0 to 1.
     cut_off : "auto", float or None, default="auto"
     knn : int, default=None
     variable_bandwidth : int, default=None
@@ -101,11 +101,11 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
     budget : float or "auto", default="auto"
         Largest fraction of all pairs of leaves that are held exactly.
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-        What near means.
+        Distance by which rows are near or far.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
     random_state : int, RandomState or None, default=None
-        Draws the tree and the samples.
+        Draws the tree, the sampled rows and distances, and the start of the eigensolver.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
 
@@ -355,11 +355,11 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
 
 
 class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper):
-    """Geometric harmonics: functions on samples, continued to new points.
+    """Geometric harmonics: functions known at samples, extended to new points.
 
-    In place of `datafold.dynfold.GeometricHarmonicsInterpolator`, with
-    :class:`skhmat.manifold.GeometricHarmonics` inside. The kernel is the Gaussian itself, as
-    datafold's is by default, and not made stochastic. There is no ``gradient``.
+    Takes the place of `datafold.dynfold.GeometricHarmonicsInterpolator`, with
+    :class:`skhmat.manifold.GeometricHarmonics` inside. The kernel is the plain Gaussian, as in
+    datafold by default; it is not made stochastic. There is no ``gradient``.
 
     Parameters
     ----------
@@ -383,11 +383,11 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
     budget : float or "auto", default="auto"
         Largest fraction of all pairs of leaves that are held exactly.
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-        What near means.
+        Distance by which rows are near or far.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
     random_state : int, RandomState or None, default=None
-        Draws the tree and the samples.
+        Draws the tree, the sampled rows and distances, and the start of the eigensolver.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
 

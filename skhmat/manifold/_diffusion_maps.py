@@ -1,4 +1,4 @@
-"""Coordinates of a manifold that samples lie on, by diffusion maps."""
+"""Diffusion maps: coordinates on the manifold that samples lie on."""
 
 import math
 from numbers import Integral, Real
@@ -41,50 +41,53 @@ from ._spectral.precomputed import (
 
 
 class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimator):
-    """Coordinates of a manifold that samples lie on, by diffusion maps.
+    """Coordinates on the manifold that samples lie on, by diffusion maps.
 
-    A Gaussian kernel ``exp(-||x - y||^2 / (2 epsilon))`` of the samples is normalised by their
-    density and to a Markov matrix [1]_; its leading eigenvectors, times powers of the eigenvalues,
-    are the coordinates. The kernel is held in the form that costs least: a sparse matrix where it
-    is narrow, otherwise all entries for up to 4,096 samples, and in float32 up to 20,000, and a
-    hierarchical matrix for more. Row sums are right to the promise `rtol`, and never
-    below the diagonal. The eigenvectors are found by subspace iteration with Chebyshev filters,
-    which starts from those of a subsample.
+    The Gaussian kernel ``exp(-||x - y||^2 / (2 epsilon))`` between the samples is divided by their
+    density and normalised to a Markov matrix [1]_; the leading eigenvectors of that, times powers
+    of their eigenvalues, are the coordinates. The kernel is held in the form that costs least: as a
+    sparse matrix where it is narrow; otherwise as all its entries for up to 4,096 samples, in
+    float32 for up to 20,000, and as a hierarchical matrix for more. The relative error of each row
+    sum is at most `rtol`, and no sum is below its diagonal entry. The eigenvectors are found by
+    subspace iteration with Chebyshev filters, which starts from the eigenvectors of a subsample.
 
     Parameters
     ----------
     n_components : int or "auto", default=2
-        Number of coordinates, without the constant eigenvector. "auto" keeps those whose
-        eigenvalues fulfil ``eigenvalue**t >= delta * largest**t``, the largest being that of the
-        first coordinate.
+        Number of coordinates; the constant eigenvector is not counted. "auto" keeps those with
+        ``eigenvalue**t >= delta * largest**t``, where `largest` is the eigenvalue of the first
+        coordinate.
     kernel : {"gaussian", "precomputed"}, default="gaussian"
-        With "precomputed", X is the kernel matrix, dense or sparse, symmetric and not negative.
+        With "precomputed", X is the kernel matrix, dense or sparse: symmetric, no entry negative.
     epsilon : float or "auto", default="auto"
-        Bandwidth, in squared units of X. "auto" is where the sum of the kernel grows fastest with
-        epsilon [2]_.
+        Bandwidth, in squared units of X. "auto" takes the one at which the sum of the kernel grows
+        fastest with epsilon [2]_.
     alpha : float, default=1.0
-        From 0, where coordinates depend on the density of the samples, to 1, where they do not.
+        How much of the density of the samples is divided out: from 0, where the coordinates
+        depend on it, to 1, where they do not.
     t : float, default=1
         Time of diffusion, at least 0.
     delta : float, default=0.1
-        For ``n_components="auto"``.
+        Threshold for ``n_components="auto"``.
     metric : {"euclidean", "precomputed"}, default="euclidean"
-        With "precomputed", X holds distances between samples, dense or sparse; those that a sparse
-        matrix does not hold are infinite, but for those of samples from themselves.
+        With "precomputed", X holds distances between samples, dense or sparse. In a sparse matrix,
+        missing distances are infinite, except those on the diagonal, which are 0.
     cut_off : "auto", float or None, default="auto"
-        Distance beyond which the kernel is 0. "auto" leaves out entries that change no sum of a row
-        by more than `rtol`, if there are few others; None leaves none out.
+        Distance beyond which the kernel is 0. "auto" drops small entries if few others remain, and
+        changes no row sum by more than `rtol`; None drops none.
     knn : int, default=None
-        Keep the kernel only between a sample and so many nearest neighbours of it. The nearest
-        sample of any point is taken for the point itself, and not counted.
+        Keep the kernel only between a sample and this many of its nearest neighbours. The nearest
+        sample of any point is taken for the point itself and not counted.
     variable_bandwidth : int, default=None
-        Scale the bandwidth at each point by its root mean squared distance from so many nearest
-        samples, counted like `knn`: ``epsilon * scale(x) * scale(y)`` [3]_, the geometric mean of
-        the scales of the samples being 1; new points have at least the smallest of them.
+        Scale the bandwidth at each point by its root mean squared distance from this many nearest
+        samples, counted as for `knn`: the bandwidth is ``epsilon * scale(x) * scale(y)`` [3]_. The
+        geometric mean of the scales of the samples is 1, and no new point has a smaller scale than
+        the smallest of them.
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
-        "auto" is "dense" for up to 512 samples, and where a fifth of all eigenpairs is wanted.
+        "auto" is "dense" for up to 512 samples and where a block of vectors would hold more than a
+        fifth of all; otherwise it is "chebyshev".
     eigen_tol : float or "auto", default="auto"
-        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors of 1e-5.
+        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors below 1e-5.
     rtol : float, default=1e-4
         Promised relative error of the compressed matrix, in (0, 1); see
         :func:`skhmat.linalg.compress`.
@@ -97,11 +100,11 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     budget : float or "auto", default="auto"
         Largest fraction of all pairs of leaves that are held exactly.
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-        What near means.
+        Distance by which rows are near or far.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
     random_state : int, RandomState or None, default=None
-        Draws the tree and the samples.
+        Draws the tree, the sampled rows and distances, and the start of the eigensolver.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
 
@@ -110,19 +113,19 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     eigenvalues_ : ndarray of shape (n_components + 1,)
         Of the Markov matrix, largest first; the first is 1.
     eigenvectors_ : ndarray of shape (n_samples, n_components + 1)
-        Right eigenvectors of the Markov matrix, the first is constant. Each has norm 1, and its
+        Right eigenvectors of the Markov matrix; the first is constant. Each has norm 1, and its
         largest entry is positive.
     embedding_ : ndarray of shape (n_samples, n_components)
         ``eigenvectors_[:, 1:] * eigenvalues_[1:]**t``.
     epsilon_ : float
         Bandwidth; NaN for a precomputed kernel.
     dimension_ : float
-        Dimension of the manifold that the choice of the bandwidth tells; only for epsilon="auto".
+        Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
     operator_ : LinearOperator of shape (n_samples, n_samples)
         The symmetric conjugate of the Markov matrix: it has the same eigenvalues.
     residuals_ : ndarray of shape (n_components + 1,)
-        Norm of the residual of each eigenpair of `operator_`. For a hierarchical matrix that of the
-        exact operator, estimated from up to 512 of its rows.
+        Norm of the residual of each eigenpair of `operator_`. For a hierarchical matrix, it is the
+        residual of the exact operator, estimated from up to 512 of its rows.
     error_estimate_ : float
         Relative error of the kernel matrix in the Frobenius norm.
     n_features_in_ : int
@@ -132,7 +135,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     Warns
     -----
     ConvergenceWarning
-        The eigensolver or the compression missed its promise.
+        The eigensolver or the compression missed its tolerance.
     UserWarning
         The samples fall into parts between which the kernel vanishes.
 
@@ -142,9 +145,9 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
 
     Notes
     -----
-    New points get their coordinates by the Nystroem extension: the mean of the eigenvectors over
-    the samples, weighted by the kernel, over the eigenvalue. It does not depend on the other
-    points. For a sample this is its own coordinate up to `residuals_` times
+    New points get their coordinates by the Nystroem extension: the mean of an eigenvector over the
+    samples, weighted by the kernel, divided by the eigenvalue. The coordinates of a point do not
+    depend on which other points are given. At a sample they are its own, up to `residuals_` times
     ``eigenvalues_**(t - 1)``.
 
     References
@@ -229,12 +232,12 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
 
     @classmethod
     def laplace_beltrami(cls, n_components=2, **parameters):
-        """Return an estimator whose limit is the Laplace-Beltrami operator: alpha is 1."""
+        """Return an estimator of the Laplace-Beltrami operator: alpha is 1."""
         return cls(n_components, alpha=1.0, **parameters)
 
     @classmethod
     def fokker_planck(cls, n_components=2, **parameters):
-        """Return an estimator whose limit is a Fokker-Planck operator: alpha is 1/2."""
+        """Return an estimator of a Fokker-Planck operator: alpha is 1/2."""
         return cls(n_components, alpha=0.5, **parameters)
 
     @classmethod
@@ -249,7 +252,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            With `kernel` or `metric` "precomputed" that matrix, of shape (n_samples, n_samples).
+            With `kernel` or `metric` "precomputed", that matrix, of shape (n_samples, n_samples).
         y : None
             Ignored.
 
@@ -270,21 +273,18 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
 
     def _fit_points(self, X, rng):
         """Fit samples, of shape (n_samples, n_features)."""
-        scales, histogram, bandwidth = self._measure(
-            X.astype(np.float64), rng, self.knn, self.variable_bandwidth
-        )
-        affinity = self._choose_affinity(scales, histogram, bandwidth, rng)
-        normalized, start = self._normalized_start(
-            affinity, self.alpha, scales, histogram, bandwidth, rng
-        )
-        pairs = self._wanted_pairs(normalized, with_components(start, normalized), rng)
+        samples = self._measure(X.astype(np.float64), rng, self.knn, self.variable_bandwidth)
+        affinity = self._choose_affinity(samples, rng)
+        normalized = normalize(affinity, self.alpha)
+        start = with_components(self._start(samples, normalized, self.alpha, rng), normalized)
+        pairs = self._wanted_pairs(normalized, start, rng)
         functions = self._markov_eigenvectors(pairs, normalized)
-        self._set_results(pairs, functions, scales.order, normalized, bandwidth, X.dtype)
         weights = normalized.normalization.weights
         self._extension = NystroemExtension.from_eigenvectors(
             affinity.new_point_sums, functions, weights
         )
-        self._scales = scales
+        self._samples = samples
+        self._set_results(pairs, functions, samples.order, normalized, samples.bandwidth, X.dtype)
         if normalized.form == "compressed":
             self._measure_residuals(pairs, functions, normalized, rng)
 
@@ -323,8 +323,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         Parameters
         ----------
         X : array-like of shape (n_new, n_features)
-            With `kernel` or `metric` "precomputed" the kernel or the distances between these points
-            and the samples, of shape (n_new, n_samples).
+            With `kernel` or `metric` "precomputed", the kernel or the distances between these
+            points and the samples, of shape (n_new, n_samples).
 
         Returns
         -------
@@ -335,7 +335,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         return (means[:, 1:] * powers[1:]).astype(dtype, copy=False)
 
     def extend(self, X):
-        """Return all eigenvectors at new points, the constant one, too.
+        """Return all eigenvectors at new points, including the constant one.
 
         Parameters
         ----------
@@ -474,7 +474,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     def _measure_residuals(self, pairs, functions, normalized, rng):
         """Set the residuals of the exact operator; warn where they are much larger than rtol."""
         self.residuals_ = residuals_at_points(
-            self._scales.cloud,
+            self._samples.cloud,
             self.epsilon_,
             normalized.normalization,
             functions,
@@ -495,7 +495,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         check_is_fitted(self)
         X = self._validated(X, reset=False)
         if not self._is_pairwise():
-            return self._scales.evaluate(self._extension, X, self._n_threads), X.dtype
+            return self._samples.scales.evaluate(self._extension, X, self._n_threads), X.dtype
         means, is_isolated = self._extension(self._kernel_entries(X, self.epsilon_))
         self._warn_of_isolated("points", is_isolated)
         return means, X.dtype

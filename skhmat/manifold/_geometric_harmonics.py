@@ -1,4 +1,4 @@
-"""Geometric harmonics: functions of samples at new points."""
+"""Geometric harmonics: functions known at samples, extended to new points."""
 
 from numbers import Integral
 from typing import ClassVar
@@ -16,15 +16,16 @@ from .._utils.validation import parameter_error
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
 from ._spectral.eigenpairs import drop_unreliable_pairs
 from ._spectral.extension import HarmonicExtension, project
+from ._spectral.normalization import normalize
 
 
 class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
-    """Functions of samples on a manifold at new points, by geometric harmonics.
+    """Functions known at samples, extended to new points by geometric harmonics.
 
-    A function known at the samples is projected on the leading eigenvectors of the Gaussian kernel
-    ``exp(-||x - y||^2 / (2 epsilon))`` of the samples, and these are extended to new points by the
-    Nystroem method [1]_. Few eigenvectors, or a wide kernel, give smooth functions; the prediction
-    goes to 0 far from all samples. The kernel is held, and its eigenvectors are found, as in
+    A function is projected on the leading eigenvectors of the Gaussian kernel
+    ``exp(-||x - y||^2 / (2 epsilon))`` between the samples, and these are extended to new points by
+    the Nystroem method [1]_. Few eigenvectors, or a wide kernel, give smooth functions; far from
+    all samples the prediction goes to 0. The kernel is held, and its eigenvectors are found, as in
     `DiffusionMaps`.
 
     Parameters
@@ -32,14 +33,15 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     n_eigenpairs : int, default=10
         Number of eigenvectors, at most the number of samples.
     epsilon : float or "auto", default="auto"
-        Bandwidth, in squared units of X. "auto" is where the sum of the kernel grows fastest with
-        epsilon.
+        Bandwidth, in squared units of X. "auto" takes the one at which the sum of the kernel grows
+        fastest with epsilon.
     cut_off : "auto", float or None, default="auto"
         Distance beyond which the kernel is 0, as in `DiffusionMaps`.
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
-        "auto" is "dense" for up to 512 samples, and where a fifth of all eigenpairs is wanted.
+        "auto" is "dense" for up to 512 samples and where a block of vectors would hold more than a
+        fifth of all; otherwise it is "chebyshev".
     eigen_tol : float or "auto", default="auto"
-        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors of 1e-5.
+        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors below 1e-5.
     rtol : float, default=1e-4
         Promised relative error of the compressed matrix, in (0, 1); see
         :func:`skhmat.linalg.compress`.
@@ -52,29 +54,29 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     budget : float or "auto", default="auto"
         Largest fraction of all pairs of leaves that are held exactly.
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-        What near means.
+        Distance by which rows are near or far.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
     random_state : int, RandomState or None, default=None
-        Draws the tree and the samples.
+        Draws the tree, the sampled rows and distances, and the start of the eigensolver.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
     eigenvalues_ : ndarray of shape (n_eigenpairs,)
-        Of the kernel matrix, largest first; fewer than `n_eigenpairs` where rounding, or the error
-        of the kernel matrix, leaves nothing of the others.
+        Of the kernel matrix, largest first. Those that are no more than rounding, or than the error
+        of the kernel matrix, are left out.
     eigenvectors_ : ndarray of shape (n_samples, n_eigenpairs)
         Orthonormal.
     epsilon_ : float
     dimension_ : float
-        Dimension of the manifold that the choice of the bandwidth tells; only for epsilon="auto".
+        Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
     error_estimate_ : float
         Relative error of the kernel matrix in the Frobenius norm.
     residual_ : float or ndarray of shape (n_targets,)
-        Part of each function at the samples that the eigenvectors do not hold, relative in the
-        2-norm.
+        Norm of the part of each function that the eigenvectors do not span, relative to the norm
+        of the function; both at the samples.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -160,18 +162,17 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
             raise parameter_error("n_eigenpairs", allowed, self.n_eigenpairs)
         rng = check_random_state(self.random_state)
         self._n_threads = effective_n_threads(self.n_jobs)
-        scales, histogram, bandwidth = self._measure(X.astype(np.float64), rng)
-        affinity = self._choose_affinity(scales, histogram, bandwidth, rng)
-        normalized, start = self._normalized_start(
-            affinity, None, scales, histogram, bandwidth, rng
-        )
+        samples = self._measure(X.astype(np.float64), rng)
+        affinity = self._choose_affinity(samples, rng)
+        normalized = normalize(affinity, None)
+        start = self._start(samples, normalized, None, rng)
         pairs = self._find_eigenpairs(self.n_eigenpairs, normalized, start, rng)
         pairs = drop_unreliable_pairs(pairs, normalized.error, self._policy.eigenpairs)
         Y = y.reshape(n, -1).astype(np.float64)
-        coefficients, residual = project(pairs, Y[scales.order])
+        coefficients, residual = project(pairs, Y[samples.order])
         self._extension = HarmonicExtension(affinity.new_point_sums, coefficients)
-        self._scales, self._shape = scales, y.shape[1:]
-        self._set_results(pairs, scales.order, normalized, bandwidth, residual)
+        self._samples, self._shape = samples, y.shape[1:]
+        self._set_results(pairs, samples.order, normalized, samples.bandwidth, residual)
         self._log()
         return self
 
@@ -197,7 +198,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        values = self._scales.evaluate(self._extension, X, self._n_threads)
+        values = self._samples.scales.evaluate(self._extension, X, self._n_threads)
         return values.reshape(len(X), *self._shape)
 
     def summary(self):
@@ -220,7 +221,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # Few eigenvectors hold only what is smooth of a function.
+        # Few eigenvectors span smooth functions only.
         tags.regressor_tags.poor_score = True
         return tags
 

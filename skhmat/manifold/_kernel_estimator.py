@@ -14,13 +14,11 @@ from .._utils.logging import Log
 from .._utils.validation import parameter_error
 from .._utils.warnings import warn
 from ._spectral.affinity import choose_affinity
-from ._spectral.distance_histogram import DistanceHistogram, choose_bandwidth
 from ._spectral.eigenpairs import find_eigenpairs
 from ._spectral.multilevel_start import MultilevelStart
-from ._spectral.neighborhoods import NeighborhoodScales
-from ._spectral.normalization import normalize
 from ._spectral.plot import plot_bandwidth
 from ._spectral.policy import POLICY
+from ._spectral.samples import measure_samples
 
 KERNEL_CONSTRAINTS = {
     "epsilon": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
@@ -52,22 +50,20 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
         return bandwidth.dimension
 
     def _measure(self, X, rng, knn=None, n_scaling=None):
-        """Return the neighbourhoods of the samples, a histogram of distances, and the bandwidth."""
+        """Return what is known of samples, of shape (n_samples, d), before there is a kernel."""
         _check_extent(X)
-        scales = NeighborhoodScales.from_samples(
-            X, knn, n_scaling, self._given_cut_off(), self._n_threads, self._policy.neighborhoods
+        cut_off = self._given_cut_off()
+        return measure_samples(
+            X, self.epsilon, knn, n_scaling, cut_off, rng, self._n_threads, self._policy
         )
-        policy = self._policy.distance_histogram
-        histogram = DistanceHistogram.from_points(scales.cloud, rng, policy)
-        return scales, histogram, choose_bandwidth(histogram, self.epsilon, policy)
 
-    def _choose_affinity(self, scales, histogram, bandwidth, rng):
+    def _choose_affinity(self, samples, rng):
         """Return the kernel between the samples."""
         seed = rng.randint(2**31 - 1)
         return choose_affinity(
-            scales.cloud,
-            bandwidth.epsilon,
-            histogram,
+            samples.cloud,
+            samples.bandwidth.epsilon,
+            samples.histogram,
             rtol=self.rtol,
             may_truncate=self.cut_off == "auto",
             n_threads=self._n_threads,
@@ -75,20 +71,18 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             policy=self._policy.affinity,
         )
 
-    def _normalized_start(self, affinity, alpha, scales, histogram, bandwidth, rng):
-        """Return the normalised kernel, and what its eigenpairs start from."""
-        normalized = normalize(affinity, alpha)
-        start = MultilevelStart(
-            scales.cloud,
-            bandwidth.epsilon,
+    def _start(self, samples, normalized, alpha, rng):
+        """Return what the eigensolver starts from."""
+        return MultilevelStart(
+            samples.cloud,
+            samples.bandwidth.epsilon,
             normalized.normalization,
-            histogram,
+            samples.histogram,
             alpha,
             rng,
             self._n_threads,
             self._policy.multilevel_start,
         )
-        return normalized, start
 
     def _find_eigenpairs(self, k, normalized, start, rng):
         """Return the k largest eigenpairs; warn where the solver did not converge."""

@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.manifold import DiffusionMaps
 
-from .affinities import EPSILON, FEW, OPTIONS, RTOL, Reference, arc, in_form, kernel
+from .affinities import EPSILON, FEW, FORMS, OPTIONS, RTOL, Reference, arc, in_form, kernel
 
 # Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
 pytestmark = [
@@ -15,13 +15,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),
 ]
 
+# With radii, which the other options give, the kernel is held as a sparse matrix in any case.
+FORM_OPTIONS = [("dense", option) for option in OPTIONS] + [
+    (form, option)
+    for form in FORMS
+    if form != "dense"
+    for option in ("plain", "variable_bandwidth")
+]
+
 
 @pytest.mark.parametrize("t", [0, 0.5, 1, 3])
-@pytest.mark.parametrize("option", OPTIONS)
-def test_samples_as_new_points(option, t, form, rng):
+@pytest.mark.parametrize(("form", "option"), FORM_OPTIONS)
+def test_samples_as_new_points(form, option, t, rng):
     """Their own coordinates, up to the residual times a power of the eigenvalue."""
-    if form != "dense" and option in ("knn", "both", "cut_off"):
-        pytest.skip("held as a sparse matrix in any case")
     X = arc(rng, 300)
     model = in_form(DiffusionMaps(3, epsilon=EPSILON, t=t, **OPTIONS[option], **FEW), form)
     embedding = model.fit_transform(X)
@@ -46,11 +52,9 @@ def test_many_eigenvectors_at_the_samples_of_a_hierarchical_kernel(rng):
 
 
 @pytest.mark.parametrize("d", [3, 20, 40])
-@pytest.mark.parametrize("option", OPTIONS)
-def test_a_new_point_depends_on_no_other(option, d, form, rng):
+@pytest.mark.parametrize(("form", "option"), FORM_OPTIONS)
+def test_a_new_point_depends_on_no_other(form, option, d, rng):
     """Bit by bit, and on their order neither."""
-    if form != "dense" and option in ("knn", "both", "cut_off"):
-        pytest.skip("held as a sparse matrix in any case")
     X, Y = arc(rng, 300, d), arc(rng, 150, d)
     Y[:20] += rng.standard_normal((20, d))
     Y[20] += 1e6

@@ -28,8 +28,8 @@ def test_starts_are_close_to_the_eigenvectors(alpha, rng):
 
 
 def test_starts_over_several_levels(rng):
-    policy = StartPolicy(max_coarsest=100, thinning=3)
-    problem = Problem(arc(rng, 1200), 1.0, rng, 0.002)
+    policy = StartPolicy(max_coarsest=100, thinning=3, max_lowest=10)
+    problem = Problem(arc(rng, 700), 1.0, rng, 0.004)
     V = problem.start(rng, policy=policy).block(16).vectors
     assert angles_between(V, problem.vectors[:, :4]).max() <= 0.2
 
@@ -62,8 +62,8 @@ def test_a_start_saves_products(rng):
 @pytest.mark.parametrize("parts", [2, 4])
 def test_parts_without_a_connection_are_all_found(parts, rng):
     """Single points far away, too, which a subsample leaves out: an eigenvalue 1 for each."""
-    X = arc(rng, 900)
-    X[[10, 301, 600][: parts - 1]] = 100 * np.eye(3)[: parts - 1]
+    X = arc(rng, 600)
+    X[[10, 301, 550][: parts - 1]] = 100 * np.eye(3)[: parts - 1]
     problem = Problem(X, 1.0, rng, 0.05)
     for k in (2, 3, 5):
         pairs = find_eigenpairs(problem.operator, k, None, "auto", problem.start(rng), draws(rng))
