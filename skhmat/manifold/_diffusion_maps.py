@@ -26,12 +26,13 @@ from ._spectral.eigenpairs import (
 )
 from ._spectral.extension import (
     NystroemExtension,
-    diffusion_powers,
+    embed,
     mean_powers,
     residuals_at_points,
 )
 from ._spectral.multilevel_start import RandomStart, with_components
 from ._spectral.normalization import normalize
+from ._spectral.point_cloud import restore_order
 from ._spectral.precomputed import (
     PrecomputedExtension,
     check_precomputed,
@@ -459,10 +460,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     def _set_results(self, pairs, functions, order, normalized, bandwidth, dtype):
         """Set the public attributes; row i of `functions` is of sample ``order[i]``."""
         self.eigenvalues_, self.residuals_ = pairs.values, pairs.residuals
-        self.eigenvectors_ = np.empty_like(functions)
-        self.eigenvectors_[order] = functions
-        powers = diffusion_powers(self.eigenvalues_, self.t)[1:]
-        self.embedding_ = (self.eigenvectors_[:, 1:] * powers).astype(dtype)
+        self.eigenvectors_ = restore_order(functions, order)
+        self.embedding_ = embed(self.eigenvectors_, self.eigenvalues_, self.t).astype(dtype)
         self.operator_ = PermutedOperator(normalized.operator, order)
         self.error_estimate_, self._description = normalized.error, normalized.description
         self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth

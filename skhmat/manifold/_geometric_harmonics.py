@@ -17,6 +17,7 @@ from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
 from ._spectral.eigenpairs import drop_unreliable_pairs
 from ._spectral.extension import HarmonicExtension, project
 from ._spectral.normalization import normalize
+from ._spectral.point_cloud import restore_order
 
 
 class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
@@ -179,8 +180,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     def _set_results(self, pairs, order, normalized, bandwidth, residual):
         """Set the public attributes; row i of the eigenvectors is of sample ``order[i]``."""
         self.eigenvalues_, self.error_estimate_ = pairs.values, normalized.error
-        self.eigenvectors_ = np.empty_like(pairs.vectors)
-        self.eigenvectors_[order] = pairs.vectors
+        self.eigenvectors_ = restore_order(pairs.vectors, order)
         self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth
         self.residual_ = residual.reshape(self._shape) if self._shape else float(residual[0])
         self._description = normalized.description

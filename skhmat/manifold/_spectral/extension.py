@@ -110,12 +110,23 @@ def project(pairs, Y):
     return pairs.vectors @ (products / pairs.values[:, np.newaxis]), residual
 
 
-def diffusion_powers(values, t):
-    """Return ``values**t``, which eigenvectors are multiplied with at a time t of the diffusion.
+def embed(functions, values, t):
+    """Return the coordinates at a time t of the diffusion: eigenvectors times ``values**t``.
 
     Eigenvalues that are not positive count as 0.
+
+    Parameters
+    ----------
+    functions : ndarray of shape (n, k + 1)
+        Eigenvectors, the constant one first.
+    values : ndarray of shape (k + 1,)
+    t : float
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n, k)
     """
-    return np.maximum(values, 0) ** t
+    return functions[:, 1:] * (np.maximum(values, 0) ** t)[1:]
 
 
 def mean_powers(values, residuals, t, policy=POLICY):

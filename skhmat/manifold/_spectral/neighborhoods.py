@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from ...linalg._gofmm.cluster_tree import build_tree
 from ...linalg._gofmm.distances import GeometricDistance
-from .point_cloud import PointCloud
+from .point_cloud import PointCloud, restore_order
 
 # Points of a leaf of the tree that gives the order: as many as a range of a cloud has.
 _LEAF = 128
@@ -147,9 +147,7 @@ class NeighborhoodScales:
         X = np.ascontiguousarray(X, dtype=np.float64)
         order = _tree_order(X, n_threads)
         values = function(self._new_cloud(np.ascontiguousarray(X[order])))
-        out = np.empty_like(values)
-        out[order] = values
-        return out
+        return restore_order(values, order)
 
     def _new_cloud(self, X):
         lengths, radii = _lengths_and_radii(X, self.search, self.knn, self.n_scaling, self.cut_off)

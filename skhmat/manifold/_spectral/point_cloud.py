@@ -67,6 +67,21 @@ class PointCloud:
         return np.arange(self.bounds[index], self.bounds[index + 1])
 
 
+def restore_order(values, order):
+    """Return rows in the order in which points were given.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, ...)
+        A row for each point of a cloud.
+    order : ndarray of shape (n,)
+        The point at each position of the cloud.
+    """
+    out = np.empty_like(values)
+    out[order] = values
+    return out
+
+
 def squared_distances(A, rows, B, cols):
     """Compute squared distances between points of two clouds, of shape (n_rows, n_cols)."""
     out = np.empty((len(rows), len(cols)))

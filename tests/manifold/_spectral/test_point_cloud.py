@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from skhmat.manifold._spectral.point_cloud import PointCloud, squared_distances
+from skhmat.manifold._spectral.point_cloud import PointCloud, restore_order, squared_distances
 
 
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 1000])
@@ -38,3 +38,8 @@ def test_squared_distances_between_clouds(rng):
     rows, cols = np.array([3, 0, 19]), np.arange(5, 30)
     expected = cdist(A.X[rows], B.X[cols], "sqeuclidean")
     np.testing.assert_allclose(squared_distances(A, rows, B, cols), expected, rtol=1e-12)
+
+
+def test_the_order_of_points_is_restored(rng):
+    X, order = rng.random((20, 3)), rng.permutation(20)
+    np.testing.assert_array_equal(restore_order(X[order], order), X)
