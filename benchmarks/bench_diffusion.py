@@ -20,7 +20,6 @@ import subprocess
 import tempfile
 import time
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,8 @@ from sklearn.manifold import SpectralEmbedding
 from skhmat.datasets import load_matrix
 from skhmat.linalg import KernelMatrix
 from skhmat.manifold import DiffusionMaps
-from skhmat.manifold._spectral import affinity as _affinity
+from skhmat.manifold._spectral.affinity import AffinityPolicy
+from skhmat.manifold._spectral.policy import SpectralPolicy
 
 HERE = Path(__file__).resolve().parent
 N_PAIRS = 7
@@ -47,6 +47,10 @@ MEMORY, LARGE_MEMORY = 0.4, 4
 LARGE_EPSILONS = (2.1e-4, 0.02)
 LARGE = ((100_000, (25, 90)), (200_000, None), (400_000, (600, 600)))
 GROWTH = 2.4
+# Every kernel of more than 1,024 samples is held as a hierarchical matrix.
+ALWAYS_HIERARCHICAL = SpectralPolicy(
+    affinity=AffinityPolicy(max_dense=0, max_float32=0, max_sparse_entries=0)
+)
 
 
 def s_curve(n):
@@ -99,32 +103,16 @@ def dense_pairs(X, epsilon, k):
     return values[::-1], vectors[:, ::-1], root
 
 
-@contextmanager
-def always_hierarchical():
-    """Have every kernel held as a hierarchical matrix."""
-    limits = "_DENSE_UP_TO", "_SINGLE_UP_TO", "_MOST_ENTRIES"
-    before = {name: getattr(_affinity, name) for name in limits}
-    for name in limits:
-        setattr(_affinity, name, 0)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(_affinity, name, value)
-
-
 def accuracy(name, X, epsilon, k=10):
     """Yield a row for the form that is chosen, and one for a hierarchical matrix."""
     values, vectors, root = dense_pairs(X, epsilon, k)
     for hierarchical in (False, True):
         model = DiffusionMaps(k - 1, epsilon=epsilon, rtol=1e-6, random_state=0)
+        if hierarchical:
+            model._policy = ALWAYS_HIERARCHICAL
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            if hierarchical:
-                with always_hierarchical():
-                    model.fit(X)
-            else:
-                model.fit(X)
+            model.fit(X)
         angles = scipy.linalg.subspace_angles(vectors, model.eigenvectors_ * root[:, np.newaxis])
         yield {
             "table": f"Accuracy of the first {k} eigenpairs",

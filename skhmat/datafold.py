@@ -17,7 +17,7 @@ from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from . import manifold
-from ._base.compression import with_compression_parameters
+from ._utils.validation import parameter_error
 
 try:
     from datafold.dynfold.base import TSCTransformerMixin
@@ -31,41 +31,83 @@ except ImportError as error:
 
 
 def _values(X):
+    """Return the numbers of time series, a data frame or an array in float64."""
     return np.asarray(X, dtype=np.float64)
 
 
-def _fitted(cls, estimator, *data, **parameters):
-    """Fit an estimator of `skhmat.manifold` with the parameters that it shares with this one."""
-    shared = cls().get_params().keys() & estimator.get_params().keys()
-    inner = cls(**{name: getattr(estimator, name) for name in shared}, **parameters)
-    return inner.fit(*data)
+class _Wrapper(BaseEstimator):
+    """An estimator of `skhmat.manifold` behind the interface of datafold.
+
+    Attributes
+    ----------
+    _inner : type
+        The class of the estimator inside.
+    """
+
+    _inner: ClassVar[type]
+
+    def _fit_inner(self, *data, **parameters):
+        """Fit the estimator inside, with the parameters that both have and with others.
+
+        Returns
+        -------
+        estimator : skhmat.manifold.DiffusionMaps or skhmat.manifold.GeometricHarmonics
+        """
+        for name in self._inner().get_params().keys() & self.get_params().keys():
+            parameters.setdefault(name, getattr(self, name))
+        self.estimator_ = self._inner(**parameters).fit(*data)
+        self.epsilon_ = self.estimator_.epsilon_
+        return self.estimator_
+
+    def _delete(self, *names):
+        """Delete those of some attributes that there are."""
+        for name in names:
+            if hasattr(self, name):
+                delattr(self, name)
 
 
-@with_compression_parameters
-class DiffusionMaps(TSCTransformerMixin, BaseEstimator):
+class DiffusionMaps(TSCTransformerMixin, _Wrapper):
     """Diffusion maps for time series, as a step of EDMD.
 
-    In place of `datafold.dynfold.DiffusionMaps`, with :class:`skhmat.manifold.DiffusionMaps`
-    inside. The kernel is a parameter, not an object: datafold's ``GaussianKernel(epsilon=e)`` is
+    Takes the place of `datafold.dynfold.DiffusionMaps`, with :class:`skhmat.manifold.DiffusionMaps`
+    inside. The kernel is a parameter and not an object: datafold's ``GaussianKernel(epsilon=e)`` is
     ``epsilon=e``.
 
     Parameters
     ----------
     epsilon : float or "auto", default="auto"
-        Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). For this one and all
-        others that are not explained here see :class:`skhmat.manifold.DiffusionMaps`.
+        Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). This and the
+        parameters without a text are explained in :class:`skhmat.manifold.DiffusionMaps`.
     n_eigenpairs : int, default=10
-        Number of eigenpairs, the trivial one among them.
+        Number of eigenpairs, the trivial one included.
     time_exponent : float, default=0
         Exponent of the eigenvalues in the embedding, at least 0. It can be changed after `fit`.
     alpha : float, default=1.0
-        How far the density of the samples is divided out, from 0 to 1.
+        How much of the density of the samples is divided out, from 0 to 1.
     cut_off : "auto", float or None, default="auto"
     knn : int, default=None
     variable_bandwidth : int, default=None
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
     eigen_tol : float or "auto", default="auto"
-    {compression}
+    rtol : float, default=1e-4
+        Promised relative error of the compressed matrix, in (0, 1); see
+        :func:`skhmat.linalg.compress`.
+    leaf_size : int, default=256
+        Largest number of points in a leaf of the tree.
+    max_rank : int, default=None
+        Largest rank; None lets ranks grow until dense would be cheaper.
+    n_neighbors : int, default=32
+        Neighbours of each point that guide the sampling of rows.
+    budget : float or "auto", default="auto"
+        Largest fraction of all pairs of leaves that are held exactly.
+    distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+        Distance by which rows are near or far.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        Draws the tree, the sampled rows and distances, and the start of the eigensolver.
+    verbose : int, default=0
+        1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
@@ -106,6 +148,7 @@ class DiffusionMaps(TSCTransformerMixin, BaseEstimator):
     True
     """
 
+    _inner = manifold.DiffusionMaps
     _parameter_constraints: ClassVar = {
         **manifold.DiffusionMaps._parameter_constraints,
         "n_eigenpairs": [Interval(Integral, 1, None, closed="left")],
@@ -155,53 +198,17 @@ class DiffusionMaps(TSCTransformerMixin, BaseEstimator):
 
     @classmethod
     def laplace_beltrami(cls, epsilon="auto", n_eigenpairs=10, **parameters):
-        """Return a model of the Laplace-Beltrami operator, with ``alpha=1``.
-
-        Parameters
-        ----------
-        epsilon : float or "auto", default="auto"
-        n_eigenpairs : int, default=10
-        **parameters
-            The others, but for alpha.
-
-        Returns
-        -------
-        DiffusionMaps
-        """
+        """Return a model of the Laplace-Beltrami operator: alpha is 1."""
         return cls(epsilon, n_eigenpairs=n_eigenpairs, alpha=1.0, **parameters)
 
     @classmethod
     def fokker_planck(cls, epsilon="auto", n_eigenpairs=10, **parameters):
-        """Return a model of the Fokker-Planck operator, with ``alpha=0.5``.
-
-        Parameters
-        ----------
-        epsilon : float or "auto", default="auto"
-        n_eigenpairs : int, default=10
-        **parameters
-            The others, but for alpha.
-
-        Returns
-        -------
-        DiffusionMaps
-        """
+        """Return a model of the Fokker-Planck operator: alpha is 1/2."""
         return cls(epsilon, n_eigenpairs=n_eigenpairs, alpha=0.5, **parameters)
 
     @classmethod
     def graph_laplacian(cls, epsilon="auto", n_eigenpairs=10, **parameters):
-        """Return a model of the graph Laplacian, with ``alpha=0``.
-
-        Parameters
-        ----------
-        epsilon : float or "auto", default="auto"
-        n_eigenpairs : int, default=10
-        **parameters
-            The others, but for alpha.
-
-        Returns
-        -------
-        DiffusionMaps
-        """
+        """Return a model of the graph Laplacian: alpha is 0."""
         return cls(epsilon, n_eigenpairs=n_eigenpairs, alpha=0.0, **parameters)
 
     def set_target_coords(self, indices):
@@ -218,20 +225,18 @@ class DiffusionMaps(TSCTransformerMixin, BaseEstimator):
         """
         coordinates = np.asarray(indices)
         if coordinates.ndim != 1 or coordinates.dtype.kind not in "iu":
-            raise TypeError(f"indices is {indices!r}; allowed is a list of integers.")
+            raise parameter_error("indices", "a list of integers", indices, kind=TypeError)
         self._check_target_coords(coordinates)
         self.target_coords_ = np.sort(coordinates)
         self.n_features_out_ = len(coordinates)
-        vars(self).pop("inv_coeff_matrix_", None)
+        self._delete("inv_coeff_matrix_")
         return self
 
     def _check_target_coords(self, coordinates):
         given = coordinates.tolist()
         if not given or len(set(given)) < len(given) or set(given) - set(range(self.n_eigenpairs)):
-            raise ValueError(
-                f"indices of target coordinates are {given}; allowed are different integers from 0 "
-                f"to {self.n_eigenpairs - 1}, at least one."
-            )
+            allowed = f"different integers from 0 to {self.n_eigenpairs - 1}, at least one"
+            raise parameter_error("indices of target coordinates", allowed, given)
 
     def _coordinates(self):
         return getattr(self, "target_coords_", np.arange(self.n_eigenpairs))
@@ -266,18 +271,14 @@ class DiffusionMaps(TSCTransformerMixin, BaseEstimator):
         """
         X = self._validate_datafold_data(X, ensure_min_samples=2)
         if self.n_eigenpairs > len(X):
-            raise ValueError(
-                f"n_eigenpairs is {self.n_eigenpairs}; allowed are integers up to the number of "
-                f"samples, n_samples={len(X)}."
-            )
+            allowed = f"at most {len(X)} for {len(X)} samples"
+            raise parameter_error("n_eigenpairs", allowed, self.n_eigenpairs)
         self._check_target_coords(self._coordinates())
-        self._forget()
+        # datafold keeps attributes that are there, and would take those of a former fit.
+        self._delete("n_features_in_", "feature_names_in_", "n_features_out_", "inv_coeff_matrix_")
         self._setup_feature_attrs_fit(X)
-        # Beside the trivial eigenpair there is at least one other in the estimator.
-        n_components = max(self.n_eigenpairs - 1, 1)
-        estimator = _fitted(manifold.DiffusionMaps, self, _values(X), n_components=n_components)
-        self.estimator_ = estimator
-        self.epsilon_ = estimator.epsilon_
+        # The estimator inside has at least one eigenpair beside the trivial one.
+        estimator = self._fit_inner(_values(X), n_components=max(self.n_eigenpairs - 1, 1))
         self.eigenvalues_ = estimator.eigenvalues_[: self.n_eigenpairs]
         self.eigenvectors_ = estimator.eigenvectors_[:, : self.n_eigenpairs]
         if isinstance(X, TSCDataFrame):
@@ -285,11 +286,6 @@ class DiffusionMaps(TSCTransformerMixin, BaseEstimator):
             self.eigenvectors_ = self._same_type_X(X, self.eigenvectors_, names)
         self.X_fit_ = X
         return self
-
-    def _forget(self):
-        """Make a second `fit` a first one: datafold keeps what is there."""
-        for name in ("n_features_in_", "feature_names_in_", "n_features_out_", "inv_coeff_matrix_"):
-            vars(self).pop(name, None)
 
     def fit_transform(self, X, y=None):
         """Compute the eigenpairs and return the embedding of the samples.
@@ -328,8 +324,9 @@ class DiffusionMaps(TSCTransformerMixin, BaseEstimator):
         return self._same_type_X(X, values, self.get_feature_names_out())
 
     def _powers(self):
-        self._validate_params()  # time_exponent may have been changed
-        # An eigenvalue that is not positive is one of 0 and an error.
+        # The exponent may have been changed after the fit.
+        self._validate_params()
+        # Eigenvalues are not negative, but for errors.
         return np.maximum(self.eigenvalues_[self._coordinates()], 0) ** self.time_exponent
 
     def inverse_transform(self, X):
@@ -350,36 +347,54 @@ class DiffusionMaps(TSCTransformerMixin, BaseEstimator):
             chosen = np.asarray(self.eigenvectors_)[:, self._coordinates()]
             self.inv_coeff_matrix_ = scipy.linalg.lstsq(chosen, _values(self.X_fit_))[0]
         powers = self._powers()
-        powers[powers == 0] = np.inf  # these coordinates are 0 and tell nothing
+        # Coordinates that are 0 for all points say nothing about any of them.
+        powers[powers == 0] = np.inf
         values = _values(X) / powers @ self.inv_coeff_matrix_
         numbered = [f"x{i}" for i in range(self.n_features_in_)]
         return self._same_type_X(X, values, getattr(self, "feature_names_in_", numbered))
 
 
-@with_compression_parameters
-class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Geometric harmonics: functions on samples, continued to new points.
+class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper):
+    """Geometric harmonics: functions known at samples, extended to new points.
 
-    In place of `datafold.dynfold.GeometricHarmonicsInterpolator`, with
-    :class:`skhmat.manifold.GeometricHarmonics` inside. The kernel is the Gaussian itself, as
-    datafold's is by default, and not made stochastic. There is no ``gradient``.
+    Takes the place of `datafold.dynfold.GeometricHarmonicsInterpolator`, with
+    :class:`skhmat.manifold.GeometricHarmonics` inside. The kernel is the plain Gaussian, as in
+    datafold by default; it is not made stochastic. There is no ``gradient``.
 
     Parameters
     ----------
     epsilon : float or "auto", default="auto"
-        Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). For this one and all
-        others that are not explained here see :class:`skhmat.manifold.GeometricHarmonics`.
+        Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). This and the
+        parameters without a text are explained in :class:`skhmat.manifold.GeometricHarmonics`.
     n_eigenpairs : int, default=10
         Number of eigenpairs, at most the number of samples.
     cut_off : "auto", float or None, default="auto"
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
     eigen_tol : float or "auto", default="auto"
-    {compression}
+    rtol : float, default=1e-4
+        Promised relative error of the compressed matrix, in (0, 1); see
+        :func:`skhmat.linalg.compress`.
+    leaf_size : int, default=256
+        Largest number of points in a leaf of the tree.
+    max_rank : int, default=None
+        Largest rank; None lets ranks grow until dense would be cheaper.
+    n_neighbors : int, default=32
+        Neighbours of each point that guide the sampling of rows.
+    budget : float or "auto", default="auto"
+        Largest fraction of all pairs of leaves that are held exactly.
+    distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+        Distance by which rows are near or far.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        Draws the tree, the sampled rows and distances, and the start of the eigensolver.
+    verbose : int, default=0
+        1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
     eigenvalues_ : ndarray of shape (n_eigenpairs,)
-        Descending; fewer than `n_eigenpairs` where rounding leaves nothing of the others.
+        Descending; fewer than `n_eigenpairs` where the others are no more than rounding.
     eigenvectors_ : ndarray of shape (n_samples, n_eigenpairs)
     epsilon_ : float
     estimator_ : skhmat.manifold.GeometricHarmonics
@@ -404,6 +419,7 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, BaseEstim
     True
     """
 
+    _inner = manifold.GeometricHarmonics
     _parameter_constraints: ClassVar = manifold.GeometricHarmonics._parameter_constraints
 
     def __init__(
@@ -452,11 +468,8 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, BaseEstim
         -------
         self : GeometricHarmonicsInterpolator
         """
-        options = {"multi_output": True, "y_numeric": True, "ensure_min_samples": 2}
-        X, y = validate_data(self, X, y, **options)
-        estimator = _fitted(manifold.GeometricHarmonics, self, X, y)
-        self.estimator_ = estimator
-        self.epsilon_ = estimator.epsilon_
+        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
+        estimator = self._fit_inner(X, y)
         self.eigenvalues_ = estimator.eigenvalues_
         self.eigenvectors_ = estimator.eigenvectors_
         self.X_fit_ = X
@@ -493,8 +506,10 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, BaseEstim
         -------
         score : float or ndarray of shape (n_targets,)
         """
-        options = {"sample_weight": sample_weight, "multioutput": multioutput}
-        scores = -np.sqrt(mean_squared_error(np.asarray(y), self.predict(X), **options))
+        errors = mean_squared_error(
+            np.asarray(y), self.predict(X), sample_weight=sample_weight, multioutput=multioutput
+        )
+        scores = -np.sqrt(errors)
         return scores if np.size(scores) > 1 else float(np.squeeze(scores))
 
     def _more_tags(self):

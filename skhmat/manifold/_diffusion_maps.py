@@ -1,4 +1,4 @@
-"""Coordinates of a manifold that samples lie on, by diffusion maps."""
+"""Diffusion maps: coordinates on the manifold that samples lie on."""
 
 import math
 from numbers import Integral, Real
@@ -7,103 +7,126 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
-from .._base.compression import with_compression_parameters
+from .._utils.parallel import effective_n_threads
+from .._utils.validation import parameter_error
 from .._utils.warnings import warn
 from ..linalg._operators.wrappers import PermutedOperator
-from ..linalg._spectral.pairs import with_signs
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
-from ._spectral.eigenpairs import constant_first
-from ._spectral.extension import Extension, residuals_at_points
-from ._spectral.multilevel_start import Start, random_start, with_components
-from ._spectral.normalization import normalization
-from ._spectral.precomputed import affinity_of, check_precomputed, gaussian, profile_of
+from ._spectral.distance_histogram import Bandwidth, DistanceHistogram, choose_bandwidth
+from ._spectral.eigenpairs import (
+    count_unit_eigenvalues,
+    find_significant_pairs,
+    markov_eigenvectors,
+)
+from ._spectral.extension import (
+    NystroemExtension,
+    embed,
+    mean_powers,
+    residuals_at_points,
+)
+from ._spectral.multilevel_start import RandomStart, with_components
+from ._spectral.normalization import normalize
+from ._spectral.point_cloud import restore_order
+from ._spectral.precomputed import (
+    PrecomputedExtension,
+    check_precomputed,
+    gaussian_of_distances,
+    wrap_precomputed,
+)
 
-# Eigenpairs that n_components="auto" begins with, and the most it tries.
-_FEW, _MOST = 11, 257
-# An eigenvalue this close to 1, beside the residuals, is one.
-_IS_ONE, _MOST_DOUBT = 1e-10, 1e-6
-# A residual this many times larger than what was promised is worth a warning.
-_SURPRISE = 10
 
-
-def _no_kernel(what, is_alone):
-    return (
-        f"DiffusionMaps: the kernel of {np.count_nonzero(is_alone)} {what}, number "
-        f"{np.argmax(is_alone)} first, is 0 with all samples; their coordinates are 0."
-    )
-
-
-@with_compression_parameters
 class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEstimator):
-    """Coordinates of a manifold that samples lie on, by diffusion maps.
+    """Coordinates on the manifold that samples lie on, by diffusion maps.
 
-    A Gaussian kernel ``exp(-||x - y||^2 / (2 epsilon))`` of the samples is normalised by their
-    density and to a Markov matrix [1]_; its leading eigenvectors, times powers of the eigenvalues,
-    are the coordinates. The kernel is held in the form that costs least: a sparse matrix where it
-    is narrow, otherwise all entries for up to 4,096 samples, and in float32 up to 20,000, and a
-    hierarchical matrix for more. Row sums are right to the promise `rtol`, and never
-    below the diagonal. The eigenvectors are found by subspace iteration with Chebyshev filters,
-    which starts from those of a subsample.
+    The Gaussian kernel ``exp(-||x - y||^2 / (2 epsilon))`` between the samples is divided by their
+    density and normalised to a Markov matrix [1]_; the leading eigenvectors of that, times powers
+    of their eigenvalues, are the coordinates. The kernel is held in the form that costs least: as a
+    sparse matrix where it is narrow; otherwise as all its entries for up to 4,096 samples, in
+    float32 for up to 20,000, and as a hierarchical matrix for more. The relative error of each row
+    sum is at most `rtol`, and no sum is below its diagonal entry. The eigenvectors are found by
+    subspace iteration with Chebyshev filters, which starts from the eigenvectors of a subsample.
 
     Parameters
     ----------
     n_components : int or "auto", default=2
-        Number of coordinates, without the constant eigenvector. "auto" keeps those whose
-        eigenvalues fulfil ``eigenvalue**t >= delta * largest**t``, the largest being that of the
-        first coordinate.
+        Number of coordinates; the constant eigenvector is not counted. "auto" keeps those with
+        ``eigenvalue**t >= delta * largest**t``, where `largest` is the eigenvalue of the first
+        coordinate.
     kernel : {"gaussian", "precomputed"}, default="gaussian"
-        With "precomputed", X is the kernel matrix, dense or sparse, symmetric and not negative.
+        With "precomputed", X is the kernel matrix, dense or sparse: symmetric, no entry negative.
     epsilon : float or "auto", default="auto"
-        Bandwidth, in squared units of X. "auto" is where the sum of the kernel grows fastest with
-        epsilon [2]_.
+        Bandwidth, in squared units of X. "auto" takes the one at which the sum of the kernel grows
+        fastest with epsilon [2]_.
     alpha : float, default=1.0
-        From 0, where coordinates depend on the density of the samples, to 1, where they do not.
+        How much of the density of the samples is divided out: from 0, where the coordinates
+        depend on it, to 1, where they do not.
     t : float, default=1
         Time of diffusion, at least 0.
     delta : float, default=0.1
-        For ``n_components="auto"``.
+        Threshold for ``n_components="auto"``.
     metric : {"euclidean", "precomputed"}, default="euclidean"
-        With "precomputed", X holds distances between samples, dense or sparse; those that a sparse
-        matrix does not hold are infinite, but for those of samples from themselves.
+        With "precomputed", X holds distances between samples, dense or sparse. In a sparse matrix,
+        missing distances are infinite, except those on the diagonal, which are 0.
     cut_off : "auto", float or None, default="auto"
-        Distance beyond which the kernel is 0. "auto" leaves out entries that change no sum of a row
-        by more than `rtol`, if there are few others; None leaves none out.
+        Distance beyond which the kernel is 0. "auto" drops small entries if few others remain, and
+        changes no row sum by more than `rtol`; None drops none.
     knn : int, default=None
-        Keep the kernel only between a sample and so many nearest neighbours of it. The nearest
-        sample of any point is taken for the point itself, and not counted.
+        Keep the kernel only between a sample and this many of its nearest neighbours. The nearest
+        sample of any point is taken for the point itself and not counted.
     variable_bandwidth : int, default=None
-        Scale the bandwidth at each point by its root mean squared distance from so many nearest
-        samples, counted like `knn`: ``epsilon * scale(x) * scale(y)`` [3]_, the geometric mean of
-        the scales of the samples being 1; new points have at least the smallest of them.
+        Scale the bandwidth at each point by its root mean squared distance from this many nearest
+        samples, counted as for `knn`: the bandwidth is ``epsilon * scale(x) * scale(y)`` [3]_. The
+        geometric mean of the scales of the samples is 1, and no new point has a smaller scale than
+        the smallest of them.
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
-        "auto" is "dense" for up to 512 samples, and where a fifth of all eigenpairs is wanted.
+        "auto" is "dense" for up to 512 samples and where a block of vectors would hold more than a
+        fifth of all; otherwise it is "chebyshev".
     eigen_tol : float or "auto", default="auto"
-        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors of 1e-5.
-    {compression}
+        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors below 1e-5.
+    rtol : float, default=1e-4
+        Promised relative error of the compressed matrix, in (0, 1); see
+        :func:`skhmat.linalg.compress`.
+    leaf_size : int, default=256
+        Largest number of points in a leaf of the tree.
+    max_rank : int, default=None
+        Largest rank; None lets ranks grow until dense would be cheaper.
+    n_neighbors : int, default=32
+        Neighbours of each point that guide the sampling of rows.
+    budget : float or "auto", default="auto"
+        Largest fraction of all pairs of leaves that are held exactly.
+    distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+        Distance by which rows are near or far.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        Draws the tree, the sampled rows and distances, and the start of the eigensolver.
+    verbose : int, default=0
+        1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
     eigenvalues_ : ndarray of shape (n_components + 1,)
         Of the Markov matrix, largest first; the first is 1.
     eigenvectors_ : ndarray of shape (n_samples, n_components + 1)
-        Right eigenvectors of the Markov matrix, the first is constant. Each has norm 1, and its
+        Right eigenvectors of the Markov matrix; the first is constant. Each has norm 1, and its
         largest entry is positive.
     embedding_ : ndarray of shape (n_samples, n_components)
         ``eigenvectors_[:, 1:] * eigenvalues_[1:]**t``.
     epsilon_ : float
         Bandwidth; NaN for a precomputed kernel.
     dimension_ : float
-        Dimension of the manifold that the choice of the bandwidth tells; only for epsilon="auto".
+        Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
     operator_ : LinearOperator of shape (n_samples, n_samples)
         The symmetric conjugate of the Markov matrix: it has the same eigenvalues.
     residuals_ : ndarray of shape (n_components + 1,)
-        Norm of the residual of each eigenpair of `operator_`. For a hierarchical matrix that of the
-        exact operator, estimated from up to 512 of its rows.
+        Norm of the residual of each eigenpair of `operator_`. For a hierarchical matrix, it is the
+        residual of the exact operator, estimated from up to 512 of its rows.
     error_estimate_ : float
         Relative error of the kernel matrix in the Frobenius norm.
     n_features_in_ : int
@@ -113,7 +136,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     Warns
     -----
     ConvergenceWarning
-        The eigensolver or the compression missed its promise.
+        The eigensolver or the compression missed its tolerance.
     UserWarning
         The samples fall into parts between which the kernel vanishes.
 
@@ -123,9 +146,9 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
 
     Notes
     -----
-    New points get their coordinates by the Nystroem extension: the mean of the eigenvectors over
-    the samples, weighted by the kernel, over the eigenvalue. It does not depend on the other
-    points. For a sample this is its own coordinate up to `residuals_` times
+    New points get their coordinates by the Nystroem extension: the mean of an eigenvector over the
+    samples, weighted by the kernel, divided by the eigenvalue. The coordinates of a point do not
+    depend on which other points are given. At a sample they are its own, up to `residuals_` times
     ``eigenvalues_**(t - 1)``.
 
     References
@@ -210,12 +233,12 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
 
     @classmethod
     def laplace_beltrami(cls, n_components=2, **parameters):
-        """Return an estimator whose limit is the Laplace-Beltrami operator: alpha is 1."""
+        """Return an estimator of the Laplace-Beltrami operator: alpha is 1."""
         return cls(n_components, alpha=1.0, **parameters)
 
     @classmethod
     def fokker_planck(cls, n_components=2, **parameters):
-        """Return an estimator whose limit is a Fokker-Planck operator: alpha is 1/2."""
+        """Return an estimator of a Fokker-Planck operator: alpha is 1/2."""
         return cls(n_components, alpha=0.5, **parameters)
 
     @classmethod
@@ -230,7 +253,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            With `kernel` or `metric` "precomputed" that matrix, of shape (n_samples, n_samples).
+            With `kernel` or `metric` "precomputed", that matrix, of shape (n_samples, n_samples).
         y : None
             Ignored.
 
@@ -239,33 +262,46 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         self : DiffusionMaps
         """
         X = self._validated(X, reset=True)
-        n = X.shape[0]
-        self._check_numbers(n)
-        self._prepare()
-        self._is_single = X.dtype == np.float32
+        self._check_numbers(X.shape[0])
+        rng = check_random_state(self.random_state)
+        self._n_threads = effective_n_threads(self.n_jobs)
         if self._is_pairwise():
-            affinity, order = self._precomputed(X), np.arange(n)
+            self._fit_matrix(X, rng)
         else:
-            points = (self.knn, self.variable_bandwidth)
-            affinity, profile = self._kernel_of_points(X.astype(np.float64), *points)
-            order = self._surroundings.order
-        norm = normalization(affinity, self.alpha)
-        if norm.is_alone.any():
-            warn(_no_kernel("samples", norm.is_alone), UserWarning)
-        A = affinity.operator(norm.factors)
-        if self._is_pairwise():
-            start = random_start(n, self._rng)
-        else:
-            coarse = Start(
-                *(self._surroundings.cloud, profile, self.alpha, self._rng, self._n_threads)
-            )
-            start = coarse.of(self.epsilon_, norm)
-        if affinity.form == "sparse":
-            start = with_components(start, A, norm)
-        n_ones = self._keep(A, affinity, norm, order, start)
-        self._check_result(affinity, n_ones)
+            self._fit_points(X, rng)
         self._log()
         return self
+
+    def _fit_points(self, X, rng):
+        """Fit samples, of shape (n_samples, n_features)."""
+        samples = self._measure(X.astype(np.float64), rng, self.knn, self.variable_bandwidth)
+        affinity = self._choose_affinity(samples, rng)
+        normalized = normalize(affinity, self.alpha)
+        start = with_components(self._start(samples, normalized, self.alpha, rng), normalized)
+        pairs = self._wanted_pairs(normalized, start, rng)
+        functions = self._markov_eigenvectors(pairs, normalized)
+        weights = normalized.normalization.weights
+        self._extension = NystroemExtension.from_eigenvectors(
+            affinity.new_point_sums, functions, weights
+        )
+        self._samples = samples
+        self._set_results(pairs, functions, samples.order, normalized, samples.bandwidth, X.dtype)
+        if normalized.form == "compressed":
+            self._measure_residuals(pairs, functions, normalized, rng)
+
+    def _fit_matrix(self, X, rng):
+        """Fit a precomputed kernel or distances, of shape (n_samples, n_samples)."""
+        bandwidth = self._bandwidth_of_matrix(X, rng)
+        affinity = wrap_precomputed(self._affinity_entries(X, bandwidth.epsilon), self._n_threads)
+        normalized = normalize(affinity, self.alpha)
+        self._warn_of_isolated("samples", normalized.normalization.is_isolated)
+        start = with_components(RandomStart(X.shape[0], rng), normalized)
+        pairs = self._wanted_pairs(normalized, start, rng)
+        functions = self._markov_eigenvectors(pairs, normalized)
+        order = np.arange(X.shape[0])
+        self._set_results(pairs, functions, order, normalized, bandwidth, X.dtype)
+        weights = normalized.normalization.weights
+        self._extension = PrecomputedExtension.from_eigenvectors(self.eigenvectors_, weights)
 
     def fit_transform(self, X, y=None):
         """Find the coordinates of the samples and return them.
@@ -288,19 +324,19 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         Parameters
         ----------
         X : array-like of shape (n_new, n_features)
-            With `kernel` or `metric` "precomputed" the kernel or the distances between these points
-            and the samples, of shape (n_new, n_samples).
+            With `kernel` or `metric` "precomputed", the kernel or the distances between these
+            points and the samples, of shape (n_new, n_samples).
 
         Returns
         -------
         embedding : ndarray of shape (n_new, n_components)
         """
         means, dtype = self._means(X)
-        powers = self._powers(self.t, of_means=True)
+        powers = self._mean_powers(self.t)
         return (means[:, 1:] * powers[1:]).astype(dtype, copy=False)
 
     def extend(self, X):
-        """Return all eigenvectors at new points, the constant one, too.
+        """Return all eigenvectors at new points, including the constant one.
 
         Parameters
         ----------
@@ -312,7 +348,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         eigenvectors : ndarray of shape (n_new, n_components + 1)
         """
         means, dtype = self._means(X)
-        return (means * self._powers(0, of_means=True)).astype(dtype, copy=False)
+        return (means * self._mean_powers(0)).astype(dtype, copy=False)
 
     def summary(self):
         """Describe the fit in several lines.
@@ -325,10 +361,10 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         check_is_fitted(self)
         return self._describe(
             [
-                ("kernel", self._form),
+                ("kernel", self._description),
                 ("error", f"{self.error_estimate_:.1e} relative in the Frobenius norm"),
                 ("epsilon", self._describe_epsilon()),
-                ("eigensolver", self._solved),
+                ("eigensolver", self._solver_report),
                 ("eigenvalues", ", ".join(f"{value:.6g}" for value in self.eigenvalues_[:8])),
             ]
         )
@@ -354,142 +390,135 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         return X
 
     def _check_numbers(self, n):
+        """Raise ValueError where parameters do not go together, or with n samples."""
         for name in ("n_components", "knn", "variable_bandwidth"):
             value = getattr(self, name)
             if isinstance(value, Integral) and value >= n:
-                raise ValueError(
-                    f"{name} is {value}, but there are {n} samples; allowed are at most {n - 1}."
-                )
+                raise parameter_error(name, f"at most {n - 1} for {n} samples", value)
         if self.n_components == "auto" and self.t == 0:
-            raise ValueError("n_components is 'auto' and t is 0, which would keep all; give t > 0.")
+            # All eigenvalues are 1 to the power of 0, and all components would be kept.
+            raise parameter_error("t", "above 0 where n_components is 'auto'", self.t)
         for name in ("knn", "variable_bandwidth"):
-            if self._is_pairwise() and getattr(self, name) is not None:
-                raise ValueError(f"{name} needs points, but X is a precomputed matrix.")
+            value = getattr(self, name)
+            if self._is_pairwise() and value is not None:
+                raise parameter_error(name, "None where X is a precomputed matrix", value)
 
-    def _precomputed(self, X):
-        """Return the kernel of a precomputed matrix; sets `epsilon_`."""
+    def _bandwidth_of_matrix(self, X, rng):
+        """Return the bandwidth for precomputed distances, NaN for a precomputed kernel."""
         if self.kernel == "precomputed":
-            self.epsilon_ = math.nan
-        else:
-            self._choose_epsilon(profile_of(X, self._rng))
-        K = self._entries(X)
-        if self.kernel != "precomputed" and sparse.issparse(K):
-            K.setdiag(1.0)
-        return affinity_of(K, self._n_threads)
+            return Bandwidth(math.nan)
+        policy = self._policy.distance_histogram
+        histogram = DistanceHistogram.from_distances(X, rng, policy)
+        return choose_bandwidth(histogram, self.epsilon, policy)
 
-    def _entries(self, X):
-        """Return precomputed entries, kernel or distances, as a kernel; a new array."""
+    def _affinity_entries(self, X, epsilon):
+        """Return the kernel between samples as a new array or sparse matrix."""
+        K = self._kernel_entries(X, epsilon)
+        if self.kernel != "precomputed" and sparse.issparse(K):
+            # A sparse matrix of distances need not hold those of samples from themselves.
+            K.setdiag(1.0)
+        return K
+
+    def _kernel_entries(self, X, epsilon):
+        """Return the kernel that precomputed entries stand for, as a new array or sparse matrix."""
         if self.kernel == "precomputed":
             return X.astype(np.float64)
-        cut_off = None if self.cut_off == "auto" else self.cut_off
-        return gaussian(X, self.epsilon_, cut_off)
+        return gaussian_of_distances(X, epsilon, self._given_cut_off())
 
-    def _keep(self, A, affinity, norm, order, start):
-        """Find the eigenpairs and set what they tell; return how many eigenvalues are 1."""
-        pairs = self._wanted_pairs(A, start, affinity.is_definite)
-        doubt = _IS_ONE + np.minimum(pairs.residuals, _MOST_DOUBT) + affinity.error
-        n_ones = int(np.sum(pairs.values >= 1 - doubt))
-        vectors = constant_first(pairs.vectors, n_ones, norm)
-        functions = vectors / np.sqrt(norm.degrees)[:, np.newaxis]
-        functions /= np.linalg.norm(functions, axis=0)
-        functions = with_signs(functions)
-        self.eigenvalues_, self.residuals_ = pairs.values, pairs.residuals
-        self.eigenvectors_ = np.empty_like(functions)
-        self.eigenvectors_[order] = functions
-        powers = self._powers(self.t)[1:]
-        dtype = np.float32 if self._is_single else np.float64
-        self.embedding_ = (self.eigenvectors_[:, 1:] * powers).astype(dtype)
-        self.operator_ = PermutedOperator(A, order)
-        self.error_estimate_, self._form = affinity.error, affinity.describe()
-        self._solved = (
-            f"{pairs.method}, {pairs.n_products:,} products with a vector, residual "
-            f"{pairs.residuals.max():.1e}"
-        )
-        if self._is_pairwise():
-            weights = norm.weights[:, np.newaxis]
-            self._weighted = np.hstack([weights * self.eigenvectors_, weights])
-            return n_ones
-        cloud = self._surroundings.cloud
-        self._extension = Extension(
-            affinity, norm, functions, cloud, self.epsilon_, self._n_threads
-        )
-        if affinity.form == "compressed":
-            self.residuals_ = residuals_at_points(
-                *(cloud, self.epsilon_, norm, functions, pairs, self._rng, self._n_threads)
-            )
-        return n_ones
-
-    def _wanted_pairs(self, A, start, is_definite):
-        n = A.shape[0]
+    def _wanted_pairs(self, normalized, start, rng):
+        """Return as many eigenpairs as `n_components` asks for, the first one included."""
+        n = normalized.operator.shape[0]
         if self.n_components != "auto":
-            return self._eigenpairs(A, self.n_components + 1, start, is_definite)
-        k = min(_FEW, n)
-        while True:
-            pairs = self._eigenpairs(A, k, start, is_definite)
-            powers = np.maximum(pairs.values[1:], 0) ** self.t
-            kept = 1 + int(np.count_nonzero(powers >= self.delta * powers[0]))
-            if kept < k or k in (n, _MOST):
-                break
-            k = min(2 * k - 1, _MOST, n)
-        if kept == k < n:
+            return self._find_eigenpairs(self.n_components + 1, normalized, start, rng)
+        pairs, is_complete = find_significant_pairs(
+            lambda k: self._find_eigenpairs(k, normalized, start, rng),
+            n,
+            self.t,
+            self.delta,
+            self._policy.eigenpairs,
+        )
+        if not is_complete:
             warn(
-                f"n_components is 'auto', but eigenvalue number {k} is still "
-                f"{pairs.values[-1]:.3g}; {k - 1} components are kept. Raise t or delta."
+                f"n_components is 'auto', but eigenvalue number {len(pairs)} is still "
+                f"{pairs.values[-1]:.3g}; {len(pairs) - 1} components are kept. Raise t or delta."
             )
-        return pairs.first(kept)
+        return pairs
 
-    def _check_result(self, affinity, n_ones):
-        worst = self.residuals_.max()
-        if affinity.form == "compressed" and worst > _SURPRISE * self.rtol:
-            warn(
-                f"DiffusionMaps: an eigenpair of the exact kernel has a residual of {worst:.1e}, "
-                f"but rtol={self.rtol:.0e}; use a smaller rtol."
-            )
+    def _markov_eigenvectors(self, pairs, normalized):
+        """Return eigenvectors of the Markov matrix; warn where more than one belongs to 1."""
+        n_ones = count_unit_eigenvalues(pairs, normalized.error, self._policy.eigenpairs)
         if n_ones > 1:
-            missing = max(1 - self.eigenvalues_[n_ones - 1], 0)
+            missing = max(1 - pairs.values[n_ones - 1], 0)
             warn(
-                f"DiffusionMaps: {n_ones} of {len(self.eigenvalues_)} eigenvalues are 1 (the last "
+                f"DiffusionMaps: {n_ones} of {len(pairs)} eigenvalues are 1 (the last "
                 f"by {missing:.1e}): the kernel vanishes between parts of the samples, and "
                 "coordinates only tell them apart. Raise epsilon.",
                 UserWarning,
             )
+        return markov_eigenvectors(pairs, normalized.normalization, n_ones)
 
-    def _powers(self, t, of_means=False):
-        """Return what eigenvectors, or their means, are multiplied with for a time of diffusion.
+    def _set_results(self, pairs, functions, order, normalized, bandwidth, dtype):
+        """Set the public attributes; row i of `functions` is of sample ``order[i]``."""
+        self.eigenvalues_, self.residuals_ = pairs.values, pairs.residuals
+        self.eigenvectors_ = restore_order(functions, order)
+        self.embedding_ = embed(self.eigenvectors_, self.eigenvalues_, self.t).astype(dtype)
+        self.operator_ = PermutedOperator(normalized.operator, order)
+        self.error_estimate_, self._description = normalized.error, normalized.description
+        self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth
+        self._solver_report = (
+            f"{pairs.method}, {pairs.n_products:,} products with a vector, residual "
+            f"{pairs.residuals.max():.1e}"
+        )
 
-        That is 0 for an eigenvalue that is not positive, but for eigenvectors at time 0.
-        """
-        values = self.eigenvalues_
-        if not of_means:
-            return np.maximum(values, 0) ** t
-        usable = values > 0
-        if t < 1:
-            rounding = np.finfo(np.float64).eps
-            usable = values > _SURPRISE * np.maximum(self.residuals_, rounding)
-            if not usable.all():
-                worst = int(np.argmin(usable))
-                warn(
-                    f"DiffusionMaps: eigenvalue {worst} is {values[worst]:.1e}, too small beside "
-                    f"its residual {self.residuals_[worst]:.1e} to divide by; 0 is returned there."
-                )
-        return np.where(usable, np.where(usable, values, 1.0) ** (t - 1), 0.0)
+    def _measure_residuals(self, pairs, functions, normalized, rng):
+        """Set the residuals of the exact operator; warn where they are much larger than rtol."""
+        self.residuals_ = residuals_at_points(
+            self._samples.cloud,
+            self.epsilon_,
+            normalized.normalization,
+            functions,
+            pairs.values,
+            rng,
+            self._n_threads,
+            self._policy.extension,
+        )
+        worst = self.residuals_.max()
+        if worst > self._policy.residual_surprise * self.rtol:
+            warn(
+                f"DiffusionMaps: an eigenpair of the exact kernel has a residual of {worst:.1e}, "
+                f"but rtol={self.rtol:.0e}; use a smaller rtol."
+            )
 
     def _means(self, X):
         """Return eigenvalues times eigenvectors at new points, and the dtype of the result."""
         check_is_fitted(self)
         X = self._validated(X, reset=False)
-        dtype = X.dtype
-        if self._is_pairwise():
-            return self._means_of_entries(X), dtype
-        return self._at_points(X, self._extension), dtype
+        if not self._is_pairwise():
+            return self._samples.scales.evaluate(self._extension, X, self._n_threads), X.dtype
+        means, is_isolated = self._extension(self._kernel_entries(X, self.epsilon_))
+        self._warn_of_isolated("points", is_isolated)
+        return means, X.dtype
 
-    def _means_of_entries(self, X):
-        sums = self._entries(X) @ self._weighted
-        is_alone = sums[:, -1] <= 0
-        if is_alone.any():
-            warn(_no_kernel("points", is_alone), UserWarning)
-            sums[is_alone, -1] = 1.0
-        return sums[:, :-1] / sums[:, -1:]
+    def _mean_powers(self, t):
+        """Return what `_means` are multiplied with for a time t of the diffusion."""
+        values, residuals = self.eigenvalues_, self.residuals_
+        powers, is_usable = mean_powers(values, residuals, t, self._policy.extension)
+        if t < 1 and not is_usable.all():
+            worst = int(np.argmin(is_usable))
+            warn(
+                f"DiffusionMaps: eigenvalue {worst} is {values[worst]:.1e}, too small beside "
+                f"its residual {residuals[worst]:.1e} to divide by; 0 is returned there."
+            )
+        return powers
+
+    def _warn_of_isolated(self, what, is_isolated):
+        """Warn of samples or points that the kernel connects with no sample."""
+        if is_isolated.any():
+            warn(
+                f"DiffusionMaps: the kernel of {np.count_nonzero(is_isolated)} {what}, number "
+                f"{np.argmax(is_isolated)} first, is 0 with all samples; their coordinates are 0.",
+                UserWarning,
+            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

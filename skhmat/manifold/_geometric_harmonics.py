@@ -1,32 +1,32 @@
-"""Geometric harmonics: functions of samples at new points."""
+"""Geometric harmonics: functions known at samples, extended to new points."""
 
 from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
-from .._base.compression import with_compression_parameters
+from .._utils.parallel import effective_n_threads
+from .._utils.validation import parameter_error
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
-from ._spectral.multilevel_start import Start
-from ._spectral.normalization import normalization
+from ._spectral.eigenpairs import drop_unreliable_pairs
+from ._spectral.extension import HarmonicExtension, project
+from ._spectral.normalization import normalize
+from ._spectral.point_cloud import restore_order
 
-# Eigenvalues, relative to the largest, that rounding leaves nothing of.
-_LEAST_EIGENVALUE = 1e-12
 
-
-@with_compression_parameters
 class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
-    """Functions of samples on a manifold at new points, by geometric harmonics.
+    """Functions known at samples, extended to new points by geometric harmonics.
 
-    A function known at the samples is projected on the leading eigenvectors of the Gaussian kernel
-    ``exp(-||x - y||^2 / (2 epsilon))`` of the samples, and these are extended to new points by the
-    Nystroem method [1]_. Few eigenvectors, or a wide kernel, give smooth functions; the prediction
-    goes to 0 far from all samples. The kernel is held, and its eigenvectors are found, as in
+    A function is projected on the leading eigenvectors of the Gaussian kernel
+    ``exp(-||x - y||^2 / (2 epsilon))`` between the samples, and these are extended to new points by
+    the Nystroem method [1]_. Few eigenvectors, or a wide kernel, give smooth functions; far from
+    all samples the prediction goes to 0. The kernel is held, and its eigenvectors are found, as in
     `DiffusionMaps`.
 
     Parameters
@@ -34,31 +34,50 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     n_eigenpairs : int, default=10
         Number of eigenvectors, at most the number of samples.
     epsilon : float or "auto", default="auto"
-        Bandwidth, in squared units of X. "auto" is where the sum of the kernel grows fastest with
-        epsilon.
+        Bandwidth, in squared units of X. "auto" takes the one at which the sum of the kernel grows
+        fastest with epsilon.
     cut_off : "auto", float or None, default="auto"
         Distance beyond which the kernel is 0, as in `DiffusionMaps`.
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
-        "auto" is "dense" for up to 512 samples, and where a fifth of all eigenpairs is wanted.
+        "auto" is "dense" for up to 512 samples and where a block of vectors would hold more than a
+        fifth of all; otherwise it is "chebyshev".
     eigen_tol : float or "auto", default="auto"
-        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors of 1e-5.
-    {compression}
+        Residual of the eigenpairs. "auto" aims at an error of the eigenvectors below 1e-5.
+    rtol : float, default=1e-4
+        Promised relative error of the compressed matrix, in (0, 1); see
+        :func:`skhmat.linalg.compress`.
+    leaf_size : int, default=256
+        Largest number of points in a leaf of the tree.
+    max_rank : int, default=None
+        Largest rank; None lets ranks grow until dense would be cheaper.
+    n_neighbors : int, default=32
+        Neighbours of each point that guide the sampling of rows.
+    budget : float or "auto", default="auto"
+        Largest fraction of all pairs of leaves that are held exactly.
+    distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
+        Distance by which rows are near or far.
+    n_jobs : int, default=None
+        Threads; None means all that OpenMP would use, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        Draws the tree, the sampled rows and distances, and the start of the eigensolver.
+    verbose : int, default=0
+        1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
     eigenvalues_ : ndarray of shape (n_eigenpairs,)
-        Of the kernel matrix, largest first; fewer than `n_eigenpairs` where rounding, or the error
-        of the kernel matrix, leaves nothing of the others.
+        Of the kernel matrix, largest first. Those that are no more than rounding, or than the error
+        of the kernel matrix, are left out.
     eigenvectors_ : ndarray of shape (n_samples, n_eigenpairs)
         Orthonormal.
     epsilon_ : float
     dimension_ : float
-        Dimension of the manifold that the choice of the bandwidth tells; only for epsilon="auto".
+        Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
     error_estimate_ : float
         Relative error of the kernel matrix in the Frobenius norm.
     residual_ : float or ndarray of shape (n_targets,)
-        Part of each function at the samples that the eigenvectors do not hold, relative in the
-        2-norm.
+        Norm of the part of each function that the eigenvectors do not span, relative to the norm
+        of the function; both at the samples.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -130,7 +149,9 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         self : GeometricHarmonics
         """
         X, y = validate_data(
-            *(self, X, y),
+            self,
+            X,
+            y,
             dtype=[np.float64, np.float32],
             multi_output=True,
             y_numeric=True,
@@ -138,29 +159,31 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         )
         n = len(X)
         if self.n_eigenpairs > n:
-            raise ValueError(
-                f"n_eigenpairs is {self.n_eigenpairs}, but there are {n} samples; allowed are at "
-                f"most {n}."
-            )
-        self._prepare()
-        affinity, profile = self._kernel_of_points(X.astype(np.float64))
-        cloud, order = self._surroundings.cloud, self._surroundings.order
-        norm = normalization(affinity, None)
-        coarse = Start(cloud, profile, None, self._rng, self._n_threads)
-        A = affinity.operator(norm.factors)
-        start = coarse.of(self.epsilon_, norm)
-        pairs = self._eigenpairs(A, self.n_eigenpairs, start, affinity.is_definite)
-        least = max(_LEAST_EIGENVALUE, affinity.error)
-        reliable = pairs.values > least * pairs.values[0]
-        pairs = pairs.first(int(np.argmin(np.append(reliable, False))))
-        self.eigenvalues_, self.error_estimate_ = pairs.values, affinity.error
-        self.eigenvectors_ = np.empty_like(pairs.vectors)
-        self.eigenvectors_[order] = pairs.vectors
-        self._form = affinity.describe()
+            allowed = f"at most {n} for {n} samples"
+            raise parameter_error("n_eigenpairs", allowed, self.n_eigenpairs)
+        rng = check_random_state(self.random_state)
+        self._n_threads = effective_n_threads(self.n_jobs)
+        samples = self._measure(X.astype(np.float64), rng)
+        affinity = self._choose_affinity(samples, rng)
+        normalized = normalize(affinity, None)
+        start = self._start(samples, normalized, None, rng)
+        pairs = self._find_eigenpairs(self.n_eigenpairs, normalized, start, rng)
+        pairs = drop_unreliable_pairs(pairs, normalized.error, self._policy.eigenpairs)
         Y = y.reshape(n, -1).astype(np.float64)
-        self._project(affinity, pairs, Y[order], y.shape[1:])
+        coefficients, residual = project(pairs, Y[samples.order])
+        self._extension = HarmonicExtension(affinity.new_point_sums, coefficients)
+        self._samples, self._shape = samples, y.shape[1:]
+        self._set_results(pairs, samples.order, normalized, samples.bandwidth, residual)
         self._log()
         return self
+
+    def _set_results(self, pairs, order, normalized, bandwidth, residual):
+        """Set the public attributes; row i of the eigenvectors is of sample ``order[i]``."""
+        self.eigenvalues_, self.error_estimate_ = pairs.values, normalized.error
+        self.eigenvectors_ = restore_order(pairs.vectors, order)
+        self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth
+        self.residual_ = residual.reshape(self._shape) if self._shape else float(residual[0])
+        self._description = normalized.description
 
     def predict(self, X):
         """Return the function at new points.
@@ -175,8 +198,8 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        sums = self._at_points(X, lambda cloud: self._affinity.sums_at(cloud, self._weights))
-        return sums.reshape(len(X), *self._shape)
+        values = self._samples.scales.evaluate(self._extension, X, self._n_threads)
+        return values.reshape(len(X), *self._shape)
 
     def summary(self):
         """Describe the fit in several lines.
@@ -189,7 +212,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         ratio = self.eigenvalues_[-1] / self.eigenvalues_[0]
         return self._describe(
             [
-                ("kernel", self._form),
+                ("kernel", self._description),
                 ("error", f"{self.error_estimate_:.1e} relative in the Frobenius norm"),
                 ("epsilon", self._describe_epsilon()),
                 ("eigenvalues", f"{len(self.eigenvalues_)}, the last {ratio:.1e} of the first"),
@@ -198,18 +221,9 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # Few eigenvectors hold only what is smooth of a function.
+        # Few eigenvectors span smooth functions only.
         tags.regressor_tags.poor_score = True
         return tags
 
     def _more_tags(self):
         return {"poor_score": True}
-
-    def _project(self, affinity, pairs, Y, shape):
-        coefficients = pairs.vectors.T @ Y
-        left_out = np.linalg.norm(Y - pairs.vectors @ coefficients, axis=0)
-        sizes = np.linalg.norm(Y, axis=0)
-        residual = np.divide(left_out, sizes, out=np.zeros_like(sizes), where=sizes > 0)
-        self.residual_ = residual.reshape(shape) if shape else float(residual[0])
-        self._affinity, self._shape = affinity, shape
-        self._weights = pairs.vectors @ (coefficients / pairs.values[:, np.newaxis])

@@ -1,22 +1,24 @@
 """What estimators made of leading eigenpairs of a Gaussian kernel share."""
 
 import math
+from functools import partial
 from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._utils.logging import Log
-from .._utils.parallel import effective_n_threads
+from .._utils.validation import parameter_error
 from .._utils.warnings import warn
-from ._spectral.affinity import affinity_of
-from ._spectral.distance_histogram import DistanceProfile, berry_giannakis_harlim
-from ._spectral.eigenpairs import eigenpairs
-from ._spectral.neighborhoods import Surroundings
+from ._spectral.affinity import choose_affinity
+from ._spectral.eigenpairs import find_eigenpairs
+from ._spectral.multilevel_start import MultilevelStart
+from ._spectral.plot import plot_bandwidth
+from ._spectral.policy import POLICY
+from ._spectral.samples import measure_samples
 
 KERNEL_CONSTRAINTS = {
     "epsilon": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
@@ -28,60 +30,73 @@ KERNEL_CONSTRAINTS = {
 
 
 class KernelEstimator(CompressionMixin, BaseEstimator):
-    """What estimators made of leading eigenpairs of a Gaussian kernel share."""
+    """What estimators made of leading eigenpairs of a Gaussian kernel share.
 
-    def _prepare(self):
-        """Draw what is random; a fit and its repetition with the same seed are the same."""
-        self._rng = check_random_state(self.random_state)
-        self._n_threads = effective_n_threads(self.n_jobs)
+    Attributes
+    ----------
+    _policy : SpectralPolicy
+        The thresholds of the numerics.
+    _bandwidth : Bandwidth
+    """
 
-    def _kernel_of_points(self, X, knn=None, variable_bandwidth=None):
-        """Return the kernel of the samples; sets `epsilon_`."""
-        _check_distances(X)
-        cut_off = None if self.cut_off == "auto" else self.cut_off
-        surroundings = Surroundings(X, knn, variable_bandwidth, cut_off, self._n_threads)
-        cloud = surroundings.cloud
-        profile = DistanceProfile.of_cloud(cloud, self._rng)
-        self._choose_epsilon(profile)
-        seed = self._rng.randint(2**31 - 1)
-        affinity = affinity_of(
-            cloud,
-            self.epsilon_,
-            profile,
-            rtol=self.rtol,
-            may_cut=self.cut_off == "auto",
-            n_threads=self._n_threads,
-            compress=lambda K, **options: self._compress(K, random_state=seed, **options),
+    _policy = POLICY
+
+    @property
+    def dimension_(self):
+        """Dimension of the manifold that the choice of the bandwidth suggests."""
+        bandwidth = getattr(self, "_bandwidth", None)
+        if bandwidth is None or bandwidth.dimension is None:
+            raise AttributeError("dimension_ is set by fit where epsilon is 'auto'")
+        return bandwidth.dimension
+
+    def _measure(self, X, rng, knn=None, n_scaling=None):
+        """Return what is known of samples, of shape (n_samples, d), before there is a kernel."""
+        _check_extent(X)
+        cut_off = self._given_cut_off()
+        return measure_samples(
+            X, self.epsilon, knn, n_scaling, cut_off, rng, self._n_threads, self._policy
         )
-        self._surroundings = surroundings
-        return affinity, profile
 
-    def _at_points(self, X, function):
-        """Return a function of a cloud for new points, in their order."""
-        X = np.ascontiguousarray(X, dtype=np.float64)
-        cloud, order = self._surroundings.of_new(X, self._n_threads)
-        values = function(cloud)
-        out = np.empty_like(values)
-        out[order] = values
-        return out
+    def _choose_affinity(self, samples, rng):
+        """Return the kernel between the samples."""
+        seed = rng.randint(2**31 - 1)
+        return choose_affinity(
+            samples.cloud,
+            samples.bandwidth.epsilon,
+            samples.histogram,
+            rtol=self.rtol,
+            may_truncate=self.cut_off == "auto",
+            n_threads=self._n_threads,
+            compress=partial(self._compress, random_state=seed),
+            policy=self._policy.affinity,
+        )
 
-    def _choose_epsilon(self, profile):
-        for name in ("dimension_", "_epsilon_curve"):
-            self.__dict__.pop(name, None)
-        if self.epsilon != "auto":
-            self.epsilon_ = float(self.epsilon)
-            return
-        if profile.is_constant:
-            raise ValueError(
-                "epsilon is 'auto', but all distances between samples are 0, so that there is no "
-                "bandwidth to choose; give a number."
-            )
-        self.epsilon_, self.dimension_ = berry_giannakis_harlim(profile)
-        self._epsilon_curve = profile.curve()
+    def _start(self, samples, normalized, alpha, rng):
+        """Return what the eigensolver starts from."""
+        return MultilevelStart(
+            samples.cloud,
+            samples.bandwidth.epsilon,
+            normalized.normalization,
+            samples.histogram,
+            alpha,
+            rng,
+            self._n_threads,
+            self._policy.multilevel_start,
+        )
 
-    def _eigenpairs(self, A, k, start, is_definite):
+    def _find_eigenpairs(self, k, normalized, start, rng):
+        """Return the k largest eigenpairs; warn where the solver did not converge."""
         tol = None if self.eigen_tol == "auto" else self.eigen_tol
-        pairs = eigenpairs(A, k, tol, self.eigen_solver, start, self._rng, is_definite)
+        pairs = find_eigenpairs(
+            normalized.operator,
+            k,
+            tol,
+            self.eigen_solver,
+            start,
+            rng,
+            normalized.is_definite,
+            self._policy.eigenpairs,
+        )
         if not pairs.is_converged:
             warn(
                 f"{type(self).__name__}: the eigensolver stopped at a residual of "
@@ -89,6 +104,10 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
                 "eigenpairs."
             )
         return pairs
+
+    def _given_cut_off(self):
+        """Return the cut-off that is part of the model, or None."""
+        return None if self.cut_off == "auto" else self.cut_off
 
     def plot_epsilon(self, ax=None):
         """Plot the curve that the bandwidth was chosen from.
@@ -108,13 +127,9 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             `epsilon` was given.
         """
         check_is_fitted(self)
-        if not hasattr(self, "_epsilon_curve"):
-            raise ValueError(
-                f"epsilon is {self.epsilon!r}; there is a curve to plot only for epsilon='auto'."
-            )
-        from ..linalg._hierarchical.plot import plot_bandwidths
-
-        return plot_bandwidths(*self._epsilon_curve, self.epsilon_, ax)
+        if self._bandwidth.curve is None:
+            raise parameter_error("epsilon", "'auto' for a curve to plot", self.epsilon)
+        return plot_bandwidth(self._bandwidth, ax)
 
     def _describe(self, lines):
         """Return lines as text, with the number of samples on top."""
@@ -131,12 +146,13 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
         Log(self.verbose).info(self.summary())
 
 
-def _check_distances(X):
+def _check_extent(X):
     """Raise ValueError where squared distances between samples overflow."""
     with np.errstate(over="ignore"):
         extent = X.max(axis=0) - X.min(axis=0)
         if not np.isfinite(extent @ extent):
-            raise ValueError(
-                f"coordinates in X differ by up to {extent.max():.1e}: squared distances overflow "
-                "float64. Scale X."
+            raise parameter_error(
+                "X",
+                "scaled so that squared distances do not overflow float64",
+                got=f"coordinates that differ by up to {extent.max():.1e}",
             )

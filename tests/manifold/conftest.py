@@ -1,9 +1,8 @@
 import pytest
 
-from .affinities import FORMS, use_form
+from .affinities import FORMS
 
 
 @pytest.fixture(params=FORMS)
-def form(request, monkeypatch):
-    use_form(monkeypatch, request.param)
+def form(request):
     return request.param

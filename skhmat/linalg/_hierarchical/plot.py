@@ -4,6 +4,7 @@ import textwrap
 
 import numpy as np
 
+from ..._utils.plotting import pyplot
 from .summary import describe_format, format_bytes
 
 _NEAR_COLOR = "#c8452f"
@@ -37,7 +38,7 @@ def plot(form, ax=None):
     ImportError
         Matplotlib is missing; it comes with ``pip install skhmat[plot]``.
     """
-    plt = _pyplot()
+    plt = pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 7.5), layout="constrained")
     _prepare(ax, form)
@@ -50,16 +51,6 @@ def plot(form, ax=None):
         _draw_far(ax, bounds, rank)
     _legend(ax)
     return ax
-
-
-def _pyplot():
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "plot needs matplotlib, which is not installed: pip install skhmat[plot]"
-        ) from error
-    return plt
 
 
 def near_blocks(s):
@@ -206,17 +197,3 @@ def _legend(ax):
         borderaxespad=0,
         fontsize="small",
     )
-
-
-def plot_bandwidths(epsilons, slopes, chosen, ax=None):
-    """Draw how fast the sum of a kernel grows with its bandwidth, and the one that was chosen."""
-    plt = _pyplot()
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-    ax.semilogx(epsilons, 2 * slopes, color="#31688e")
-    ax.axvline(chosen, color=_NEAR_COLOR, linestyle="--", label=f"epsilon = {chosen:.3g}")
-    ax.set_xlabel("epsilon")
-    ax.set_ylabel("dimension: 2 d log S / d log epsilon")
-    ax.set_ylim(bottom=0)
-    ax.legend(frameon=False)
-    return ax

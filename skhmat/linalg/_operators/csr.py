@@ -8,7 +8,7 @@ from .base import SymmetricOperator
 
 
 class SymmetricCSR(SymmetricOperator):
-    """A symmetric sparse matrix, held row by row.
+    """A symmetric sparse matrix in compressed rows.
 
     Parameters
     ----------
@@ -44,18 +44,19 @@ class SymmetricCSR(SymmetricOperator):
         _core.scale_entries(self._start, self._cols, self._entries, factors)
 
     def components(self):
-        """Return the number of the connected component of each row, of shape (n,)."""
+        """Return for each row which connected component it belongs to, of shape (n,)."""
         n = self.shape[0]
         labels, stack = np.full(n, -1, dtype=np.int32), np.empty(n, dtype=np.int32)
         _core.label_components(self._start, self._cols, labels, stack)
         return labels
 
     def step(self, W, before, scale, shift, factor):
+        """Compute a step of a three-term recurrence in one pass over the entries."""
         out = np.empty(W.shape) if before is None else before
         factor = 0.0 if before is None else factor
         W = np.ascontiguousarray(W, dtype=np.float64)
-        matrix = self._start, self._cols, self._entries
-        _core.sparse_step(*matrix, W, scale, shift, factor, out, out, self._n_threads)
+        rows = self._start, self._cols, self._entries
+        _core.sparse_step(*rows, W, scale, shift, factor, out, out, self._n_threads)
         return out
 
     def _multiply(self, W):

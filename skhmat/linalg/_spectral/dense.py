@@ -4,18 +4,20 @@ import scipy.linalg
 
 
 def largest_eigenpairs(array, k):
-    """Return the k largest eigenvalues of a symmetric array, largest first, and their vectors.
+    """Find the k largest eigenpairs of a symmetric array by LAPACK.
 
     Parameters
     ----------
     array : ndarray of shape (n, n)
-        Rounding may have made it slightly unsymmetric.
+        Its symmetric part is decomposed: rounding may have left it slightly unsymmetric.
     k : int
 
     Returns
     -------
     values : ndarray of shape (k,)
+        Largest first.
     vectors : ndarray of shape (n, k)
+        Orthonormal.
     """
     n = len(array)
     values, vectors = scipy.linalg.eigh((array + array.T) / 2, subset_by_index=(n - k, n - 1))

@@ -1,214 +1,278 @@
-"""Kernels between all points of a cloud, in the form that serves eigensolvers best."""
+"""Kernel matrices between all samples, in the form that costs least.
+
+There are four forms: all entries in float64, all entries in float32, the entries above a threshold
+as a sparse matrix, and a hierarchical matrix. Row sums must be more accurate than the matrix, each
+relative to itself, because the normalization divides by them.
+"""
 
 import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...linalg._kernels.matrix import KernelMatrix
-from ...linalg._operators.csr import SymmetricCSR as SparseKernel
-from ...linalg._operators.packed import PackedSymmetricMatrix as PackedMatrix
+from ...linalg._operators.csr import SymmetricCSR
+from ...linalg._operators.packed import PackedSymmetricMatrix
 from ...linalg._operators.wrappers import DenseOperator, ScaledOperator
-from .gaussian import Gaussian, kernel_rows, kernel_sums, row_times
-
-# Up to here all entries are held in float64, whatever they are; up to there where few of them are
-# small; and further in float32.
-_ALWAYS_DENSE_UP_TO, _DENSE_UP_TO, _SINGLE_UP_TO = 1024, 4096, 20_000
-# A sparse matrix is multiplied as fast as a dense one that has this part of its entries; and the
-# most entries of one, of 12 bytes.
-_SPARSE_PART, _MOST_ENTRIES = 0.1, 250_000_000
-# Points whose rows are computed at once, and the entries of all of them.
-_BATCH, _BATCH_ENTRIES = 16_384, 1 << 24
-# Rows of a compressed matrix whose sums are computed exactly: at least, and entries of them.
-_FEWEST_EXACT, _EXACT_ENTRIES = 1024, 1 << 30
-# Columns of sums at new points that are computed together.
-_FEW_COLUMNS = 6
-# Sums of the kernel that are less are not accurate.
-_LEAST_SUM = 1e-250
-# Sums of what is left out of a row: less leaves a matrix definite, about.
-_MOST_LEFT_OUT = 1e-3
-# Rows that errors are measured on.
-_N_MEASURED = 256
+from .gaussian import TruncatedGaussian, compute_rows, compute_sums
+from .new_point_sums import FullNewPointSums, NewPointSums
 
 
-class DenseAffinity:
+@dataclass(frozen=True)
+class AffinityPolicy:
+    """Which form the kernel matrix of a cloud has, and how its sums are computed."""
+
+    # Samples up to which all entries are held in float64, whatever they are.
+    max_always_dense: int = 1024
+    # Samples up to which all entries are held in float64 if few of them are small.
+    max_dense: int = 4096
+    # Samples up to which all entries are held in float32; more make a hierarchical matrix.
+    max_float32: int = 20_000
+    # Part of all entries up to which a sparse matrix is multiplied as fast as a dense one.
+    max_sparse_part: float = 0.1
+    # Entries of a sparse matrix, of 12 bytes each, where a dense one is out of the question.
+    max_sparse_entries: int = 250_000_000
+    # Rows of a hierarchical matrix whose sums are computed from the points: at least so many,
+    min_exact_rows: int = 1024
+    # and so many that they have this number of entries.
+    exact_entries: int = 1 << 30
+    # Sums of the kernel at new points from which on none of its entries has underflowed.
+    least_sum: float = 1e-250
+    # The same where entries below a threshold are left out: of a smaller sum, these are a larger
+    # part than promised.
+    least_truncated_sum: float = 1.0
+    # Sum of what is left out of a row up to which a truncated Gaussian has, to about that much, no
+    # negative eigenvalues.
+    max_left_out: float = 1e-3
+    # Rows that the error of a truncation is measured on.
+    measured_rows: int = 256
+
+
+POLICY = AffinityPolicy()
+
+
+class Affinity(ABC):
+    """A symmetric kernel matrix K between all samples.
+
+    Parameters
+    ----------
+    matrix : ndarray or LinearOperator of shape (n, n)
+        The entries.
+    diagonal : ndarray of shape (n,)
+    error : float
+        Relative error of the entries in the Frobenius norm.
+    is_definite : bool
+        Whether no eigenvalue is clearly negative.
+    new_point_sums : NewPointSums or None
+        The kernel at new points, which needs no entries; None for a matrix without points.
+    """
+
+    form: str
+
+    def __init__(self, matrix, diagonal, error=0.0, is_definite=False, new_point_sums=None):
+        self._matrix, self.diagonal = matrix, diagonal
+        self.error, self.is_definite, self.new_point_sums = error, is_definite, new_point_sums
+
+    @property
+    def matrix(self):
+        """The entries, until `take_operator` gives them away."""
+        if self._matrix is None:
+            raise RuntimeError("the entries of this affinity were given to an operator")
+        return self._matrix
+
+    def sums(self, W):
+        """Return K W for W of shape (n, k); each row is accurate by itself."""
+        return self.matrix @ W
+
+    def take_operator(self, factors):
+        """Give the entries away as the operator D K D, where D is diagonal.
+
+        They are scaled in place, so that they are held once; the affinity has none afterwards.
+
+        Parameters
+        ----------
+        factors : ndarray of shape (n,)
+            Diagonal of D.
+
+        Returns
+        -------
+        operator : SymmetricOperator of shape (n, n)
+        """
+        matrix, self._matrix = self.matrix, None
+        return self._scaled(matrix, factors)
+
+    @abstractmethod
+    def describe(self):
+        """Say in a few words how the entries are held."""
+
+    @staticmethod
+    @abstractmethod
+    def _scaled(matrix, factors):
+        """Return D K D as an operator; K may be overwritten."""
+
+
+class DenseAffinity(Affinity):
     """All entries in float64."""
 
     form = "dense"
-    error = 0.0
-    is_definite = False
 
-    def __init__(self, matrix):
-        self._matrix, self.diagonal = matrix, matrix.diagonal().copy()
+    @classmethod
+    def from_array(cls, array):
+        """Take over an array of shape (n, n), which `take_operator` overwrites."""
+        return cls(array, array.diagonal().copy())
 
-    def sums(self, W):
-        return self._matrix @ W
-
-    def operator(self, factors):
-        """Return D K D with the factors on the diagonal of D; `sums` cannot be called then."""
-        self._matrix *= factors
-        self._matrix *= factors[:, np.newaxis]
-        return DenseOperator(self._matrix)
+    @classmethod
+    def from_points(cls, points):
+        """Compute all entries of the kernel of `NewPointSums`."""
+        every = np.arange(len(points.cloud))
+        array = points.kernel.block(points.cloud, every, points.cloud, every)
+        return cls(array, np.ones(len(every)), 0.0, _is_definite(points.cloud), points)
 
     def describe(self):
-        n = len(self._matrix)
+        n = len(self.diagonal)
         return f"all {n:,} x {n:,} entries in float64"
 
-
-class SparseAffinity:
-    """The entries of a sparse matrix."""
-
-    form = "sparse"
-    error = 0.0
-    is_definite = False
-
-    def __init__(self, matrix):
-        self._matrix, self.diagonal = matrix, matrix.tocsr().diagonal()
-
-    def sums(self, W):
-        return self._matrix @ W
-
-    def operator(self, factors):
-        self._matrix.scale(factors)
-        return self._matrix
-
-    def describe(self):
-        per_row = self._matrix.n_entries / self._matrix.shape[0]
-        return f"sparse, {per_row:.0f} entries per row"
+    @staticmethod
+    def _scaled(matrix, factors):
+        matrix *= factors
+        matrix *= factors[:, np.newaxis]
+        return DenseOperator(matrix)
 
 
-class _OfCloud:
-    """A kernel between the points of a cloud.
+class Float32Affinity(Affinity):
+    """All entries in float32, half of them held."""
 
-    Attributes
-    ----------
-    least_sum : float
-        Sums of the kernel that are less are not accurate.
-    is_definite : bool
-        Whether it has no eigenvalue that is clearly negative: a Gaussian has none.
-    """
+    form = "float32"
 
-    least_sum = _LEAST_SUM
-
-    def __init__(self, cloud, kernel, n_threads):
-        self._cloud, self._kernel, self._n_threads = cloud, kernel, n_threads
-        self.diagonal = np.ones(len(cloud))
-        self.is_definite = cloud.scales is None and cloud.radii is None
-
-    def sums_at(self, A, W):
-        """Return the sums of the kernel times W at other points, of shape (n_new, k).
-
-        All that is not cut off is summed up. A row does not depend on the others.
-        """
-        out = np.empty((len(A), W.shape[1]))
-        batch = max(1, min(_BATCH, _BATCH_ENTRIES // len(self._cloud)))
-        for first in range(0, len(A), batch):
-            some = slice(first, first + batch)
-            rows = kernel_rows(A[some], self._cloud, self._kernel, self._n_threads)
-            out[some] = row_times(rows, W, self._n_threads)
-        return out
-
-
-class DenseCloud(_OfCloud, DenseAffinity):
-    """All entries in float64."""
-
-    def __init__(self, cloud, kernel, n_threads):
-        super().__init__(cloud, kernel, n_threads)
-        every = np.arange(len(cloud))
-        self._matrix = kernel.block(cloud, every, cloud, every)
-
-
-class SingleCloud(_OfCloud):
-    """All entries in float32."""
-
-    form = "single"
-    error = float(np.finfo(np.float32).eps / 2)
-
-    def __init__(self, cloud, kernel, n_threads):
-        super().__init__(cloud, kernel, n_threads)
-        self._matrix = PackedMatrix(_Entries(cloud, kernel), n_threads)
+    @classmethod
+    def from_points(cls, points):
+        """Compute all entries of the kernel of `NewPointSums`."""
+        entries = GaussianEntries(points.cloud, points.kernel)
+        matrix = PackedSymmetricMatrix(entries, points.n_threads)
+        error = float(np.finfo(np.float32).eps / 2)
+        is_definite = _is_definite(points.cloud)
+        return cls(matrix, np.ones(len(points.cloud)), error, is_definite, points)
 
     def sums(self, W):
-        """Return sums in float64: what they are off by is in all entries of a row."""
-        if self._cloud.scales is None:
-            return _kernel_matrix(self._cloud, self._kernel, self._n_threads) @ W
-        return kernel_sums(self._cloud, self._cloud, self._kernel, W, self._n_threads)
-
-    def operator(self, factors):
-        self._matrix.scale(factors)
-        return self._matrix
+        """Return K W, computed in float64: an error of a sum is one of all entries of its row."""
+        points = self.new_point_sums
+        if points.cloud.scales is None:
+            return _gaussian_matrix(points.cloud, points.kernel, points.n_threads) @ W
+        return compute_sums(points.cloud, points.cloud, points.kernel, W, points.n_threads)
 
     def describe(self):
-        n = len(self._cloud)
+        n = len(self.diagonal)
         return f"half of the {n:,} x {n:,} entries in float32"
 
+    @staticmethod
+    def _scaled(matrix, factors):
+        matrix.scale(factors)
+        return matrix
 
-class SparseCloud(_OfCloud, SparseAffinity):
-    """The entries that are at least ``kernel.least``, an approximation of `exact_kernel` if any."""
 
-    def __init__(self, cloud, kernel, n_threads, exact_kernel):
-        super().__init__(cloud, kernel, n_threads)
-        self._matrix = SparseKernel(*kernel_rows(cloud, cloud, kernel, n_threads), n_threads)
-        self.error = 0.0
-        if exact_kernel is not None:
-            # Of a sum that is less, what was left out is a larger part.
-            self.least_sum = 1.0
-            self.is_definite &= kernel.least * len(cloud) <= _MOST_LEFT_OUT
-            self.error = _error_of_cut(cloud, kernel, exact_kernel)
+class SparseAffinity(Affinity):
+    """The entries of a sparse matrix; no others are in its sums."""
+
+    form = "sparse"
+
+    @classmethod
+    def from_matrix(cls, matrix):
+        """Take over a SymmetricCSR, which `take_operator` overwrites."""
+        return cls(matrix, matrix.tocsr().diagonal())
+
+    @classmethod
+    def from_points(cls, points):
+        """Compute the entries of the kernel of `NewPointSums` that are not below its threshold."""
+        rows = compute_rows(points.cloud, points.cloud, points.kernel, points.n_threads)
+        matrix = SymmetricCSR(*rows, points.n_threads)
+        is_definite = _is_definite(points.cloud)
+        return cls(matrix, np.ones(len(points.cloud)), 0.0, is_definite, points)
 
     def describe(self):
-        text = super().describe()
-        return f"{text}: what is below {self._kernel.least:.1e} is left out" if self.error else text
+        return f"sparse, {self.matrix.n_entries / len(self.diagonal):.0f} entries per row"
+
+    @staticmethod
+    def _scaled(matrix, factors):
+        matrix.scale(factors)
+        return matrix
 
 
-class CompressedCloud(_OfCloud):
-    """A hierarchical matrix."""
+class TruncatedAffinity(SparseAffinity):
+    """The entries of a Gaussian kernel above a threshold, which approximate all of them."""
+
+    @classmethod
+    def from_points(cls, points, policy=POLICY):
+        """Compute the entries of the kernel of `NewPointSums` that are not below its threshold."""
+        affinity = super().from_points(points)
+        n, threshold = len(points.cloud), points.kernel.threshold
+        affinity.is_definite &= threshold * n <= policy.max_left_out
+        affinity.error = _truncation_error(points.cloud, points.kernel, policy.measured_rows)
+        return affinity
+
+    def describe(self):
+        text, threshold = super().describe(), self.new_point_sums.kernel.threshold
+        return f"{text}: what is below {threshold:.1e} is left out" if self.error else text
+
+
+class CompressedAffinity(Affinity):
+    """A hierarchical matrix.
+
+    Parameters
+    ----------
+    n_exact : int
+        Rows whose sums are computed from the points.
+    """
 
     form = "compressed"
 
-    def __init__(self, cloud, kernel, n_threads, compress):
-        super().__init__(cloud, kernel, n_threads)
-        source, options = _as_source(cloud, kernel)
-        self.matrix = compress(source, **options)
-        # Its errors count most where the sums of rows are small.
-        self.is_definite = False
-        self._source = source
-        self.error = self.matrix.error_estimate_
+    def __init__(self, matrix, new_point_sums, n_exact):
+        diagonal = np.ones(len(new_point_sums.cloud))
+        # Its errors count most where the sums of rows are small: nothing is said of definiteness.
+        super().__init__(matrix, diagonal, matrix.error_estimate_, False, new_point_sums)
+        self._n_exact = n_exact
+
+    @classmethod
+    def from_points(cls, points, compress, policy=POLICY):
+        """Compress the kernel of `NewPointSums` by ``compress(source, **options)``."""
+        cloud, kernel = points.cloud, points.kernel
+        n_exact = max(policy.min_exact_rows, policy.exact_entries // len(cloud))
+        if cloud.scales is not None:
+            entries = GaussianEntries(cloud, kernel)
+            H = compress(entries.block, shape=entries.shape, points=cloud.X)
+            return cls(H, points, n_exact)
+        H = compress(_gaussian_matrix(cloud, kernel))
+        K = _gaussian_matrix(cloud, kernel, points.n_threads)
+        points = FullNewPointSums(cloud, kernel, points.least_sum, points.n_threads, K)
+        return cls(H, points, n_exact)
 
     def sums(self, W):
-        """Return sums; those of the rows where they are smallest are exact.
+        """Return K W, the rows with the smallest sums computed from the points.
 
-        Errors are relative to the largest rows. Few rows may be so much smaller that nothing of
-        them is left.
+        The errors of the matrix are relative to its largest rows. A few rows may be so much smaller
+        that these errors leave nothing of them.
         """
+        points = self.new_point_sums
         out = self.matrix @ W
-        n = len(self._cloud)
-        low = np.argsort(out[:, 0])[: max(_FEWEST_EXACT, _EXACT_ENTRIES // n)]
-        low.sort()
-        out[low] = kernel_sums(self._cloud[low], self._cloud, self._kernel, W, self._n_threads)
+        lowest = np.argsort(out[:, 0])[: self._n_exact]
+        lowest.sort()
+        cloud = points.cloud
+        out[lowest] = compute_sums(cloud[lowest], cloud, points.kernel, W, points.n_threads)
         return out
-
-    def operator(self, factors):
-        return ScaledOperator(self.matrix, factors)
-
-    def sums_at(self, A, W):
-        if not isinstance(self._source, KernelMatrix):
-            return super().sums_at(A, W)
-        # So few at a time that no product of blocks is called: in those the rounding of a row may
-        # depend on the others.
-        parts = np.split(W, range(_FEW_COLUMNS, W.shape[1], _FEW_COLUMNS), axis=1)
-        K = self._source
-        return np.hstack([K._sums(A.X, K.X, part, self._n_threads) for part in parts])
 
     def describe(self):
         H = self.matrix
-        n = H.shape[0]
         if H.is_dense:
             return "computed anew for each product: its ranks are too high for compression to pay"
-        return f"hierarchical, {H.nbytes / n**2 / 8:.1%} of the memory of all entries"
+        return f"hierarchical, {H.nbytes / H.shape[0] ** 2 / 8:.1%} of the memory of all entries"
+
+    @staticmethod
+    def _scaled(matrix, factors):
+        return ScaledOperator(matrix, factors)
 
 
-class _Entries:
-    """The entries of a kernel between the points of a cloud."""
+class GaussianEntries:
+    """The entries of a kernel between the points of a cloud, as `PackedSymmetricMatrix` reads them."""
 
     thread_safe = True
 
@@ -220,62 +284,64 @@ class _Entries:
         return self._kernel.block(self._cloud, rows, self._cloud, cols)
 
 
-def affinity_of(cloud, epsilon, profile, *, rtol, may_cut, n_threads, compress):
+def choose_affinity(
+    cloud, epsilon, histogram, *, rtol, may_truncate, n_threads, compress, policy=POLICY
+):
     """Return the Gaussian kernel of a cloud in the form that costs least.
 
     Parameters
     ----------
-    cloud : Cloud
+    cloud : PointCloud
     epsilon : float
-    profile : DistanceProfile
+    histogram : DistanceHistogram
         Of the cloud.
     rtol : float
-        Sums of rows are right to this part, whatever the points are.
-    may_cut : bool
+        Relative error of each row sum.
+    may_truncate : bool
         Whether small entries may be left out.
     n_threads : int
     compress : callable
         ``compress(source, **options)`` returns a HierarchicalMatrix.
+    policy : AffinityPolicy
 
     Returns
     -------
-    affinity : DenseCloud, SingleCloud, SparseCloud or CompressedCloud
+    affinity : Affinity
     """
-    n = len(cloud)
-    exact = Gaussian(epsilon)
+    n, is_large = len(cloud), len(cloud) > policy.max_float32
     if cloud.radii is not None:
-        tiny = Gaussian(epsilon, np.finfo(np.float64).tiny)
-        return SparseCloud(cloud, tiny, n_threads, None)
-    if n <= _ALWAYS_DENSE_UP_TO:
-        return DenseCloud(cloud, exact, n_threads)
-    # Entries left out are fewer than n, and the sum of a row is at least 1.
-    narrow = Gaussian(epsilon, rtol / n)
-    n_entries = n * (1 + profile.mean_count(-2 * epsilon * math.log(narrow.least)))
-    single = n <= _SINGLE_UP_TO
-    if may_cut and n_entries <= (_SPARSE_PART * n**2 if single else _MOST_ENTRIES):
-        return SparseCloud(cloud, narrow, n_threads, exact)
-    if n <= _DENSE_UP_TO:
-        return DenseCloud(cloud, exact, n_threads)
-    if single:
-        return SingleCloud(cloud, exact, n_threads)
-    return CompressedCloud(cloud, exact, n_threads, compress)
+        kernel = TruncatedGaussian(epsilon, np.finfo(np.float64).tiny)
+        return SparseAffinity.from_points(NewPointSums(cloud, kernel, policy.least_sum, n_threads))
+    full = NewPointSums(cloud, TruncatedGaussian(epsilon), policy.least_sum, n_threads)
+    if n <= policy.max_always_dense:
+        return DenseAffinity.from_points(full)
+    # Fewer than n entries are left out of a row, and its sum is at least 1, that of the diagonal.
+    kernel = TruncatedGaussian(epsilon, rtol / n)
+    n_entries = n * (1 + histogram.mean_count(-2 * epsilon * math.log(kernel.threshold)))
+    affordable = policy.max_sparse_entries if is_large else policy.max_sparse_part * n**2
+    if may_truncate and n_entries <= affordable:
+        points = NewPointSums(cloud, kernel, policy.least_truncated_sum, n_threads)
+        return TruncatedAffinity.from_points(points, policy)
+    if n <= policy.max_dense:
+        return DenseAffinity.from_points(full)
+    if not is_large:
+        return Float32Affinity.from_points(full)
+    return CompressedAffinity.from_points(full, compress, policy)
 
 
-def _error_of_cut(cloud, kernel, exact_kernel):
-    """Measure what a cut leaves out, relative in the Frobenius norm."""
-    rows = np.unique(np.linspace(0, len(cloud) - 1, _N_MEASURED).astype(np.intp))
-    block = exact_kernel.block(cloud, rows, cloud, np.arange(len(cloud)))
+def _is_definite(cloud):
+    """Tell whether a Gaussian is definite: scales and radii may make it indefinite."""
+    return cloud.scales is None and cloud.radii is None
+
+
+def _truncation_error(cloud, kernel, n_rows):
+    """Measure what is left out on some of the rows, relative in the Frobenius norm."""
+    rows = np.unique(np.linspace(0, len(cloud) - 1, n_rows).astype(np.intp))
+    block = kernel.block(cloud, rows, cloud, np.arange(len(cloud)))
     squares = np.square(block)
-    return math.sqrt(squares[block < kernel.least].sum() / squares.sum())
+    return math.sqrt(squares[block < kernel.threshold].sum() / squares.sum())
 
 
-def _kernel_matrix(cloud, kernel, n_jobs=None):
+def _gaussian_matrix(cloud, kernel, n_jobs=None):
+    """Return the Gaussian kernel between all points of a cloud without scales and radii."""
     return KernelMatrix(cloud.X, bandwidth=math.sqrt(kernel.epsilon), n_jobs=n_jobs)
-
-
-def _as_source(cloud, kernel):
-    """Return what `compress` reads entries from, and the keywords that go with it."""
-    if cloud.scales is None:
-        return _kernel_matrix(cloud, kernel), {}
-    entries = _Entries(cloud, kernel)
-    return entries.block, {"shape": entries.shape, "points": cloud.X}

@@ -1,115 +1,198 @@
-"""Which distances the points of a cloud have: what bandwidths are told by."""
+"""A histogram of the distances between points, and the bandwidth that is chosen from it."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
-from ..._ext.simd import pairwise as _kernels
+from ..._utils.validation import parameter_error
+from .point_cloud import squared_distances
 
-# Points whose distances are measured, and points they are measured to.
-_N_ROWS, _N_COLUMNS = 512, 5_000
-# Of a float32; what is left has 64 steps for each factor of two.
+# Bits of a float32 that are dropped; the others have 64 steps for each factor of two.
 _DROPPED_BITS = 17
-# Bandwidths for each factor of ten that are tried.
-_TRIED = 40
+# Bisections of a bandwidth.
+_BISECTIONS = 60
 
 
-class DistanceProfile:
-    """A histogram of the squared distances between points of a cloud, from a sample.
+@dataclass(frozen=True)
+class HistogramPolicy:
+    """How many distances are measured, and how many bandwidths are tried."""
 
-    Parameters
+    # Points whose distances are measured.
+    max_rows: int = 512
+    # Points that they are measured to.
+    max_columns: int = 5_000
+    # Bandwidths for each factor of ten.
+    tried_per_decade: int = 40
+
+
+POLICY = HistogramPolicy()
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceHistogram:
+    """The squared distances between points, counted by their logarithm.
+
+    With it, sums of Gaussian kernels of any bandwidth cost next to nothing. A step is about 1 % of
+    a squared distance, which is taken from its middle.
+
+    Attributes
     ----------
-    others : ndarray
-        Squared distances between some pairs of different points.
-    n : int
-        Number of points.
-    weight : float, default=None
-        What a pair stands for in the sum over the others of a point; None is for a sample of all.
+    squares : ndarray of shape (n_steps,)
+        Squared distance in the middle of each step that is not empty, ascending.
+    counts : ndarray of shape (n_steps,)
+        Pairs in each step.
+    n_duplicates : int
+        Pairs at distance 0, which are in none of the steps.
+    weight : float
+        What a pair stands for in the sum over all other points of one point.
+    n_points : int
     """
 
-    def __init__(self, others, n, weight=None):
-        self._weight = (n - 1) / max(len(others), 1) if weight is None else weight
-        unit = np.frexp(others.max(initial=0))[1]
-        # The leading bits of a float32, taken as an integer, are even steps of the logarithm.
-        steps = np.ldexp(others, -unit).astype(np.float32).view(np.int32) >> _DROPPED_BITS
-        counts = np.bincount(steps)
-        self._n_same = counts[0] if len(counts) else 0
-        filled = np.flatnonzero(counts[1:]) + 1
-        self._counts = counts[filled]
-        middle = (filled.astype(np.int32) << _DROPPED_BITS) + (1 << (_DROPPED_BITS - 1))
-        self._squares = np.ldexp(middle.view(np.float32).astype(np.float64), unit)
+    squares: np.ndarray
+    counts: np.ndarray
+    n_duplicates: int
+    weight: float
+    n_points: int
 
     @classmethod
-    def of_cloud(cls, cloud, rng):
-        """Measure some points; distances are divided by the scales of both, if there are such."""
+    def from_squares(cls, squares, n, weight=None):
+        """Count squared distances.
+
+        Parameters
+        ----------
+        squares : ndarray of shape (n_pairs,)
+            Squared distances between pairs of different points.
+        n : int
+            Number of points.
+        weight : float, default=None
+            What a pair stands for; None makes the pairs a sample of all.
+        """
+        weight = (n - 1) / max(len(squares), 1) if weight is None else weight
+        unit = np.frexp(squares.max(initial=0))[1]
+        # The leading bits of a float32, taken as an integer, are even steps of the logarithm.
+        steps = np.ldexp(squares, -unit).astype(np.float32).view(np.int32) >> _DROPPED_BITS
+        counts = np.bincount(steps)
+        n_duplicates = counts[0] if len(counts) else 0
+        filled = np.flatnonzero(counts[1:]) + 1
+        middle = (filled.astype(np.int32) << _DROPPED_BITS) + (1 << (_DROPPED_BITS - 1))
+        middles = np.ldexp(middle.view(np.float32).astype(np.float64), unit)
+        return cls(middles, counts[filled], n_duplicates, weight, n)
+
+    @classmethod
+    def from_points(cls, cloud, rng, policy=POLICY):
+        """Measure a sample of a cloud; distances are divided by the scales of both points."""
         n = len(cloud)
-        rows, cols = _sample(n, rng)
-        squares = np.empty((len(rows), len(cols)))
-        _kernels.kernel_block(
-            cloud.X, rows, cloud.X, cols, _kernels.SQEUCLIDEAN, np.empty(0), squares
-        )
+        rows, cols = _sample(n, rng, policy)
+        squares = squared_distances(cloud, rows, cloud, cols)
         if cloud.scales is not None:
             squares /= cloud.scales[rows, np.newaxis] * cloud.scales[cols]
-        return cls(squares[rows[:, np.newaxis] != cols], n)
+        return cls.from_squares(squares[rows[:, np.newaxis] != cols], n)
 
     @classmethod
-    def of_distances(cls, D, rng):
-        """Take some entries of a matrix of distances, which is dense."""
-        rows, cols = _sample(len(D), rng)
+    def from_distances(cls, D, rng, policy=POLICY):
+        """Take a sample of a matrix of distances, or all those that a sparse one holds."""
+        n = D.shape[0]
+        if sparse.issparse(D):
+            squares = np.square(D.data[D.data > 0], dtype=np.float64)
+            return cls.from_squares(squares, n, 1 / n)
+        rows, cols = _sample(n, rng, policy)
         squares = np.square(D[np.ix_(rows, cols)], dtype=np.float64)
-        return cls(squares[rows[:, np.newaxis] != cols], len(D))
+        return cls.from_squares(squares[rows[:, np.newaxis] != cols], n)
 
     @property
     def is_constant(self):
         """Whether all distances are 0."""
-        return len(self._counts) == 0
+        return len(self.counts) == 0
 
     def mean_sum(self, epsilon):
         """Return the mean over points of the sum of the Gaussian kernel over the other points."""
-        return self._weight * (self._n_same + self._counts @ self._kernel(epsilon))
+        return self.weight * (self.n_duplicates + self.counts @ self._kernel(epsilon))
 
     def mean_count(self, squared_distance):
         """Return how many other points are within a distance, on average."""
-        near = self._squares <= squared_distance
-        return self._weight * (self._n_same + self._counts[near].sum())
+        near = self.squares <= squared_distance
+        return self.weight * (self.n_duplicates + self.counts[near].sum())
 
     def slope(self, epsilon):
         """Return d log S / d log epsilon, S being the sum of all entries of the kernel matrix."""
         kernel = self._kernel(epsilon)
-        change = self._weight * (self._counts * self._squares) @ kernel / (2 * epsilon)
+        change = self.weight * (self.counts * self.squares) @ kernel / (2 * epsilon)
         return change / (1 + self.mean_sum(epsilon))
 
-    def curve(self):
-        """Return bandwidths epsilon, evenly spaced in the logarithm, and the slope of each."""
-        low, high = self._squares[0] / 64, self._squares[-1] * 4
-        n = max(2, math.ceil(_TRIED * math.log10(high / low)))
+    def slope_curve(self, policy=POLICY):
+        """Return bandwidths, evenly spaced in the logarithm, and the slope of each."""
+        low, high = self.squares[0] / 64, self.squares[-1] * 4
+        n = max(2, math.ceil(policy.tried_per_decade * math.log10(high / low)))
         epsilons = np.geomspace(low, high, n)
         return epsilons, np.array([self.slope(epsilon) for epsilon in epsilons])
 
     def epsilon_for(self, mean_sum):
         """Return the bandwidth for which `mean_sum` has a value, or the nearest one there is."""
-        low, high = self._squares[0] / 64, self._squares[-1] * 64
-        for _ in range(60):
+        low, high = self.squares[0] / 64, self.squares[-1] * 64
+        for _ in range(_BISECTIONS):
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self.mean_sum(middle) < mean_sum else (low, middle)
         return math.sqrt(low * high)
 
     def _kernel(self, epsilon):
-        return np.exp(-self._squares / (2 * epsilon))
+        return np.exp(-self.squares / (2 * epsilon))
 
 
-def _sample(n, rng):
-    """Return the rows and the columns that distances are taken from."""
-    return np.sort(rng.permutation(n)[:_N_ROWS]), np.sort(rng.permutation(n)[:_N_COLUMNS])
+def _sample(n, rng, policy):
+    """Draw the rows and the columns of the distances that are measured."""
+    rows = rng.permutation(n)[: policy.max_rows]
+    cols = rng.permutation(n)[: policy.max_columns]
+    return np.sort(rows), np.sort(cols)
 
 
-def berry_giannakis_harlim(profile):
-    """Return the bandwidth where the sum of the kernel grows fastest, and the dimension it tells.
+@dataclass(frozen=True, eq=False)
+class Bandwidth:
+    """The bandwidth of a kernel, and where it comes from.
 
-    On a manifold of dimension m the sum of all entries grows like epsilon^(m / 2) as long as the
-    kernel sees more than single points and less than everything (Berry, Giannakis and Harlim,
-    Physical Review E 91, 2015).
+    Attributes
+    ----------
+    epsilon : float
+    dimension : float or None
+        Estimate of the dimension of the manifold; None for a bandwidth that was given.
+    curve : (ndarray of shape (n_tried,), ndarray of shape (n_tried,)) or None
+        Bandwidths that were tried, and `DistanceHistogram.slope` of each.
     """
-    epsilons, slopes = profile.curve()
+
+    epsilon: float
+    dimension: float | None = None
+    curve: tuple | None = None
+
+
+def choose_bandwidth(histogram, epsilon, policy=POLICY):
+    """Return a bandwidth that is given, or the one that a histogram suggests.
+
+    Parameters
+    ----------
+    histogram : DistanceHistogram
+    epsilon : float or "auto"
+    policy : HistogramPolicy
+
+    Returns
+    -------
+    bandwidth : Bandwidth
+    """
+    if epsilon != "auto":
+        return Bandwidth(float(epsilon))
+    if histogram.is_constant:
+        allowed = "a number where all distances between samples are 0"
+        raise parameter_error("epsilon", allowed, epsilon)
+    return berry_giannakis_harlim(histogram, policy)
+
+
+def berry_giannakis_harlim(histogram, policy=POLICY):
+    """Return the bandwidth at which the sum of the kernel grows fastest.
+
+    On a manifold of dimension m the sum S of all entries grows like epsilon^(m / 2), as long as the
+    kernel reaches beyond single points but not across all of them. So twice the largest slope
+    d log S / d log epsilon estimates m (Berry, Giannakis and Harlim, Physical Review E 91, 2015).
+    """
+    epsilons, slopes = histogram.slope_curve(policy)
     best = int(np.argmax(slopes))
-    return float(epsilons[best]), 2 * float(slopes[best])
+    return Bandwidth(float(epsilons[best]), 2 * float(slopes[best]), (epsilons, slopes))

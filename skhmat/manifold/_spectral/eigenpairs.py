@@ -1,4 +1,4 @@
-"""Leading eigenpairs of the normalised kernel of a cloud, and what they are at new points."""
+"""Leading eigenpairs of a normalised kernel matrix, and the eigenvectors of its Markov matrix."""
 
 from dataclasses import dataclass, replace
 
@@ -7,23 +7,49 @@ import numpy as np
 from ...linalg._eigsh import eigsh
 from ...linalg._operators.wrappers import CountedOperator
 from ...linalg._spectral.chebyshev import chebyshev_filtered
-from ...linalg._spectral.dense import largest_eigenpairs as _decomposed
-from ...linalg._spectral.pairs import relative_residuals
+from ...linalg._spectral.dense import largest_eigenpairs
+from ...linalg._spectral.pairs import relative_residuals, with_signs
 
-# Vectors of a block come in whole registers.
+# Vectors of a block are a multiple of these: the lanes of a vector register.
 _LANES = 8
-# Up to this size, or where this part of all eigenpairs is wanted, the matrix is decomposed whole.
-_SMALL, _MANY = 512, 0.2
-# Error of the eigenvectors that is aimed at, so that it stays below 1e-5; the residual that
-# rounding allows, and that float32 does.
-_VECTOR_ERROR, _LEAST_TOL, _LEAST_TOL_SINGLE = 3e-6, 1e-12, 3e-7
-# Residual that is enough to know the eigenvalues from which the tolerance follows.
-_FIRST_TOL = 1e-4
-# Filters at most, and repetitions because the tolerance turned out too large.
-_MAX_FILTERS, _REPETITIONS = 40, 3
 
 
 @dataclass(frozen=True)
+class EigenpairPolicy:
+    """Which solver is used, how accurate it is, and how many eigenpairs are worth having."""
+
+    # Rows up to which the matrix is decomposed whole.
+    max_dense: int = 512
+    # Part of all vectors in a block beyond which it is as well.
+    max_block_part: float = 0.2
+    # Error of the eigenvectors that the tolerance aims at, so that it stays below 1e-5.
+    vector_error: float = 3e-6
+    # Residual that rounding allows.
+    min_tol: float = 1e-12
+    # Residual that a matrix in float32 allows.
+    min_tol_float32: float = 3e-7
+    # Residual of a first solution, from whose eigenvalues the tolerance follows.
+    first_tol: float = 1e-4
+    # Filters at most.
+    max_filters: int = 40
+    # Solutions at most, where the tolerance turns out to be too large.
+    max_solutions: int = 3
+    # Eigenpairs that a search for all significant ones begins with.
+    first_tried: int = 11
+    # Eigenpairs that it ends with.
+    max_tried: int = 257
+    # Distance from 1 up to which an eigenvalue is 1, beside its error.
+    unit_distance: float = 1e-10
+    # Residual up to which it is taken for the error of an eigenvalue.
+    max_doubt: float = 1e-6
+    # Eigenvalue, relative to the largest, up to which it is nothing but rounding.
+    min_relative: float = 1e-12
+
+
+POLICY = EigenpairPolicy()
+
+
+@dataclass(frozen=True, eq=False)
 class Eigenpairs:
     """Eigenpairs of a symmetric matrix, largest first.
 
@@ -36,8 +62,9 @@ class Eigenpairs:
         ||A v - lambda v|| relative to the largest eigenvalue.
     n_products : int
         Vectors that the matrix was multiplied with.
-    method : str
+    method : {"chebyshev", "lanczos", "dense"}
     is_converged : bool
+        Whether all residuals are as small as they should be.
     """
 
     values: np.ndarray
@@ -47,19 +74,26 @@ class Eigenpairs:
     method: str
     is_converged: bool
 
+    def __len__(self):
+        return len(self.values)
+
     def first(self, k):
-        """Return some of the pairs."""
-        parts = self.values[:k], self.vectors[:, :k], self.residuals[:k]
-        return replace(self, **dict(zip(("values", "vectors", "residuals"), parts, strict=True)))
+        """Return the first k pairs."""
+        return replace(
+            self,
+            values=self.values[:k],
+            vectors=self.vectors[:, :k],
+            residuals=self.residuals[:k],
+        )
 
 
 def block_width(n, k):
-    """Return the number of vectors in a block that finds k eigenpairs."""
+    """Return the number of vectors in a block that finds k of n eigenpairs."""
     width = k + max(5, k // 2)
     return min(-(-width // _LANES) * _LANES, n)
 
 
-def eigenpairs(A, k, tol, solver, start, rng, is_definite=False):
+def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POLICY):
     """Find the k largest eigenpairs.
 
     Parameters
@@ -69,12 +103,13 @@ def eigenpairs(A, k, tol, solver, start, rng, is_definite=False):
     tol : float or None
         Residual to reach. None aims at an error of the eigenvectors of 1e-5.
     solver : {"auto", "chebyshev", "lanczos", "dense"}
-    start : callable
-        ``start(width)`` returns a block and a guess of the distances from the first eigenvalue, or
-        None.
+    start : object with ``block(width)``
+        Returns a StartBlock, for "chebyshev".
     rng : numpy.random.RandomState
+        Draws the start of "lanczos".
     is_definite : bool
         As for `chebyshev_filtered`.
+    policy : EigenpairPolicy
 
     Returns
     -------
@@ -82,57 +117,133 @@ def eigenpairs(A, k, tol, solver, start, rng, is_definite=False):
     """
     n = A.shape[0]
     if solver == "auto":
-        solver = "dense" if n <= _SMALL or block_width(n, k) > _MANY * n else "chebyshev"
+        is_small = n <= policy.max_dense or block_width(n, k) > policy.max_block_part * n
+        solver = "dense" if is_small else "chebyshev"
     counted = CountedOperator(A)
+    if solver == "chebyshev":
+        return _filtered_pairs(counted, k, tol, start, is_definite, policy)
     if solver == "dense":
-        values, vectors = _decomposed(counted @ np.eye(n), k)
+        values, vectors = largest_eigenpairs(counted @ np.eye(n), k)
         is_converged = True
-    elif solver == "lanczos":
+    else:
         v0 = rng.standard_normal(n)
         values, vectors = eigsh(counted, k, tol=tol or 0, v0=v0, method="lanczos")
         values, vectors = values[::-1], vectors[:, ::-1]
         is_converged = len(values) == k
-    else:
-        return _by_chebyshev(counted, k, tol, start, is_definite)
     residuals = relative_residuals(A, values, vectors)
     return Eigenpairs(values, vectors, residuals, counted.n_products, solver, is_converged)
 
 
-def _by_chebyshev(A, k, tol, start, is_definite):
-    V, distances = start(block_width(A.shape[0], k))
-    wanted = tol
-    for _ in range(_REPETITIONS):
+def _filtered_pairs(A, k, tol, start, is_definite, policy):
+    """Find eigenpairs by Chebyshev filters; A counts its products."""
+    block = start.block(block_width(A.shape[0], k))
+    V, drops, wanted = block.vectors, block.drops, tol
+    for _ in range(policy.max_solutions):
         if tol is None:
-            wanted = _FIRST_TOL if distances is None else _tolerance(distances, k, A.dtype)
-        pairs = chebyshev_filtered(A, V, k, wanted, _MAX_FILTERS, is_definite)
-        V, distances = pairs.vectors, 1 - pairs.values / (pairs.values[0] or 1.0)
+            wanted = policy.first_tol if drops is None else _tolerance(drops, k, A.dtype, policy)
+        pairs = chebyshev_filtered(A, V, k, wanted, policy.max_filters, is_definite)
+        V, drops = pairs.vectors, 1 - pairs.values / (pairs.values[0] or 1.0)
         is_converged = bool((pairs.residuals <= wanted).all())
-        if tol is not None or not is_converged or wanted <= 2 * _tolerance(distances, k, A.dtype):
+        if tol is not None or not is_converged:
             break
-    vectors = pairs.vectors[:, :k]
-    n_products = A.n_products
-    return Eigenpairs(
-        pairs.values[:k], vectors, pairs.residuals, n_products, "chebyshev", is_converged
-    )
+        if wanted <= 2 * _tolerance(drops, k, A.dtype, policy):
+            break
+    values, vectors = pairs.values[:k], pairs.vectors[:, :k]
+    return Eigenpairs(values, vectors, pairs.residuals, A.n_products, "chebyshev", is_converged)
 
 
-def _tolerance(distances, k, dtype):
+def _tolerance(drops, k, dtype, policy):
     """Return the residual that goes with the accuracy of eigenvectors that is aimed at.
 
-    What is missing in the k-th vector belongs to eigenvalues beyond the block, about as far away as
-    its last one, `distances` being those from the first.
+    The error of the k-th vector lies in eigenvectors beyond the block, whose eigenvalues are about
+    as far away as the last one of the block.
+
+    Parameters
+    ----------
+    drops : ndarray of shape (width,)
+        1 - lambda_k / lambda_0 for the vectors of a block.
     """
-    least = _LEAST_TOL if dtype == np.float64 else _LEAST_TOL_SINGLE
-    return max(_VECTOR_ERROR * (distances[-1] - distances[k - 1]), least)
+    least = policy.min_tol if dtype == np.float64 else policy.min_tol_float32
+    return max(policy.vector_error * (drops[-1] - drops[k - 1]), least)
 
 
-def constant_first(vectors, n_ones, norm):
+def find_significant_pairs(find, n, t, delta, policy=POLICY):
+    """Find the eigenpairs whose ``value**t`` is at least delta times that of the second pair.
+
+    Parameters
+    ----------
+    find : callable
+        ``find(k)`` returns the k largest eigenpairs.
+    n : int
+        Number of all eigenpairs.
+    t, delta : float
+
+    Returns
+    -------
+    pairs : Eigenpairs
+        The first, too.
+    is_complete : bool
+        Whether the next eigenvalue is known to be too small.
+    """
+    k = min(policy.first_tried, n)
+    while True:
+        pairs = find(k)
+        powers = np.maximum(pairs.values[1:], 0) ** t
+        kept = 1 + int(np.count_nonzero(powers >= delta * powers[0]))
+        if kept < k or k in (n, policy.max_tried):
+            return pairs.first(kept), kept < k or k == n
+        k = min(2 * k - 1, policy.max_tried, n)
+
+
+def drop_unreliable_pairs(pairs, error, policy=POLICY):
+    """Drop the pairs whose eigenvalues are no more than rounding, or an error of the matrix.
+
+    Parameters
+    ----------
+    pairs : Eigenpairs
+    error : float
+        Relative error of the matrix.
+    """
+    least = max(policy.min_relative, error)
+    is_reliable = pairs.values > least * pairs.values[0]
+    return pairs.first(int(np.argmin(np.append(is_reliable, False))))
+
+
+def count_unit_eigenvalues(pairs, error, policy=POLICY):
+    """Return how many eigenvalues are 1 within their errors, that of the matrix among them."""
+    doubt = policy.unit_distance + np.minimum(pairs.residuals, policy.max_doubt) + error
+    return int(np.sum(pairs.values >= 1 - doubt))
+
+
+def markov_eigenvectors(pairs, normalization, n_ones):
+    """Return right eigenvectors of the Markov matrix, the constant one first.
+
+    Parameters
+    ----------
+    pairs : Eigenpairs
+        Of its symmetric conjugate.
+    normalization : Normalization
+    n_ones : int
+        How many eigenvalues are 1.
+
+    Returns
+    -------
+    functions : ndarray of shape (n, k)
+        Each of norm 1, its largest entry positive.
+    """
+    vectors = _constant_first(pairs.vectors, n_ones, normalization)
+    functions = vectors / np.sqrt(normalization.degrees)[:, np.newaxis]
+    functions /= np.linalg.norm(functions, axis=0)
+    return with_signs(functions)
+
+
+def _constant_first(vectors, n_ones, normalization):
     """Turn the eigenvectors of the eigenvalue 1 so that the first is that of the constant function.
 
     Where the kernel vanishes between parts there are several, and any basis of them is as good.
     """
     if n_ones < 2:
         return vectors
-    constant = vectors[:, :n_ones].T @ np.sqrt(norm.degrees)
+    constant = vectors[:, :n_ones].T @ np.sqrt(normalization.degrees)
     Q = np.linalg.qr(np.column_stack([constant, np.eye(n_ones)]))[0]
     return np.hstack([vectors[:, :n_ones] @ Q, vectors[:, n_ones:]])

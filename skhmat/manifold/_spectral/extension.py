@@ -1,89 +1,193 @@
-"""Eigenvectors at new points."""
+"""Functions of the samples at new points, by the Nystroem extension."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from .gaussian import Gaussian, kernel_sums, row_times
+from .gaussian import TruncatedGaussian, compute_sums
+from .new_point_sums import NewPointSums
 
-# Rows that residuals are measured on: those that see fewest others, and as many that are drawn.
-_N_MEASURED = 256
-# Entries of distances that are held at once.
-_BATCH_ENTRIES = 1 << 22
+# Entries of the kernel at far points that are held at once.
+_MAX_ENTRIES = 1 << 22
 
 
-class Extension:
-    """Right eigenvectors of a Markov matrix at new points: the Nystroem extension, one by one.
+@dataclass(frozen=True)
+class ExtensionPolicy:
+    """What residuals are measured on, and when an eigenvalue can be divided by."""
+
+    # Rows with the smallest sums that residuals are measured on, and as many that are drawn.
+    measured_rows: int = 256
+    # Times its residual that an eigenvalue must be for dividing by it.
+    min_value_per_residual: float = 10
+
+
+POLICY = ExtensionPolicy()
+
+
+@dataclass(frozen=True, eq=False)
+class NystroemExtension:
+    """Right eigenvectors of a Markov matrix at new points, each point by itself.
+
+    Attributes
+    ----------
+    sums : NewPointSums
+    weighted : ndarray of shape (n_samples, k + 2)
+        The eigenvectors times the weights of the samples; the weights; ones.
+    """
+
+    sums: NewPointSums
+    weighted: np.ndarray
+
+    @classmethod
+    def from_eigenvectors(cls, sums, functions, weights):
+        """Take right eigenvectors, (n_samples, k), and weights, (n_samples,)."""
+        weights = weights[:, np.newaxis]
+        return cls(sums, np.hstack([weights * functions, weights, np.ones_like(weights)]))
+
+    def __call__(self, points, max_entries=_MAX_ENTRIES):
+        """Return means of the eigenvectors, weighted by the kernel: eigenvalues times eigenvectors.
+
+        Where all of the kernel is too small to be accurate, its values relative to the largest are
+        the weights.
+
+        Parameters
+        ----------
+        points : PointCloud of n_new points
+        max_entries : int
+            Entries at such points that are held at once.
+
+        Returns
+        -------
+        means : ndarray of shape (n_new, k)
+        """
+        sums = self.sums(points, self.weighted)
+        far = np.flatnonzero(~(sums[:, -1] >= self.sums.least_sum))
+        batch = max(1, max_entries // len(self.weighted))
+        for first in range(0, len(far), batch):
+            part = far[first : first + batch]
+            sums[part] = self.sums.relative(points[part], self.weighted)
+        return sums[:, :-2] / sums[:, -2:-1]
+
+
+@dataclass(frozen=True, eq=False)
+class HarmonicExtension:
+    """A function projected on eigenvectors of the kernel matrix, at new points.
+
+    Attributes
+    ----------
+    sums : NewPointSums
+    coefficients : ndarray of shape (n_samples, n_targets)
+        V diag(1 / lambda) V^T Y for the values Y of the function.
+    """
+
+    sums: NewPointSums
+    coefficients: np.ndarray
+
+    def __call__(self, points):
+        """Return the values of the function, of shape (n_new, n_targets)."""
+        return self.sums(points, self.coefficients)
+
+
+def project(pairs, Y):
+    """Project functions on eigenvectors V with the eigenvalues lambda.
 
     Parameters
     ----------
-    affinity : object with ``sums_at(cloud, W)`` and `least_sum`
-    norm : Normalization
-    functions : ndarray of shape (n, k)
-        The eigenvectors.
-    cloud : Cloud
-    epsilon : float
-    n_threads : int
+    pairs : Eigenpairs
+    Y : ndarray of shape (n_samples, n_targets)
+
+    Returns
+    -------
+    coefficients : ndarray of shape (n_samples, n_targets)
+        V diag(1 / lambda) V^T Y.
+    residual : ndarray of shape (n_targets,)
+        ||Y - V V^T Y|| of each function relative to ||Y||, or 0 where that is 0.
     """
-
-    def __init__(self, affinity, norm, functions, cloud, epsilon, n_threads):
-        self._affinity, self._cloud, self._epsilon = affinity, cloud, epsilon
-        self._n_threads = n_threads
-        weights = norm.weights[:, np.newaxis]
-        self._W = np.hstack([weights * functions, weights, np.ones_like(weights)])
-
-    def __call__(self, cloud):
-        """Return eigenvalues times eigenvectors: means of these, weighted by the kernel."""
-        sums = self._affinity.sums_at(cloud, self._W)
-        far = np.flatnonzero(~(sums[:, -1] >= self._affinity.least_sum))
-        batch = max(1, _BATCH_ENTRIES // len(self._cloud))
-        for first in range(0, len(far), batch):
-            some = far[first : first + batch]
-            sums[some] = self._relative_sums(cloud[some])
-        return sums[:, :-2] / sums[:, -2:-1]
-
-    def _relative_sums(self, cloud):
-        """Return sums of the kernel over its largest value at each point: they do not underflow."""
-        n, every = len(self._cloud), np.arange(len(self._cloud))
-        exponents = Gaussian(self._epsilon).exponents(
-            cloud, np.arange(len(cloud)), self._cloud, every
-        )
-        exponents -= exponents.max(axis=1, keepdims=True)
-        rows = (
-            np.arange(0, len(cloud) * n + 1, n),
-            np.tile(every.astype(np.int32), len(cloud)),
-            np.exp(exponents).ravel(),
-        )
-        return row_times(rows, self._W, self._n_threads)
+    products = pairs.vectors.T @ Y
+    left_out = np.linalg.norm(Y - pairs.vectors @ products, axis=0)
+    sizes = np.linalg.norm(Y, axis=0)
+    residual = np.divide(left_out, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    return pairs.vectors @ (products / pairs.values[:, np.newaxis]), residual
 
 
-def residuals_at_points(cloud, epsilon, norm, functions, pairs, rng, n_threads):
+def embed(functions, values, t):
+    """Return the coordinates at a time t of the diffusion: eigenvectors times ``values**t``.
+
+    Eigenvalues that are not positive count as 0.
+
+    Parameters
+    ----------
+    functions : ndarray of shape (n, k + 1)
+        Eigenvectors, the constant one first.
+    values : ndarray of shape (k + 1,)
+    t : float
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n, k)
+    """
+    return functions[:, 1:] * (np.maximum(values, 0) ** t)[1:]
+
+
+def mean_powers(values, residuals, t, policy=POLICY):
+    """Return ``values**(t - 1)``, which means of eigenvectors are multiplied with.
+
+    A mean is an eigenvalue times an eigenvector.
+
+    Parameters
+    ----------
+    values, residuals : ndarray of shape (k,)
+    t : float
+
+    Returns
+    -------
+    powers : ndarray of shape (k,)
+        0 for eigenvalues that are not usable.
+    is_usable : ndarray of shape (k,)
+        Whether an eigenvalue is positive and, if it is divided by, large beside its residual.
+    """
+    is_usable = values > 0
+    if t < 1:
+        rounding = np.finfo(np.float64).eps
+        is_usable = values > policy.min_value_per_residual * np.maximum(residuals, rounding)
+    powers = np.where(is_usable, np.where(is_usable, values, 1.0) ** (t - 1), 0.0)
+    return powers, is_usable
+
+
+def residuals_at_points(
+    cloud, epsilon, normalization, functions, values, rng, n_threads, policy=POLICY
+):
     """Estimate the residuals of the exact operator from some of its rows.
 
     Parameters
     ----------
-    cloud : Cloud
+    cloud : PointCloud
     epsilon : float
-    norm : Normalization
+    normalization : Normalization
     functions : ndarray of shape (n, k)
         Right eigenvectors of the Markov matrix, in any scaling.
-    pairs : Eigenpairs
+    values : ndarray of shape (k,)
+        Their eigenvalues.
     rng : numpy.random.RandomState
     n_threads : int
+    policy : ExtensionPolicy
 
     Returns
     -------
     residuals : ndarray of shape (k,)
     """
     n = len(cloud)
-    # Those that see fewest others stand for themselves: an eigenvector may live on few of them.
-    order = np.argsort(norm.sums, kind="stable")
-    lowest, others = np.split(order, [min(_N_MEASURED, n)])
-    drawn = rng.permutation(others)[:_N_MEASURED]
+    # The rows with the smallest sums stand for themselves, as an eigenvector may live on a few of
+    # them; those that are drawn stand for all others.
+    order = np.argsort(normalization.sums, kind="stable")
+    lowest, others = np.split(order, [min(policy.measured_rows, n)])
+    drawn = rng.permutation(others)[: policy.measured_rows]
     rows = np.concatenate([lowest, drawn])
     counts = np.repeat([1.0, len(others) / max(len(drawn), 1)], [len(lowest), len(drawn)])
-    weights = norm.weights[:, np.newaxis]
+    weights = normalization.weights[:, np.newaxis]
     W = np.hstack([weights * functions, weights])
-    sums = kernel_sums(cloud[rows], cloud, Gaussian(epsilon), W, n_threads)
-    missed = sums[:, :-1] / sums[:, -1:] - pairs.values * functions[rows]
-    missed *= np.sqrt(norm.degrees[rows] * counts)[:, np.newaxis]
-    size = np.linalg.norm(functions * np.sqrt(norm.degrees)[:, np.newaxis], axis=0)
+    sums = compute_sums(cloud[rows], cloud, TruncatedGaussian(epsilon), W, n_threads)
+    missed = sums[:, :-1] / sums[:, -1:] - values * functions[rows]
+    missed *= np.sqrt(normalization.degrees[rows] * counts)[:, np.newaxis]
+    size = np.linalg.norm(functions * np.sqrt(normalization.degrees)[:, np.newaxis], axis=0)
     return np.linalg.norm(missed, axis=0) / size

@@ -1,7 +1,8 @@
-"""Gaussian kernels of short range: sparse matrices of the entries that are not too small."""
+"""Gaussian kernels between clouds of points, without the entries below a threshold."""
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,33 +10,65 @@ from ..._ext.simd import csr as _core
 from ..._ext.simd import pairwise as _kernels
 from ..._utils.parallel import run_tasks
 from ...linalg._kernels.table import KERNELS, core_parameters
+from .point_cloud import squared_distances
 
-# From here on distances are computed from inner products of points that are centred at the mean of
-# the columns, and boxes are no help: rows have all columns, so that the result is symmetric and
-# does not depend on which rows are computed together.
-_ALL_COLUMNS_FROM = 32
-# Pairs of boxes that are compared at once.
-_PAIRS = 1 << 21
-# Distances are rounded; entries on the edge must not be lost.
+# Features from which on the core computes distances as inner products of points centred at the mean
+# of the columns. Rows must have all columns then: otherwise the result would depend on which rows
+# are computed together, and would not be symmetric.
+_MIN_FEATURES_ALL_COLUMNS = 32
+# Pairs of boxes whose distances are held at once, 16 MiB of them.
+_MAX_PAIRS = 1 << 21
+# Squared cutoffs are widened by this factor, so that no entry on the edge is lost to rounding.
 _EDGE = 1 + 1e-9
 
 
+class Rows(NamedTuple):
+    """Rows of a sparse matrix, as in `scipy.sparse.csr_array`.
+
+    Attributes
+    ----------
+    start : ndarray of shape (n_rows + 1,), intp
+        First entry of each row, and the number of entries.
+    cols : ndarray of shape (n_entries,), int32
+        Column of each entry, ascending in each row.
+    entries : ndarray of shape (n_entries,), float64
+    """
+
+    start: np.ndarray
+    cols: np.ndarray
+    entries: np.ndarray
+
+
 @dataclass(frozen=True)
-class Gaussian:
-    """exp(-||x - y||^2 / (2 epsilon)), where epsilon may be scaled by factors of x and y.
+class TruncatedGaussian:
+    """exp(-||x - y||^2 / (2 epsilon s(x) s(y))), and 0 where that is below a threshold.
+
+    The scales s, and the radii beyond which the kernel is 0 as well, are those of the clouds.
 
     Attributes
     ----------
     epsilon : float
-    least : float
+        Bandwidth, in squared units of the points.
+    threshold : float
         Entries below are 0.
     """
 
     epsilon: float
-    least: float = 0.0
+    threshold: float = 0.0
 
     def block(self, A, rows, B, cols):
-        """Compute the kernel between some points of a cloud and some of another one."""
+        """Compute the kernel between points of two clouds; the threshold is not applied.
+
+        Parameters
+        ----------
+        A, B : PointCloud
+        rows, cols : ndarray of intp
+            Indices of points of A and of B.
+
+        Returns
+        -------
+        block : ndarray of shape (n_rows, n_cols)
+        """
         if A.scales is None and A.radii is None:
             out = np.empty((len(rows), len(cols)))
             parameters = core_parameters("gaussian", {"bandwidth": math.sqrt(self.epsilon)})
@@ -45,85 +78,101 @@ class Gaussian:
         out = self.exponents(A, rows, B, cols)
         np.exp(out, out=out)
         if A.radii is not None:
-            reach = np.maximum(A.radii[rows, np.newaxis], B.radii[cols])
-            distances = np.empty_like(out)
-            _squared_distances(A, rows, B, cols, distances)
-            out[distances > np.square(reach) * _EDGE] = 0.0
+            cutoff = np.maximum(A.radii[rows, np.newaxis], B.radii[cols])
+            out[squared_distances(A, rows, B, cols) > np.square(cutoff) * _EDGE] = 0.0
         return out
 
     def exponents(self, A, rows, B, cols):
-        """Compute the logarithm of the kernel, whoever is a neighbour."""
-        out = np.empty((len(rows), len(cols)))
-        _squared_distances(A, rows, B, cols, out)
+        """Compute the logarithm of the kernel, radii left aside, of shape (n_rows, n_cols)."""
+        out = squared_distances(A, rows, B, cols)
         out /= -2 * self.epsilon
         if A.scales is not None:
             out /= A.scales[rows, np.newaxis] * B.scales[cols]
         return out
 
-    def squared_reach(self, A, ranges, B):
-        """Return the squared distances beyond which the kernel between ranges is left out."""
-        reach = math.inf if self.least <= 0 else -2 * self.epsilon * math.log(self.least)
+    def squared_cutoff(self, A, ranges, B):
+        """Return the squared distances beyond which the kernel between ranges is 0.
+
+        Parameters
+        ----------
+        A, B : PointCloud
+        ranges : slice
+            Ranges of A.
+
+        Returns
+        -------
+        cutoff : float or ndarray of shape (n_ranges, B.n_ranges)
+        """
+        cutoff = math.inf if self.threshold <= 0 else -2 * self.epsilon * math.log(self.threshold)
         if A.scales is not None:
-            reach = reach * A.largest(A.scales)[ranges, np.newaxis] * B.largest(B.scales)
+            own = A.range_maxima(A.scales)[ranges, np.newaxis]
+            cutoff = cutoff * own * B.range_maxima(B.scales)
         if A.radii is not None:
-            radii = np.maximum(A.largest(A.radii)[ranges, np.newaxis], B.largest(B.radii))
-            reach = np.minimum(reach, np.square(radii))
-        return reach * _EDGE
+            own = A.range_maxima(A.radii)[ranges, np.newaxis]
+            cutoff = np.minimum(cutoff, np.square(np.maximum(own, B.range_maxima(B.radii))))
+        return cutoff * _EDGE
 
 
-def _squared_distances(A, rows, B, cols, out):
-    _kernels.kernel_block(A.X, rows, B.X, cols, _kernels.SQEUCLIDEAN, np.empty(0), out)
-
-
-def kernel_rows(A, B, kernel, n_threads):
-    """Compute the entries of a kernel between two clouds that are not left out.
+def compute_rows(A, B, kernel, n_threads):
+    """Compute the entries of a kernel between two clouds, those that are 0 left out.
 
     Parameters
     ----------
-    A, B : Cloud
-        Rows and columns.
-    kernel : Gaussian
+    A, B : PointCloud
+        Points of the rows and of the columns.
+    kernel : TruncatedGaussian
     n_threads : int
 
     Returns
     -------
-    start, cols, entries : ndarray
-        As in `scipy.sparse.csr_array`, columns ascending. A row does not depend on the others.
+    rows : Rows
+        A row does not depend on the others.
     """
-    partners = _near_ranges(A, B, kernel)
+    partners = nearby_ranges(A, B, kernel)
 
     def compute(index):
-        rows, cols = A.range(index), _numbers(B, partners[index])
+        rows, cols = A.range_points(index), _points_in(B, partners[index])
         block = kernel.block(A, rows, B, cols)
         counts = np.empty(len(rows), dtype=np.intp)
-        _core.count_entries(block, kernel.least, counts)
+        _core.count_entries(block, kernel.threshold, counts)
         total = counts.sum()
-        taken = np.empty(total, dtype=np.int32), np.empty(total)
-        _core.take_entries(block, kernel.least, cols, *taken)
-        return counts, *taken
+        kept_cols, kept = np.empty(total, dtype=np.int32), np.empty(total)
+        _core.take_entries(block, kernel.threshold, cols, kept_cols, kept)
+        return counts, kept_cols, kept
 
     return _joined(run_tasks(compute, range(A.n_ranges), n_threads))
 
 
-def row_times(rows, W, n_threads):
-    """Multiply what `kernel_rows` returns by W of shape (n, k), each row by itself."""
-    out = np.zeros((len(rows[0]) - 1, W.shape[1]))
-    if len(rows[2]) > 0:
+def multiply_rows(rows, W, n_threads):
+    """Multiply rows by W of shape (n_cols, k), each row by itself; (n_rows, k) is returned."""
+    out = np.zeros((len(rows.start) - 1, W.shape[1]))
+    if len(rows.entries) > 0:
         W = np.ascontiguousarray(W)
         _core.sparse_step(*rows, W, 1.0, 0.0, 0.0, out, out, n_threads)
     return out
 
 
-def kernel_sums(A, B, kernel, W, n_threads):
-    """Compute the kernel between two clouds times W, without holding it.
+def compute_sums(A, B, kernel, W, n_threads):
+    """Multiply the kernel between two clouds by W, without holding it.
 
-    Entries that are to be left out may be in the sums.
+    Parameters
+    ----------
+    A, B : PointCloud
+        Points of the rows and of the columns.
+    kernel : TruncatedGaussian
+        Entries below its threshold may be in the sums nevertheless.
+    W : ndarray of shape (len(B), k)
+    n_threads : int
+
+    Returns
+    -------
+    sums : ndarray of shape (len(A), k)
     """
-    partners = _near_ranges(A, B, kernel)
+    partners = nearby_ranges(A, B, kernel)
     out = np.zeros((len(A), W.shape[1]))
 
     def add_up(index):
-        rows, cols = A.range(index), _numbers(B, partners[index])
+        rows, cols = A.range_points(index), _points_in(B, partners[index])
         if len(cols) > 0:
             out[rows[0] : rows[-1] + 1] = kernel.block(A, rows, B, cols) @ W[cols]
 
@@ -131,14 +180,27 @@ def kernel_sums(A, B, kernel, W, n_threads):
     return out
 
 
-def _near_ranges(A, B, kernel):
-    """Return for each range of A the ranges of B that may have points within reach."""
+def nearby_ranges(A, B, kernel, max_pairs=_MAX_PAIRS):
+    """Return for each range of A the ranges of B that may have points within the cutoff.
+
+    Parameters
+    ----------
+    A, B : PointCloud
+    kernel : TruncatedGaussian
+    max_pairs : int
+        Pairs of ranges that are compared at once.
+
+    Returns
+    -------
+    ranges : list of ndarray
+    """
     every = np.arange(B.n_ranges)
-    if A.X.shape[1] >= _ALL_COLUMNS_FROM or (kernel.least <= 0 and A.radii is None):
+    has_no_cutoff = kernel.threshold <= 0 and A.radii is None
+    if A.X.shape[1] >= _MIN_FEATURES_ALL_COLUMNS or has_no_cutoff:
         return [every] * A.n_ranges
-    (low, high), (other_low, other_high) = A.box, B.box
+    (low, high), (other_low, other_high) = A.boxes, B.boxes
     found = []
-    step = max(1, _PAIRS // B.n_ranges)
+    step = max(1, max_pairs // B.n_ranges)
     for first in range(0, A.n_ranges, step):
         ranges = slice(first, first + step)
         squares = np.zeros((len(low[ranges]), B.n_ranges))
@@ -146,27 +208,37 @@ def _near_ranges(A, B, kernel):
             above = low[ranges, j, np.newaxis] - other_high[:, j]
             below = other_low[:, j] - high[ranges, j, np.newaxis]
             squares += np.square(np.maximum(np.maximum(above, below), 0))
-        near = squares <= kernel.squared_reach(A, ranges, B)
+        near = squares <= kernel.squared_cutoff(A, ranges, B)
         found += [every[row] for row in near]
     return found
 
 
-def _numbers(cloud, ranges):
-    """Return the numbers of the points of some ranges, ascending."""
+def _points_in(cloud, ranges):
+    """Return the indices of the points of some ranges, ascending."""
     if len(ranges) == cloud.n_ranges:
         return np.arange(len(cloud))
-    return np.concatenate([np.empty(0, dtype=np.intp), *map(cloud.range, ranges)])
+    return np.concatenate([np.empty(0, dtype=np.intp), *map(cloud.range_points, ranges)])
 
 
 def _joined(pieces):
-    """Put rows together; the pieces are taken out of the list, so that memory is held once."""
+    """Return the rows of all pieces; the list is emptied, so that memory is held once.
+
+    Parameters
+    ----------
+    pieces : list of (counts, cols, entries)
+        Entries in each row, of shape (n_rows,), and all of them one after the other.
+
+    Returns
+    -------
+    rows : Rows
+    """
     counts = np.concatenate([piece[0] for piece in pieces])
     start = np.concatenate([[0], np.cumsum(counts)])
     cols, entries = np.empty(start[-1], dtype=np.int32), np.empty(start[-1])
     stop = start[-1]
     while pieces:
-        _, some_cols, some_entries = pieces.pop()
-        first = stop - len(some_cols)
-        cols[first:stop], entries[first:stop] = some_cols, some_entries
+        _, piece_cols, piece_entries = pieces.pop()
+        first = stop - len(piece_cols)
+        cols[first:stop], entries[first:stop] = piece_cols, piece_entries
         stop = first
-    return start, cols, entries
+    return Rows(start, cols, entries)

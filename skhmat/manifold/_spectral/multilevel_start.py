@@ -1,143 +1,239 @@
-"""Start vectors from coarser sets of points."""
+"""Blocks of vectors that an eigensolver starts from: eigenvectors of coarser sets of points."""
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...linalg._operators.csr import SymmetricCSR
 from ...linalg._spectral.chebyshev import chebyshev_filtered
-from ...linalg._spectral.dense import largest_eigenpairs as _decomposed
-from .affinity import DenseCloud, SparseCloud
-from .gaussian import Gaussian, kernel_sums
-from .normalization import normalization
-
-# Up to here a subsample is decomposed whole; a larger cloud is thinned out by this factor.
-_COARSEST, _THINNING = 1024, 8
-# Points that a coarse kernel should see from each point: more are no use, fewer fall apart.
-_MOST_SEEN, _FEWEST_SEEN = 30.0, 5.0
-# A coarse kernel is cut where it is this small, and its eigenvectors need not be better than that.
-_COARSE_LEAST, _COARSE_TOL, _COARSE_FILTERS = 1e-4, 1e-3, 3
-# Random numbers in a start, relative: nothing must be orthogonal to it. The last vectors are damped
-# to less than that, and show what the others are missing.
-_NOISE = 1e-3
-# Points of a coarser kernel that see fewest others: at most, and at most this part of all.
-_N_LOWEST, _LOWEST_PART = 128, 20
+from ...linalg._spectral.dense import largest_eigenpairs
+from .affinity import DenseAffinity, SparseAffinity
+from .distance_histogram import DistanceHistogram
+from .gaussian import TruncatedGaussian, compute_sums
+from .new_point_sums import NewPointSums
+from .normalization import Normalization, normalize
+from .point_cloud import PointCloud
 
 
-class Start:
-    """A block to start from: eigenvectors of a coarser kernel on some of the points, extended.
+@dataclass(frozen=True)
+class StartPolicy:
+    """How coarse the coarser sets of points are, and how well their kernels are solved."""
 
-    The coarser kernel sees as many points from each point as the given one does, or 30; it is
-    solved in the same way, down to a number of points for which all eigenpairs can be had.
+    # Points of the coarsest set, of which all entries are held and decomposed.
+    max_coarsest: int = 1024
+    # Points of a set for one of the next coarser set.
+    thinning: int = 8
+    # Other points within reach of each point of a coarser kernel: more cost without being of use,
+    max_reached: float = 30.0
+    # and with fewer the kernel falls into parts.
+    min_reached: float = 5.0
+    # Entries of a coarser kernel that are left out; its eigenvectors are no better than that.
+    threshold: float = 1e-4
+    # Residual of the eigenvectors of a coarser kernel.
+    tol: float = 1e-3
+    # Filters with which they must reach it.
+    max_filters: int = 3
+    # Random part of each vector, so that the block is orthogonal to no eigenvector. The filter
+    # damps the last vectors to less, and they show what the others are missing.
+    noise: float = 1e-3
+    # Points with the smallest row sums that a coarser set has in any case: at most so many,
+    max_lowest: int = 128
+    # and at most one of so many points.
+    points_per_lowest: int = 20
 
-    Parameters
+
+POLICY = StartPolicy()
+
+
+@dataclass(frozen=True, eq=False)
+class StartBlock:
+    """Vectors to start from.
+
+    Attributes
     ----------
-    cloud : Cloud
-    profile : DistanceProfile
-    alpha : float or None
-        As for `normalization`.
-    rng : numpy.random.RandomState
-    n_threads : int
+    vectors : ndarray of shape (n, width)
+    drops : ndarray of shape (width,) or None
+        Guesses of 1 - lambda_k / lambda_0 for the eigenvalues lambda_k; None if there are none.
     """
 
-    def __init__(self, cloud, profile, alpha, rng, n_threads):
-        self._cloud, self._profile, self._alpha = cloud, profile, alpha
-        self._rng, self._n_threads = rng, n_threads
+    vectors: np.ndarray
+    drops: np.ndarray | None
 
-    def of(self, epsilon, norm):
-        """Return a function that gives a block of some width for the kernel of the cloud."""
-        return lambda width: self.block(self._cloud, epsilon, norm, width)
 
-    def block(self, cloud, epsilon, norm, width):
-        """Return a block for a kernel, of shape (n, width), and a guess of its eigenvalues.
+@dataclass(frozen=True, eq=False)
+class RandomStart:
+    """Starts for a matrix without points: random vectors.
 
-        Of these the distances from the first are returned, relative to it.
-        """
-        epsilon_coarse, step = self._coarser(len(cloud), epsilon, norm.mean_sum)
-        cloud = cloud.without_radii()
-        coarse = cloud[self._thinned_out(norm.sums, step)]
-        values, functions, weights = self._functions(coarse, epsilon_coarse, width)
-        kernel = Gaussian(epsilon_coarse, _COARSE_LEAST)
+    Attributes
+    ----------
+    n : int
+    rng : numpy.random.RandomState
+    """
+
+    n: int
+    rng: np.random.RandomState
+
+    def block(self, width):
+        """Return a StartBlock of some width."""
+        return StartBlock(self.rng.standard_normal((self.n, width)), None)
+
+
+@dataclass(frozen=True, eq=False)
+class MultilevelStart:
+    """Starts for the kernel of a cloud: eigenvectors of a coarser kernel, extended to all points.
+
+    From each point the coarser kernel reaches as many of its points as the given one does, within
+    the limits of the policy. It is solved in the same way, down to a number of points for which all
+    eigenpairs can be computed.
+
+    Attributes
+    ----------
+    cloud : PointCloud
+    epsilon : float
+    normalization : Normalization
+        Of the kernel of the cloud.
+    histogram : DistanceHistogram
+        Of the cloud, or of a finer one that it is a part of.
+    alpha : float or None
+        As for `normalize`.
+    rng : numpy.random.RandomState
+    n_threads : int
+    policy : StartPolicy
+    """
+
+    cloud: PointCloud
+    epsilon: float
+    normalization: Normalization
+    histogram: DistanceHistogram
+    alpha: float | None
+    rng: np.random.RandomState
+    n_threads: int
+    policy: StartPolicy = POLICY
+
+    def block(self, width):
+        """Return a StartBlock of some width."""
+        epsilon, step = self._coarser_kernel()
+        cloud = self.cloud.without_radii()
+        coarse = cloud[self._coarser_points(step)]
+        values, functions, weights = self._coarse_eigenpairs(coarse, epsilon, width)
+        kernel = TruncatedGaussian(epsilon, self.policy.threshold)
         W = np.column_stack([weights[:, np.newaxis] * functions, weights])
-        sums = kernel_sums(cloud, coarse, kernel, W, self._n_threads)
-        if self._alpha is not None:
+        sums = compute_sums(cloud, coarse, kernel, W, self.n_threads)
+        if self.alpha is not None:
             sums[:, :-1] /= np.maximum(sums[:, -1:], np.finfo(np.float64).tiny)
-        V = sums[:, :-1] * np.sqrt(norm.degrees)[:, np.newaxis]
+        V = sums[:, :-1] * np.sqrt(self.normalization.degrees)[:, np.newaxis]
         V /= np.maximum(np.linalg.norm(V, axis=0), np.finfo(np.float64).tiny)
-        V += self._rng.standard_normal(V.shape) * (_NOISE / math.sqrt(len(V)))
-        # Distances from the first eigenvalue are in proportion to epsilon, as those of a Laplacian.
-        distances = (1 - values / (values[0] or 1.0)) * min(1.0, epsilon / epsilon_coarse)
-        return V, distances
+        V += self.rng.standard_normal(V.shape) * (self.policy.noise / math.sqrt(len(V)))
+        # As for a Laplacian, 1 - lambda_k is in proportion to epsilon.
+        drops = (1 - values / (values[0] or 1.0)) * min(1.0, self.epsilon / epsilon)
+        return StartBlock(V, drops)
 
-    @staticmethod
-    def _thinned_out(sums, step):
-        """Return points of a coarser kernel: every so many, and those that see fewest others.
+    def _coarser_points(self, step):
+        """Return points of the coarser set: every `step`-th, and those with the smallest row sums.
 
-        An eigenvector may live on a few points that lie apart.
+        These few points lie apart, and an eigenvector may live on them alone.
         """
+        sums = self.normalization.sums
         n = len(sums)
-        lowest = np.argsort(sums, kind="stable")[: min(_N_LOWEST, n // _LOWEST_PART)]
+        n_lowest = min(self.policy.max_lowest, n // self.policy.points_per_lowest)
+        lowest = np.argsort(sums, kind="stable")[:n_lowest]
         return np.union1d(np.arange(step // 2, n, step), lowest)
 
-    def _coarser(self, n, epsilon, mean_sum):
-        """Return the bandwidth of a coarser kernel, and which part of the points it has."""
-        target = max(min(mean_sum, _MOST_SEEN), _FEWEST_SEEN)
-        coarsest = _COARSEST - _N_LOWEST
-        of_each = self._profile.mean_sum(epsilon) / len(self._cloud)
-        is_next_coarsest = n <= _THINNING * coarsest or of_each * coarsest >= target
-        step = max(2, -(-n // coarsest)) if is_next_coarsest else _THINNING
-        if of_each * n / step < target and not self._profile.is_constant:
-            epsilon = max(epsilon, self._profile.epsilon_for(target * step / n * len(self._cloud)))
+    def _coarser_kernel(self):
+        """Return the bandwidth of the coarser kernel, and of how many points it has one."""
+        policy, histogram = self.policy, self.histogram
+        n, epsilon = len(self.cloud), self.epsilon
+        mean_sum = self.normalization.mean_sum
+        wanted = max(min(mean_sum, policy.max_reached), policy.min_reached)
+        n_coarsest = policy.max_coarsest - policy.max_lowest
+        # Part of the points that a point reaches, whichever part of them is taken.
+        part = histogram.mean_sum(epsilon) / histogram.n_points
+        coarsest_is_next = n <= policy.thinning * n_coarsest or part * n_coarsest >= wanted
+        step = max(2, -(-n // n_coarsest)) if coarsest_is_next else policy.thinning
+        if part * n / step < wanted and not histogram.is_constant:
+            epsilon = max(epsilon, histogram.epsilon_for(wanted * step / n * histogram.n_points))
         return epsilon, step
 
-    def _functions(self, cloud, epsilon, width):
-        """Return eigenvalues, right eigenvectors of the Markov matrix, and weights."""
-        n = len(cloud)
-        if n <= _COARSEST:
-            affinity = DenseCloud(cloud, Gaussian(epsilon), self._n_threads)
+    def _coarse_eigenpairs(self, cloud, epsilon, width):
+        """Solve the kernel of a coarser set of m points.
+
+        Returns
+        -------
+        values : ndarray of shape (width,)
+        functions : ndarray of shape (m, width)
+            Right eigenvectors of the Markov matrix; 0 beyond the first m.
+        weights : ndarray of shape (m,)
+        """
+        n, is_coarsest = len(cloud), len(cloud) <= self.policy.max_coarsest
+        threshold = 0.0 if is_coarsest else self.policy.threshold
+        kernel = TruncatedGaussian(epsilon, threshold)
+        points = NewPointSums(cloud, kernel, 0.0, self.n_threads)
+        form = DenseAffinity if is_coarsest else SparseAffinity
+        normalized = normalize(form.from_points(points), self.alpha)
+        normalization, A = normalized.normalization, normalized.operator
+        if is_coarsest:
+            values, V = largest_eigenpairs(A.array, min(width, n))
         else:
-            affinity = SparseCloud(cloud, Gaussian(epsilon, _COARSE_LEAST), self._n_threads, None)
-        norm = normalization(affinity, self._alpha)
-        A = affinity.operator(norm.factors)
-        if n <= _COARSEST:
-            values, V = _decomposed(A.array, min(width, n))
-        else:
-            V, _ = self.block(cloud, epsilon, norm, width)
-            pairs = chebyshev_filtered(A, V, width // 2, _COARSE_TOL, _COARSE_FILTERS)
+            coarser = replace(self, cloud=cloud, epsilon=epsilon, normalization=normalization)
+            V = coarser.block(width).vectors
+            tol, max_filters = self.policy.tol, self.policy.max_filters
+            pairs = chebyshev_filtered(A, V, width // 2, tol, max_filters)
             values, V = pairs.values, pairs.vectors
-        functions = V / np.sqrt(norm.degrees)[:, np.newaxis]
+        functions = V / np.sqrt(normalization.degrees)[:, np.newaxis]
         if n <= width:
             functions = np.pad(functions, [(0, 0), (0, width - n)])
             values = np.pad(values, (0, width - n))
-        return values, functions, norm.weights
+        return values, functions, normalization.weights
 
 
-def random_start(n, rng):
-    """Return a function that gives a random block of some width, and no guess."""
-    return lambda width: (rng.standard_normal((n, width)), None)
+@dataclass(frozen=True, eq=False)
+class ComponentStart:
+    """Starts for a kernel that falls into parts which nothing connects.
+
+    On each part the right eigenvector of the eigenvalue 1 is constant. The block begins with those
+    of the largest parts, and goes on with another start.
+
+    Attributes
+    ----------
+    start : object with ``block(width)``
+    labels : ndarray of shape (n,)
+        The part of each row.
+    degrees : ndarray of shape (n,)
+    """
+
+    start: object
+    labels: np.ndarray
+    degrees: np.ndarray
+
+    def block(self, width):
+        """Return a StartBlock of some width."""
+        block = self.start.block(width)
+        sizes = np.bincount(self.labels)
+        largest = np.argsort(-sizes, kind="stable")[:width]
+        parts = self.labels[:, np.newaxis] == largest
+        constants = parts * np.sqrt(self.degrees)[:, np.newaxis]
+        V = np.hstack([constants, block.vectors])[:, :width]
+        if block.drops is None:
+            return StartBlock(V, None)
+        return StartBlock(V, np.append(np.zeros(len(largest)), block.drops)[:width])
 
 
-def with_components(start, matrix, norm):
-    """Return a start that has the eigenvectors of the eigenvalue 1, where these are known.
-
-    A sparse kernel may fall into parts that nothing connects. On each of them the right eigenvector
-    is constant; the block begins with those of the largest parts.
+def with_components(start, normalized):
+    """Return a start that has the eigenvectors of the eigenvalue 1 where they are known.
 
     Parameters
     ----------
-    start : callable
-    matrix : SparseKernel
-    norm : Normalization
+    start : object with ``block(width)``
+    normalized : NormalizedAffinity
+
+    Returns
+    -------
+    start : ComponentStart, or the given one where the kernel is not sparse, or connected
     """
-    labels = matrix.components()
-    sizes = np.bincount(labels)
-    if len(sizes) == 1:
+    if not isinstance(normalized.operator, SymmetricCSR):
         return start
-
-    def started(width):
-        V, distances = start(width)
-        largest = np.argsort(-sizes, kind="stable")[:width]
-        parts = labels[:, np.newaxis] == largest
-        V = np.hstack([parts * np.sqrt(norm.degrees)[:, np.newaxis], V])[:, :width]
-        return V, np.append(np.zeros(len(largest)), distances)[:width]
-
-    return started
+    labels = normalized.operator.components()
+    if labels.max() == 0:
+        return start
+    return ComponentStart(start, labels, normalized.normalization.degrees)

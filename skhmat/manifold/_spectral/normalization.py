@@ -1,24 +1,29 @@
-"""Normalizations of a kernel."""
+"""Normalizations of a kernel matrix: by the density of the samples, and to a Markov matrix."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from ...linalg._operators.base import SymmetricOperator
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Normalization:
-    """What rows and columns of a kernel are multiplied with.
+    """What the rows and columns of a kernel matrix K are multiplied with.
+
+    With q = K 1 and the weights q^-alpha on the diagonal of Q, the weighted kernel is Q K Q, whose
+    row sums d are the degrees; its Markov matrix is D^-1 Q K Q, with d on the diagonal of D.
 
     Attributes
     ----------
     weights : ndarray of shape (n,)
-        Row sums of the kernel to the power of -alpha.
+        q^-alpha.
     degrees : ndarray of shape (n,)
-        Row sums of the kernel once rows and columns are multiplied by the weights.
+        d.
     sums : ndarray of shape (n,)
-        Row sums of the kernel.
+        q.
     mean_sum : float
-        Mean of them, without the diagonal.
+        Mean of q without the diagonal of K.
     """
 
     weights: np.ndarray
@@ -27,18 +32,42 @@ class Normalization:
     mean_sum: float
 
     @property
-    def is_alone(self):
+    def is_isolated(self):
         """Whether all entries of a row are 0, of shape (n,)."""
         return self.sums <= 0
 
     @property
     def factors(self):
-        """What makes the Markov matrix symmetric, of shape (n,)."""
+        """What makes the Markov matrix symmetric, D^-1/2 Q, of shape (n,)."""
         return self.weights / np.sqrt(self.degrees)
 
 
-def normalization(affinity, alpha):
-    """Return the weights of diffusion maps.
+@dataclass(frozen=True, eq=False)
+class NormalizedAffinity:
+    """The symmetric conjugate of the Markov matrix, A = D^-1/2 Q K Q D^-1/2.
+
+    Attributes
+    ----------
+    operator : SymmetricOperator of shape (n, n)
+        A, which has the only copy of the entries.
+    normalization : Normalization
+    form : str
+        That of the affinity, as are the following.
+    error : float
+    is_definite : bool
+    description : str
+    """
+
+    operator: SymmetricOperator
+    normalization: Normalization
+    form: str
+    error: float
+    is_definite: bool
+    description: str
+
+
+def compute_normalization(affinity, alpha):
+    """Return the normalization of diffusion maps.
 
     Sums are at least what is on the diagonal, whatever the error of an approximation is.
 
@@ -47,6 +76,10 @@ def normalization(affinity, alpha):
     affinity : object with ``sums(W)`` and `diagonal`
     alpha : float or None
         0 keeps the density of the points, 1 takes it out; None leaves the kernel as it is.
+
+    Returns
+    -------
+    normalization : Normalization
     """
     diagonal = affinity.diagonal
     ones = np.ones(len(diagonal))
@@ -54,8 +87,35 @@ def normalization(affinity, alpha):
     mean_sum = float(np.mean(sums - diagonal))
     if alpha is None:
         return Normalization(ones, ones, sums, mean_sum)
-    is_alone = sums <= 0
-    weights = np.where(is_alone, 1.0, sums) ** -alpha
+    is_isolated = sums <= 0
+    weights = np.where(is_isolated, 1.0, sums) ** -alpha
     degrees = weights * affinity.sums(weights[:, np.newaxis])[:, 0]
-    degrees = np.where(is_alone, 1.0, np.maximum(degrees, weights**2 * diagonal))
+    degrees = np.where(is_isolated, 1.0, np.maximum(degrees, weights**2 * diagonal))
     return Normalization(weights, degrees, sums, mean_sum)
+
+
+def normalize(affinity, alpha):
+    """Normalise an affinity, which gives its entries away.
+
+    Parameters
+    ----------
+    affinity : Affinity
+        It has no entries afterwards.
+    alpha : float or None
+        As for `compute_normalization`.
+
+    Returns
+    -------
+    normalized : NormalizedAffinity
+    """
+    normalization = compute_normalization(affinity, alpha)
+    description = affinity.describe()
+    operator = affinity.take_operator(normalization.factors)
+    return NormalizedAffinity(
+        operator,
+        normalization,
+        affinity.form,
+        affinity.error,
+        affinity.is_definite,
+        description,
+    )

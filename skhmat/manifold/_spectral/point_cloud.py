@@ -5,13 +5,15 @@ from functools import cached_property
 
 import numpy as np
 
-# Points whose rows are computed together.
+from ..._ext.simd import pairwise as _kernels
+
+# Points of a range: their rows are computed together.
 _RANGE = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Cloud:
-    """Points in an order that keeps near ones together, in ranges.
+class PointCloud:
+    """Points in an order that keeps near ones together, divided into ranges of neighbours.
 
     Attributes
     ----------
@@ -31,13 +33,13 @@ class Cloud:
         return len(self.X)
 
     def __getitem__(self, rows):
-        """Return some of the points."""
+        """Return the cloud of the points that an index array or a slice selects."""
         scales, radii = (None if a is None else a[rows] for a in (self.scales, self.radii))
-        return Cloud(np.ascontiguousarray(self.X[rows]), scales, radii)
+        return PointCloud(np.ascontiguousarray(self.X[rows]), scales, radii)
 
     def without_radii(self):
         """Return the same points, all of them neighbours."""
-        return self if self.radii is None else Cloud(self.X, self.scales)
+        return self if self.radii is None else PointCloud(self.X, self.scales)
 
     @cached_property
     def bounds(self):
@@ -51,15 +53,37 @@ class Cloud:
         return len(self.bounds) - 1
 
     @cached_property
-    def box(self):
+    def boxes(self):
         """Smallest and largest coordinates of each range, each of shape (n_ranges, d)."""
         first = self.bounds[:-1]
         return np.minimum.reduceat(self.X, first), np.maximum.reduceat(self.X, first)
 
-    def largest(self, values):
-        """Return the largest of some values of the points in each range."""
+    def range_maxima(self, values):
+        """Return the largest of the values of the points in each range, of shape (n_ranges,)."""
         return np.maximum.reduceat(values, self.bounds[:-1])
 
-    def range(self, index):
-        """Return the points of a range by their numbers."""
+    def range_points(self, index):
+        """Return the indices of the points of one range."""
         return np.arange(self.bounds[index], self.bounds[index + 1])
+
+
+def restore_order(values, order):
+    """Return rows in the order in which points were given.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, ...)
+        A row for each point of a cloud.
+    order : ndarray of shape (n,)
+        The point at each position of the cloud.
+    """
+    out = np.empty_like(values)
+    out[order] = values
+    return out
+
+
+def squared_distances(A, rows, B, cols):
+    """Compute squared distances between points of two clouds, of shape (n_rows, n_cols)."""
+    out = np.empty((len(rows), len(cols)))
+    _kernels.kernel_block(A.X, rows, B.X, cols, _kernels.SQEUCLIDEAN, np.empty(0), out)
+    return out

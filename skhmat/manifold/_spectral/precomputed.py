@@ -1,19 +1,20 @@
-"""Kernels and distances that users computed, dense or sparse, as kernels."""
+"""Kernels and distances that users computed, dense or sparse."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
-from ..._utils.validation import check_square
-from ...linalg._operators.csr import SymmetricCSR as SparseKernel
+from ..._utils.validation import check_square, parameter_error
+from ...linalg._operators.csr import SymmetricCSR
 from .affinity import DenseAffinity, SparseAffinity
-from .distance_histogram import DistanceProfile
 
 # Asymmetry that passes for rounding, relative to the largest entry.
-_ASYMMETRY = 1e-6
+_MAX_ASYMMETRY = 1e-6
 
 
 def check_precomputed(X, name):
-    """Raise ValueError unless a matrix is square, symmetric and not negative.
+    """Return a matrix if it is square, symmetric and not negative; raise ValueError otherwise.
 
     Parameters
     ----------
@@ -24,29 +25,20 @@ def check_precomputed(X, name):
     check_square(X, name)
     entries = X.data if sparse.issparse(X) else X
     if entries.size and entries.min() < 0:
-        raise ValueError(
-            f"Negative values in data: {entries.min():.3g} in X; {name} is 'precomputed', so all "
-            "entries must be at least 0."
-        )
+        # scikit-learn's checks of estimators look for the first words.
+        allowed = f"at least 0 in all entries where {name} is 'precomputed'"
+        error = parameter_error("X", allowed, got=f"{entries.min():.3g}")
+        raise ValueError(f"Negative values in data: {error}")
     difference = abs(X - X.T).max()
-    if difference > _ASYMMETRY * max(entries.max(initial=0), np.finfo(np.float64).tiny):
-        raise ValueError(
-            f"{name} is 'precomputed', so X must be symmetric, but it differs from its transpose "
-            f"by up to {difference:.3g}."
-        )
+    if difference > _MAX_ASYMMETRY * max(entries.max(initial=0), np.finfo(np.float64).tiny):
+        allowed = f"symmetric where {name} is 'precomputed'"
+        got = f"differences from its transpose of up to {difference:.3g}"
+        raise parameter_error("X", allowed, got=got)
+    return X
 
 
-def profile_of(distances, rng):
-    """Return the profile of distances, of which a sparse matrix holds only the small ones."""
-    if not sparse.issparse(distances):
-        return DistanceProfile.of_distances(distances, rng)
-    n = distances.shape[0]
-    squares = np.square(distances.data[distances.data > 0], dtype=np.float64)
-    return DistanceProfile(squares, n, 1 / n)
-
-
-def gaussian(distances, epsilon, cut_off):
-    """Return the Gaussian kernel of distances as a new array, or a sparse matrix.
+def gaussian_of_distances(distances, epsilon, cut_off):
+    """Return the Gaussian kernel of distances as a new array or sparse matrix.
 
     Parameters
     ----------
@@ -66,10 +58,48 @@ def gaussian(distances, epsilon, cut_off):
     return K
 
 
-def affinity_of(K, n_threads):
-    """Return a kernel matrix in the form that the eigensolvers take; a dense one is overwritten."""
+def wrap_precomputed(K, n_threads):
+    """Return a kernel matrix as an affinity, which overwrites it."""
     if not sparse.issparse(K):
-        return DenseAffinity(K)
+        return DenseAffinity.from_array(K)
     K.sort_indices()
-    parts = K.indptr.astype(np.intp), K.indices.astype(np.int32), K.data
-    return SparseAffinity(SparseKernel(*parts, n_threads))
+    start, cols = K.indptr.astype(np.intp), K.indices.astype(np.int32)
+    return SparseAffinity.from_matrix(SymmetricCSR(start, cols, K.data, n_threads))
+
+
+@dataclass(frozen=True, eq=False)
+class PrecomputedExtension:
+    """Eigenvectors at new points whose kernel with the samples was computed by the user.
+
+    Attributes
+    ----------
+    weighted : ndarray of shape (n_samples, k + 1)
+        The eigenvectors times the weights of the samples, and the weights.
+    """
+
+    weighted: np.ndarray
+
+    @classmethod
+    def from_eigenvectors(cls, functions, weights):
+        """Take right eigenvectors, (n_samples, k), and weights, (n_samples,)."""
+        weights = weights[:, np.newaxis]
+        return cls(np.hstack([weights * functions, weights]))
+
+    def __call__(self, K):
+        """Return means of the eigenvectors, weighted by the kernel.
+
+        Parameters
+        ----------
+        K : ndarray or sparse matrix of shape (n_new, n_samples)
+
+        Returns
+        -------
+        means : ndarray of shape (n_new, k)
+            Eigenvalues times eigenvectors; 0 at isolated points.
+        is_isolated : ndarray of shape (n_new,)
+            Whether the kernel of a point is 0 with all samples.
+        """
+        sums = K @ self.weighted
+        is_isolated = sums[:, -1] <= 0
+        sums[is_isolated, -1] = 1.0
+        return sums[:, :-1] / sums[:, -1:], is_isolated

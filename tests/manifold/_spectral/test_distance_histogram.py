@@ -6,19 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from skhmat.manifold._spectral.distance_histogram import DistanceProfile, berry_giannakis_harlim
-from skhmat.manifold._spectral.point_cloud import Cloud
+from skhmat.manifold._spectral.distance_histogram import (
+    DistanceHistogram,
+    HistogramPolicy,
+    berry_giannakis_harlim,
+    choose_bandwidth,
+)
+from skhmat.manifold._spectral.point_cloud import PointCloud
+
+from ..affinities import draws
 
 # A step of the histogram is 1 % of a squared distance, which is taken from the middle of it.
 STEP = 0.01
 
 
-def draws(rng):
-    return np.random.RandomState(rng.integers(2**31))
-
-
-def profile_of(X, rng, **options):
-    return DistanceProfile.of_cloud(Cloud(np.ascontiguousarray(X), **options), draws(rng))
+def histogram_of(X, rng, **options):
+    return DistanceHistogram.from_points(PointCloud(np.ascontiguousarray(X), **options), draws(rng))
 
 
 def squares_between(X):
@@ -45,25 +48,25 @@ EPSILONS = [1e-4, 1e-2, 0.3, 5.0, 1e3]
 def test_sums_and_slopes_against_all_pairs(d, epsilon, rng):
     X = rng.standard_normal((150, d))
     X[3:6] = X[2]
-    profile, squares = profile_of(X, rng), squares_between(X)
+    histogram, squares = histogram_of(X, rng), squares_between(X)
     expected = total(squares, epsilon) - 1
-    assert abs(profile.mean_sum(epsilon) - expected) <= STEP * (1 + expected)
-    assert abs(profile.slope(epsilon) - slope(squares, epsilon)) <= STEP * (1 + d)
+    assert abs(histogram.mean_sum(epsilon) - expected) <= STEP * (1 + expected)
+    assert abs(histogram.slope(epsilon) - slope(squares, epsilon)) <= STEP * (1 + d)
 
 
 @pytest.mark.parametrize("reach", [1e-3, 0.1, 1.0, 1e3])
 def test_counts_against_all_pairs(reach, rng):
     X = rng.standard_normal((150, 2))
     X[3:6] = X[2]
-    profile, squares = profile_of(X, rng), squares_between(X)
+    histogram, squares = histogram_of(X, rng), squares_between(X)
     low, high = ((squares <= reach * (1 + s)).sum(axis=1).mean() for s in (-STEP, STEP))
-    assert low - 1e-9 <= profile.mean_count(reach) <= high + 1e-9
+    assert low - 1e-9 <= histogram.mean_count(reach) <= high + 1e-9
 
 
 @pytest.mark.parametrize("wanted", [0.05, 1.0, 20.0, 100.0])
 def test_epsilon_for_a_sum(wanted, rng):
     X = rng.standard_normal((150, 2))
-    epsilon = profile_of(X, rng).epsilon_for(wanted)
+    epsilon = histogram_of(X, rng).epsilon_for(wanted)
     assert abs(total(squares_between(X), epsilon) - 1 - wanted) <= 2 * STEP * wanted
 
 
@@ -71,63 +74,64 @@ def test_epsilon_for_sums_there_are_none_of(rng):
     """Not more than all others, and not less than the duplicates."""
     X = rng.standard_normal((100, 2))
     X[50:] = X[:50]
-    profile, squares = profile_of(X, rng), squares_between(X)
-    assert total(squares, profile.epsilon_for(1e6)) > 0.9 * 100
-    assert abs(total(squares, profile.epsilon_for(0.5)) - 2) <= STEP
+    histogram, squares = histogram_of(X, rng), squares_between(X)
+    assert total(squares, histogram.epsilon_for(1e6)) > 0.9 * 100
+    assert abs(total(squares, histogram.epsilon_for(0.5)) - 2) <= STEP
 
 
 def test_a_sample_of_the_pairs(rng):
-    X = rng.random((3000, 2))
-    profile, squares = profile_of(X, rng), squares_between(X)
+    X = rng.random((1500, 2))
+    histogram, squares = histogram_of(X, rng), squares_between(X)
     for epsilon in (1e-3, 1e-2, 0.1):
         expected = total(squares, epsilon) - 1
-        assert abs(profile.mean_sum(epsilon) - expected) <= 0.1 * expected
+        assert abs(histogram.mean_sum(epsilon) - expected) <= 0.1 * expected
 
 
 def test_scales_divide_the_distances(rng):
     X, scales = rng.standard_normal((100, 2)), rng.uniform(0.5, 2, 100)
-    profile = profile_of(X, rng, scales=scales)
+    histogram = histogram_of(X, rng, scales=scales)
     D2 = cdist(X, X, "sqeuclidean") / np.outer(scales, scales)
     squares = D2[~np.eye(100, dtype=bool)].reshape(100, -1)
     for epsilon in EPSILONS:
         expected = total(squares, epsilon) - 1
-        assert abs(profile.mean_sum(epsilon) - expected) <= STEP * (1 + expected)
+        assert abs(histogram.mean_sum(epsilon) - expected) <= STEP * (1 + expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_distances_tell_what_points_do(dtype, rng):
     X = rng.standard_normal((200, 3))
     D = cdist(X, X).astype(dtype)
-    profile = DistanceProfile.of_distances(D, draws(rng))
+    histogram = DistanceHistogram.from_distances(D, draws(rng))
     squares = squares_between(X)
     for epsilon in EPSILONS:
         expected = total(squares, epsilon) - 1
-        assert abs(profile.mean_sum(epsilon) - expected) <= STEP * (1 + expected)
+        assert abs(histogram.mean_sum(epsilon) - expected) <= STEP * (1 + expected)
 
 
 def test_nothing_but_duplicates(rng):
-    profile = profile_of(np.ones((20, 3)), rng)
-    assert profile.is_constant
-    assert profile.mean_sum(1.0) == pytest.approx(19)
-    assert profile.mean_count(0.0) == pytest.approx(19)
+    histogram = histogram_of(np.ones((20, 3)), rng)
+    assert histogram.is_constant
+    assert histogram.mean_sum(1.0) == pytest.approx(19)
+    assert histogram.mean_count(0.0) == pytest.approx(19)
     X = np.ones((20, 3))
     X[0] = 2
-    assert not profile_of(X, rng).is_constant
+    assert not histogram_of(X, rng).is_constant
 
 
 @pytest.mark.parametrize("unit", [1e-100, 1e-12, 1e12, 1e100])
 def test_any_unit(unit, rng):
     X = rng.standard_normal((100, 2))
-    profile, squares = profile_of(unit * X, rng), squares_between(X)
+    histogram, squares = histogram_of(unit * X, rng), squares_between(X)
     for epsilon in EPSILONS:
         expected = total(squares, epsilon) - 1
-        assert abs(profile.mean_sum(epsilon * unit**2) - expected) <= STEP * (1 + expected)
+        assert abs(histogram.mean_sum(epsilon * unit**2) - expected) <= STEP * (1 + expected)
 
 
 # ---- the choice of a bandwidth ----
 
 
-def assert_is_where_the_sum_grows_fastest(X, epsilon, dimension):
+def assert_is_where_the_sum_grows_fastest(X, bandwidth):
+    epsilon, dimension = bandwidth.epsilon, bandwidth.dimension
     squares = squares_between(X)
     positive = squares[squares > 0]
     tried = np.geomspace(positive.min() / 64, 4 * positive.max(), 600)
@@ -139,14 +143,14 @@ def assert_is_where_the_sum_grows_fastest(X, epsilon, dimension):
 @pytest.mark.parametrize("d", [1, 2, 5, 30])
 def test_bandwidth_against_a_search(d, rng):
     X = rng.random((120, d))
-    assert_is_where_the_sum_grows_fastest(X, *berry_giannakis_harlim(profile_of(X, rng)))
+    assert_is_where_the_sum_grows_fastest(X, berry_giannakis_harlim(histogram_of(X, rng)))
 
 
 def test_bandwidth_with_duplicates_and_outliers(rng):
     X = rng.random((120, 2))
     X[:40] = X[40:80]
     X[0] += 30
-    assert_is_where_the_sum_grows_fastest(X, *berry_giannakis_harlim(profile_of(X, rng)))
+    assert_is_where_the_sum_grows_fastest(X, berry_giannakis_harlim(histogram_of(X, rng)))
 
 
 @pytest.mark.parametrize("d", [1, 2])
@@ -154,16 +158,17 @@ def test_dimension_of_a_grid(d):
     """Of few points, whose edges are felt: roughly."""
     axes = [np.linspace(0, 1, 400 if d == 1 else 20)] * d
     X = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, d)
-    dimension = berry_giannakis_harlim(profile_of(X, np.random.default_rng(0)))[1]
+    dimension = berry_giannakis_harlim(histogram_of(X, np.random.default_rng(0))).dimension
     assert d - 0.1 <= dimension <= d + 0.4
 
 
 def test_curve_has_the_chosen_bandwidth(rng):
-    profile = profile_of(rng.standard_normal((200, 2)), rng)
-    epsilons, slopes = profile.curve()
-    epsilon, dimension = berry_giannakis_harlim(profile)
-    assert epsilon == epsilons[np.argmax(slopes)]
-    assert dimension == 2 * slopes.max()
+    histogram = histogram_of(rng.standard_normal((200, 2)), rng)
+    epsilons, slopes = histogram.slope_curve()
+    bandwidth = berry_giannakis_harlim(histogram)
+    assert bandwidth.epsilon == epsilons[np.argmax(slopes)]
+    assert bandwidth.dimension == 2 * slopes.max()
+    np.testing.assert_array_equal(bandwidth.curve, (epsilons, slopes))
     assert np.all(np.diff(epsilons) > 0)
     ratios = epsilons[1:] / epsilons[:-1]
     np.testing.assert_allclose(ratios, ratios[0])
@@ -178,8 +183,31 @@ def test_curve_has_the_chosen_bandwidth(rng):
 def test_bandwidth_has_the_unit_of_squared_distances(power, seed, d):
     X = np.random.default_rng(seed).standard_normal((60, d))
     one, other = (
-        berry_giannakis_harlim(profile_of(scale * X, np.random.default_rng(seed)))
+        berry_giannakis_harlim(histogram_of(scale * X, np.random.default_rng(seed)))
         for scale in (1.0, 2.0**power)
     )
-    assert other[0] == pytest.approx(4.0**power * one[0], rel=1e-9)
-    assert other[1] == pytest.approx(one[1], rel=1e-9)
+    assert other.epsilon == pytest.approx(4.0**power * one.epsilon, rel=1e-9)
+    assert other.dimension == pytest.approx(one.dimension, rel=1e-9)
+
+
+def test_a_bandwidth_that_is_given(rng):
+    bandwidth = choose_bandwidth(histogram_of(np.ones((20, 3)), rng), 2)
+    assert bandwidth.epsilon == 2.0
+    assert bandwidth.dimension is None
+    assert bandwidth.curve is None
+
+
+def test_no_bandwidth_of_points_that_are_the_same(rng):
+    with pytest.raises(ValueError, match=r"epsilon must be a number where all .* got 'auto'"):
+        choose_bandwidth(histogram_of(np.ones((20, 3)), rng), "auto")
+
+
+def test_a_policy_says_how_much_is_measured_and_tried(rng):
+    X = rng.random((50, 2))
+    policy = HistogramPolicy(max_rows=3, max_columns=20, tried_per_decade=5)
+    few = DistanceHistogram.from_points(PointCloud(X), draws(rng), policy)
+    n_pairs = few.counts.sum() + few.n_duplicates
+    assert 60 - 3 <= n_pairs <= 60
+    assert few.weight == 49 / n_pairs
+    epsilons = choose_bandwidth(few, "auto", policy).curve[0]
+    assert len(epsilons) < len(choose_bandwidth(few, "auto").curve[0]) / 4
