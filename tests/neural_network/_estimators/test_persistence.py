@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -59,3 +61,20 @@ def test_model_that_cannot_be_pickled():
     model = KerasClassifier(build, epochs=1).fit(X, y)
     with pytest.raises(pickle.PicklingError, match="cannot be pickled"):
         pickle.dumps(model)
+
+
+@pytest.mark.filterwarnings("ignore:ProbabilisticPreconditioner. . epochs ended")
+def test_a_new_process_reads_pickles(rng, tmp_path):
+    """It has not imported the optimizers, which Keras finds by their registered names."""
+    X, y = blobs(rng)
+    code = ["import pickle, numpy as np; X = np.load('X.npy')"]
+    for name in ("newton-cg", "probabilistic-preconditioner"):
+        model = KerasClassifier(optimizer=name, **few()).fit(X, y)
+        (tmp_path / f"{name}.pickle").write_bytes(pickle.dumps(model))
+        np.save(tmp_path / f"{name}.npy", model.predict_proba(X))
+        code.append(f"model = pickle.load(open('{name}.pickle', 'rb'))")
+        code.append(f"assert (model.predict_proba(X) == np.load('{name}.npy')).all()")
+    np.save(tmp_path / "X.npy", X)
+    # The optimizer that nothing else has imported comes first.
+    code[1:] = code[3:] + code[1:3]
+    subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=tmp_path, check=True)
