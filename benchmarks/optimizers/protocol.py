@@ -348,7 +348,7 @@ def circumstances():
 def source():
     """Return a hash of the code of skhmat.neural_network: a version alone says little of it."""
     folder = Path(skhmat.neural_network.__file__).parent
-    files = sorted(folder.glob("*.py"))
+    files = sorted(folder.rglob("*.py"))
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 

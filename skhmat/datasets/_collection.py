@@ -249,6 +249,9 @@ def load_matrix(
     return Bunch(K=K, points=points, name=name, DESCR=describe(name), condition=family.condition)
 
 
+load_matrix.__module__ = "skhmat.datasets"
+
+
 def _from_file(stem, n, dtype, make):
     """Open the file of a matrix; write it first where it is missing."""
     path, double = (stem.with_name(f"{stem.name}-{d}.bin") for d in (dtype, "float64"))

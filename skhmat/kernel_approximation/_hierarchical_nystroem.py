@@ -122,6 +122,8 @@ class HierarchicalNystroem(
     True
     """
 
+    __module__ = "skhmat.kernel_approximation"
+
     _policy = POLICY
     _parameter_constraints: ClassVar = {
         "kernel": [StrOptions({*KERNEL_NAMES, "precomputed"}), callable],

@@ -97,6 +97,8 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     True
     """
 
+    __module__ = "skhmat.kernel_ridge"
+
     _parameter_constraints: ClassVar = {
         "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
         **KERNEL_CONSTRAINTS,
@@ -190,6 +192,8 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     >>> KernelRidgeClassifier(alpha=0.1, kernel="rbf").fit(X, y).score(X, y) > 0.95
     True
     """
+
+    __module__ = "skhmat.kernel_ridge"
 
     _parameter_constraints: ClassVar = {
         "alpha": [Interval(Real, 0, None, closed="left")],

@@ -99,6 +99,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     0.1
     """
 
+    __module__ = "skhmat.kernel_ridge"
+
     _leave_one_out_policy = POLICY
     _parameter_constraints: ClassVar = {
         "alphas": ["array-like"],

@@ -187,6 +187,9 @@ def compress(
     return _Compression(source, rtol, options, n_jobs, n_threads, rng, Log(verbose)).run()
 
 
+compress.__module__ = "skhmat.linalg"
+
+
 @dataclass(frozen=True)
 class _OrderedMatrix:
     """The entries in tree order, and what is near in it.

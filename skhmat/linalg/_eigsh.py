@@ -51,6 +51,8 @@ class EigenInfo:
         Vectors that the inverse of A - sigma I, or a preconditioner, was multiplied with.
     """
 
+    __module__ = "skhmat.linalg"
+
     method: str
     residuals: np.ndarray
     n_products: int
@@ -207,6 +209,9 @@ def eigsh(
         n_products = found.operator.n_products
         returned += (EigenInfo(found.method, residuals, n_products, found.n_solves),)
     return returned if len(returned) > 1 else values
+
+
+eigsh.__module__ = "skhmat.linalg"
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class HierarchicalMatrix(HierarchicalOperator):
     KernelMatrix : The exact operator of points and a kernel.
     """
 
+    __module__ = "skhmat.linalg"
+
     @property
     def report_(self):
         """What compression did."""
@@ -340,3 +342,6 @@ def load(path, mmap_mode=None, *, n_jobs=None):
     """
     check_option("mmap_mode", mmap_mode, (None, "r"))
     return HierarchicalMatrix(read_form(path, mapped=mmap_mode == "r", n_jobs=n_jobs))
+
+
+load.__module__ = "skhmat.linalg"

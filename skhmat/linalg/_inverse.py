@@ -79,6 +79,9 @@ def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, retu
     return _returned(estimate, return_info)
 
 
+logdet.__module__ = "skhmat.linalg"
+
+
 def inverse_trace(
     A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False
 ):
@@ -99,6 +102,9 @@ def inverse_trace(
         return _returned(Estimate(value, 0.0, 0), return_info)
     options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
     return _returned(xtrace(_Inverse(A, shift, rtol), A.shape[0], **options), return_info)
+
+
+inverse_trace.__module__ = "skhmat.linalg"
 
 
 def inverse_diagonal(
@@ -123,6 +129,9 @@ def inverse_diagonal(
     options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
     estimate = estimate_diagonal(_Inverse(A, shift, rtol), A.shape[0], **options)
     return _returned(estimate, return_info)
+
+
+inverse_diagonal.__module__ = "skhmat.linalg"
 
 
 class _Inverse:

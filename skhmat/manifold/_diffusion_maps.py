@@ -172,6 +172,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     array([1.    , 0.999 , 0.9959])
     """
 
+    __module__ = "skhmat.manifold"
+
     _parameter_constraints: ClassVar = {
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "kernel": [StrOptions({"gaussian", "precomputed"})],

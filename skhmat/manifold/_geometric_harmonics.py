@@ -97,6 +97,8 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     True
     """
 
+    __module__ = "skhmat.manifold"
+
     _parameter_constraints: ClassVar = {
         "n_eigenpairs": [Interval(Integral, 1, None, closed="left")],
         **KERNEL_CONSTRAINTS,

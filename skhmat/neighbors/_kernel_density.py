@@ -127,6 +127,8 @@ default="gaussian"
     array([-1250.01])
     """
 
+    __module__ = "skhmat.neighbors"
+
     _parameter_constraints: ClassVar = {
         "bandwidth": [
             Interval(Real, 0, None, closed="neither"),

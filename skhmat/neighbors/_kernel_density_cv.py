@@ -82,6 +82,8 @@ default="gaussian"
     0.4
     """
 
+    __module__ = "skhmat.neighbors"
+
     _parameter_constraints: ClassVar = {
         "bandwidths": ["array-like", None],
         "cv": ["cv_object"],

@@ -1,11 +1,17 @@
-"""TensorFlow and Keras, imported in one place: late, quietly, and only together."""
+"""TensorFlow and Keras, imported in one place, and checks and helpers that optimizers share.
+
+This is the lowest layer of `skhmat.neural_network`: every module that needs TensorFlow takes it
+from here, so that it is loaded late and quietly, and with the one backend of Keras that works.
+"""
 
 import contextlib
 import importlib.util
 import os
 import sys
 
-from .._utils.validation import check_real
+import numpy as np
+
+from .._utils.validation import check_real, parameter_error
 
 if importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("keras") is None:
     raise ImportError(
@@ -16,7 +22,7 @@ if importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("k
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep what TensorFlow's C++ code writes while it is loaded from the terminal."""
+    """Hide what TensorFlow's C++ code writes to the terminal while it is loaded."""
     try:
         saved = os.dup(2)
     except OSError:  # there is no standard error
@@ -50,28 +56,88 @@ if keras.backend.backend() != "tensorflow":
     )
 
 
-def in_xla():
-    """Return whether the graph that is being made is for XLA (``jit_compile=True``)."""
+def is_in_xla():
+    """Return whether the graph under construction is compiled by XLA (``jit_compile=True``)."""
     from tensorflow.python.ops import control_flow_util  # there is no public way to ask
 
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
-def check_precision(layers=()):
-    """Raise ValueError where products with curvature would have three digits.
+# ---- checks: of parameters, and of what surrounds a step
 
-    In a graph, all that is computed in it and around it so far is looked at. (What comes in with
-    half precision, and is cast, is samples.)
+
+def check_known_to_keras(name, get, value, allowed):
+    """Return what a ``get`` function of Keras makes of the value of a parameter."""
+    try:
+        return get(value)
+    except (ValueError, TypeError) as error:
+        raise parameter_error(name, allowed, value) from error
+
+
+def check_learning_rate(learning_rate):
+    """Return a learning rate as Keras takes it: a positive float, a schedule or a callable."""
+    if callable(learning_rate):  # schedules are
+        return learning_rate
+    return check_real("learning_rate", learning_rate, 0, closed="neither")
+
+
+def check_optimizer(name, optimizer):
+    """Return a new optimizer with the settings of a name, a configuration or an optimizer."""
+    allowed = "a name that Keras knows ('adam', 'sgd', ...) or a keras.optimizers.Optimizer"
+    known = check_known_to_keras(name, keras.optimizers.get, optimizer, allowed)
+    if known is None:
+        raise parameter_error(name, allowed, None)
+    return type(known).from_config(known.get_config())
+
+
+def check_model(model):
+    """Return a Keras model; raise TypeError for anything else."""
+    if not isinstance(model, keras.Model):
+        raise parameter_error(
+            "model", "a keras.Model", got=f"a {type(model).__name__}", kind=TypeError
+        )
+    return model
+
+
+def check_function(loss, variables):
+    """Raise unless these are a function and a list of variables that it may be minimized over."""
+    if not callable(loss):
+        raise parameter_error("loss", "callable without arguments", loss, kind=TypeError)
+    if not (isinstance(variables, (list, tuple)) and variables):
+        raise parameter_error("variables", "a list of one or more", variables)
+
+
+def check_variable_dtype(optimizer_name, variables):
+    """Return the one floating-point type of all weights; raise ValueError if there are several."""
+    if not variables:
+        raise ValueError(
+            f"There are no trainable weights, so nothing for {optimizer_name} to train."
+        )
+    dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
+    if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
+        raise ValueError(
+            f"{optimizer_name} needs weights of one type, float32 or float64; "
+            f"they are {sorted(dtypes)}."
+        )
+    return dtypes.pop()
+
+
+def check_precision(layers=()):
+    """Raise ValueError if any computation is in half precision.
+
+    Products with curvature would have three correct digits. In a graph, everything computed so
+    far in it and in the graphs around it is inspected. Samples may arrive in half precision if
+    they are cast before anything is computed from them.
     """
     found = {layer.compute_dtype for layer in layers}
     graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
     while graph is not None:
         for operation in graph.get_operations():
-            taken, made = (
+            inputs, outputs = (
                 {tensor.dtype.name for tensor in tensors}
                 for tensors in (operation.inputs, operation.outputs)
             )
-            found |= taken & made if operation.type != "Identity" else set()
+            found |= inputs & outputs if operation.type != "Identity" else set()
         graph = getattr(graph, "outer_graph", None)
     half = sorted(found & {"float16", "bfloat16"})
     if half:
@@ -83,7 +149,7 @@ def check_precision(layers=()):
 
 
 def check_replicas():
-    """Raise NotImplementedError where a batch is spread over several devices."""
+    """Raise NotImplementedError where a batch is shared out among several devices."""
     n = tf.distribute.get_strategy().num_replicas_in_sync
     if n > 1:
         raise NotImplementedError(
@@ -91,59 +157,35 @@ def check_replicas():
         )
 
 
-def checked_rate(learning_rate):
-    """Return a learning rate as Keras takes it: a positive float, a schedule or a callable."""
-    if callable(learning_rate):  # schedules are
-        return learning_rate
-    check_real("learning_rate", learning_rate, 0, closed="neither")
-    return float(learning_rate)
+# ---- variables, tensors and objects of Keras
 
 
-def known_to_keras(name, get, value, allowed):
-    """Return what Keras makes of a value; raise ValueError, which names it, if that is nothing."""
-    try:
-        return get(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} must be {allowed}, not {value!r}.") from error
-
-
-def loss_function(loss):
-    """Return the function behind a loss: of its name, in a keras.losses.Loss, or itself."""
+def unwrap_loss(loss):
+    """Return the function behind a loss: that of its name, of a keras.losses.Loss, or itself."""
     loss = keras.losses.get(loss) if isinstance(loss, str) else loss
     return getattr(loss, "fn", loss)
 
 
-def checked_optimizer(name, optimizer):
-    """Return an optimizer of its own, from its name, configuration or a pattern."""
-    allowed = "a name that Keras knows ('adam', 'sgd', ...) or a keras.optimizers.Optimizer"
-    made = known_to_keras(name, keras.optimizers.get, optimizer, allowed)
-    if made is None:
-        raise ValueError(f"{name} must be {allowed}, not None.")
-    return type(made).from_config(made.get_config())
+def unwrap_variables(variables):
+    """Return the tf.Variable behind each variable of Keras or TensorFlow."""
+    return [
+        getattr(variable, "value", variable) if not isinstance(variable, tf.Variable) else variable
+        for variable in variables
+    ]
 
 
-def checked_type(name, variables):
-    """Return the one floating-point type of all weights; raise ValueError where there is none."""
-    if not variables:
-        raise ValueError(f"There are no trainable weights, so nothing for {name} to train.")
-    dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
-    if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
-        raise ValueError(
-            f"{name} needs weights of one type, float32 or float64; they are {sorted(dtypes)}."
-        )
-    return dtypes.pop()
+def densify(gradient):
+    """Return a gradient as a tensor: those of embeddings arrive as slices."""
+    return tf.convert_to_tensor(gradient)
 
 
-def check_function(loss, variables):
-    """Raise unless these are a function and a list of variables that it may be minimized over."""
-    if not callable(loss):
-        raise TypeError(f"loss must be callable without arguments, not {loss!r}.")
-    if not (isinstance(variables, (list, tuple)) and variables):
-        raise ValueError(f"variables must be a list of one or more, not {variables!r}.")
+def machine_epsilon(tensor):
+    """Return the relative rounding error of the type of a tensor."""
+    return float(np.finfo(tf.as_dtype(tensor.dtype).as_numpy_dtype).eps)
 
 
-def with_optimizer(config, key, custom_objects):
-    """Return a configuration with an optimizer in place of the configuration of it."""
+def deserialize_optimizer(config, key, custom_objects):
+    """Return a configuration whose entry `key` is an optimizer, not the configuration of one."""
     config = dict(config)
     if isinstance(config.get(key), dict):
         config[key] = keras.optimizers.deserialize(config[key], custom_objects=custom_objects)
@@ -152,15 +194,19 @@ def with_optimizer(config, key, custom_objects):
 
 __all__ = [
     "check_function",
+    "check_known_to_keras",
+    "check_learning_rate",
+    "check_model",
+    "check_optimizer",
     "check_precision",
     "check_replicas",
-    "checked_optimizer",
-    "checked_rate",
-    "checked_type",
-    "in_xla",
+    "check_variable_dtype",
+    "densify",
+    "deserialize_optimizer",
+    "is_in_xla",
     "keras",
-    "known_to_keras",
-    "loss_function",
+    "machine_epsilon",
     "tf",
-    "with_optimizer",
+    "unwrap_loss",
+    "unwrap_variables",
 ]

@@ -144,16 +144,20 @@ def dense_hessian(loss, variables):
     variables = [v if isinstance(v, tf.Variable) else v.value for v in variables]
     start = [v.numpy() for v in variables]
 
+    @tf.function
+    def present_gradient():
+        with tf.GradientTape() as tape:
+            value = loss()
+        gradients = tape.gradient(value, variables, unconnected_gradients="zero")
+        return tf.concat([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in gradients], axis=0)
+
     def gradient(w):
         first = 0
         for v in variables:
             size = int(np.prod(v.shape))
             v.assign(w[first : first + size].reshape(v.shape))
             first += size
-        with tf.GradientTape() as tape:
-            value = loss()
-        gradients = tape.gradient(value, variables, unconnected_gradients="zero")
-        return flat([tf.convert_to_tensor(g) for g in gradients])
+        return present_gradient().numpy()
 
     w = flat(start)
     step = 1e-5 if w.dtype == np.float64 else 1e-2

@@ -64,6 +64,8 @@ class PivotedCholesky:
         Entries of K that were read.
     """
 
+    __module__ = "skhmat.linalg"
+
     pivots: np.ndarray
     factor: np.ndarray
     trace_error: float
@@ -143,6 +145,9 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
         while elimination.continues:
             elimination.append(*elimination.draw(block_size, rng))
     return elimination.result()
+
+
+pivoted_cholesky.__module__ = "skhmat.linalg"
 
 
 def _as_psd_source(K):

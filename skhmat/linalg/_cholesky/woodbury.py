@@ -61,6 +61,8 @@ class CholeskyPreconditioner(SymmetricOperator):
            [0., 0., 1.]])
     """
 
+    __module__ = "skhmat.linalg"
+
     def __init__(self, factor, shift, n_jobs=None):
         self.n_jobs = n_jobs
         effective_n_threads(n_jobs)  # raises if it is not allowed

@@ -65,6 +65,9 @@ def from_file(path, n, dtype):
     return np.memmap(path, dtype=dtype, mode="r", shape=(n, n))
 
 
+from_file.__module__ = "skhmat.linalg"
+
+
 def to_file(path, K, dtype=None, batch_rows=None):
     """Write a dense matrix to a raw binary file, in batches of rows.
 
@@ -97,6 +100,9 @@ def to_file(path, K, dtype=None, batch_rows=None):
     with new_file(path) as file:
         for batch in row_batches(source, check_integer("batch_rows", batch_rows, 1)):
             file.write(memoryview(_converted(batch, dtype)).cast("B"))
+
+
+to_file.__module__ = "skhmat.linalg"
 
 
 def _fitting_sizes(found):

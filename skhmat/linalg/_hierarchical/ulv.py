@@ -148,6 +148,8 @@ class Factorization(SymmetricOperator):
        semiseparable matrices. Numerical Linear Algebra with Applications 17, 2010.
     """
 
+    __module__ = "skhmat.linalg"
+
     def __init__(self, matrix, factors, shift, scale):
         super().__init__(shape=matrix.shape, dtype=matrix.dtype)
         self.shift = shift

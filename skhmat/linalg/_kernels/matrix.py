@@ -150,6 +150,8 @@ class KernelMatrix(SymmetricOperator):
     array([1.742, 1.689, 1.217])
     """
 
+    __module__ = "skhmat.linalg"
+
     def __init__(
         self,
         X,

@@ -46,6 +46,8 @@ class SolveInfo:
         What was added to the shift of the hierarchical preconditioner to make it definite.
     """
 
+    __module__ = "skhmat.linalg"
+
     solver: str
     residuals: np.ndarray
     n_iterations: int

@@ -22,6 +22,8 @@ class SpectralDensity:
         Vectors that the operator was multiplied with.
     """
 
+    __module__ = "skhmat.linalg"
+
     nodes: np.ndarray
     weights: np.ndarray
     n_products: int
@@ -102,3 +104,6 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
     nodes, weights = np.concatenate(nodes), np.concatenate(weights)
     order = np.argsort(nodes)
     return SpectralDensity(nodes[order], weights[order], n_products)
+
+
+spectral_density.__module__ = "skhmat.linalg"

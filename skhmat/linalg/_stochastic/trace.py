@@ -58,6 +58,8 @@ class Estimate:
         Vectors that the operator was multiplied with.
     """
 
+    __module__ = "skhmat.linalg"
+
     value: float | np.ndarray
     standard_error: float | np.ndarray
     n_products: int

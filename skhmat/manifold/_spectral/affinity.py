@@ -272,7 +272,7 @@ class CompressedAffinity(Affinity):
 
 
 class GaussianEntries:
-    """The entries of a kernel between the points of a cloud, as `PackedSymmetricMatrix` reads them."""
+    """Entries of a kernel between the points of a cloud, for `PackedSymmetricMatrix`."""
 
     thread_safe = True
 

@@ -1,11 +1,11 @@
-"""The objective of a batch."""
+"""The loss of a Keras model on a batch, with its gradient and curvature products."""
 
-from .._keras import keras, loss_function, tf
-from .gauss_newton import _GaussNewton
-from .layout import Layout, values
-from .tapes import _forward, _gradients, _Hessian, no_second_derivative
+from .._keras import keras, tf, unwrap_loss, unwrap_variables
+from .gauss_newton import GaussNewton
+from .parameter_vector import ParameterVector
+from .tapes import Hessian, compute_gradients, evaluate_model, no_second_derivative
 
-#: Losses of Keras that are piecewise linear in the outputs.
+#: Losses of Keras that are piecewise linear in the outputs, and so have no curvature.
 _PIECEWISE_LINEAR = {
     "mean_absolute_error",
     "mean_absolute_percentage_error",
@@ -15,9 +15,9 @@ _PIECEWISE_LINEAR = {
 
 
 def check_loss(model):
-    """Raise ValueError where a loss of Keras has no second derivative."""
+    """Raise ValueError if a loss of the model is one of Keras without a second derivative."""
     for loss in keras.tree.flatten(model.loss):
-        function = loss_function(loss)
+        function = unwrap_loss(loss)
         if getattr(function, "__name__", None) in _PIECEWISE_LINEAR:
             raise no_second_derivative(function.__name__)
 
@@ -33,9 +33,9 @@ class BatchObjective:
         The batch.
     curvature : {"hessian", "gauss_newton"}
     fraction : float
-        Part of the batch that products are taken on, its first samples.
+        Part of the batch that products are taken on: its first samples.
     by_variable : bool
-        Whether products are with the diagonal blocks alone.
+        Whether products are with the diagonal blocks of the variables only.
     training : bool
         Whether layers behave as in training.
     """
@@ -58,47 +58,48 @@ class BatchObjective:
         self.indefinite = curvature == "hessian"
         self._model, self._training = model, training
         self._batch = x, y, sample_weight
-        self._state = _state_of(model)
+        self._state = _find_state(model)
         self.keras_variables = model.trainable_variables
-        self.variables = values(self.keras_variables)
-        self.layout = Layout(self.variables, by_variable)
-        before = [tf.identity(variable) for variable in self._state]
-        self._before = before
-        linearise = _GaussNewton if curvature == "gauss_newton" else _Hessian
+        self.variables = unwrap_variables(self.keras_variables)
+        self.parameters = ParameterVector(self.variables, by_variable)
+        self._before = [tf.identity(variable) for variable in self._state]
+        linearize = GaussNewton if curvature == "gauss_newton" else Hessian
         if fraction == 1.0:
-            self._curvature = linearise(model, self._batch, training, self.variables, self.layout)
+            self._curvature = linearize(
+                model, self._batch, training, self.variables, self.parameters
+            )
             self.loss, self.outputs = self._curvature.loss, self._curvature.outputs
             gradients = self._curvature.gradients
         else:
             with tf.GradientTape() as tape:
-                self.loss, self.outputs = _forward(model, self._batch, training)
-            gradients = _gradients(tape, self.loss, self.variables)
+                self.loss, self.outputs = evaluate_model(model, self._batch, training)
+            gradients = compute_gradients(tape, self.loss, self.variables)
         self._after = [tf.identity(variable) for variable in self._state]
         if fraction < 1.0:
             part = _first_samples(self._batch, fraction)
-            self._curvature = linearise(model, part, training, self.variables, self.layout)
+            self._curvature = linearize(model, part, training, self.variables, self.parameters)
             self.restore_state()
-        self.gradient = self.layout.pack(gradients)
+        self.gradient = self.parameters.pack(gradients)
 
     def product(self, v):
         """Return the curvature matrix times a vector."""
         return self._curvature.product(v)
 
     def evaluate(self):
-        """Return the loss at the present weights, with the masks of the first evaluation."""
+        """Return the loss at the present weights, with the dropout of the first evaluation."""
         _assign(self._state, self._before)
-        return _forward(self._model, self._batch, self._training)[0]
+        return evaluate_model(self._model, self._batch, self._training)[0]
 
     def restore_state(self):
-        """Leave seeds, moving averages and counts as one evaluation leaves them."""
+        """Set seeds, moving averages and counts to their values after one evaluation."""
         _assign(self._state, self._after)
 
 
-def _state_of(model):
-    """Return the tf.Variable of all that an evaluation changes: seeds, averages, loss counts."""
+def _find_state(model):
+    """Return what an evaluation changes, tf.Variables: seeds, moving averages, loss counts."""
     found = {id(v): v for v in model.non_trainable_variables}
     found.update((id(v), v) for metric in model.metrics for v in metric.variables)
-    return values(found.values())
+    return unwrap_variables(found.values())
 
 
 def _assign(variables, tensors):

@@ -1,26 +1,27 @@
 """Products with Gauss-Newton matrices."""
 
 from .._keras import keras, tf
-from .tapes import _call, _gradients, _loss, no_second_derivative
+from .tapes import call_model, compute_gradients, compute_loss, no_second_derivative
 
 
-class _GaussNewton:
+class GaussNewton:
     """Products with J' H J, J the Jacobian of the outputs, H the Hessian of the loss in them.
 
-    H is taken in the logits where the loss is a cross-entropy of Keras (it is the Fisher matrix
-    then), else in the outputs of the model: N. N. Schraudolph, Neural Computation 14 (2002).
-    Penalties on the weights add their own Hessian.
+    If the loss is a cross-entropy of Keras, J and H are those of the logits, and H is the Fisher
+    matrix; otherwise they are those of the outputs of the model. Penalties on the weights add
+    their own Hessian. A product is one forward and one backward sweep: N. N. Schraudolph, Neural
+    Computation 14 (2002). Parameters and attributes are those of `Hessian`.
     """
 
-    def __init__(self, model, batch, training, variables, layout):
-        self._variables, self._layout = variables, layout
+    def __init__(self, model, batch, training, variables, parameters):
+        self._variables, self._parameters = variables, parameters
         with tf.GradientTape(persistent=True) as inner:
-            self.outputs = _call(model, batch[0], training)
+            self.outputs = call_model(model, batch[0], training)
             flat = keras.tree.flatten(self.outputs)
-            logits = [_logits(output) for output in flat]
+            logits = [find_logits(output) for output in flat]
             with tf.GradientTape(persistent=True) as self._outer:
                 self._outer.watch([t for pair in zip(flat, logits, strict=True) for t in pair])
-                self.loss = _loss(model, batch, training, self.outputs)
+                self.loss = compute_loss(model, batch, training, self.outputs)
                 with inner.stop_recording():
                     # A cross-entropy bypasses the outputs and reads the logits.
                     at_outputs = inner.gradient(self.loss, flat)
@@ -36,27 +37,28 @@ class _GaussNewton:
             raise ValueError("The loss does not depend on the outputs of the model.")
         self._inner = inner
         self._outputs, self._slopes = map(list, zip(*used, strict=True))
-        self.gradients = _gradients(inner, self.loss, variables)
-        # The Jacobian times v is the derivative of J'u in u, whatever u.
+        self.gradients = compute_gradients(inner, self.loss, variables)
+        # J v is the derivative along v of the map u -> J'u, which is linear: u may be anything.
         with tf.GradientTape(persistent=True) as self._forward:
             self._u = [tf.zeros_like(output) for output in self._outputs]
             self._forward.watch(self._u)
             pulled = inner.gradient(self._outputs, variables, output_gradients=self._u)
             self._connected = [i for i, t in enumerate(pulled) if t is not None]
             self._pulled = [tf.convert_to_tensor(pulled[i]) for i in self._connected]
-        self._penalty = _Penalty(variables, model.trainable_variables)
+        self._penalty = PenaltyHessian(variables, model.trainable_variables)
 
     def product(self, v):
-        parts = self._layout.unpack(v)
+        """Return the Gauss-Newton matrix times a vector of shape (n,)."""
+        parts = self._parameters.unpack(v)
         groups = [range(len(parts))]
-        if self._layout.by_variable:
+        if self._parameters.by_variable:
             groups = [[i] for i in groups[0]]
-        return self._layout.pack(
+        return self._parameters.pack(
             [product for group in groups for product in self._block(parts, group)]
         )
 
     def _block(self, parts, group):
-        """Return the products of the diagonal block of these variables, by variable."""
+        """Return the products with the diagonal block of the variables in a group, by variable."""
         wanted = [self._variables[i] for i in group]
         places = [k for k, i in enumerate(self._connected) if i in group]
         products = [tf.zeros_like(variable) for variable in wanted]
@@ -81,7 +83,7 @@ class _GaussNewton:
         return self._penalty.add(products, parts, group)
 
 
-class _Penalty:
+class PenaltyHessian:
     """Products with the Hessian of the penalties on the weights."""
 
     def __init__(self, variables, keras_variables):
@@ -99,7 +101,7 @@ class _Penalty:
                 self._slopes = inner.gradient(total, self._variables)
 
     def add(self, products, parts, group):
-        """Add to the products of the variables in a group."""
+        """Add these products to those of the variables in a group."""
         for place, variable, slope in zip(self._places, self._variables, self._slopes, strict=True):
             if place in group:
                 products[group.index(place)] += self._outer.gradient(
@@ -108,8 +110,8 @@ class _Penalty:
         return products
 
 
-def _logits(output):
-    """Return what Keras' cross-entropies read in place of a softmax or a sigmoid."""
+def find_logits(output):
+    """Return the tensor that Keras' cross-entropies read in place of a softmax or a sigmoid."""
     logits = getattr(output, "_keras_logits", None)
     in_graph = not isinstance(output, tf.__internal__.EagerTensor)
     if logits is None and in_graph and output.op.type in ("Softmax", "Sigmoid"):

@@ -5,11 +5,11 @@ from scipy.sparse.linalg import LinearOperator
 
 from ..._utils.validation import check_integer, check_option
 from ...linalg._stochastic.trace import estimate_diagonal
-from .._keras import keras, tf
+from .._keras import check_model, keras, tf
 from .batch_objective import BatchObjective, check_loss
 
-#: Columns of a dense matrix that are multiplied at once.
-_COLUMNS = 64
+#: Columns of the identity that `to_dense` multiplies at once, to bound its memory.
+_COLUMNS_AT_ONCE = 64
 
 
 class HessianOperator(LinearOperator):
@@ -68,11 +68,12 @@ class HessianOperator(LinearOperator):
     >>> largest = eigsh(H, k=1, return_eigenvectors=False)
     """
 
+    __module__ = "skhmat.neural_network"
+
     def __init__(self, model, X, y, sample_weight=None, *, curvature="hessian", batch_size=1024):
         check_option("curvature", curvature, ("hessian", "gauss_newton"))
         check_integer("batch_size", batch_size, 1)
-        if not isinstance(model, keras.Model):
-            raise TypeError(f"model must be a keras.Model, not {type(model).__name__}.")
+        check_model(model)
         if not model.compiled or model.loss is None:
             raise ValueError("model must be compiled with a loss.")
         check_loss(model)
@@ -122,8 +123,8 @@ class HessianOperator(LinearOperator):
         """
         n = self.shape[0]
         H = np.empty(self.shape, dtype=self.dtype)
-        for first in range(0, n, _COLUMNS):
-            last = min(first + _COLUMNS, n)
+        for first in range(0, n, _COLUMNS_AT_ONCE):
+            last = min(first + _COLUMNS_AT_ONCE, n)
             H[:, first:last] = self._matmat(np.eye(n, last - first, -first, dtype=self.dtype))
         return (H + H.T) / 2
 

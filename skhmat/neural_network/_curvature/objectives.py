@@ -1,16 +1,19 @@
-"""What a Newton step needs to know of a loss: its gradient, curvature products, values elsewhere.
+"""What an optimizer knows of a loss: gradient, curvature products, values at other weights.
 
-Each class has `variables` (a list of tf.Variable), `layout`, `loss` (or None), `gradient` (a
-vector), `product(v)` and `evaluate()`, the loss at the present values of the variables (or None
-where only gradients are known). Everything is at the same batch, and at the same random numbers.
-`indefinite` tells whether products may show negative curvature, and `first_error` what the error
-of the quadratic model is taken for as long as no step has shown it, and `shrinks` whether the
-variables are weights that may be drawn to zero.
+Each objective, `BatchObjective` included, belongs to one batch and one set of random numbers:
+
+- `variables`, a list of tf.Variable, and `parameters`, their `ParameterVector`;
+- `loss`, a tensor of shape (), or None if only gradients are known;
+- `gradient`, a vector of shape (n,), and `product(v)`, the curvature matrix times a vector;
+- `evaluate()`, the loss at the present values of the variables, or None as above;
+- `indefinite`, whether products may show negative curvature;
+- `first_error`, the relative error assumed of the quadratic model before the first step shows it;
+- `shrinks`, whether the variables are weights that may be shrunk towards zero.
 """
 
-from .._keras import in_xla, tf
-from .layout import Layout, dense, values
-from .tapes import _gradients, _products
+from .._keras import densify, is_in_xla, tf, unwrap_variables
+from .parameter_vector import ParameterVector
+from .tapes import compute_gradients, differentiate_gradients
 
 
 class FunctionObjective:
@@ -22,7 +25,7 @@ class FunctionObjective:
         Without arguments; returns a scalar tensor.
     variables : list of tf.Variable or keras.Variable
     by_variable : bool
-        Whether products are with the diagonal blocks of the Hessian alone.
+        Whether products are with the diagonal blocks of the Hessian only.
     """
 
     indefinite = True
@@ -30,24 +33,26 @@ class FunctionObjective:
     shrinks = False
 
     def __init__(self, loss, variables, by_variable=False):
-        self.variables = values(variables)
-        self.layout = Layout(self.variables, by_variable)
+        self.variables = unwrap_variables(variables)
+        self.parameters = ParameterVector(self.variables, by_variable)
         self._loss = loss
         with tf.GradientTape(persistent=True) as self._outer:
             with tf.GradientTape() as inner:
                 self.loss = loss()
             if tuple(getattr(self.loss, "shape", (None,))) != ():
                 raise ValueError(f"loss must return a scalar tensor; it returned {self.loss!r}.")
-            gradients = _gradients(inner, self.loss, self.variables)
+            gradients = compute_gradients(inner, self.loss, self.variables)
             self.gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        self.gradient = self.layout.pack(self.gradients)
+        self.gradient = self.parameters.pack(self.gradients)
 
     def product(self, v):
         """Return the Hessian times a vector: two backpropagations (Pearlmutter, 1994)."""
-        return _products(self._outer, self.gradients, self.variables, self.layout, v)
+        return differentiate_gradients(
+            self._outer, self.gradients, self.variables, self.parameters, v
+        )
 
     def product_where(self, needed, v):
-        """Return the product with v where it is needed, else v, whatever that is, at no cost."""
+        """Return the product with v if `needed`; otherwise v itself, at no cost."""
         return tf.cond(needed, lambda: self.product(v), lambda: tf.identity(v))
 
     def evaluate(self):
@@ -56,11 +61,11 @@ class FunctionObjective:
 
 
 class GradientObjective:
-    """Gradients in a graph, all that an optimizer of Keras is given.
+    """Gradients in a graph, which is all that an optimizer of Keras is given.
 
-    Products are taken by differentiating them once more, which works in the graph that they
-    were made in, and neither in a loop nor in a branch. None stands for no gradient: such a
-    variable has zeros in all vectors.
+    Products differentiate the gradients once more, which works only in the graph that they were
+    made in, not in a loop or a branch of it. A variable whose gradient is None has zeros in all
+    vectors.
     """
 
     loss = None
@@ -70,33 +75,33 @@ class GradientObjective:
     shrinks = True
 
     def __init__(self, gradients, variables, by_variable=False):
-        self.variables = values(variables)
-        self.layout = Layout(self.variables, by_variable)
+        self.variables = unwrap_variables(variables)
+        self.parameters = ParameterVector(self.variables, by_variable)
         self._known = [i for i, gradient in enumerate(gradients) if gradient is not None]
-        self._differentiated = [dense(gradients[i]) for i in self._known]
+        self._differentiated = [densify(gradients[i]) for i in self._known]
         self.gradients = self._filled(self._differentiated)
-        self.gradient = self.layout.pack(self.gradients)
+        self.gradient = self.parameters.pack(self.gradients)
 
     def product_where(self, needed, v):
-        """Return the product with v where it is needed, else v, whatever that is, at no cost.
+        """Return the product with v if `needed`; otherwise v itself, at no cost.
 
-        A branch of tf.cond cannot reach the gradients. But what follows from a dead output of
-        Switch is not run, wherever in the graph it stands. (Not in XLA, which knows no such
-        thing: there it is run.)
+        Gradients cannot be differentiated within a branch of tf.cond. But operations that depend
+        on a dead output of Switch are skipped, wherever they are in the graph. XLA has no dead
+        outputs: there, the product is always taken.
         """
-        if in_xla():
+        if is_in_xla():
             return self.product(v)
         switch = tf.raw_ops.Switch(data=v, pred=needed)
-        switch.output_true.set_shape([self.layout.size])
+        switch.output_true.set_shape([self.parameters.size])
         product = self.product(switch.output_true)
         return tf.raw_ops.Merge(inputs=[switch.output_false, product]).output
 
     def product(self, v):
         """Return the Hessian times a vector."""
-        parts = self.layout.unpack(v)
+        parts = self.parameters.unpack(v)
         parts = [parts[i] for i in self._known]
         variables = [self.variables[i] for i in self._known]
-        if self.layout.by_variable:
+        if self.parameters.by_variable:
             products = [
                 tf.gradients(g, x, grad_ys=part)[0]
                 for g, x, part in zip(self._differentiated, variables, parts, strict=True)
@@ -114,7 +119,7 @@ class GradientObjective:
             tf.zeros_like(x) if part is None else part
             for x, part in zip(variables, products, strict=True)
         ]
-        return self.layout.pack(self._filled(products))
+        return self.parameters.pack(self._filled(products))
 
     def _filled(self, tensors):
         filled = [tf.zeros_like(variable) for variable in self.variables]

@@ -1,40 +1,68 @@
-"""Gradients and products with second derivatives, by tapes."""
+"""Losses, gradients and Hessian products of Keras models, by gradient tapes."""
 
 from .._keras import tf
 
 
-class _Hessian:
-    """Products with the Hessian: two backpropagations (Pearlmutter, 1994)."""
+class Hessian:
+    """Products with the Hessian of the loss of a batch.
 
-    def __init__(self, model, batch, training, variables, layout):
-        self._variables, self._layout = variables, layout
+    A product is two backpropagations (B. A. Pearlmutter, Neural Computation 6, 1994).
+
+    Parameters
+    ----------
+    model : keras.Model
+    batch : tuple
+        ``x, y, sample_weight``, nested tensors.
+    training : bool
+        Whether layers behave as in training.
+    variables : list of tf.Variable
+    parameters : ParameterVector
+        Of these variables.
+
+    Attributes
+    ----------
+    loss : tensor of shape ()
+    outputs : nested tensors
+    gradients : list of tensors
+        One for each variable.
+    """
+
+    def __init__(self, model, batch, training, variables, parameters):
+        self._variables, self._parameters = variables, parameters
         with tf.GradientTape(persistent=True) as self._outer:
             with tf.GradientTape() as inner:
-                self.loss, self.outputs = _forward(model, batch, training)
-            gradients = _gradients(inner, self.loss, variables)
+                self.loss, self.outputs = evaluate_model(model, batch, training)
+            gradients = compute_gradients(inner, self.loss, variables)
             self.gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def product(self, v):
-        return _products(self._outer, self.gradients, self._variables, self._layout, v)
+        """Return the Hessian times a vector of shape (n,)."""
+        return differentiate_gradients(
+            self._outer, self.gradients, self._variables, self._parameters, v
+        )
 
 
-def _call(model, x, training):
+def call_model(model, x, training):
+    """Return the outputs of a model, which may know no `training`."""
     return model(x, training=training) if model._call_has_training_arg else model(x)
 
 
-def _loss(model, batch, training, outputs):
+def compute_loss(model, batch, training, outputs):
+    """Return the loss of a batch, penalties on the weights included: a tensor of shape ()."""
     x, y, sample_weight = batch
     return model._compute_loss(
         x=x, y=y, y_pred=outputs, sample_weight=sample_weight, training=training
     )
 
 
-def _forward(model, batch, training):
-    outputs = _call(model, batch[0], training)
-    return _loss(model, batch, training, outputs), outputs
+def evaluate_model(model, batch, training):
+    """Return the loss and the outputs of a batch."""
+    outputs = call_model(model, batch[0], training)
+    return compute_loss(model, batch, training, outputs), outputs
 
 
-def _gradients(tape, loss, variables):
+def compute_gradients(tape, loss, variables):
+    """Return the gradient of each variable, zeros where the loss does not depend on it."""
     gradients = tape.gradient(loss, variables, unconnected_gradients="none")
     if all(gradient is None for gradient in gradients):
         raise ValueError("The loss does not depend on any of the variables.")
@@ -44,9 +72,10 @@ def _gradients(tape, loss, variables):
     ]
 
 
-def _products(tape, gradients, variables, layout, v):
-    parts = layout.unpack(v)
-    if layout.by_variable:
+def differentiate_gradients(tape, gradients, variables, parameters, v):
+    """Return the Hessian times v, shape (n,): the derivatives of the gradients along v."""
+    parts = parameters.unpack(v)
+    if parameters.by_variable:
         products = [
             tape.gradient(g, x, output_gradients=part)
             for g, x, part in zip(gradients, variables, parts, strict=True)
@@ -55,7 +84,7 @@ def _products(tape, gradients, variables, layout, v):
         products = tape.gradient(gradients, variables, output_gradients=parts)
     if all(part is None for part in products):
         raise no_second_derivative()
-    return layout.pack(
+    return parameters.pack(
         [
             tf.zeros_like(x) if part is None else part
             for x, part in zip(variables, products, strict=True)
@@ -64,7 +93,7 @@ def _products(tape, gradients, variables, layout, v):
 
 
 def no_second_derivative(name="The loss"):
-    """Return the error that says so."""
+    """Return the exception for a loss without curvature."""
     return ValueError(
         f"{name} has no second derivative, so there is no curvature to use: take a "
         "smooth loss (mean_squared_error, huber, a cross-entropy) or a first-order optimizer."

@@ -1,17 +1,18 @@
-"""What the estimators share: parameters, training, the way in and out of files."""
+"""What the estimators share: parameters, training, pickling."""
 
 import contextlib
 import inspect
 import pickle
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.utils.validation import validate_data
 
@@ -25,87 +26,60 @@ except ImportError:  # joblib before 1.6 has its own copy
 #: Parameters of these are routed: ``optimizer__tau`` and the like.
 _ROUTES = ("fit", "model", "optimizer")
 
-#: What `fit` decides itself, and nobody else.
+#: Parameters of ``model.fit`` that the estimator passes itself, so that users cannot.
 _FIT_OWNS = {"x", "y", "sample_weight", "class_weight", "validation_split", "validation_data"}
 
-_PATIENCE = 10
+
+@dataclass(frozen=True)
+class TrainingPolicy:
+    """Numbers that decide the training where a parameter leaves it open.
+
+    Attributes
+    ----------
+    patience : int
+        Epochs without a lower loss after which ``early_stopping=True`` stops.
+    validation_part : float
+        Part of the samples that early stopping sets aside.
+    largest_batch : int
+        Samples of a batch with ``batch_size="auto"``, if there are as many.
+    """
+
+    patience: int = 10
+    validation_part: float = 0.1
+    largest_batch: int = 200
 
 
-_DOCUMENTED = {
-    "model": """
-model : callable or keras.Model, default=None
-    None builds a multilayer perceptron. A callable returns a new model; of ``n_features_in``,
-    ``n_outputs``, ``X`` and ``y`` it is given what its signature names, and the routed
-    ``model__...``, which go before those. A model is the template: its layers are copied and its
-    weights drawn anew. Compiled or not; `optimizer` and `loss` say what counts.
-hidden_layer_sizes : int or tuple of int, default=(100,)
-    Where `model` is None.
-activation : str or callable, default="relu"
-    Of the hidden layers, where `model` is None.
-loss : str, callable or keras.losses.Loss, default="auto"
-    "auto" is the loss that `model` was compiled with, else cross-entropy for classes and the mean
-    squared error for numbers.
-optimizer : str, keras.optimizers.Optimizer or its class, default="newton-cg"
-    "newton-cg", "probabilistic-preconditioner", any name that Keras knows, an optimizer (its
-    settings are copied), or None for that which `model` was compiled with. Routed
-    ``optimizer__...`` are its parameters.
-epochs : int, default=50
-batch_size : int or "auto", default="auto"
-    "auto" is 200, or all samples if they are fewer.
-validation_split : float, default=None
-    Part of the samples that is set aside, drawn at random (for classes in proportion). None means
-    0.1 where `early_stopping` is set, and else 0.
-early_stopping : bool or int, default=False
-    Stop where the loss of the samples set aside has not fallen for so many epochs (True means 10),
-    and take back the best weights.
-callbacks : list of keras.callbacks.Callback or callable, default=None
-    A callable makes a new list for each `fit`.
-metrics : list, default=None
-    For ``model.compile``; `history_` has them.
-""",
-    "training": """
-warm_start : bool, default=False
-    Whether `fit` goes on with the model of the last one.
-random_state : int, RandomState instance or None, default=None
-    Draws weights, dropout, the order and the split of the samples. The same number gives the same
-    result, on a CPU.
-verbose : int or "auto", default=0
-    For ``model.fit``.
-**routed : dict
-    ``optimizer__...``, ``model__...`` and ``fit__...``: parameters of the optimizer, of a callable
-    `model` and of ``model.fit``. They work in `set_params` and grid searches.
-""",
-    "attributes": """
-model_ : keras.Model
-    The fitted model. With "newton-cg", ``model_.optimizer.history`` tells of each step; with
-    "probabilistic-preconditioner", ``model_.optimizer.get_log()`` of what it has learned.
-history_ : dict
-    Losses and metrics by epochs, NaN where one was not evaluated.
-loss_curve_ : list of float
-    The training loss by epochs.
-n_iter_ : int
-    Epochs.
-n_features_in_ : int
-feature_names_in_ : ndarray of shape (``n_features_in_``,)
-    Only where X has names for all features.
-""",
-}
+POLICY = TrainingPolicy()
 
 
-def documented(cls):
-    """Fill in the docstring, and leave ``**routed`` out of the signature of a class."""
-    for name, text in _DOCUMENTED.items():
-        lines = text.strip().splitlines()
-        indented = "\n".join("    " + line if line else line for line in lines).strip()
-        cls.__doc__ = cls.__doc__.replace("{" + name + "}", indented)
+def _networks():
+    """Import the module that needs TensorFlow.
+
+    This is the one place that does so, and it is called when a network is made, trained or read:
+    importing or constructing an estimator must not take the seconds that TensorFlow takes to load.
+    """
+    from . import networks
+
+    return networks
+
+
+def hide_routed(cls):
+    """Leave ``**routed`` out of the signature of a class, as scikit-learn knows no such thing."""
     parameters = inspect.signature(cls.__init__).parameters.values()
-    kept = [p for p in parameters if p.name not in ("self", "routed")]
-    cls.__signature__ = inspect.Signature(kept)
+    shown = [p for p in parameters if p.name not in ("self", "routed")]
+    cls.__signature__ = inspect.Signature(shown)
     return cls
 
 
 class KerasEstimator(BaseEstimator):
-    """A Keras model that is trained by `fit`."""
+    """A Keras model that is trained by `fit`.
+
+    Subclasses have ``_find_target(y, classes, fresh)``, which returns the target of `targets`, and
+    say in `_target_checks` what `validate_data` checks of y.
+    """
+
+    _policy = POLICY
+    _target_checks: ClassVar = {}
 
     _parameter_constraints: ClassVar = {
         "model": [callable, None],
@@ -221,7 +195,7 @@ class KerasEstimator(BaseEstimator):
 
     @contextlib.contextmanager
     def _unchanged_if_it_fails(self):
-        """Leave a first fit, or one that starts anew, as if it had not been tried."""
+        """Undo all changes of attributes if a fit fails."""
         before = vars(self).copy()
         try:
             yield
@@ -230,10 +204,49 @@ class KerasEstimator(BaseEstimator):
             vars(self).update(before)
             raise
 
+    def _fit(self, X, y, sample_weight, fit_params):
+        """Fit as `fit` does, from the start or, with `warm_start`, from the last fit."""
+        fresh = not (self.warm_start and hasattr(self, "model_"))
+        with self._unchanged_if_it_fails():
+            options = self._fit_options(fit_params)
+            return self._learn(X, y, sample_weight, options, fresh=fresh)
+
+    def _partial_fit(self, X, y, sample_weight, classes=None):
+        """Train for one more epoch, as `partial_fit` does."""
+        fresh = not hasattr(self, "model_")
+        options = self._fit_options({}, epochs=1, initial_epoch=0)
+        with self._unchanged_if_it_fails():
+            return self._learn(
+                X, y, sample_weight, options, fresh=fresh, scale=False, classes=classes
+            )
+
+    def _learn(self, X, y, sample_weight, options, *, fresh, scale=True, classes=None):
+        """Train the model.
+
+        options : dict
+            Of ``model.fit``.
+        fresh : bool
+            Whether with a new network.
+        scale : bool
+            Whether weights are scaled to a mean of 1.
+        classes : array-like of shape (n_classes,) or None
+            All labels, if it is known that `y` may lack some.
+        """
+        X, y = self._validated(X, y, reset=fresh, multi_output=True, **self._target_checks)
+        y = y.toarray() if scipy.sparse.issparse(y) else y
+        target = self._find_target(y, classes, fresh)
+        coded = target.code(y)
+        weights = self._weights(X, y, sample_weight, scale)
+        if fresh:
+            self._start(X, y, target)
+        takes_indices = _networks().takes_indices(self.model_.loss)
+        encoded = target.encode(coded, self._width, takes_indices)
+        self._train(X, encoded, weights, options, target.strata(coded))
+        return self
+
     def _start(self, X, y, target):
         """Make the network, its loss and its optimizer, before any work."""
-        from . import networks
-
+        networks = _networks()
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(2**31 - 1))
         with networks.seeded(self._seed):
@@ -257,9 +270,9 @@ class KerasEstimator(BaseEstimator):
         else:
             loss = network.loss if network.compiled else None
             if loss is None:
-                loss = target.default_loss(width, networks.gives_logits(network, X))
+                loss = networks.make_default_loss(target.default_loss(width), network, X)
         networks.check_loss_fits(network, loss, X)
-        metrics = networks.checked_metrics(self.metrics)
+        metrics = networks.check_metrics(self.metrics)
         networks.compile_network(network, optimizer, loss, metrics)
         self.model_ = network
         self._target = target
@@ -267,29 +280,26 @@ class KerasEstimator(BaseEstimator):
         self.history_ = {}
         self.n_iter_ = 0
 
-    def _weights(self, X, y, sample_weight, class_weight=None, scale=True):
-        """Return weights, of mean 1 if they are scaled, or None where there are none."""
-        if sample_weight is None and class_weight is None:
+    def _weights(self, X, y, sample_weight, scale):
+        """Return weights of the samples, (n_samples,), or None if they all count the same."""
+        factors = self._class_factors(y)
+        if sample_weight is None and factors is None:
             return None
         weights = check_sample_weight(sample_weight, X)
-        if class_weight is not None:
-            factors = compute_sample_weight(class_weight, y)
-            if not (np.isfinite(factors).all() and factors.min() >= 0 and factors.any()):
-                raise ValueError(
-                    f"class_weight={class_weight!r} gives weights from {factors.min():.3g} to "
-                    f"{factors.max():.3g}; allowed are finite weights of at least 0, not all 0."
-                )
+        if factors is not None:
             weights = weights * factors
         return (weights / weights.mean() if scale else weights).astype(np.float32)
 
+    def _class_factors(self, y):
+        """Return the weights of the classes of the samples, (n_samples,), or None."""
+        return None
+
     def _fit_options(self, given, **fixed):
-        """Return the options of ``model.fit``: those routed, those given to `fit`, those fixed.
+        """Return the options of ``model.fit``: routed ones, those given to `fit`, and fixed ones.
 
-        Anything that ``model.fit`` does not take, or not so, is refused here.
+        Anything that ``model.fit`` does not take is refused here.
         """
-        from .._keras import keras
-        from . import networks
-
+        networks = _networks()
         options = {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -305,7 +315,7 @@ class KerasEstimator(BaseEstimator):
                 f"{type(self).__name__} passes {owned} to model.fit itself; use sample_weight, "
                 "class_weight and validation_split of the estimator."
             )
-        known = set(inspect.signature(keras.Model.fit).parameters) - _FIT_OWNS - {"self"}
+        known = networks.fit_parameters() - _FIT_OWNS
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"fit has no parameters {unknown}; model.fit takes {sorted(known)}.")
@@ -315,22 +325,28 @@ class KerasEstimator(BaseEstimator):
             options["batch_size"] = check_integer("batch_size", options["batch_size"], 1)
         if options["verbose"] != "auto":
             options["verbose"] = int(options["verbose"])
-        called = networks.checked_callbacks(options.get("callbacks") or [])
+        called = networks.check_callbacks(options.get("callbacks") or [])
         options["callbacks"] = [*self._callbacks(), *called]
         return options
 
-    def _train(self, X, encoded, sample_weight, options, stratify=None):
-        """Run `model.fit` on the samples, less those that are set aside."""
-        from . import networks
+    def _train(self, X, encoded, sample_weight, options, strata):
+        """Run `model.fit` on the samples, less those that are set aside.
 
+        encoded : array of shape (n_samples,) or (n_samples, width)
+            What the loss compares outputs with.
+        sample_weight : array of shape (n_samples,) or None
+        strata : array of shape (n_samples,) or None
+            Classes in whose proportion samples are set aside.
+        """
+        networks = _networks()
         batch_size, shuffle = options.pop("batch_size"), options.pop("shuffle")
-        train, held_out = self._split(len(X), stratify)
+        train, held_out = self._split(len(X), strata)
         if batch_size == "auto":
-            batch_size = min(200, len(train))
+            batch_size = min(self._policy.largest_batch, len(train))
 
-        def data(rows, **how):
+        def data(rows, seed, shuffle):
             weights = None if sample_weight is None else sample_weight[rows]
-            return networks.batches(X[rows], encoded[rows], weights, batch_size, **how)
+            return networks.batches(X[rows], encoded[rows], weights, batch_size, seed, shuffle)
 
         seed = self._seed + self.n_iter_
         validation = None if held_out is None else data(held_out, seed=0, shuffle=False)
@@ -359,26 +375,20 @@ class KerasEstimator(BaseEstimator):
         self.n_iter_ = len(self.loss_curve_)
 
     def _callbacks(self):
-        from .._keras import keras
-        from .networks import checked_callbacks
-
+        networks = _networks()
         given = self.callbacks() if callable(self.callbacks) else self.callbacks
-        found = [] if self.callbacks is None else checked_callbacks(given)
+        callbacks = [] if self.callbacks is None else networks.check_callbacks(given)
         if self.early_stopping:
-            switched_on = isinstance(self.early_stopping, (bool, np.bool_))
-            patience = _PATIENCE if switched_on else int(self.early_stopping)
-            found.append(
-                keras.callbacks.EarlyStopping(
-                    "val_loss", patience=patience, restore_best_weights=True
-                )
-            )
-        return found
+            is_flag = isinstance(self.early_stopping, (bool, np.bool_))
+            patience = self._policy.patience if is_flag else int(self.early_stopping)
+            callbacks.append(networks.make_early_stopping(patience))
+        return callbacks
 
-    def _split(self, n, stratify):
+    def _split(self, n, strata):
         """Return the samples to train with, and those set aside for validation or None."""
         part = self.validation_split
         if part is None:
-            part = 0.1 if self.early_stopping else 0.0
+            part = self._policy.validation_part if self.early_stopping else 0.0
         if part == 0:
             if self.early_stopping:
                 raise ValueError(
@@ -393,12 +403,12 @@ class KerasEstimator(BaseEstimator):
                 f"validation_split={part}{why} of {n} samples sets aside none; allowed are numbers "
                 f"of at least {1 / n:.3g}."
             )
-        if stratify is not None:
-            _, counts = np.unique(stratify, return_counts=True)
+        if strata is not None:
+            _, counts = np.unique(strata, return_counts=True)
             if counts.min() < 2 or held_out < len(counts) or n - held_out < len(counts):
-                stratify = None
+                strata = None
         return train_test_split(
-            np.arange(n), test_size=held_out, random_state=self._seed, stratify=stratify
+            np.arange(n), test_size=held_out, random_state=self._seed, stratify=strata
         )
 
     def _outputs(self, X):
@@ -409,12 +419,12 @@ class KerasEstimator(BaseEstimator):
         return outputs(self.model_, X)
 
     def _validated(self, X, y="no_validation", **options):
-        # Networks compute in float32, so what does not fit there is refused with NaN.
+        # Networks compute in float32, so numbers too large for that are refused, as NaN is.
         options["allow_nd"] = self.model is not None
         return validate_data(self, X, y, dtype=np.float32, **options)
 
     def plot_loss_curve(self, ax=None):
-        """Draw the loss by epochs, and that of the validation samples where there are any.
+        """Draw the loss by epochs, and that of the validation samples if there are any.
 
         Parameters
         ----------
@@ -457,17 +467,15 @@ class KerasEstimator(BaseEstimator):
                 ) from error
         state = super().__getstate__()
         if "model_" in state:
-            from .persistence import packed
-
             own = [self.loss, self.activation, self.metrics, *self._routed("optimizer").values()]
-            state = {**state, "model_": packed(self.model_, *own)}
+            packed = _networks().persistence.pack_network(self.model_, *own)
+            state = {**state, "model_": packed}
         return state
 
     def __setstate__(self, state):
         if "model_" in state:
-            from .persistence import unpacked
-
-            state = {**state, "model_": unpacked(state["model_"])}
+            network = _networks().persistence.unpack_network(state["model_"])
+            state = {**state, "model_": network}
         super().__setstate__(state)
 
     def __sklearn_tags__(self):

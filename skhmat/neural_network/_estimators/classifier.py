@@ -3,32 +3,82 @@
 from typing import ClassVar
 
 import numpy as np
-import scipy.sparse
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn_compat.base import _fit_context
 
-from .base import KerasEstimator, documented
+from .base import KerasEstimator, hide_routed
+from .targets import ClassTarget
 
 
-@documented
+@hide_routed
 class KerasClassifier(ClassifierMixin, KerasEstimator):
-    """A Keras model as a classifier, trained by Newton's method if not told otherwise.
+    """A Keras model as a classifier, trained by Newton's method by default.
 
     Without a model it is a multilayer perceptron, as `sklearn.neural_network.MLPClassifier`.
 
     Parameters
     ----------
-    {model}
+    model : callable or keras.Model, default=None
+        None builds a multilayer perceptron. A callable returns a new model; its signature says
+        which of ``n_features_in``, ``n_outputs``, ``X`` and ``y`` it is passed, and the routed
+        ``model__...`` take precedence over these. A model is a template: its layers are copied
+        and its weights drawn anew. Either may be compiled or not; `optimizer` and `loss` take
+        precedence.
+    hidden_layer_sizes : int or tuple of int, default=(100,)
+        If `model` is None.
+    activation : str or callable, default="relu"
+        Of the hidden layers, if `model` is None.
+    loss : str, callable or keras.losses.Loss, default="auto"
+        "auto" is the loss that `model` was compiled with, else the cross-entropy for classes and
+        the mean squared error for numbers.
+    optimizer : str, keras.optimizers.Optimizer or its class, default="newton-cg"
+        "newton-cg", "probabilistic-preconditioner", any name that Keras knows, an optimizer (its
+        settings are copied), or None for the one that `model` was compiled with. Routed
+        ``optimizer__...`` are its parameters.
+    epochs : int, default=50
+    batch_size : int or "auto", default="auto"
+        "auto" is 200, or all samples if there are fewer.
+    validation_split : float, default=None
+        Part of the samples that is set aside, drawn at random (for classes in proportion). None
+        means 0.1 with `early_stopping`, and 0 without.
+    early_stopping : bool or int, default=False
+        Stop when the loss of the samples set aside has not fallen for that many epochs (True means
+        10), and restore the best weights.
+    callbacks : list of keras.callbacks.Callback or callable, default=None
+        A callable makes a new list for each `fit`.
+    metrics : list, default=None
+        For ``model.compile``; `history_` has them.
     class_weight : dict, list of dict or "balanced", default=None
         Weights of the classes, as in scikit-learn; they multiply `sample_weight`.
-    {training}
+    warm_start : bool, default=False
+        Whether `fit` continues with the model of the last one.
+    random_state : int, RandomState instance or None, default=None
+        Draws weights, dropout, the order and the split of the samples. The same number gives the
+        same result, on a CPU.
+    verbose : int or "auto", default=0
+        For ``model.fit``.
+    **routed : dict
+        ``optimizer__...``, ``model__...`` and ``fit__...``: parameters of the optimizer, of a
+        callable `model` and of ``model.fit``. They work in `set_params` and grid searches.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels; with several of them per sample, the numbers of the columns.
-    {attributes}
+        The labels; with several labels per sample, the numbers of the columns.
+    model_ : keras.Model
+        The fitted model. With "newton-cg", ``model_.optimizer.history`` describes each step; with
+        "probabilistic-preconditioner", ``model_.optimizer.get_log()`` says what it has learned.
+    history_ : dict
+        Losses and metrics by epochs, NaN if one was not evaluated.
+    loss_curve_ : list of float
+        The training loss by epochs.
+    n_iter_ : int
+        Number of epochs.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (``n_features_in_``,)
+        Only if X has names for all features.
 
     See Also
     --------
@@ -44,6 +94,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
     >>> model.score(X, y) > 0.9
     True
     """
+
+    __module__ = "skhmat.neural_network"
 
     def __init__(
         self,
@@ -96,21 +148,19 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            More dimensions are allowed where `model` is given.
+            More dimensions are allowed if `model` is given.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any type, or indicators of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Scaled to a mean of 1.
         **fit_params : dict
-            For ``model.fit``, this once: ``epochs``, ``batch_size``, ``callbacks``, ...
+            For ``model.fit``, in this call only: ``epochs``, ``batch_size``, ``callbacks``, ...
 
         Returns
         -------
         self : KerasClassifier
         """
-        fresh = not (self.warm_start and hasattr(self, "model_"))
-        with self._unchanged_if_it_fails():
-            return self._learn(X, y, sample_weight, fresh, None, self._fit_options(fit_params))
+        return self._fit(X, y, sample_weight, fit_params)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -121,9 +171,9 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
         classes : array-like of shape (n_classes,), default=None
-            All labels there will be. None in the first call means those in `y`.
+            All labels of all calls. None in the first call means those in `y`.
         sample_weight : array-like of shape (n_samples,), default=None
-            Taken as they are, so that calls may weigh differently.
+            Not scaled, so that some calls may count more than others.
 
         Returns
         -------
@@ -134,31 +184,27 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
                 f"class_weight={self.class_weight!r} needs all samples at once, so partial_fit "
                 "cannot have it. Pass the weights as a dict."
             )
-        fresh = not hasattr(self, "model_")
-        options = self._fit_options({}, epochs=1, initial_epoch=0)
-        with self._unchanged_if_it_fails():
-            return self._learn(X, y, sample_weight, fresh, classes, options, scale=False)
+        return self._partial_fit(X, y, sample_weight, classes)
 
-    def _learn(self, X, y, sample_weight, fresh, classes, options, scale=True):
-        from .targets import ClassTarget
-
-        X, y = self._validated(X, y, reset=fresh, multi_output=True)
-        y = y.toarray() if scipy.sparse.issparse(y) else y
+    def _find_target(self, y, classes, fresh):
         target = ClassTarget(y, classes) if fresh else self._target
-        if classes is not None and not np.array_equal(np.unique(classes), target.classes):
+        target.check_classes(classes)
+        return target
+
+    def _start(self, X, y, target):
+        super()._start(X, y, target)
+        self.classes_ = target.classes
+
+    def _class_factors(self, y):
+        if self.class_weight is None:
+            return None
+        factors = compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(factors).all() and factors.min() >= 0 and factors.any()):
             raise ValueError(
-                f"classes is {np.asarray(classes).tolist()}, and was {target.classes.tolist()} in "
-                "the first call."
+                f"class_weight={self.class_weight!r} gives weights from {factors.min():.3g} to "
+                f"{factors.max():.3g}; allowed are finite weights of at least 0, not all 0."
             )
-        indices = target.indices(y)
-        weights = self._weights(X, y, sample_weight, self.class_weight, scale)
-        if fresh:
-            self._start(X, y, target)
-            self.classes_ = target.classes
-        encoded = target.encode(indices, self._width, self.model_.loss)
-        stratify = None if target.kind == "multilabel-indicator" else indices
-        self._train(X, encoded, weights, options, stratify)
-        return self
+        return factors
 
     def _scores(self, X):
         outputs, are_logits = self._outputs(X)

@@ -1,4 +1,7 @@
-"""Networks, losses and optimizers, from the parameters of an estimator."""
+"""Networks, losses and optimizers, from the parameters of an estimator.
+
+The only module that the estimators import late: whatever needs TensorFlow is reached through it.
+"""
 
 import contextlib
 import inspect
@@ -7,12 +10,12 @@ import random
 
 import numpy as np
 
-from ..._utils.validation import check_integer
-from .._keras import keras, known_to_keras, loss_function, tf
+from ..._utils.validation import check_integer, parameter_error
+from .._keras import check_known_to_keras, keras, tf, unwrap_loss
 from .._newton.newton_cg import NewtonCG
 from .._newton.train_step import second_order
 from .._preconditioner.optimizer import ProbabilisticPreconditioner
-from .persistence import custom_objects
+from . import persistence
 from .targets import are_probabilities
 
 #: Rows of each batch of a prediction, see `outputs`: of a table, and of images and sequences, where
@@ -45,7 +48,7 @@ def seeded(seed):
 
 @contextlib.contextmanager
 def quiet_log():
-    """Keep TensorFlow from remarking that each new network is traced anew."""
+    """Hide TensorFlow's remarks that each new network is traced again."""
     logger = logging.getLogger("tensorflow")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -64,7 +67,7 @@ def build_network(model, parameters, hidden_layer_sizes, activation, head, meta)
     parameters : dict
         Keywords for a callable.
     hidden_layer_sizes, activation : tuple of int, str or callable
-        Of the network that is made where `model` is None.
+        Of the network that is made if `model` is None.
     head : tuple of (int, str)
         Number of outputs and activation of the last layer of that network.
     meta : dict
@@ -79,7 +82,7 @@ def build_network(model, parameters, hidden_layer_sizes, activation, head, meta)
     for size in hidden_layer_sizes:
         check_integer("hidden_layer_sizes", size, 1)
     allowed = "a name that Keras knows ('relu', 'tanh', ...) or a callable"
-    known_to_keras("activation", keras.activations.get, activation, allowed)
+    check_known_to_keras("activation", keras.activations.get, activation, allowed)
     layers = [keras.layers.Input((meta["n_features_in"],))]
     layers += [keras.layers.Dense(size, activation) for size in hidden_layer_sizes]
     return keras.Sequential([*layers, keras.layers.Dense(head[0], head[1])])
@@ -96,7 +99,7 @@ def _copy(model, parameters):
             f"model has been trained already, in {int(model.optimizer.iterations)} steps. Pass one "
             "that has not, or a callable that builds it (it may load weights to start from)."
         )
-    with keras.saving.custom_object_scope(custom_objects(model)):
+    with keras.saving.custom_object_scope(persistence.find_custom_objects(model)):
         try:
             copy = keras.models.clone_model(model)
         except Exception as error:
@@ -121,12 +124,12 @@ def _call(model, parameters, meta):
         )
     network = model(**{**offered, **parameters})
     if not isinstance(network, keras.Model):
-        raise TypeError(f"model must return a keras.Model; it returned {network!r}.")
+        raise TypeError(f"model must return a keras.Model, and returned {network!r}.")
     return network
 
 
 def make_optimizer(optimizer, parameters, network):
-    """Return a new optimizer, of the type and with the parameters that are asked for."""
+    """Return a new optimizer of the given type, with the given parameters."""
     if optimizer is None:
         if not network.compiled or network.optimizer is None:
             raise ValueError(
@@ -138,17 +141,18 @@ def make_optimizer(optimizer, parameters, network):
     if isinstance(optimizer, str):
         allowed = f"one of {sorted(OPTIMIZERS)} or a name that Keras knows ('adam', 'sgd', ...)"
         kind = OPTIMIZERS.get(optimizer.lower()) or type(
-            known_to_keras("optimizer", keras.optimizers.get, optimizer, allowed)
+            check_known_to_keras("optimizer", keras.optimizers.get, optimizer, allowed)
         )
     elif isinstance(optimizer, keras.optimizers.Optimizer):
         kind, config = type(optimizer), optimizer.get_config()
     elif inspect.isclass(optimizer) and issubclass(optimizer, keras.optimizers.Optimizer):
         kind = optimizer
     else:
-        raise ValueError(
-            f"optimizer must be one of {sorted(OPTIMIZERS)}, a name that Keras knows, a "
-            f"keras.optimizers.Optimizer, its class, or None, not {optimizer!r}."
+        allowed = (
+            f"one of {sorted(OPTIMIZERS)}, a name that Keras knows, a keras.optimizers.Optimizer, "
+            "its class, or None"
         )
+        raise parameter_error("optimizer", allowed, optimizer)
     known = set()
     for parent in kind.__mro__[:-1]:
         taken = inspect.signature(parent.__init__).parameters
@@ -166,42 +170,53 @@ def make_optimizer(optimizer, parameters, network):
 
 
 def check_loss_name(loss):
-    """Raise ValueError where a loss is a string that Keras does not know."""
+    """Raise ValueError if a loss is a string that Keras does not know."""
     if isinstance(loss, str):
         allowed = "'auto', a name that Keras knows ('mse', 'huber', ...) or a callable"
-        known_to_keras("loss", keras.losses.get, loss, allowed)
+        check_known_to_keras("loss", keras.losses.get, loss, allowed)
 
 
-def checked_metrics(metrics):
-    """Return metrics as a new list, or None; raise ValueError where Keras knows no such name."""
+def check_metrics(metrics):
+    """Return metrics as a new list, or None; raise ValueError if Keras does not know a name."""
     if metrics is None:
         return None
     allowed = "names that Keras knows ('accuracy', 'mse', ...) or keras.metrics.Metric"
     for metric in metrics:
         if isinstance(metric, str) and metric not in ("accuracy", "acc", "crossentropy", "ce"):
-            known_to_keras("metrics", keras.metrics.get, metric, allowed)
+            check_known_to_keras("metrics", keras.metrics.get, metric, allowed)
     return list(metrics)
 
 
-def checked_callbacks(callbacks):
-    """Return callbacks as a list; anything else in it raises TypeError."""
+def check_callbacks(callbacks):
+    """Return callbacks as a new list; raise TypeError for anything else."""
     if isinstance(callbacks, keras.callbacks.Callback):
         callbacks = [callbacks]
     if not isinstance(callbacks, (list, tuple)) or not all(
         isinstance(callback, keras.callbacks.Callback) for callback in callbacks
     ):
-        raise TypeError(f"callbacks must be a list of keras.callbacks.Callback, not {callbacks!r}.")
+        allowed = "a list of keras.callbacks.Callback"
+        raise parameter_error("callbacks", allowed, callbacks, kind=TypeError)
     return list(callbacks)
 
 
+def make_early_stopping(patience):
+    """Return the callback that stops training, and restores the best weights."""
+    return keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
+
+
+def fit_parameters():
+    """Return the names of the parameters of ``model.fit``."""
+    return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
+
+
 def compile_network(network, optimizer, loss, metrics):
-    """Compile a network for training, by Newton's method where that is the optimizer."""
+    """Compile a network for training, by Newton's method if that is the optimizer."""
     own = isinstance(optimizer, tuple(OPTIMIZERS.values()))
     # XLA takes minutes to compile the products of a step.
     network.compile(
         optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=False if own else "auto"
     )
-    # Else the first trace of the train step makes the variables, and a second one is needed.
+    # Otherwise, the first trace of the train step makes the variables, and a second one is needed.
     optimizer.build(network.trainable_variables)
     return second_order(network) if isinstance(optimizer, NewtonCG) else network
 
@@ -219,12 +234,34 @@ def output_width(network, X):
     return shape[1]
 
 
+#: Losses that are chosen automatically, by the names that Keras knows them by.
+_DEFAULT_LOSSES = {
+    "binary_crossentropy": keras.losses.BinaryCrossentropy,
+    "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
+    "mean_squared_error": keras.losses.MeanSquaredError,
+}
+
+
+def make_default_loss(name, network, X):
+    """Return the loss of a name; a cross-entropy takes logits if the network gives them."""
+    kind = _DEFAULT_LOSSES[name]
+    if not name.endswith("crossentropy"):
+        return kind()
+    return kind(from_logits=gives_logits(network, X))
+
+
+def takes_indices(loss):
+    """Return whether a loss compares several outputs with the index of a class."""
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
+    return isinstance(loss, keras.losses.SparseCategoricalCrossentropy) or "sparse" in name
+
+
 #: Layers that leave the meaning of their input as it is.
 _TRANSPARENT = (keras.layers.Dropout, keras.layers.Reshape, keras.layers.Flatten)
 
 
 def gives_logits(network, X):
-    """Return whether outputs are no probabilities, as far as the last layer or values tell."""
+    """Return whether outputs are logits, judged by the last layer or, failing that, by values."""
     layers = [layer for layer in network.layers if not isinstance(layer, _TRANSPARENT)]
     last = layers[-1] if layers else None
     if isinstance(last, keras.Model) and last.layers:
@@ -235,8 +272,8 @@ def gives_logits(network, X):
 
 
 def check_loss_fits(network, loss, X):
-    """Raise ValueError where a cross-entropy of Keras would take logits for probabilities."""
-    function = loss_function(loss)
+    """Raise ValueError if a cross-entropy of Keras would take logits for probabilities."""
+    function = unwrap_loss(loss)
     name, module = (getattr(function, key, "") for key in ("__name__", "__module__"))
     if not (module.startswith("keras.") and name.endswith("crossentropy")):
         return

@@ -1,4 +1,4 @@
-"""Networks as bytes."""
+"""Networks as bytes, with the functions and classes of the user that are in them."""
 
 import pickle
 
@@ -7,10 +7,10 @@ from .._newton.newton_cg import NewtonCG
 from .._newton.train_step import second_order
 
 
-def custom_objects(network, *others):
-    """Return what a network is made of that is not Keras' own, by the names that Keras gives it.
+def find_custom_objects(network, *others):
+    """Return the functions and classes in a network that are not Keras' own, by name.
 
-    Keras saves names of functions and classes, and finds them again in a scope.
+    Keras saves only their names, and finds them again in a scope.
     """
     layers = network._flatten_layers()
     parts = [network, *layers, *others]
@@ -29,25 +29,26 @@ def custom_objects(network, *others):
     return found
 
 
-def packed(network, *others):
-    """Return all of a network that training goes on from, ready to be pickled.
+def pack_network(network, *others):
+    """Return what `unpack_network` restores, ready to be pickled.
 
-    That goes for functions and classes of the user in it, and in `others`.
+    That is all that training goes on from, and functions and classes of the user in the network
+    and in `others`.
     """
-    seeds = [state.numpy() for state in _seed_states(network)]
-    return pickle.dumps(network), custom_objects(network, *others), seeds
+    seeds = [state.numpy() for state in _find_seeds(network)]
+    return pickle.dumps(network), find_custom_objects(network, *others), seeds
 
 
-def unpacked(state):
-    """Return the network of `packed`."""
+def unpack_network(state):
+    """Return the network of `pack_network`."""
     network, objects, seeds = state
     with keras.saving.custom_object_scope(objects):
         network = pickle.loads(network)
-    for variable, seed in zip(_seed_states(network), seeds, strict=True):
+    for variable, seed in zip(_find_seeds(network), seeds, strict=True):
         variable.assign(seed)
     return second_order(network) if isinstance(network.optimizer, NewtonCG) else network
 
 
-def _seed_states(network):
-    """Return where dropout and the like are in their random numbers; Keras does not save that."""
+def _find_seeds(network):
+    """Return the states of random number generators, which Keras does not save."""
     return [v for v in network.non_trainable_variables if v.path.endswith("seed_generator_state")]

@@ -1,22 +1,29 @@
-"""Targets of classifiers and regressors, as networks take them and give them back."""
+"""Targets of classifiers and regressors: as users give them, and as networks are trained on them.
+
+Nothing here needs TensorFlow: losses have the names that Keras knows them by.
+"""
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from .._keras import keras
-
-_INDEX_LOSSES = (keras.losses.SparseCategoricalCrossentropy,)
+from ..._utils.validation import parameter_error
 
 
-def are_probabilities(outputs):
-    """Return whether all are from 0 to 1, but for rounding."""
-    return bool(np.all((outputs >= -1e-3) & (outputs <= 1 + 1e-3)))
+def are_probabilities(outputs, slack=1e-3):
+    """Return whether all are from 0 to 1, but for rounding, which is less than the slack."""
+    return bool(np.all((outputs >= -slack) & (outputs <= 1 + slack)))
 
 
 class ClassTarget:
     """Labels of two or more classes, or indicators of several labels.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_labels)
+    classes : array-like of shape (n_classes,), default=None
+        All labels; None means those in `y`.
 
     Attributes
     ----------
@@ -45,7 +52,7 @@ class ClassTarget:
 
     @property
     def n_outputs(self):
-        """Number of outputs of the network that is made for it."""
+        """Number of outputs of the network that is made for this target."""
         return 1 if self.kind == "binary" else len(self.classes)
 
     @property
@@ -53,14 +60,21 @@ class ClassTarget:
         """Activation of its last layer."""
         return "softmax" if self.kind == "multiclass" else "sigmoid"
 
-    def indices(self, y):
-        """Return the place of each label among the classes, or the indicators."""
+    def check_classes(self, classes):
+        """Raise ValueError unless these are the classes, or None."""
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes):
+            raise ValueError(
+                f"classes is {np.asarray(classes).tolist()}, and was {self.classes.tolist()} in "
+                "the first call."
+            )
+
+    def code(self, y):
+        """Return the index of each label among the classes, (n_samples,), or the indicators."""
         if self.kind == "multilabel-indicator":
             y = np.asarray(y)
             if y.ndim != 2 or y.shape[1] != len(self.classes):
-                raise ValueError(
-                    f"y has shape {y.shape}; allowed is (n_samples, {len(self.classes)})."
-                )
+                allowed = f"of shape (n_samples, {len(self.classes)})"
+                raise parameter_error("y", allowed, got=f"shape {y.shape}")
             return y.astype(np.float32)
         y = column_or_1d(y, warn=True)
         unseen = np.setdiff1d(y, self.classes)
@@ -73,7 +87,7 @@ class ClassTarget:
         return np.searchsorted(self.classes, y).astype(np.int32)
 
     def check_width(self, width):
-        """Raise ValueError unless a network with so many outputs can tell the classes apart."""
+        """Raise ValueError unless that many outputs can tell the classes apart."""
         allowed = {1, 2} if self.kind == "binary" else {len(self.classes)}
         if width not in allowed:
             raise ValueError(
@@ -82,27 +96,39 @@ class ClassTarget:
                 f"{sorted(allowed)} outputs."
             )
 
-    def default_loss(self, width, logits):
-        """Return the cross-entropy for that many outputs."""
+    def default_loss(self, width):
+        """Return the name of the cross-entropy for that many outputs."""
         if self.kind == "multilabel-indicator" or width == 1:
-            return keras.losses.BinaryCrossentropy(from_logits=logits)
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+            return "binary_crossentropy"
+        return "sparse_categorical_crossentropy"
 
-    def encode(self, indices, width, loss):
-        """Return what the loss compares outputs with."""
+    def encode(self, coded, width, takes_indices):
+        """Return what the loss compares outputs with.
+
+        coded : array of shape (n_samples,) or (n_samples, n_labels)
+            As `code` returns it.
+        width : int
+            Outputs of the network.
+        takes_indices : bool
+            Whether the loss compares several outputs with the index of a class.
+        """
         if self.kind == "multilabel-indicator":
-            return indices
+            return coded
         if width == 1:
-            return indices.astype(np.float32)[:, None]
-        if isinstance(loss, _INDEX_LOSSES) or "sparse" in _name_of(loss):
-            return indices
-        return np.eye(width, dtype=np.float32)[indices]
+            return coded.astype(np.float32)[:, None]
+        if takes_indices:
+            return coded
+        return np.eye(width, dtype=np.float32)[coded]
+
+    def strata(self, coded):
+        """Return the classes in whose proportion samples are set aside, or None."""
+        return None if self.kind == "multilabel-indicator" else coded
 
     def scores(self, outputs, are_logits):
-        """Return log-odds, shape (n_samples,) or (n_samples, n_labels), else log-probabilities.
+        """Return log-odds, shape (n_samples,) or (n_samples, n_labels), or log-probabilities.
 
-        Log-probabilities, shape (n_samples, n_classes), are what several outputs for one column of
-        labels stand for.
+        Several outputs for one column of labels stand for log-probabilities, shape (n_samples,
+        n_classes).
         """
         outputs = np.asarray(outputs, dtype=np.float64)
         one_by_one = outputs.shape[1] == 1 or self.kind == "multilabel-indicator"
@@ -167,22 +193,25 @@ class ValueTarget:
         if width != self.n_outputs:
             raise ValueError(f"model has {width} outputs, and y has {self.n_outputs} targets.")
 
-    def default_loss(self, width, logits):
-        """Return the mean squared error."""
-        return keras.losses.MeanSquaredError()
+    def default_loss(self, width):
+        """Return the name of the mean squared error."""
+        return "mean_squared_error"
 
-    def encode(self, y, width, loss):
-        """Return what the loss compares outputs with."""
+    def code(self, y):
+        """Return the numbers; raise ValueError unless they have the shape of the first ones."""
         if y.shape[1:] != self.shape:
-            raise ValueError(
-                f"y has shape {y.shape}; allowed is {('n_samples', *self.shape)}, as at first."
-            )
-        return y.reshape(len(y), -1).astype(np.float32)
+            allowed = f"of shape {('n_samples', *self.shape)}, as in the first call"
+            raise parameter_error("y", allowed, got=f"shape {y.shape}")
+        return y
+
+    def encode(self, coded, width, takes_indices):
+        """Return what the loss compares outputs with, (n_samples, width)."""
+        return coded.reshape(len(coded), -1).astype(np.float32)
+
+    def strata(self, coded):
+        """Return None: samples are set aside at random."""
+        return None
 
     def decode(self, outputs):
         """Return predictions in the shape of the targets."""
         return np.asarray(outputs, dtype=np.float64).reshape(len(outputs), *self.shape)
-
-
-def _name_of(loss):
-    return loss if isinstance(loss, str) else getattr(loss, "__name__", "")

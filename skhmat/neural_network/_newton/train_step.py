@@ -1,9 +1,16 @@
-"""A train step that owns the loss, for any Keras model."""
+"""A train step for any Keras model that gives NewtonCG the loss, not only gradients."""
 
 import types
 
 from .._curvature.batch_objective import BatchObjective, check_loss
-from .._keras import check_precision, check_replicas, checked_type, keras, tf
+from .._keras import (
+    check_model,
+    check_precision,
+    check_replicas,
+    check_variable_dtype,
+    keras,
+    tf,
+)
 from .newton_cg import NewtonCG
 
 
@@ -13,19 +20,21 @@ def second_order(model):
     Parameters
     ----------
     model : keras.Model
-        Sequential, functional or subclassed, compiled or not. Its class, layers and weights stay
-        as they are; the method ``train_step`` of this instance is replaced.
+        Sequential, functional or subclassed, compiled or not. Its class, layers and weights do
+        not change; the method ``train_step`` of this instance is replaced.
 
     Returns
     -------
     model : keras.Model
         The same object.
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"model must be a keras.Model, not {type(model).__name__}.")
+    check_model(model)
     model.train_step = types.MethodType(_train_step, model)
     model.train_function = None
     return model
+
+
+second_order.__module__ = "skhmat.neural_network"
 
 
 def _train_step(model, data):
@@ -40,7 +49,8 @@ def _train_step(model, data):
     if not model.built:
         model(x)
     if not optimizer.built:
-        checked_type("NewtonCG", model.trainable_variables)  # build takes an empty list from Keras
+        # Keras also calls build without any variables, which is then no error.
+        check_variable_dtype("NewtonCG", model.trainable_variables)
         optimizer.build(model.trainable_variables)
     optimizer._check_variables_are_known(model.trainable_variables)
     objective = BatchObjective(
@@ -52,7 +62,7 @@ def _train_step(model, data):
         fraction=optimizer.curvature_fraction,
         by_variable=optimizer.blocks == "per_variable",
     )
-    optimizer._advance(objective)
+    optimizer.take_step(objective)
     objective.restore_state()
     n_samples = tf.shape(next(t for t in keras.tree.flatten(x) if t is not None))[0]
     model._loss_tracker.update_state(objective.loss, sample_weight=n_samples)

@@ -3,7 +3,7 @@
 from ..._utils.warnings import warn
 from .._keras import tf
 
-#: Each kind, and how to say it afterwards.
+#: Each kind of trouble, and the warning that tells of it afterwards.
 TROUBLES = {
     "negative_curvature": (
         "{new} priors saw negative or no curvature along the gradient (down to {worst:.2g}); the "
@@ -29,35 +29,44 @@ TROUBLES = {
 }
 
 
-class Troubles:
+class Diagnostics:
     """Counts of each kind of trouble, and warnings of those that are new.
 
-    Made with ``add(name, shape=(), dtype="float64", initializer="zeros")``, as all state is.
+    Parameters
+    ----------
+    add_variable : callable
+        Creates state: ``add_variable(name, shape=(), dtype="float64", initializer="zeros")``.
     """
 
-    def __init__(self, add):
-        self._counted = add("troubles", (len(TROUBLES),), dtype="int32")
+    def __init__(self, add_variable):
+        self._counts = add_variable("troubles", (len(TROUBLES),), dtype="int32")
         self._reported = dict.fromkeys(TROUBLES, 0)
 
     def count(self, trouble, happened):
-        """Count it, once (bool) or so many times."""
+        """Count a kind of trouble once, if `happened` is a true bool, or that many times."""
         where = tf.one_hot(list(TROUBLES).index(trouble), len(TROUBLES), dtype=tf.int32)
-        self._counted.assign_add(where * tf.cast(happened, tf.int32))
+        self._counts.assign_add(where * tf.cast(happened, tf.int32))
 
     def counts(self):
-        """Return a dict of them all."""
-        return dict(zip(TROUBLES, map(int, self._counted.numpy()), strict=True))
+        """Return a dict of all counts."""
+        return dict(zip(TROUBLES, map(int, self._counts.numpy()), strict=True))
 
-    def leave_out_the_past(self):
-        """Take what was counted so far for reported."""
+    def mark_reported(self):
+        """Consider everything counted so far as reported."""
         self._reported = self.counts()
 
-    def report(self, **measured):
-        """Warn of the trouble since the last report, with what its texts name."""
+    def report(self, *, worst, length):
+        """Warn of the trouble since the last report.
+
+        worst : float
+            The most negative curvature so far.
+        length : int
+            Steps of an estimate.
+        """
         counts = self.counts()
         for trouble, text in TROUBLES.items():
             new = counts[trouble] - self._reported[trouble]
             if new > 0:
-                text = text.format(new=new, **measured)
+                text = text.format(new=new, worst=worst, length=length)
                 warn(f"ProbabilisticPreconditioner: {text}")
         self._reported = counts

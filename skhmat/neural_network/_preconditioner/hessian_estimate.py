@@ -1,251 +1,192 @@
 """An estimate of the Hessian, made in phases of one product a step, while training goes on."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
-from .._curvature.layout import epsilon
-from .._keras import in_xla, keras, tf
+from .._keras import is_in_xla, machine_epsilon, tf
 from . import inference
-
-#: What is done with a minibatch besides the update, by the number that stands in the state.
-PHASES = ("idle", "prior", "observing")
-_IDLE, _PRIOR, _OBSERVING = range(3)
-
-#: Two standard errors of the cosine of two vectors of noise in 8 dimensions.
-_CHANCE = 0.7
-
-#: Directions that follow from the first, before those of present gradients.
-_KRYLOV = 3
+from .estimate_state import EstimateState, Phase
+from .inference import InferencePolicy
 
 
-class Estimate:
-    """Gaussian models of the Hessian, one for each group of variables, and what is made of them.
+@dataclass(frozen=True)
+class EstimatePolicy:
+    """Numbers that decide how an estimate is made.
+
+    Attributes
+    ----------
+    chance : float
+        Alignment of gradients that may be chance: two standard errors of the cosine of two vectors
+        of noise in 8 dimensions.
+    krylov_directions : int
+        With noise, this many directions follow from the first gradient, and later ones from
+        present gradients.
+    inference : InferencePolicy
+    """
+
+    chance: float = 0.7
+    krylov_directions: int = 3
+    inference: InferencePolicy = field(default_factory=InferencePolicy)
+
+
+POLICY = EstimatePolicy()
+
+
+class HessianEstimate:
+    """Gaussian models of the Hessian, one for each group of variables, and what follows from them.
 
     Parameters
     ----------
-    add : callable
-        Makes state: ``add(name, shape=(), dtype="float64", initializer="zeros")``.
-    layout : Layout
+    add_variable : callable
+        Creates state: ``add_variable(name, shape=(), dtype="float64", initializer="zeros")``.
+    parameters : ParameterVector
         Of all variables, group after group.
     sizes : list of int
-        Components of each group.
+        Number of weights of each group.
     dtype : str
         Of the variables.
     rates : LearningRates
-        Told what is learned, and asked for curvature where nothing else tells it.
-    trouble : callable
-        Counts it: ``trouble(name, happened)``.
-    carry_over : callable
-        Called where a preconditioner is replaced, with a function that multiplies by the inverse of
+        Learns from estimates, and gives the curvature where no product does.
+    diagnostics : Diagnostics
+    transport_momentum : callable
+        Called when a preconditioner is replaced, with a function that multiplies by the inverse of
         the last one.
-    prior_iterations, num_observations : int
-        Products of the two phases.
-    rank : int
-        Eigenvalues of each group that are taken down.
-    precondition : bool
-        Whether the curvature that is left is that beyond them.
-    exponent : float
+    settings : EstimateSettings
+    policy : EstimatePolicy
+
+    Attributes
+    ----------
+    settings : EstimateSettings
+    state : EstimateState
     """
 
     def __init__(
         self,
-        add,
-        layout,
+        add_variable,
+        parameters,
         sizes,
         dtype,
         rates,
-        trouble,
-        carry_over,
-        *,
-        prior_iterations,
-        num_observations,
-        rank,
-        precondition,
-        exponent,
+        diagnostics,
+        transport_momentum,
+        settings,
+        policy=POLICY,
     ):
-        self._layout, self._sizes, self._dtype = layout, sizes, dtype
-        self._rates, self._trouble, self._carry_over = rates, trouble, carry_over
-        self.prior_iterations, self.num_observations = prior_iterations, num_observations
-        self._rank, self._precondition, self._exponent = rank, precondition, exponent
-        n, n_groups = layout.size, len(sizes)
-        self._phase = add("phase", dtype="int32")
-        self._taken = add("products_of_this_phase", dtype="int32")
-        self.started = add("estimates_started", dtype="int32")
-        self.finished = add("estimates_finished", dtype="int32")
-        # Those of the prior, but for factors of the size.
-        self._mean = add("mean", (n_groups,))
-        self._scale = add("scale", (n_groups,))
-        self._noise = add("noise", (n_groups,))
-        self._level = add("level", (n_groups,))
-        # The part of the squared lengths of gradients that is that of their mean.
-        self._signal = add("signal", (n_groups,), initializer="ones")
-        self.worst = add("most_negative_curvature")
-        if prior_iterations:
-            self._sums = add("sums", (n_groups, len(inference.Sums._fields)))
-            self._spread = add("spread", (n_groups,))
-            self._gradients = add("sum_of_gradients", (n,), dtype)
-            self._squares = add("squares_of_gradients", (n_groups,))
-            self._last_v = add("last_direction", (n,), dtype)
-            self._last_y = add("last_product", (n,), dtype)
-            # Squared lengths of gradients: of that of the last direction, over the first one's.
-            self._first_square = add("square_of_first_gradient")
-            self._last_weight = add("weight_of_last_direction")
-            if num_observations:
-                self._images = add("images_of_gradients", ((prior_iterations + 1) // 2, n), dtype)
-        if num_observations:
-            m = num_observations
-            below = keras.initializers.Constant(-np.inf)
-            self._anchor = add("anchor", (n,), dtype)
-            self._S = add("directions", (m, n), dtype)
-            self._Y = add("products", (m, n), dtype)
-            self._ritz = add("ritz_values", (n_groups, m), initializer=below)
-        if rank:
-            # By variable, so that gradients need not be put together to be multiplied.
-            self.U = [
-                add(f"eigenvectors_{k}", (rank, size), dtype) for k, size in enumerate(layout.sizes)
-            ]
-            self._factors = add("factors", (n_groups, rank), initializer="ones")
+        self.settings = settings
+        self.state = EstimateState(add_variable, parameters, len(sizes), dtype, settings)
+        self._policy = policy
+        self._parameters, self._sizes, self._dtype = parameters, sizes, dtype
+        self._rates, self._diagnostics = rates, diagnostics
+        self._transport_momentum = transport_momentum
+
+    # ---- what is known
 
     @property
     def is_idle(self):
-        """Whether no estimate is being made; a tensor."""
-        return self._phase.value == _IDLE
+        """Whether no estimate is being made; a tensor of shape (), bool."""
+        return self.state.phase.value == Phase.IDLE.value
 
     @property
-    def kept(self):
-        """Eigenvalues that are taken down, (n_groups, rank); -inf for those that are not there."""
-        return self._ritz.value[:, : self._rank]
+    def started(self):
+        """The number of estimates that were begun, a variable."""
+        return self.state.started
+
+    @property
+    def finished(self):
+        """The number of estimates that were finished, a variable."""
+        return self.state.finished
+
+    @property
+    def kept_eigenvalues(self):
+        """Eigenvalues that are reduced, (n_groups, rank); -inf for those that do not exist."""
+        return self.state.ritz.value[:, : self.settings.rank]
 
     def log(self):
         """Return what has been learned, as numbers and arrays."""
-        ritz = self._ritz.numpy() if self.num_observations else np.empty((len(self._sizes), 0))
+        state = self.state
+        has_spectrum = self.settings.num_observations > 0
+        ritz = state.ritz.numpy() if has_spectrum else np.empty((len(self._sizes), 0))
         return {
-            "phase": PHASES[int(self._phase.numpy())],
-            "estimates": int(self.finished.numpy()),
-            "curvature": self._mean.numpy(),
-            "level": self._level.numpy(),
-            "noise": self._noise.numpy(),
+            "phase": Phase(int(state.phase.numpy())).label,
+            "estimates": int(state.finished.numpy()),
+            "curvature": state.mean.numpy(),
+            "level": state.level.numpy(),
+            "noise": state.noise.numpy(),
             "spectrum": [row[np.isfinite(row)] for row in ritz],
         }
 
-    def preconditioned(self, groups):
-        """Return the gradients g of each group multiplied by P, and g'P g - g'g of each group."""
-        return self._multiplied([u.value for u in self.U], self._factors.value, groups)
+    def precondition(self, groups):
+        """Return P g for the gradients g of each group, and g'P g - g'g, of shape (n_groups,).
 
-    @staticmethod
-    def _multiplied(U, factors, groups, inverse=False):
-        parts, changes, start = [], [], 0
-        for group, own in zip(groups, tf.unstack(1 / factors if inverse else factors), strict=True):
-            part, change = inference.precondition(U[start : start + len(group)], own, group)
-            start += len(group)
-            parts.append(part)
-            changes.append(change)
-        return parts, tf.stack(changes)
+        groups : list of lists of tensors
+        """
+        return _precondition([u.value for u in self.state.U], self.state.factors.value, groups)
+
+    # ---- the phases
 
     def begin(self, gradients, squares):
-        """Begin with the first phase; nothing of the last estimate is changed by that."""
-        self.started.assign_add(1)
-        self._taken.assign(0)
-        if self.num_observations:
-            self._anchor.assign(self._layout.pack(gradients))
-            self._S.assign(tf.zeros_like(self._S))
-            self._Y.assign(tf.zeros_like(self._Y))
-        if self.prior_iterations:
-            self._sums.assign(tf.zeros_like(self._sums))
-            self._spread.assign(tf.zeros_like(self._spread))
-            self._gradients.assign(tf.zeros_like(self._gradients))
-            self._squares.assign(tf.zeros_like(self._squares))
-            self._first_square.assign(tf.reduce_sum(squares))
-            if self.num_observations:
-                self._images.assign(tf.zeros_like(self._images))
-            self._phase.assign(_PRIOR)
-        elif self.num_observations:
+        """Begin with the first phase; until it is finished, the last estimate stays in force.
+
+        gradients : list of tensors
+        squares : tensor of shape (n_groups,)
+            Squared lengths of the gradients.
+        """
+        state, settings = self.state, self.settings
+        state.started.assign_add(1)
+        state.taken.assign(0)
+        if settings.num_observations:
+            state.anchor.assign(self._parameters.pack(gradients))
+            _clear(state.directions, state.products)
+        if settings.prior_iterations:
+            _clear(state.sums, state.variance, state.gradients, state.squares)
+            state.first_square.assign(tf.reduce_sum(squares))
+            if settings.num_observations:
+                _clear(state.images)
+            state.phase.assign(Phase.PRIOR.value)
+        elif settings.num_observations:
             curvature = self._rates.curvature()
             self._set_prior(curvature, curvature, tf.zeros_like(curvature))
-            self._phase.assign(_OBSERVING)
+            state.phase.assign(Phase.OBSERVING.value)
 
-    def advance(self, objective, squares, able):
-        """Learn from a product where one is wanted; return whether it is finite.
+    def advance(self, objective, squares, is_able):
+        """Learn from a product, if one is wanted; return whether it is finite, or True.
 
         squares : tensor of shape (n_groups,)
             Squared lengths of the gradients.
-        able : tensor of shape (), bool
-            Whether they are fit to be learned from.
+        is_able : tensor of shape (), bool
+            Whether something can be learned from these gradients.
         """
-        if not self.prior_iterations + self.num_observations:
+        if not self.settings.prior_iterations + self.settings.num_observations:
             return tf.constant(True)
-        v, needed = self._direction(objective, squares, able)
+        v, needed = self._choose_direction(objective, squares, is_able)
         y = objective.product_where(needed, v)
         return tf.cond(
             needed, lambda: self._learn(objective, squares, v, y), lambda: tf.constant(True)
         )
 
-    def _direction(self, objective, squares, able):
-        """Return the vector whose product is wanted, and whether one is; else the vector is empty.
+    def _choose_direction(self, objective, squares, is_able):
+        """Return the vector whose product is wanted, (n,), and whether one is; else an empty one.
 
-        Nothing here is computed outside of the branches: most steps take none of them.
+        Everything is computed within the branches: most steps take none of them.
         """
-        steps = {}
-        if self.prior_iterations:
-            steps[_PRIOR] = lambda: self._prior_direction(objective, squares)
-        if self.num_observations:
-            steps[_OBSERVING] = lambda: self._new_direction(objective)
+        directions = {}
+        if self.settings.prior_iterations:
+            directions[Phase.PRIOR] = lambda: self._prior_direction(objective, squares)
+        if self.settings.num_observations:
+            directions[Phase.OBSERVING] = lambda: self._observed_direction(objective)
 
         def nothing():
             # XLA wants one shape from all branches.
-            size = self._layout.size if in_xla() else 0
+            size = self._parameters.size if is_in_xla() else 0
             return tf.zeros(size, self._dtype), tf.constant(False)
 
-        phase = tf.where(able, self._phase.value, _IDLE)
-        return tf.switch_case(phase, [steps.get(k, nothing) for k in range(len(PHASES))])
-
-    def _prior_direction(self, objective, squares):
-        # Of length one: products with vectors as long as gradients may overflow.
-        g = self._layout.pack(objective.gradients)
-        g /= tf.cast(tf.sqrt(tf.reduce_sum(squares)), g.dtype)
-        # Every other product is one with the last direction again: their difference is noise.
-        v = tf.where(self._is_second(), tf.convert_to_tensor(self._last_v), g)
-        return v, tf.constant(True)
-
-    def _squared_lengths(self, x):
-        return tf.stack([2 * tf.cast(tf.nn.l2_loss(part), tf.float64) for part in self._blocks(x)])
-
-    def _new_direction(self, objective):
-        found = []
-        for group, start in enumerate(self._blocks(self._start(objective))):
-            posterior = self._posterior(group)
-            s = inference.new_direction(posterior, start)
-            found.append(tf.where(inference.worth(posterior, s), s, tf.zeros_like(s)))
-        v = tf.concat(found, axis=0)
-        wanted = tf.norm(v) > 0
-        tf.cond(wanted, lambda: None, self._finish)
-        return v, wanted
-
-    def _start(self, objective):
-        """Return the vector that the inverse of B maps to the next direction.
-
-        Large curvature stands out of the products of the prior, so their sum, and, against
-        rounding, the gradient that the estimate began with: the present one may have lost much of
-        it to updates. With noise, later, present gradients: they may show other directions.
-        """
-        first = tf.convert_to_tensor(self._anchor)
-        if not self.prior_iterations:
-            return first
-        images = tf.reduce_sum(self._images.value, axis=0)
-        unit = [tf.math.divide_no_nan(x, tf.norm(x)) for x in (images, first)]
-        noisy = tf.reduce_any(self._noise.value > 0)
-        start = tf.where(noisy, unit[0], unit[0] + unit[1])
-        return tf.cond(
-            noisy & (self._taken.value >= _KRYLOV),
-            lambda: self._layout.pack(objective.gradients),
-            lambda: start,
-        )
-
-    def _is_second(self):
-        return self._taken.value % 2 == 1
+        phase = tf.where(is_able, self.state.phase.value, Phase.IDLE.value)
+        return tf.switch_case(phase, [directions.get(each, nothing) for each in Phase])
 
     def _learn(self, objective, squares, v, y):
-        """Take up the product y of the Hessian with v; return whether it is finite."""
-        size = self._layout.size
+        """Learn from the product y of the Hessian with v, (n,); return whether it is finite."""
+        size = self._parameters.size
         v, y = tf.ensure_shape(v, [size]), tf.ensure_shape(y, [size])
         usable = tf.math.is_finite(tf.nn.l2_loss(y))
 
@@ -254,169 +195,278 @@ class Estimate:
                 self._add_gradient(objective.gradients, squares)
                 self._add_to_prior(v, y)
 
-            if not self.num_observations:
+            if not self.settings.num_observations:
                 add_to_prior()
-            elif not self.prior_iterations:
+            elif not self.settings.prior_iterations:
                 self._observe(v, y)
             else:
-                is_prior = self._phase.value == _PRIOR
+                is_prior = self.state.phase.value == Phase.PRIOR.value
                 tf.cond(is_prior, add_to_prior, lambda: self._observe(v, y))
 
         tf.cond(usable, learn, lambda: None)
         return usable
 
+    # ---- the prior
+
+    def _prior_direction(self, objective, squares):
+        # Of length one: products with vectors as long as gradients may overflow.
+        g = self._parameters.pack(objective.gradients)
+        g /= tf.cast(tf.sqrt(tf.reduce_sum(squares)), g.dtype)
+        # Every other product is one with the last direction again: their difference is noise.
+        v = tf.where(self._is_second(), tf.convert_to_tensor(self.state.last_v), g)
+        return v, tf.constant(True)
+
+    def _is_second(self):
+        """Return whether the next product is the second of a pair; a tensor of shape (), bool."""
+        return self.state.taken.value % 2 == 1
+
     def _add_gradient(self, gradients, squares):
-        self._gradients.assign_add(self._layout.pack(gradients))
-        self._squares.assign_add(squares)
-        weight = tf.reduce_sum(squares) / self._first_square.value
-        self._last_weight.assign(tf.where(self._is_second(), self._last_weight.value, weight))
+        state = self.state
+        state.gradients.assign_add(self._parameters.pack(gradients))
+        state.squares.assign_add(squares)
+        weight = tf.reduce_sum(squares) / state.first_square.value
+        state.last_weight.assign(tf.where(self._is_second(), state.last_weight.value, weight))
 
     def _add_to_prior(self, v, y):
-        sums, apart, weight = [], [], self._last_weight.value
-        of_group = zip(
-            tf.unstack(self._sums.value),
-            *map(self._blocks, (v, y, self._last_y)),
-            strict=True,
-        )
-        for row, v_part, y_part, last in of_group:
-            row = inference.Sums(*tf.unstack(row))
-            sums.append(inference.accumulate(row, v_part, y_part, weight))
-            apart.append(inference.spread(v, y_part, last))
-        self._sums.assign(tf.stack([tf.stack(row) for row in sums]))
-        spread = tf.where(self._is_second(), tf.stack(apart), tf.zeros_like(self._spread))
-        self._spread.assign_add(spread)
-        if self.num_observations:
-            image = tf.where(self._is_second(), (y + self._last_y.value) / np.sqrt(2), y)
-            image *= tf.cast(tf.sqrt(weight), image.dtype)
-            _write(self._images, self._taken.value // 2, image)
-        self._last_v.assign(v)
-        self._last_y.assign(y)
-        self._taken.assign_add(1)
-        variances = tf.unstack(self._spread.value / max(self.prior_iterations // 2, 1))
-        given = [
-            inference.prior(row, 1, variance, epsilon(v))
+        """Add an observation y = H v, both (n,), and complete the prior if it is the last."""
+        state = self.state
+        sums = self._add_sums(v, y)
+        if self.settings.num_observations:
+            self._add_image(y)
+        state.last_v.assign(v)
+        state.last_y.assign(y)
+        state.taken.assign_add(1)
+        variances = tf.unstack(state.variance.value / max(self.settings.prior_iterations // 2, 1))
+        priors = [
+            inference.fit_prior(row, 1, variance, machine_epsilon(v), self._policy.inference)
             for row, variance in zip(sums, variances, strict=True)
         ]
-        mean, scale, noise = (tf.stack(numbers) for numbers in zip(*given, strict=True))
-        # Where there was no gradient, or negative curvature, the last learning rate tells the mean.
+        mean, scale, noise = (tf.stack(numbers) for numbers in zip(*priors, strict=True))
+        # Without a gradient, or with negative curvature, the last learning rate gives the mean.
         mean, curvature = tf.where(mean > 0, mean, self._rates.curvature()), mean
-        # At first there is no estimate yet, and what is known so far has to do.
-        # Whether batches agree is not known from one product.
-        is_alone = (self._taken.value < 2) & (self.prior_iterations > 1)
-        is_useful = (self.finished.value == 0) & (curvature > 0)
+        # As long as there is no estimate, what is known so far has to do. One product does not
+        # show whether batches agree.
+        is_alone = (state.taken.value < 2) & (self.settings.prior_iterations > 1)
+        is_useful = (state.finished.value == 0) & (curvature > 0)
         self._rates.guess(mean, (noise > 0) | is_alone, is_useful)
+        tf.cond(
+            state.taken.value >= self.settings.prior_iterations,
+            lambda: self._complete_prior(sums, mean, scale, noise, curvature),
+            lambda: None,
+        )
 
-        def complete():
-            self._learn_signal(noise > 0)
-            worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
-            along = tf.stack([row.vy for row in sums])
-            lengths = tf.stack([row.vv for row in sums])
-            self._trouble("negative_curvature", tf.reduce_any((along <= 0) & (lengths > 0)))
-            self.worst.assign(tf.minimum(self.worst.value, worst))
-            self._set_prior(mean, scale, noise)
-            self._taken.assign(0)
-            if self.num_observations:
-                self._phase.assign(_OBSERVING)
-            else:
-                self._finish()
+    def _add_sums(self, v, y):
+        """Add the observation to the sums of each group; return these, a list of `Sums`."""
+        state = self.state
+        sums, variances, weight = [], [], state.last_weight.value
+        for row, v_part, y_part, last_y in zip(
+            tf.unstack(state.sums.value),
+            self._split(v),
+            self._split(y),
+            self._split(state.last_y),
+            strict=True,
+        ):
+            row = inference.Sums(*tf.unstack(row))
+            sums.append(inference.accumulate(row, v_part, y_part, weight))
+            variances.append(inference.noise_variance(v, y_part, last_y))
+        state.sums.assign(tf.stack([tf.stack(row) for row in sums]))
+        nothing = tf.zeros_like(state.variance)
+        state.variance.assign_add(tf.where(self._is_second(), tf.stack(variances), nothing))
+        return sums
 
-        tf.cond(self._taken.value >= self.prior_iterations, complete, lambda: None)
+    def _add_image(self, y):
+        """Store the product with a gradient of the prior: the two of a pair make one row."""
+        state = self.state
+        image = tf.where(self._is_second(), (y + state.last_y.value) / np.sqrt(2), y)
+        image *= tf.cast(tf.sqrt(state.last_weight.value), image.dtype)
+        _write(state.images, state.taken.value // 2, image)
+
+    def _complete_prior(self, sums, mean, scale, noise, curvature):
+        """Set the prior, and go on to the next phase. All arrays are of shape (n_groups,)."""
+        state = self.state
+        self._learn_signal(noise > 0)
+        worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
+        along = tf.stack([row.vy for row in sums])
+        lengths = tf.stack([row.vv for row in sums])
+        is_negative = tf.reduce_any((along <= 0) & (lengths > 0))
+        self._diagnostics.count("negative_curvature", is_negative)
+        state.worst.assign(tf.minimum(state.worst.value, worst))
+        self._set_prior(mean, scale, noise)
+        state.taken.assign(0)
+        if self.settings.num_observations:
+            state.phase.assign(Phase.OBSERVING.value)
+        else:
+            self._finish()
 
     def _learn_signal(self, is_noisy):
-        """Learn it from how much longer a sum of gradients is than a sum of noise."""
-        n = tf.cast(self._taken.value, tf.float64)
-        pairs = self._squared_lengths(self._gradients) - self._squares.value
-        signal = tf.math.divide_no_nan(pairs, (n - 1) * self._squares.value)
-        signal -= _CHANCE * tf.math.rsqrt(tf.maximum(n * (n - 1) / 2, 1))
-        self._signal.assign(tf.where(is_noisy, signal, tf.ones_like(signal)))
+        """Learn the signal: a sum of gradients is longer than a sum of noise."""
+        state = self.state
+        n = tf.cast(state.taken.value, tf.float64)
+        pairs = self._squared_lengths(state.gradients) - state.squares.value
+        signal = tf.math.divide_no_nan(pairs, (n - 1) * state.squares.value)
+        signal -= self._policy.chance * tf.math.rsqrt(tf.maximum(n * (n - 1) / 2, 1))
+        state.signal.assign(tf.where(is_noisy, signal, tf.ones_like(signal)))
 
     def _set_prior(self, mean, scale, noise):
-        self._mean.assign(mean)
-        self._scale.assign(scale)
-        self._noise.assign(noise)
+        self.state.mean.assign(mean)
+        self.state.scale.assign(scale)
+        self.state.noise.assign(noise)
+
+    # ---- observations
+
+    def _observed_direction(self, objective):
+        """Return the next direction, (n,), and whether a product with it would tell much."""
+        found = []
+        for group, start in enumerate(self._split(self._first_vector(objective))):
+            posterior = self._posterior(group)
+            s = inference.next_direction(posterior, start)
+            is_worthwhile = inference.is_worthwhile(posterior, s, self._policy.inference)
+            found.append(tf.where(is_worthwhile, s, tf.zeros_like(s)))
+        v = tf.concat(found, axis=0)
+        is_wanted = tf.norm(v) > 0
+        tf.cond(is_wanted, lambda: None, self._finish)
+        return v, is_wanted
+
+    def _first_vector(self, objective):
+        """Return the vector, (n,), that the inverse of B maps to the next direction.
+
+        Large curvature stands out in the products of the prior, so it is their sum, and, against
+        rounding, the gradient that the estimate began with: updates may have removed much of it
+        from the present one. With noise, later directions come from present gradients, which may
+        show others.
+        """
+        state = self.state
+        first = tf.convert_to_tensor(state.anchor)
+        if not self.settings.prior_iterations:
+            return first
+        images = tf.reduce_sum(state.images.value, axis=0)
+        image, anchor = [tf.math.divide_no_nan(x, tf.norm(x)) for x in (images, first)]
+        noisy = tf.reduce_any(state.noise.value > 0)
+        start = tf.where(noisy, image, image + anchor)
+        return tf.cond(
+            noisy & (state.taken.value >= self._policy.krylov_directions),
+            lambda: self._parameters.pack(objective.gradients),
+            lambda: start,
+        )
 
     def _observe(self, s, y):
-        _write(self._S, self._taken.value, s)
-        _write(self._Y, self._taken.value, y)
-        self._taken.assign_add(1)
-        tf.cond(self._taken.value >= self.num_observations, self._finish, lambda: None)
+        """Store the observation y = H s, both (n,), and finish if it is the last."""
+        state = self.state
+        _write(state.directions, state.taken.value, s)
+        _write(state.products, state.taken.value, y)
+        state.taken.assign_add(1)
+        is_last = state.taken.value >= self.settings.num_observations
+        tf.cond(is_last, self._finish, lambda: None)
 
     def _posterior(self, group):
         """Return the posterior of the block of a group."""
-        S, Y = (self._blocks(rows)[group] for rows in (self._S, self._Y))
-        # Directions have length one in each group, and noise goes with all of them.
+        state = self.state
+        S, Y = (self._split(rows)[group] for rows in (state.directions, state.products))
+        # Directions have length one in each group, and noise belongs to all of them.
         prior = inference.Prior(
-            self._mean.value[group],
-            self._scale.value[group] / np.sqrt(self._sizes[group]),
-            self._noise.value[group] * np.sqrt(len(self._sizes) / self._sizes[group]),
+            state.mean.value[group],
+            state.scale.value[group] / np.sqrt(self._sizes[group]),
+            state.noise.value[group] * np.sqrt(len(self._sizes) / self._sizes[group]),
         )
-        return inference.posterior(prior, S, Y)
+        return inference.fit_posterior(prior, S, Y)
+
+    # ---- the result
 
     def _finish(self):
-        """Make the preconditioner and the learning rate of what was observed."""
-        level = self._mean.value
-        if self.num_observations:
+        """Make the preconditioner and the learning rate from what was observed."""
+        state = self.state
+        level, pairs = state.mean.value, None
+        if self.settings.num_observations:
             pairs = [inference.ritz_pairs(self._posterior(k)) for k in range(len(self._sizes))]
-            self._ritz.assign(tf.stack([values for values, *_ in pairs]))
-            if self._precondition:
+            state.ritz.assign(tf.stack([values for values, *_ in pairs]))
+            if self.settings.precondition:
                 level = tf.stack(
                     [
-                        self._level_of(values, error, mean)
+                        self._level_beyond(values, error, mean)
                         for (values, _, error), mean in zip(pairs, tf.unstack(level), strict=True)
                     ]
                 )
-        if self._rank:
-            made = [
-                inference.preconditioner(values, vectors, at, self._rank, self._exponent)
-                for (values, vectors, _), at in zip(pairs, tf.unstack(level), strict=True)
-            ]
-            factors = tf.stack([P.factors for P in made])
-            self._replace(tf.concat([P.U for P in made], axis=1), factors)
-            kept = self.kept
-            clipped = tf.math.is_finite(kept) & (kept <= 0)
-            self._trouble("clipped", tf.reduce_sum(tf.cast(clipped, tf.int32)))
-            level = tf.maximum(level, tf.reduce_max(kept * factors, axis=1))
-            if self.prior_iterations:
-                level = tf.maximum(level, self._along_gradients(made))
-                # After negative curvature the mean stands for the last learning rate.
-                is_known = self._sums.value[:, 0] > 0
-                level = tf.where(is_known, level, tf.maximum(level, self._mean.value))
+        if self.settings.rank:
+            level = self._set_preconditioner(pairs, level)
         # Nothing is known of losses yet at the first, so with noise it is only half believed.
-        is_first = self.finished.value == 0
-        prior = tf.where(self._noise.value > 0, self._mean.value, tf.zeros_like(level))
-        last_level = tf.where(is_first, prior, self._level.value)
-        self._rates.learn(level, last_level, self._signal.value, is_first)
-        self._level.assign(level)
-        self._phase.assign(_IDLE)
-        self.finished.assign_add(1)
+        is_first = state.finished.value == 0
+        prior = tf.where(state.noise.value > 0, state.mean.value, tf.zeros_like(level))
+        last_level = tf.where(is_first, prior, state.level.value)
+        self._rates.learn(level, last_level, state.signal.value, is_first)
+        state.level.assign(level)
+        state.phase.assign(Phase.IDLE.value)
+        state.finished.assign_add(1)
 
-    def _replace(self, U, factors):
-        """Take other preconditioners, and tell what has been multiplied by those before."""
-        old = [tf.identity(u.value) for u in self.U], tf.identity(self._factors.value)
-        for u, new in zip(self.U, tf.split(U, self._layout.sizes, axis=1), strict=True):
-            u.assign(new)
-        self._factors.assign(factors)
-        self._carry_over(lambda groups: self._multiplied(*old, groups, inverse=True)[0])
+    def _level_beyond(self, ritz, error, mean):
+        """Return the largest curvature of a group that is not reduced, if it is above noise, ().
 
-    def _level_of(self, ritz, error, mean):
-        """Return the largest curvature of a group that is not taken down, if it is above noise."""
-        # Where directions ran out, what is left is the smallest of those that there are.
-        there = tf.where(ritz > 0, ritz, np.inf)
-        next_one = tf.where(tf.math.is_inf(ritz[-1]), tf.reduce_min(there), np.inf)
-        if self._rank < self.num_observations:
-            next_one = tf.where(ritz[self._rank] > 0, ritz[self._rank], next_one)
-        level = tf.where(tf.math.is_finite(next_one), next_one, mean)
+        ritz : tensor of shape (m,)
+        error, mean : tensors of shape ()
+            Of the Ritz values, and of the prior.
+        """
+        # If directions ran out, the smallest of the existing ones stands for what is left.
+        existing = tf.where(ritz > 0, ritz, np.inf)
+        following = tf.where(tf.math.is_inf(ritz[-1]), tf.reduce_min(existing), np.inf)
+        rank = self.settings.rank
+        if rank < self.settings.num_observations:
+            following = tf.where(ritz[rank] > 0, ritz[rank], following)
+        level = tf.where(tf.math.is_finite(following), following, mean)
         return tf.maximum(level, error)
 
-    def _along_gradients(self, made):
-        """Return the curvature y'P y / v'y of the gradients of the prior, preconditioned.
+    def _set_preconditioner(self, pairs, level):
+        """Set the preconditioner; return the curvature that it leaves, of shape (n_groups,).
 
-        That is b_0 again, for the operator root(P) H root(P) and its product with the inverse of
-        root(P) times v, which is root(P) y.
+        pairs : list of tuples
+            Ritz values, vectors and error of each group.
+        level : tensor of shape (n_groups,)
+            The curvature beyond the eigenvalues that are reduced.
+        """
+        state = self.state
+        preconditioners = [
+            inference.make_preconditioner(
+                values, vectors, at, self.settings.rank, self.settings.exponent
+            )
+            for (values, vectors, _), at in zip(pairs, tf.unstack(level), strict=True)
+        ]
+        factors = tf.stack([P.factors for P in preconditioners])
+        self._replace(tf.concat([P.U for P in preconditioners], axis=1), factors)
+        kept = self.kept_eigenvalues
+        clipped = tf.math.is_finite(kept) & (kept <= 0)
+        self._diagnostics.count("clipped", tf.reduce_sum(tf.cast(clipped, tf.int32)))
+        level = tf.maximum(level, tf.reduce_max(kept * factors, axis=1))
+        if self.settings.prior_iterations:
+            level = tf.maximum(level, self._curvature_along_gradients(preconditioners))
+            # After negative curvature the mean stands for the last learning rate.
+            is_known = state.sums.value[:, 0] > 0
+            level = tf.where(is_known, level, tf.maximum(level, state.mean.value))
+        return level
+
+    def _replace(self, U, factors):
+        """Replace the preconditioners, and let momentum follow.
+
+        U : tensor of shape (rank, n)
+        factors : tensor of shape (n_groups, rank)
+        """
+        state = self.state
+        last_U = [tf.identity(u.value) for u in state.U]
+        last_factors = tf.identity(state.factors.value)
+        for u, new in zip(state.U, tf.split(U, self._parameters.sizes, axis=1), strict=True):
+            u.assign(new)
+        state.factors.assign(factors)
+        self._transport_momentum(lambda groups: _precondition(last_U, 1 / last_factors, groups)[0])
+
+    def _curvature_along_gradients(self, preconditioners):
+        """Return the curvature y'P y / v'y of the gradients of the prior, (n_groups,).
+
+        That is b_0 of the preconditioned problem: of the operator root(P) H root(P), and of its
+        product with the inverse of root(P) times v, which is root(P) y.
         """
         found = []
         for P, images, sums in zip(
-            made, self._blocks(self._images), tf.unstack(self._sums.value), strict=True
+            preconditioners,
+            self._split(self.state.images),
+            tf.unstack(self.state.sums.value),
+            strict=True,
         ):
             squares = tf.reduce_sum(tf.cast(images, tf.float64) ** 2)
             along = tf.cast(tf.linalg.matmul(images, P.U, transpose_b=True), tf.float64)
@@ -424,12 +474,33 @@ class Estimate:
             found.append(tf.math.divide_no_nan(squares, tf.maximum(sums[0], 0)))
         return tf.stack(found)
 
-    def _blocks(self, x):
-        """Return the pieces of the groups of a vector, or of vectors as rows."""
+    # ---- vectors by groups
+
+    def _split(self, x):
+        """Return the pieces of the groups of a vector, (n,), or of vectors as rows, (k, n)."""
         x = tf.convert_to_tensor(x)
         return [x] if len(self._sizes) == 1 else tf.split(x, self._sizes, axis=-1)
 
+    def _squared_lengths(self, x):
+        return tf.stack([2 * tf.cast(tf.nn.l2_loss(part), tf.float64) for part in self._split(x)])
+
+
+def _precondition(U, factors, groups):
+    """Return P g and g'P g - g'g of each group, as `HessianEstimate.precondition` does."""
+    parts, changes, start = [], [], 0
+    for group, own in zip(groups, tf.unstack(factors), strict=True):
+        part, change = inference.apply_preconditioner(U[start : start + len(group)], own, group)
+        start += len(group)
+        parts.append(part)
+        changes.append(change)
+    return parts, tf.stack(changes)
+
+
+def _clear(*variables):
+    for variable in variables:
+        variable.assign(tf.zeros_like(variable))
+
 
 def _write(rows, row, vector):
-    """Replace a row; XLA knows no slices that are variable."""
+    """Replace a row; XLA has no slices at variable places."""
     rows.assign(tf.tensor_scatter_nd_update(rows.value, [[row]], vector[tf.newaxis]))

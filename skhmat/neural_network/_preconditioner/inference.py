@@ -8,77 +8,99 @@ product with a vector s is observed as :math:`y = B s + \varepsilon`, with noise
 (m, n). Small matrices are handled in double precision.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._curvature.layout import epsilon
-from .._keras import tf
+from .._keras import machine_epsilon, tf
 
-#: A direction with less than this part of the prior's variance, after one more product, is known.
-_WORTH = 0.01
+
+@dataclass(frozen=True)
+class InferencePolicy:
+    """Numbers that decide what counts as noise, and which products are worth taking.
+
+    Attributes
+    ----------
+    worth : float
+        A product is worth taking if it lowers the variance of the Hessian along its direction by
+        more than this part of the variance of the prior.
+    rounding : float
+        Noise below this many relative rounding errors of a product is none.
+    """
+
+    worth: float = 0.01
+    rounding: float = 100
+
+
+POLICY = InferencePolicy()
 
 
 class Sums(NamedTuple):
-    """What the prior is made of, summed over observations (v, y) with y = H v."""
+    """Inner products summed over observations (v, y) with y = H v; the prior follows from them."""
 
-    vy: Any
-    yy: Any
-    vv: Any
+    vy: Any  # () v'y
+    yy: Any  # () y'y
+    vv: Any  # () v'v
 
 
 class Prior(NamedTuple):
-    """Numbers, in units of the Hessian."""
+    """The parameters of the prior, in units of the Hessian."""
 
-    mean: Any  # b_0
-    scale: Any  # w
-    noise: Any  # lambda
+    mean: Any  # () b_0
+    scale: Any  # () w
+    noise: Any  # () lambda
 
 
 class Posterior(NamedTuple):
     """The mean B = b_0 I + (R' S + S' R) / 2, for orthogonal rows S and any rows R."""
 
     prior: Prior
-    S: Any  # (m, n), some of them zero
+    S: Any  # (m, n), some rows zero
     R: Any  # (m, n)
 
 
 class Preconditioner(NamedTuple):
     """P = I + U' diag(factors - 1) U, for orthonormal rows U of shape (rank, n)."""
 
-    U: Any
-    factors: Any
+    U: Any  # (rank, n)
+    factors: Any  # (rank,)
 
 
 def accumulate(sums, v, y, weight=1.0):
-    """Return the sums with one more observation, as if v and y were root(weight) times as long."""
+    """Return the sums with one more observation, of v and y times the root of the weight."""
     new = _dot(v, y), _dot(y, y), _dot(v, v)
     return Sums(*(total + weight * part for total, part in zip(sums, new, strict=True)))
 
 
-def spread(v, y, other_y):
-    """Return what two products with the same v, on two minibatches, tell of the noise.
+def noise_variance(v, y, other_y):
+    """Estimate the variance of the noise from two products with the same v on two minibatches.
 
-    An estimate of the variance of all of y together, per squared length of v. It is 0 where
-    minibatches agree.
+    It is that of all components of y together, per squared length of v, and 0 if the minibatches
+    agree.
     """
     difference = y - other_y
     return tf.math.divide_no_nan(_dot(difference, difference) / 2, _dot(v, v))
 
 
-def prior(sums, size, variance, precision):
-    """Return the prior of a block with so many rows: b_0 = y'y / v'y, w = |v'y / v'v| / sqrt(size).
+def fit_prior(sums, size, variance, precision, policy=POLICY):
+    """Return the prior of a block: b_0 = y'y / v'y and w = |v'y / v'v| / sqrt(size).
 
     B s differs from B_0 s by about w sqrt(size), so this expects differences as large as the
     curvature, in all components together. (With w = |v'y / v'v| noise is hardly shrunk: on noisy
     quadratics of 200 rows the posterior mean is up to 1.14 times as far off as the prior's.)
+    A mean that is not positive shows that the curvature was negative.
 
-    `variance` is the mean of what `spread` returns; the noise is 0 where it is not above rounding
-    (of relative size `precision`). A mean that is not positive says that the curvature was
-    negative.
+    sums : Sums
+    size : int
+        Rows of the block.
+    variance : tensor of shape ()
+        The mean of `noise_variance`. The noise of the prior is 0 unless it is above rounding.
+    precision : float
+        Relative rounding error of products.
     """
     divide = tf.math.divide_no_nan
-    rounding = 100 * precision * tf.sqrt(divide(sums.yy, sums.vv))
+    rounding = policy.rounding * precision * tf.sqrt(divide(sums.yy, sums.vv))
     noise = tf.sqrt(variance)
     return Prior(
         divide(sums.yy, sums.vy),
@@ -87,8 +109,8 @@ def prior(sums, size, variance, precision):
     )
 
 
-def posterior(prior, S, Y):
-    r"""Return the posterior of B given rows Y = S B + noise.
+def fit_posterior(prior, S, Y):
+    r"""Return the posterior of B given rows Y = S B + noise, S and Y of shape (m, n).
 
     :math:`B = B_0 + w^2 (Y - B_0 S) (w^2 S^T S + \lambda^2 D)^+ S^T`, for columns, with
     :math:`D = diag |s|^2`, made symmetric. Directions that add nothing to those before them are
@@ -99,7 +121,7 @@ def posterior(prior, S, Y):
     lengths = tf.sqrt(tf.linalg.diag_part(squares))
     cosines = tf.math.divide_no_nan(squares, lengths * lengths[:, None])
     values, vectors = tf.linalg.eigh(cosines)
-    kept = values > np.sqrt(epsilon(S)) * tf.reduce_max(values)
+    kept = values > np.sqrt(machine_epsilon(S)) * tf.reduce_max(values)
     basis = tf.transpose(tf.where(kept, vectors, tf.zeros_like(vectors)))
     basis = tf.cast(tf.math.divide_no_nan(basis, lengths), S.dtype)
     variance = tf.where(kept, prior.scale**2 * values, tf.zeros_like(values))
@@ -121,7 +143,8 @@ def solve(posterior, x):
     """Return the inverse of B times x, by the formula of Woodbury."""
     prior, S, R = posterior
     mean = tf.cast(prior.mean, x.dtype)
-    # In units of b_0, or parts of one matrix would be of several units, and pinv drop small ones.
+    # In units of b_0: otherwise, parts of one matrix would have several units, and pinv would drop
+    # small ones.
     R = R / mean
     # With W = (S, R): B / b_0 = I + W' K W / 2, where K swaps S and R and is its own inverse.
     swap = np.kron([[0.0, 1.0], [1.0, 0.0]], np.eye(S.shape[0]))
@@ -139,26 +162,26 @@ def solve(posterior, x):
     return (x - _combined(of_S, S) - _combined(of_R, R)) / mean
 
 
-def new_direction(posterior, g):
-    """Return the next direction to observe: of the inverse of B times g, what is new, and unit.
+def next_direction(posterior, g):
+    """Return the next direction to observe, (n,): a unit vector, or zero if nothing is left.
 
-    What is orthogonal to the directions before it, that is: with noise, too, a product with it
-    tells most. Where nothing is left the direction is zero.
+    It is the part of the inverse of B times g that is orthogonal to the directions before it. With
+    noise, too, the product with that part tells most.
     """
     s = solve(posterior, g)
     s = tf.math.divide_no_nan(s, tf.norm(s))
     rows = tf.math.divide_no_nan(posterior.S, tf.norm(posterior.S, axis=1, keepdims=True))
     for _ in range(2):  # twice is enough against rounding (W. Kahan)
         s = s - _combined(_along(rows, s), rows)
-    s = tf.where(tf.norm(s) > np.sqrt(epsilon(s)), s, tf.zeros_like(s))
+    s = tf.where(tf.norm(s) > np.sqrt(machine_epsilon(s)), s, tf.zeros_like(s))
     return tf.math.divide_no_nan(s, tf.norm(s))
 
 
-def worth(posterior, s):
-    """Return whether a product with s would tell much: bool.
+def is_worthwhile(posterior, s, policy=POLICY):
+    """Return whether a product with s, (n,), would tell much: a tensor of shape (), bool.
 
-    The variance of B along s is what the prior has, times u = s'(I - projection) s, the
-    projection shrunk by the noise. A product takes u^2 / (u + noise^2 / w^2) of it.
+    The variance of B along s is that of the prior times u = s'(I - projection) s, where the
+    projection is shrunk by the noise. A product lowers u by u^2 / (u + noise^2 / w^2).
     """
     prior, S, _ = posterior
     there = tf.norm(s) > 0
@@ -168,15 +191,15 @@ def worth(posterior, s):
     along = tf.cast(_along(S, s), tf.float64) ** 2
     known = tf.reduce_sum(tf.math.divide_no_nan(along, squares + ratio))
     left = tf.maximum(1 - known, 0)
-    return there & (tf.math.divide_no_nan(left**2, left + ratio) > _WORTH)
+    return there & (tf.math.divide_no_nan(left**2, left + ratio) > policy.worth)
 
 
 def ritz_pairs(posterior):
-    """Return Ritz values of B on the span of S, largest first, vectors as rows, and their error.
+    """Return Ritz values of B on the span of S, (m,), largest first, vectors (m, n), and an error.
 
-    Where S has zero rows, or directions were dropped, the last values are -inf and their vectors
-    zero. The error is the norm of what had to be made symmetric: products with one symmetric
-    matrix have none, so noise may have changed the values by that much.
+    If S has zero rows, or directions were dropped, the last values are -inf and their vectors
+    zero. The error, (), is the norm of the skew-symmetric part. Products with one symmetric matrix
+    have none, so noise may have changed the values by that much.
     """
     prior, S, R = posterior
     norms = tf.norm(S, axis=1, keepdims=True)
@@ -184,7 +207,7 @@ def ritz_pairs(posterior):
     half = _gram(Q, R) @ tf.transpose(_gram(Q, S))
     there = tf.cast(norms[:, 0] > 0, tf.float64)
     small = (half + tf.transpose(half)) / 2 + prior.mean * tf.linalg.diag(there)
-    # Rows that are not there become eigenvectors of their own, with a value below all others.
+    # Zero rows become eigenvectors of their own, with a value below all others.
     size = tf.norm(small)
     size = tf.where(size > 0, size, tf.ones_like(size))
     values, vectors = tf.linalg.eigh(small - tf.linalg.diag(2 * size * (1 - there)))
@@ -194,8 +217,8 @@ def ritz_pairs(posterior):
     return values[::-1], tf.cast(tf.transpose(vectors)[::-1], Q.dtype) @ Q, error
 
 
-def preconditioner(values, vectors, level, rank, exponent):
-    """Return the map of the `rank` largest Ritz pairs to the level of the rest.
+def make_preconditioner(values, vectors, level, rank, exponent):
+    """Return P, which maps the `rank` largest Ritz pairs to the level of the rest.
 
     ``(level / value)**exponent`` for values above the level, and 1 for others.
     """
@@ -204,8 +227,8 @@ def preconditioner(values, vectors, level, rank, exponent):
     return Preconditioner(vectors[:rank], ratio**exponent)
 
 
-def precondition(U, factors, parts):
-    """Return P g, and g'P g - g'g, for g and the columns of U in parts, as variables are."""
+def apply_preconditioner(U, factors, parts):
+    """Return P g and g'P g - g'g; g and U are lists with a part for each variable."""
     vectors = [tf.reshape(part, [-1]) for part in parts]
     along = tf.add_n([_along(u, x) for u, x in zip(U, vectors, strict=True)])
     weights = tf.cast(factors - 1, along.dtype) * along
@@ -217,7 +240,7 @@ def precondition(U, factors, parts):
 
 
 def _dot(a, b):
-    # Products of long vectors are taken in their own type, in one pass; those of numbers are not.
+    # Long vectors are multiplied in their own type, in one pass; only the result is cast.
     return tf.cast(tf.reduce_sum(a * b), tf.float64)
 
 

@@ -2,137 +2,151 @@
 
 import numpy as np
 
-from ..._utils.validation import check_integer, check_real
+from ..._utils.validation import check_integer, check_real, parameter_error
 from ..._utils.warnings import warn
-from .._curvature.layout import Layout, values
 from .._curvature.objectives import FunctionObjective, GradientObjective
 from .._keras import (
     check_function,
+    check_optimizer,
     check_precision,
     check_replicas,
-    checked_optimizer,
-    checked_type,
+    check_variable_dtype,
+    deserialize_optimizer,
     keras,
     tf,
-    with_optimizer,
 )
 from .._newton.newton_cg import NewtonCG
-from .diagnostics import TROUBLES, Troubles
-from .hessian_estimate import PHASES, Estimate
-from .inner_optimizer import check_inner, is_linear, rate_of
-from .learning_rates import LearningRates
-from .restart import Forecast, Losses, check_restart, metric_of
+from .descent import POLICY, DescentSettings, PreconditionedDescent
+from .diagnostics import TROUBLES
+from .estimate_state import EstimateSettings, Phase
+from .inner_optimizer import check_inner, is_linear, learning_rate_of
+from .restart import check_restart, find_loss_metric
 from .variable_groups import VariableGroups, check_groups
+
+#: Parameters that configurations hold as they are.
+_PLAIN_PARAMETERS = (
+    "est_rank",
+    "num_observations",
+    "prior_iterations",
+    "parameter_groups",
+    "restart",
+    "precondition",
+    "adapt_learning_rate",
+    "exponent",
+    "update_while_estimating",
+    "name",
+)
 
 
 @keras.saving.register_keras_serializable(package="skhmat")
 class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     r"""Gradients rescaled by a learned inverse of the Hessian, before any other optimizer.
 
-    From products of the Hessian with a few vectors, each on a minibatch and so noisy, Gaussian
-    inference gives a mean of the Hessian, :math:`B = b_0 I` and a low rank. Its largest eigenvalues
-    are taken down to the level :math:`\rho` of the others by
+    Products of the Hessian with a few vectors, each on a minibatch and so noisy, give a mean of the
+    Hessian by Gaussian inference: :math:`B`, which is :math:`b_0 I` plus a matrix of low rank. Its
+    largest eigenvalues are reduced to the level :math:`\rho` of the others by
 
-    .. math:: P = I + \sum_i \left((\rho/\sigma_i)^p - 1\right) u_i u_i^T,
+    .. math:: P = I + \sum_i \left((\rho/\sigma_i)^p - 1\right) u_i u_i^T.
 
-    every gradient is multiplied by P, and the learning rate is :math:`1.5/\rho` [1]_, [2]_. An
+    Every gradient is multiplied by P, and the learning rate is :math:`1.5/\rho` [1]_, [2]_. An
     estimate takes `prior_iterations` steps for the prior (:math:`b_0`, its uncertainty and the
-    noise), then `num_observations` for the posterior, one product each; all other steps cost
-    what they cost without.
+    noise), then `num_observations` steps for the posterior, each with one product. All other steps
+    cost as much as without the preconditioner.
 
     It works in a plain ``model.compile(optimizer=ProbabilisticPreconditioner())``. Compile with
-    ``jit_compile=False``: XLA, which Keras turns on where there is a GPU, takes a product in each
+    ``jit_compile=False``: XLA, which Keras turns on if there is a GPU, takes a product in every
     step, needed or not.
 
     Parameters
     ----------
     inner : str or keras.optimizers.Optimizer, default="sgd"
-        The optimizer that is given the rescaled gradients. A copy is trained, made from its
-        configuration.
+        The optimizer that takes the rescaled gradients. A copy made from its configuration is
+        used.
     est_rank : int, default=2
-        Eigenvalues of each group that are taken down, at most `num_observations`.
+        Number of eigenvalues of each group that are reduced, at most `num_observations`.
     num_observations : int, default=5
-        Products for the posterior. Less are taken where the variance of the posterior says that
-        another product would tell nothing. With 0, the learning rate alone is learned
+        Products for the posterior. Fewer are taken if the variance of the posterior shows that
+        another product would tell nothing. With 0, only the learning rate is learned
         ("OnlyAdaptiveSGD" in [2]_).
     prior_iterations : int, default=10
-        Products with the gradient for the prior. With 0, :math:`b_0` is the curvature that goes
-        with the learning rate. With less than 2, noise is not known, and taken for none: then
-        batches must agree.
+        Products with the gradient for the prior. With 0, :math:`b_0` is the curvature that belongs
+        to the learning rate. With fewer than 2, the noise is not known, and assumed to be zero:
+        then batches must agree.
     weight_decay : float, default=0
-        Given to the inner optimizer: each step takes this part of the weights, times the learning
-        rate. Where it is 0, that of the inner optimizer stays.
+        Passed to the inner optimizer: each step subtracts this part of the weights, times the
+        learning rate. If it is 0, that of the inner optimizer stays.
     learning_rate : float, default=None
-        The learning rate until the second estimate begins: in the first epoch. (Where nothing ends
-        that, with ``restart=None`` or "auto" and in loops other than ``fit``, until the first
-        estimate is finished; always where none is learned.) None for one from curvature from the
-        first step on.
+        The learning rate until the second estimate begins, which is that of the first epoch. (If
+        nothing ends that epoch, with ``restart=None`` or "auto" and in loops other than ``fit``,
+        until the first estimate is finished; always if none is learned.) None takes the rate from
+        the curvature from the first step on.
     parameter_groups : "per_variable" or list of str, default=None
-        Groups of variables with a model and a learning rate of their own: each variable, or those
-        whose path contains the first of these regular expressions, and so on; those without a match
-        are the last group. None for one group.
+        Groups of variables with a model and a learning rate of their own: each variable, or one
+        group for each of these regular expressions, with the variables whose path contains it and
+        none of those before it; variables without a match are the last group. None for one group.
     restart : {"epoch", "auto"}, int or None, default="epoch"
-        When a new estimate begins: with each epoch of ``fit`` (other loops have none, so give a
-        number there); after that many steps; where the
-        present one no longer foretells gradients, by a test of the errors of prediction in
-        two windows of 10 steps (false alarms: 0.1 %); or never. An estimate that is not
-        finished when an epoch ends is carried over into the next.
+        When a new estimate begins: with each epoch of ``fit`` (other loops have none, so pass a
+        number there); if the present one no longer predicts gradients ("auto", by a test of the
+        errors of prediction in two windows of 10 steps, with 0.1 % of false alarms); after that
+        many steps; or never (None). An estimate that is not finished when an epoch ends is carried
+        over into the next.
     precondition : bool, default=True
         Whether gradients are multiplied by P. If not, the learning rate is :math:`1/b_0`, with the
         larger :math:`b_0` of the last two estimates ("AdaptiveSGD" in [2]_).
     adapt_learning_rate : bool, default=True
         Whether the learning rate is learned. If not, `learning_rate` or that of the inner optimizer
         is used ("PreconditionedTuned"). Optimizers of Keras that scale gradients themselves (Adam,
-        RMSprop, ...) keep theirs in any case: one over a curvature has no meaning for them.
+        RMSprop, ...) always keep theirs: the inverse of a curvature has no meaning for them.
     exponent : float, default=1.0
         The power p, not above 1: 1 makes all kept directions equal to the rest, 0 changes nothing.
         Below 1 the learning rate is 1.5 over the largest curvature that is left,
         :math:`\rho (\sigma_1/\rho)^{1-p}`.
     update_while_estimating : bool, default=True
         Whether the weights are updated while an estimate is being made, with the last estimate
-        (with what is known so far in the first one).
+        (during the first one, with what is known so far).
     name : str, default="probabilistic_preconditioner"
 
     Notes
     -----
     There is one Gaussian model for each group of variables, by default one for all of them. In each
-    step that takes a product, it is that of the whole Hessian with directions in all groups, of
-    which each group sees its own part: so curvature that groups share counts. (The original has a
-    model for each tensor. On digits, one for all of them ends with a lower training loss, in two
+    step that takes a product, it is the product of the whole Hessian with a vector in all groups,
+    of which each group sees its own part: so curvature that groups share counts. (The original has
+    a model for each tensor. On digits, one for all of them ends with a lower training loss, in two
     thirds of the time.)
 
     The learning rate is 1.5 (1 with ``est_rank=0``) over the larger of :math:`\rho` and the
     curvature :math:`y^T P y / v^T y` of the gradients v of the prior, :math:`y = H v`, which is the
     :math:`b_0` of the preconditioned problem and takes no further products. Of the last two
     estimates the larger counts (in the first, where there is noise, :math:`b_0`), and a learning
-    rate stays where it is as long as that is between this and 2.5 times this: with a smaller one,
-    the curvature of networks grows until it is 2 over that rate [3]_. Four limits make up for
-    what a curvature cannot tell, which is true near one point, and of one batch:
+    rate stays as it is while it is between this and 2.5 times this: with a smaller one, the
+    curvature of networks grows until it is 2 over that rate [3]_. A curvature is that near one
+    point and of one batch. Four limits make up for what it cannot tell:
 
-    - where batches differ, the first estimate is made with a twentieth of the learning rate. The
-      first one learned is that part of it, too, if gradients are all noise, and all of it if a
-      fifth of their squared length, besides what may be chance, is that of their mean. At the
-      start of some networks all gradients vanish, and curvature does, too: what that allows would
-      ruin the weights. (It is no less than a given `learning_rate`, unless curvature allows less.)
-    - it rises threefold at most from one estimate to the next, and so from a given `learning_rate`
-      to the first learned one. Where the mean loss since the last estimate is not below that before
-      it, it is at most half the last, and from then on rises by a fifth at most: so it comes down
-      to what noise allows. (On the way up to those of curvature, only where the loss is higher by
-      two standard errors: small steps change little.)
-    - where rates are learned, a step is at most twice as long as those of the last estimate, in
-      the norm of P;
-    - SGD with momentum has (1 - momentum) times the learning rate, as every gradient is added up
+    - If batches differ, the first estimate is made with a twentieth of the learning rate. The first
+      learned rate, too, is that part of what curvature allows if gradients are all noise, and all
+      of it if a fifth of their squared length, besides what may be chance, is that of their mean.
+      At the start of some networks all gradients vanish, and curvature vanishes with them: the rate
+      that it allows would ruin the weights. (It is no less than a given `learning_rate`, unless
+      curvature allows less.)
+    - It rises at most threefold from one estimate to the next, and so from a given `learning_rate`
+      to the first learned one. If the mean loss since the last estimate is not below that before
+      it, the rate is at most half the last, and from then on it rises by a fifth at most: so it
+      comes down to what noise allows. (While rates are still rising to those of curvature, only if
+      the loss is higher by two standard errors: small steps change little.)
+    - If rates are learned, a step is at most twice as long as those of the last estimate, in the
+      norm of P.
+    - SGD with momentum gets (1 - momentum) times the learning rate, as every gradient is added up
       to 1 / (1 - momentum) times itself.
 
-    Losses are those of ``fit`` or of :meth:`minimize`; in other loops they count as falling. And
-    what goes wrong is warned of at the end of ``fit``, by :meth:`minimize` outside of a
-    ``tf.function``, and in other loops by :meth:`get_log`.
+    Losses are those of ``fit`` or of :meth:`minimize`; in other loops they count as falling.
+    Warnings of trouble come at the end of ``fit``, from :meth:`minimize` outside of a
+    ``tf.function``, and in other loops from :meth:`get_log`.
 
     A learning rate that is set, as callbacks of Keras do, is used until the next estimate is
-    finished, and is then the last one for all of this.
+    finished, and is then the last one in all of the above.
 
-    Take at least twice as many observations as `est_rank`: the smallest of the eigenvalues found
-    are those most in error.
+    Take at least twice as many observations as `est_rank`: the smallest eigenvalues that are found
+    are the least accurate.
 
     Memory: ``prior_iterations / 2 + 2 * num_observations + est_rank + 4`` vectors as long as all
     weights, two more with ``restart="auto"``, and those of the inner optimizer.
@@ -161,6 +175,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     >>> bool(abs(x.numpy()).max() < 1e-5)
     True
     """
+
+    _policy = POLICY
+    __module__ = "skhmat.neural_network"
 
     def __init__(
         self,
@@ -191,23 +208,21 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             ("update_while_estimating", update_while_estimating),
         ):
             if not isinstance(value, (bool, np.bool_)):
-                raise ValueError(f"{key} must be True or False, not {value!r}.")
+                raise parameter_error(key, "True or False", value)
         check_restart(restart, prior_iterations + num_observations)
         if restart == "auto" and not (precondition and est_rank and num_observations):
             raise ValueError(
-                "restart='auto' looks at what a preconditioner foretells, so it needs "
+                "restart='auto' looks at what a preconditioner predicts, so it needs "
                 "precondition=True, and est_rank and num_observations above 0."
             )
-        inner = checked_optimizer("inner", inner)
+        inner = check_optimizer("inner", inner)
         if isinstance(inner, (NewtonCG, ProbabilisticPreconditioner)) or hasattr(
             inner, "inner_optimizer"
         ):
-            raise ValueError(
-                f"inner must be a first-order optimizer, which wraps no other, not {inner!r}."
-            )
+            raise parameter_error("inner", "a first-order optimizer that wraps no other", inner)
         check_inner(inner, learning_rate, adapt_learning_rate)
         check_groups(parameter_groups)
-        super().__init__(learning_rate=rate_of(inner), name=name)
+        super().__init__(learning_rate=learning_rate_of(inner), name=name)
         self.inner = inner
         self.est_rank = est_rank
         self.num_observations = num_observations
@@ -220,22 +235,19 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self.exponent = exponent
         self.update_while_estimating = update_while_estimating
         self.inner_weight_decay = weight_decay
-        self._exclude = lambda inner: None
         # One for each group, once there are variables.
         self._inners = [inner]
         # As it was given, whatever the learning rate is set to later.
         self._given_inner = keras.optimizers.serialize(inner)
+        self._exclude = lambda inner: None
         self._configure(inner)
-        self._first_rate = rate_of(inner)
+        self._first_rate = learning_rate_of(inner)
         self._n_unbuilt = len(super().variables)
+        self._descent = None
 
     def get_config(self):
         """Return the parameters, as :meth:`from_config` takes them."""
-        own = (
-            "est_rank num_observations prior_iterations parameter_groups restart precondition "
-            "adapt_learning_rate exponent update_while_estimating name"
-        )
-        config = {key: getattr(self, key) for key in own.split()}
+        config = {key: getattr(self, key) for key in _PLAIN_PARAMETERS}
         groups = self.parameter_groups
         config["parameter_groups"] = list(groups) if isinstance(groups, (list, tuple)) else groups
         config["learning_rate"] = self.first_learning_rate
@@ -246,7 +258,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Return an optimizer with the parameters of `get_config`."""
-        config = with_optimizer(config, "inner", custom_objects)
+        config = deserialize_optimizer(config, "inner", custom_objects)
         return cls(**config)
 
     def _configure(self, inner):
@@ -258,8 +270,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
         """Leave variables out of the weight decay of the inner optimizer.
 
-        Call it before the first step, and again where a saved model was loaded: as with all
-        optimizers of Keras, this is not part of what is saved.
+        Call it before the first step, and again after a saved model was loaded: as with all
+        optimizers of Keras, this is not saved.
 
         Parameters
         ----------
@@ -267,7 +279,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         var_names : list of str, default=None
             Regular expressions for names.
         """
-        # In a function: Keras would take variables in a list for state of the optimizer.
+        # In a function: Keras would regard variables in a list as state of the optimizer.
         self._exclude = lambda inner: inner.exclude_from_weight_decay(var_list, var_names)
         for inner in self._inners:
             self._exclude(inner)
@@ -278,12 +290,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """Create the state for these variables."""
         if self.built or not variables:
             return
-        dtype = checked_type("ProbabilisticPreconditioner", variables)
+        dtype = check_variable_dtype("ProbabilisticPreconditioner", variables)
         groups = VariableGroups(variables, self.parameter_groups)
         super().build(variables)
-        # In an object: Keras would take variables in a list for state of the optimizer.
-        self._groups = groups
-        self._layout = Layout(values(groups.ordered))
         for _ in range(1, len(groups)):
             with tf.init_scope():
                 # By its type, which may not be registered.
@@ -293,55 +302,33 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 self._inners.append(inner)
         for inner, group in zip(self._inners, groups.split(groups.ordered), strict=True):
             inner.build(group)
-        self._add_state(dtype)
+        self._descent = PreconditionedDescent(
+            self._add_variable, groups, self._inners, dtype, self._settings(), self._policy
+        )
 
-    def _add_state(self, dtype):
-        def add(name, shape=(), dtype="float64", initializer="zeros"):
-            return self.add_variable(shape, dtype=dtype, name=name, initializer=initializer)
+    def _add_variable(self, name, shape=(), dtype="float64", initializer="zeros"):
+        return self.add_variable(shape, dtype=dtype, name=name, initializer=initializer)
 
-        self._requested = add("requested", dtype="bool", initializer="ones")
-        self._since = add("steps_since_start", dtype="int32")
-        self._troubles = Troubles(add)
-        self._losses = Losses(add)
-        groups, n_groups, rank = self._groups, len(self._groups), self._rank
-        self._rates = LearningRates(
-            add,
-            n_groups,
-            self._first_rate / self._left,
-            is_given=self.first_learning_rate is not None,
-            is_preconditioned=rank > 0,
+    def _settings(self):
+        return DescentSettings(
+            estimate=EstimateSettings(
+                prior_iterations=self.prior_iterations,
+                num_observations=self.num_observations,
+                rank=min(self.est_rank, self.num_observations) if self.precondition else 0,
+                precondition=self.precondition,
+                exponent=self.exponent,
+            ),
+            restart=self.restart,
             adapts=self.adapt_learning_rate,
+            sets_rates=self._learns_rates,
+            given_rate=self.first_learning_rate,
+            first_rate=self._first_rate,
+            update_while_estimating=self.update_while_estimating,
         )
-        self._estimate = Estimate(
-            add,
-            self._layout,
-            [Layout(group).size for group in groups.split(groups.ordered)],
-            dtype,
-            self._rates,
-            self._troubles.count,
-            self._carry_over,
-            prior_iterations=self.prior_iterations,
-            num_observations=self.num_observations,
-            rank=rank,
-            precondition=self.precondition,
-            exponent=self.exponent,
-        )
-        self._forecast = None
-        if self.restart == "auto" and rank:
-            self._forecast = Forecast(add, values(groups.ordered), n_groups * rank)
-
-    @property
-    def _left(self):
-        """What momentum leaves of a learning rate: it adds a gradient up to 1 / that many times."""
-        return 1 - self.inner.momentum if isinstance(self.inner, keras.optimizers.SGD) else 1.0
 
     @property
     def _learns_rates(self):
         return self.adapt_learning_rate and is_linear(self.inner)
-
-    @property
-    def _rank(self):
-        return min(self.est_rank, self.num_observations) if self.precondition else 0
 
     @property
     def variables(self):
@@ -349,12 +336,12 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         return super().variables + [v for inner in self._inners for v in inner.variables]
 
     def save_own_variables(self, store):
-        """Put the state into `store`. The inner optimizers are saved by Keras, as attributes."""
+        """Write the state to `store`. Keras saves the inner optimizers, as attributes."""
         for i, variable in enumerate(super().variables):
             store[str(i)] = variable.numpy()
 
     def load_own_variables(self, store):
-        """Take the state from `store`."""
+        """Read the state from `store`."""
         own = super().variables
         if len(store.keys()) == self._n_unbuilt:
             return  # it was saved before it was used, so there is nothing to take
@@ -371,13 +358,13 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             )
         for i, variable in enumerate(own):
             variable.assign(store[str(i)])
-        self._troubles.leave_out_the_past()
+        self._descent.diagnostics.mark_reported()
 
     @property
     def learning_rate(self):
-        """That of the inner optimizer of the first group.
+        """The learning rate of the inner optimizer of the first group.
 
-        One that is set is used until the next estimate is finished, where rates are learned.
+        If rates are learned, one that is set is used until the next estimate is finished.
         """
         return self.inner.learning_rate
 
@@ -393,11 +380,11 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         if callable(learning_rate):
             return
         if self.built:
-            self._rates.set(learning_rate / self._left)
+            self._descent.set_rate(learning_rate)
         else:
-            self._first_rate = rate_of(self.inner)
+            self._first_rate = learning_rate_of(self.inner)
 
-    # ---- the two ways in
+    # ---- entry points: gradients of Keras and functions of variables
 
     def apply(self, grads, trainable_variables=None):
         """Take a step from gradients, in the graph they were made in."""
@@ -418,20 +405,23 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             self.build(trainable_variables)
         self._check_variables_are_known(trainable_variables)
         found = {self._var_key(v): g for v, g in zip(trainable_variables, grads, strict=True)}
-        ordered = self._groups.ordered
+        descent = self._descent
+        ordered = descent.groups.ordered
         grads = [found.get(self._var_key(variable)) for variable in ordered]
-        metric = metric_of(self)
+        metric = find_loss_metric(self)
         if metric is None and self.restart == "epoch":
             warn(
                 "ProbabilisticPreconditioner: restart='epoch' sees epochs of model.fit only. Call "
                 "start_estimate() when an epoch begins, or restart after a number of steps."
             )
-        is_new_epoch, is_seen = self._losses.take(metric)
+        is_new_epoch, is_seen = descent.losses.add_from_metric(metric)
         if metric is not None and self.restart == "epoch":
-            self._troubles.count("unseen", ~is_seen)
-        self._request_in_time(is_new_epoch)
-        known = [g is not None for g in grads]
-        self._advance(GradientObjective(grads, ordered), known, self._has_epochs(metric))
+            descent.diagnostics.count("unseen", ~is_seen)
+        descent.request_if_due(is_new_epoch)
+        is_known = [g is not None for g in grads]
+        has_epochs = descent.request.has_epochs(metric)
+        descent.step(GradientObjective(grads, ordered), is_known, has_epochs)
+        self._iterations.assign_add(1)
 
     def minimize(self, loss, variables):
         """Take one step on a plain function of variables.
@@ -460,25 +450,28 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 f"variables are {len(variables)} of the {len(self._trainable_variables)} that the "
                 "optimizer was built with; it needs all of them in each step."
             )
-        objective = FunctionObjective(loss, self._groups.ordered)
-        self._losses.add(objective.loss)
-        self._request_in_time(tf.constant(False))
-        self._advance(objective, [True] * len(variables), self._has_epochs(None))
+        descent = self._descent
+        objective = FunctionObjective(loss, descent.groups.ordered)
+        descent.losses.add(objective.loss)
+        descent.request_if_due(tf.constant(False))
+        has_epochs = descent.request.has_epochs(None)
+        descent.step(objective, [True] * len(variables), has_epochs)
+        self._iterations.assign_add(1)
         if tf.executing_eagerly():
-            self._report()
+            descent.report()
         return objective.loss
 
     def start_estimate(self):
         """Begin a new estimate with the next step, or when the present one is finished."""
         if self.built:
-            self._requested.assign(True)
+            self._descent.request.add()
 
     def maybe_start_estimate(self):
-        """Begin a new estimate if the present one no longer foretells gradients.
+        """Begin a new estimate if the present one no longer predicts gradients.
 
-        Errors of prediction in the last 10 steps are compared with those in the 10 steps after the
-        estimate was finished. The sums of squares of both have chi-square distributions of the
-        same variance, if nothing has changed; then their ratio has an F distribution, and is
+        The errors of prediction in the last 10 steps are compared with those in the 10 steps after
+        the estimate was finished. If nothing has changed, their sums of squares have chi-square
+        distributions of the same variance, and the ratio of these has an F distribution: it is
         above its quantile of 99.9 % in one comparison out of 1,000. Called before each step with
         ``restart="auto"``.
 
@@ -491,9 +484,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             raise ValueError(
                 f"maybe_start_estimate needs restart='auto', and restart is {self.restart!r}."
             )
-        if self.built and self._forecast is not None:
-            failed = self._forecast.has_failed(self._estimate.kept)
-            self._requested.assign(self._requested.value | failed)
+        if self.built:
+            self._descent.request_if_forecast_fails()
 
     def finalize_variable_values(self, var_list):
         """Finish training: Keras calls it at the end of ``fit``."""
@@ -501,8 +493,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             return
         for inner in self._inners:
             inner.finalize_variable_values(inner._trainable_variables)
-        self._losses.end_of_training()
-        self._report()
+        self._descent.losses.end_training()
+        self._descent.report()
 
     def get_log(self):
         r"""Return what has been learned, and warn of the trouble since the last warning.
@@ -510,160 +502,35 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         Returns
         -------
         log : dict
-            ``phase``: "idle", "prior" or "observing"; ``step``; ``estimates``, finished ones.
-            Arrays, one number per group: ``learning_rate`` of the inner optimizers;
-            ``curvature``, :math:`b_0`; ``level``, the curvature :math:`\rho` that is left;
-            ``noise``, the standard deviation of the length of a product with a unit vector.
-            ``spectrum``: for each group an array, the eigenvalues of the last estimate on the
-            directions observed, largest first. And counts: ``negative_curvature``, priors that
-            saw it; ``clipped``, eigenvalues to be taken down that were not positive;
+            ``phase``: "idle", "prior" or "observing"; ``step``; ``estimates``, the number of
+            finished ones. Arrays with one number per group: ``learning_rate`` of the inner
+            optimizers; ``curvature``, :math:`b_0`; ``level``, the curvature :math:`\rho` that is
+            left; ``noise``, the standard deviation of the length of a product with a unit vector.
+            ``spectrum``: for each group an array of the eigenvalues of the last estimate on the
+            observed directions, largest first. And counts: ``negative_curvature``, priors that
+            saw it; ``clipped``, eigenvalues to be reduced that were not positive;
             ``carried_over``, epochs that ended before an estimate was finished; ``unseen``, steps
-            in which epochs could not be seen; ``not_finite``, steps left out; ``shortened``, steps
+            whose epoch could not be seen; ``not_finite``, steps left out; ``shortened``, steps
             that were too long.
         """
         if not self.built:
             nothing = dict.fromkeys(("curvature", "level", "noise"), np.empty(0))
-            learned = {"phase": PHASES[0], "estimates": 0, **nothing, "spectrum": []}
-            counts = dict.fromkeys(("shortened", *TROUBLES), 0)
             return {
                 "step": 0,
-                "learning_rate": np.array([rate_of(self.inner)]),
-                **learned,
-                **counts,
+                "learning_rate": np.array([learning_rate_of(self.inner)]),
+                "phase": Phase.IDLE.label,
+                "estimates": 0,
+                **nothing,
+                "spectrum": [],
+                **dict.fromkeys(("shortened", *TROUBLES), 0),
             }
-        self._report()
+        descent = self._descent
+        descent.report()
         rates = [keras.ops.convert_to_numpy(inner.learning_rate) for inner in self._inners]
         return {
             "step": int(self._iterations.numpy()),
             "learning_rate": np.array(rates, dtype=float),
-            **self._estimate.log(),
-            "shortened": int(self._rates.shortened.numpy()),
-            **self._troubles.counts(),
+            **descent.estimate.log(),
+            "shortened": int(descent.rates.shortened.numpy()),
+            **descent.diagnostics.counts(),
         }
-
-    # ---- a step
-
-    def _advance(self, objective, has_gradient, has_epochs):
-        """Learn from the batch, then let the inner optimizers update the weights."""
-        gradients = objective.gradients
-        estimate = self._estimate
-        if self._forecast is not None:
-            U = self._groups.split([u.value for u in estimate.U])
-            self._forecast.watch(gradients, U, estimate)
-            self.maybe_start_estimate()
-        # What a step without a product costs is passes over gradients: one for all that follows.
-        squares = self._squared_lengths(gradients)
-        finite = tf.math.is_finite(tf.reduce_sum(squares))
-        # Nothing can be learned from a gradient that is zero.
-        able = finite & tf.reduce_any(squares > 0)
-        begins = self._requested.value & estimate.is_idle & able
-        tf.cond(begins, lambda: self._begin(gradients, squares), lambda: None)
-        usable = estimate.advance(objective, squares, able)
-        self._troubles.count("not_finite", ~finite | ~usable)
-        if self._learns_rates and self.first_learning_rate is None:
-            # Where curvature is beyond all numbers, the rate that nobody gave would be, too.
-            finite &= usable | (estimate.finished.value > 0)
-        tf.cond(
-            finite,
-            lambda: self._update(gradients, squares, has_gradient, has_epochs),
-            lambda: None,
-        )
-        self._since.assign_add(1)
-        self._iterations.assign_add(1)
-
-    def _squared_lengths(self, gradients):
-        """Return those of the gradients of the groups."""
-        return tf.stack(
-            [
-                2 * tf.add_n([tf.cast(tf.nn.l2_loss(g), tf.float64) for g in group])
-                for group in self._groups.split(gradients)
-            ]
-        )
-
-    def _begin(self, gradients, squares):
-        self._rates.limit(self._losses)
-        self._requested.assign(False)
-        self._since.assign(0)
-        self._estimate.begin(gradients, squares)
-
-    def _update(self, gradients, squares, has_gradient, has_epochs):
-        """Hand the rescaled gradients to the inner optimizers."""
-        parts = self._groups.split(gradients)
-        if self._rank:
-            parts, changes = self._estimate.preconditioned(parts)
-            squares += changes
-        is_known = self._estimate.finished.value > 0
-        if self.adapt_learning_rate:
-            shortening = self._rates.shortening(squares, ~self._estimate.is_idle, is_known)
-            parts = tf.cond(
-                tf.reduce_any(shortening < 1), lambda: _scaled(parts, shortening), lambda: parts
-            )
-        rates = self._rates.value
-        if self.first_learning_rate is not None:
-            # In the first epoch; where nothing ends that, until the first estimate is finished.
-            is_first = self._estimate.started.value <= 1 if has_epochs else ~is_known
-            given = tf.cast(self.first_learning_rate / self._left, rates.dtype)
-            rates = tf.where(is_first, given, rates)
-
-        def move():
-            known = self._groups.split(has_gradient)
-            for inner, rate, group, there in zip(
-                self._inners, tf.unstack(rates), parts, known, strict=True
-            ):
-                self._apply(inner, rate, zip(group, there, strict=True))
-
-        if self.update_while_estimating:
-            move()
-        else:
-            tf.cond(self._estimate.is_idle, move, lambda: None)
-
-    def _apply(self, inner, rate, pieces):
-        gradients = [part if known else None for part, known in pieces]
-        if all(gradient is None for gradient in gradients):
-            return  # or Keras would raise an error; of some that are None it warns
-        if self._learns_rates:
-            rate = tf.cast(self._left * rate, inner.learning_rate.dtype)
-            inner.learning_rate.assign(rate)
-        inner.apply(gradients, inner._trainable_variables)
-
-    def _carry_over(self, undo):
-        """Take momentum, which is a sum of rescaled gradients, from the last P to the new one.
-
-        Else what had built up against a large eigenvalue would go on where nothing holds it any
-        more.
-        """
-        if not (isinstance(self.inner, keras.optimizers.SGD) and self.inner.momentum):
-            return
-        momentums = [[m.value for m in inner.momentums] for inner in self._inners]
-        carried, _ = self._estimate.preconditioned(undo(momentums))
-        for inner, group in zip(self._inners, carried, strict=True):
-            for momentum, new in zip(inner.momentums, group, strict=True):
-                momentum.assign(new)
-
-    # ---- when to begin again
-
-    def _has_epochs(self, metric):
-        """Return whether something ends what begins with an estimate, so that there is a first."""
-        return self.restart not in (None, "auto", "epoch") or (
-            self.restart == "epoch" and metric is not None
-        )
-
-    def _request_in_time(self, is_new_epoch):
-        """Ask for a new estimate where an epoch or a number of steps is over."""
-        if self.restart == "epoch":
-            busy = ~self._estimate.is_idle
-            self._troubles.count("carried_over", is_new_epoch & busy)
-            self._requested.assign(self._requested.value | (is_new_epoch & ~busy))
-        elif self.restart not in (None, "auto"):
-            due = (self._since.value >= self.restart) & (self._estimate.started.value > 0)
-            self._requested.assign(self._requested.value | due)
-
-    def _report(self):
-        """Warn of the trouble since the last report."""
-        length = self.prior_iterations + self.num_observations
-        self._troubles.report(worst=float(self._estimate.worst.numpy()), length=length)
-
-
-def _scaled(parts, factors):
-    factors = tf.unstack(tf.cast(factors, parts[0][0].dtype))
-    return [[factor * g for g in group] for factor, group in zip(factors, parts, strict=True)]

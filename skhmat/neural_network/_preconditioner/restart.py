@@ -1,34 +1,50 @@
-"""What tells the probabilistic preconditioner that its estimate has had its time.
+"""When the probabilistic preconditioner needs a new estimate: epochs, losses, failed forecasts.
 
-Each class makes its state with a function ``add(name, shape=(), dtype="float64",
-initializer="zeros")``, and is called while the graph of a step is made.
+State is created by a function ``add_variable(name, shape=(), dtype="float64",
+initializer="zeros")``. All methods are called while the graph of a step is made.
 """
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from ..._utils.validation import check_integer
-from .._curvature.layout import epsilon
-from .._keras import keras, tf
+from ..._utils.validation import check_integer, parameter_error
+from .._keras import keras, machine_epsilon, tf
 
-#: Steps in each of the two windows whose prediction errors are compared, and the probability of a
-#: new estimate where nothing has changed, at each comparison.
-WINDOW = 10
-_FALSE_ALARM = 1e-3
+
+@dataclass(frozen=True)
+class RestartPolicy:
+    """Numbers that decide whether an estimate no longer holds.
+
+    Attributes
+    ----------
+    window : int
+        Steps in each of the two windows whose prediction errors are compared.
+    false_alarm : float
+        Probability of a new estimate at a comparison if nothing has changed.
+    clear_rise : float
+        The mean loss has risen if it is higher by more than this many standard errors.
+    """
+
+    window: int = 10
+    false_alarm: float = 1e-3
+    clear_rise: float = 2.0
+
+
+POLICY = RestartPolicy()
 
 
 def check_restart(restart, length):
-    """Raise ValueError unless this says when an estimate of so many steps begins again."""
+    """Raise ValueError unless this says when an estimate of that many steps begins again."""
     if restart is None or (isinstance(restart, str) and restart in ("epoch", "auto")):
         return
     try:
         check_integer("restart", restart, 1)
     except ValueError as error:
-        raise ValueError(
-            f"restart must be 'epoch', 'auto', a number of steps or None, not {restart!r}."
-        ) from error
+        allowed = "'epoch', 'auto', a number of steps or None"
+        raise parameter_error("restart", allowed, restart) from error
     if restart <= length:
         raise ValueError(
             f"restart={restart} steps is too short: an estimate takes {length} steps "
@@ -36,56 +52,113 @@ def check_restart(restart, length):
         )
 
 
-class Losses:
+class RestartRequest:
+    """Whether a new estimate is wanted.
+
+    Parameters
+    ----------
+    add_variable : callable
+    restart : {"epoch", "auto"}, int or None
+        When estimates begin again; the first is wanted at once.
+    """
+
+    def __init__(self, add_variable, restart):
+        self._restart = restart
+        self._requested = add_variable("requested", dtype="bool", initializer="ones")
+        self._steps = add_variable("steps_since_start", dtype="int32")
+
+    @property
+    def is_pending(self):
+        """Whether an estimate is wanted; a tensor of shape (), bool."""
+        return self._requested.value
+
+    def add(self, wanted=True):
+        """Request an estimate, if it is wanted: a bool or a tensor of shape ()."""
+        self._requested.assign(self._requested.value | wanted)
+
+    def settle(self):
+        """Withdraw the request, since an estimate begins with this step."""
+        self._requested.assign(False)
+        self._steps.assign(0)
+
+    def count_step(self):
+        """Count a step since the last estimate began."""
+        self._steps.assign_add(1)
+
+    def has_epochs(self, metric):
+        """Return whether something ends the first epoch, in which a given rate is used."""
+        return self._restart not in (None, "auto", "epoch") or (
+            self._restart == "epoch" and metric is not None
+        )
+
+    def update(self, is_new_epoch, estimate, diagnostics):
+        """Request an estimate if an epoch, or the number of steps, is over.
+
+        is_new_epoch : tensor of shape (), bool
+        estimate : HessianEstimate
+        diagnostics : Diagnostics
+        """
+        if self._restart == "epoch":
+            busy = ~estimate.is_idle
+            diagnostics.count("carried_over", is_new_epoch & busy)
+            self.add(is_new_epoch & ~busy)
+        elif self._restart not in (None, "auto"):
+            self.add((self._steps.value >= self._restart) & (estimate.started.value > 0))
+
+
+class LossMonitor:
     """Losses of batches: when an epoch begins, and whether the mean falls between estimates."""
 
-    def __init__(self, add):
+    def __init__(self, add_variable, policy=POLICY):
+        self._policy = policy
         infinite = keras.initializers.Constant(np.inf)
-        # A number, a sum and one of squares, since the last estimate began; mean and square of the
-        # standard error before that.
-        self._sums = add("losses", (3,))
-        self._last = add("last_loss", (2,), initializer=infinite)
-        self._seen = add("samples_of_this_epoch", initializer=infinite)
-        self._total = add("loss_of_this_epoch")
+        # Number, sum and sum of squares of the losses since the last estimate began; before that,
+        # their mean and the square of its standard error.
+        self._sums = add_variable("losses", (3,))
+        self._last = add_variable("last_loss", (2,), initializer=infinite)
+        # As the metric of Keras had them after the last batch.
+        self._samples = add_variable("samples_of_this_epoch", initializer=infinite)
+        self._total = add_variable("loss_of_this_epoch")
 
-    def take(self, metric):
-        """Take the loss of this batch; return whether it is the first of an epoch, and is seen.
+    def add_from_metric(self, metric):
+        """Add the loss of this batch; return whether it begins an epoch, and whether it is seen.
 
-        After a loss that is not finite those of the rest of the epoch are not.
+        If a loss is not finite, the other losses of its epoch cannot be seen.
 
         metric : keras.metrics.Mean or None
-            Of the losses of this epoch, as `metric_of` finds it.
+            Of the losses of this epoch, as `find_loss_metric` returns it.
         """
         if metric is None:
             return tf.constant(False), tf.constant(False)
         total, samples = (tf.cast(x.value, tf.float64) for x in (metric.total, metric.count))
-        # Where nobody updates the metric there are neither losses nor epochs.
+        # If nobody updates the metric, there are neither losses nor epochs.
         is_seen = samples > 0
-        is_new = is_seen & (samples <= self._seen.value)
-        before = tf.where(is_new, tf.zeros(2, tf.float64), [self._total.value, self._seen.value])
+        is_new = is_seen & (samples <= self._samples.value)
+        last = [self._total.value, self._samples.value]
+        before = tf.where(is_new, tf.zeros(2, tf.float64), last)
         self.add(tf.where(is_seen, (total - before[0]) / (samples - before[1]), np.nan))
         self._total.assign(tf.where(tf.math.is_finite(total), total, tf.zeros_like(total)))
-        self._seen.assign(samples)
+        self._samples.assign(samples)
         return is_new, is_seen
 
-    def end_of_training(self):
-        """Take the next batch for the first of an epoch, however many samples it has."""
-        self._seen.assign(np.inf)
+    def end_training(self):
+        """Let the next batch begin an epoch, however many samples it has."""
+        self._samples.assign(np.inf)
 
     def add(self, loss):
-        """Take the loss of a batch."""
+        """Add the loss of a batch, unless it is not finite."""
         loss = tf.cast(loss, tf.float64)
         new = tf.stack([tf.ones_like(loss), loss, loss**2])
         self._sums.assign_add(tf.where(tf.math.is_finite(loss), new, tf.zeros_like(new)))
 
-    def judge(self):
+    def compare(self):
         """Compare the mean since the last call with that before it.
 
         Returns
         -------
         has_fallen, has_risen : tensors of shape (), bool
-            The latter if by more than two standard errors. Where either is not known from two
-            batches at least, it counts as fallen.
+            The latter only if it has clearly risen. A mean of fewer than two batches counts as
+            fallen.
         """
         n, total, squares = tf.unstack(self._sums.value)
         mean = tf.math.divide_no_nan(total, n)
@@ -94,18 +167,19 @@ class Losses:
         last, last_error = tf.unstack(self._last.value)
         known = n > 1
         has_fallen = ~known | (mean <= last)
-        has_risen = ~has_fallen & (mean - last > 2 * tf.sqrt(error + last_error))
+        limit = self._policy.clear_rise * tf.sqrt(error + last_error)
+        has_risen = ~has_fallen & (mean - last > limit)
         self._last.assign(tf.where(known, tf.stack([mean, error]), self._last.value))
         self._sums.assign(tf.zeros_like(self._sums))
         return has_fallen, has_risen
 
 
-def metric_of(optimizer):
-    """Return the metric of the mean loss of this epoch of `fit`, or None where there is none.
+def find_loss_metric(optimizer):
+    """Return the metric of the mean loss of this epoch of ``fit``, or None if there is none.
 
-    Keras tells optimizers nothing of losses and epochs. But that mean begins anew with each, so
-    look, while the graph is made, for the model that is being trained. (``train_on_batch`` begins
-    one with each call.)
+    Keras tells optimizers nothing of losses and epochs. But that mean starts anew with each epoch,
+    so this looks through the stack, while the graph is made, for the model that is being trained.
+    (``train_on_batch`` starts it with each call.)
     """
     frame, found = sys._getframe(1), None
     while frame is not None:
@@ -118,41 +192,49 @@ def metric_of(optimizer):
     return found
 
 
-class Forecast:
-    """Errors of prediction of gradients, right after an estimate and now.
+class GradientForecast:
+    """How well an estimate predicts gradients, right after it was made and now.
+
+    The change of the gradient along each eigenvector should be the eigenvalue times the change of
+    the weights along it. The sums of squared errors in two windows have chi-square distributions
+    of the same variance if nothing has changed, and then their ratio has an F distribution.
 
     Parameters
     ----------
-    add : callable
+    add_variable : callable
     variables : list of tf.Variable
-    rows : int
-        Most components of a gradient that are foretold.
+    n_predicted : int
+        Most components of a gradient that are predicted.
+    policy : RestartPolicy
     """
 
-    def __init__(self, add, variables, rows):
+    def __init__(self, add_variable, variables, n_predicted, policy=POLICY):
+        self._policy = policy
         dtype = variables[0].dtype.name
         self._variables = variables
         self._last_gradients = [
-            add(f"last_gradient_{i}", v.shape, dtype) for i, v in enumerate(variables)
+            add_variable(f"last_gradient_{i}", v.shape, dtype) for i, v in enumerate(variables)
         ]
         self._last_weights = [
-            add(f"last_weights_{i}", v.shape, dtype) for i, v in enumerate(variables)
+            add_variable(f"last_weights_{i}", v.shape, dtype) for i, v in enumerate(variables)
         ]
-        # Of either window: its steps, and the sum of squares of its errors.
-        self._windows = add("windows", (2, 2))
-        self._foretelling = add("foretelling", dtype="bool")
-        self._foretold_by = add("foretold_by_estimate", dtype="int32")
-        # Errors of two steps share a gradient, and so have a correlation of 1/2 where all is noise:
-        # that makes two thirds of the degrees of freedom.
-        freedom = 2 / 3 * WINDOW * (1 + np.arange(rows))
-        self._quantiles = stats.f.isf(_FALSE_ALARM, freedom, freedom)
+        # Of each window: the number of its steps, and the sum of their squared errors.
+        self._windows = add_variable("windows", (2, 2))
+        self._is_predicting = add_variable("foretelling", dtype="bool")
+        self._estimate_number = add_variable("foretold_by_estimate", dtype="int32")
+        # Errors of two successive steps share a gradient, and so have a correlation of 1/2 if all
+        # is noise: that leaves two thirds of the degrees of freedom.
+        freedom = 2 / 3 * policy.window * (1 + np.arange(n_predicted))
+        self._quantiles = stats.f.isf(policy.false_alarm, freedom, freedom)
 
     def watch(self, gradients, U, estimate):
-        """Record how well the estimate foretold these gradients along its eigenvectors.
+        """Record how well the estimate predicted these gradients along its eigenvectors.
 
+        gradients : list of tensors
+            One for each variable.
         U : list of lists of arrays of shape (rank, size)
             For each group the pieces of its eigenvectors, one for each variable.
-        estimate : Estimate
+        estimate : HessianEstimate
         """
         changes, moves = [], []
         for g, w, last_g, last_w in zip(
@@ -162,39 +244,42 @@ class Forecast:
             moves.append(tf.reshape(w - last_w.value, [-1]))
         # Rounding of the gradient is no error.
         squares = tf.add_n([tf.nn.l2_loss(g) for g in gradients]) * 2
-        error = epsilon(gradients[0]) ** 2 * tf.cast(squares, tf.float64)
+        error = machine_epsilon(gradients[0]) ** 2 * tf.cast(squares, tf.float64)
         start = 0
-        for pieces, eigenvalues in zip(U, tf.unstack(estimate.kept), strict=True):
+        for pieces, eigenvalues in zip(U, tf.unstack(estimate.kept_eigenvalues), strict=True):
             own = slice(start, start + len(pieces))
             start = own.stop
             along, change = (
                 tf.add_n([tf.linalg.matvec(u, x) for u, x in zip(pieces, parts, strict=True)])
                 for parts in (moves[own], changes[own])
             )
-            foretold = tf.math.multiply_no_nan(tf.cast(eigenvalues, along.dtype), along)
-            error += tf.reduce_sum(tf.cast(change - foretold, tf.float64) ** 2)
+            predicted = tf.math.multiply_no_nan(tf.cast(eigenvalues, along.dtype), along)
+            error += tf.reduce_sum(tf.cast(change - predicted, tf.float64) ** 2)
         number = estimate.finished.value
         usable = estimate.is_idle & (number > 0) & tf.math.is_finite(error)
-        is_old = number == self._foretold_by.value
+        is_old = number == self._estimate_number.value
         windows = tf.where(is_old, self._windows.value, tf.zeros_like(self._windows))
-        window = tf.where(windows[0, 0] < WINDOW, 0, 1)
+        window = tf.where(windows[0, 0] < self._policy.window, 0, 1)
         new = tf.one_hot(window, 2, dtype=tf.float64)[:, None] * tf.stack(
             [tf.ones_like(error), error]
         )
-        counts = usable & is_old & self._foretelling.value
+        counts = usable & is_old & self._is_predicting.value
         self._windows.assign(windows + tf.where(counts, new, tf.zeros_like(new)))
-        self._foretelling.assign(usable)
-        self._foretold_by.assign(number)
+        self._is_predicting.assign(usable)
+        self._estimate_number.assign(number)
         for last, new in zip(
             self._last_gradients + self._last_weights, gradients + self._variables, strict=True
         ):
             last.assign(new)
 
-    def has_failed(self, kept):
-        """Return whether errors along these eigenvalues have grown, if there are enough; bool."""
-        rows = tf.reduce_sum(tf.cast(tf.math.is_finite(kept), tf.int32))
+    def has_failed(self, kept_eigenvalues):
+        """Return whether errors have grown, if there are enough of them; a tensor of shape ().
+
+        kept_eigenvalues : tensor of shape (n_groups, rank)
+        """
+        rows = tf.reduce_sum(tf.cast(tf.math.is_finite(kept_eigenvalues), tf.int32))
         windows = self._windows.value
-        full = windows[1, 0] >= WINDOW
+        full = windows[1, 0] >= self._policy.window
         ratio = tf.math.divide_no_nan(windows[1, 1], windows[0, 1])
         limit = tf.gather(tf.constant(self._quantiles), tf.maximum(rows - 1, 0))
         self._windows.assign(tf.where(full, windows * [[1.0], [0.0]], windows))

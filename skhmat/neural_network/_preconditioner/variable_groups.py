@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+from ..._utils.validation import parameter_error
+
 
 class VariableGroups:
     """Variables in the order of their groups, so that each group is one piece of all vectors.
@@ -19,7 +21,7 @@ class VariableGroups:
     """
 
     def __init__(self, variables, groups):
-        found = _grouped(variables, groups)
+        found = _find_groups(variables, groups)
         self.ordered = [variable for group in found for variable in group]
         self._stops = np.cumsum([0, *map(len, found)])
 
@@ -27,7 +29,7 @@ class VariableGroups:
         return len(self._stops) - 1
 
     def split(self, items):
-        """Return lists of what there is one of for each variable in order, one for each group."""
+        """Return a list for each group of items that belong to the variables, in their order."""
         return [items[a:b] for a, b in zip(self._stops[:-1], self._stops[1:], strict=True)]
 
 
@@ -38,16 +40,17 @@ def check_groups(groups):
         return
     is_list = isinstance(groups, (list, tuple))
     if not is_list or not all(isinstance(group, str) for group in groups):
-        raise ValueError(f"parameter_groups must be {allowed}, not {groups!r}.")
+        raise parameter_error("parameter_groups", allowed, groups)
     try:
         for group in groups:
             re.compile(group)
     except re.error as error:
-        raise ValueError(f"parameter_groups must be {allowed}; {groups!r} has {error}.") from error
+        text = f"{groups!r}, where {error}"
+        raise parameter_error("parameter_groups", allowed, got=text) from error
 
 
-def _grouped(variables, groups):
-    """Return the variables of each group, lists; those without a match are the last."""
+def _find_groups(variables, groups):
+    """Return a list of variables for each group; those without a match are the last."""
     if groups == "per_variable":
         return [[variable] for variable in variables]
     paths = [getattr(variable, "path", variable.name) for variable in variables]

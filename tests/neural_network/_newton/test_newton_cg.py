@@ -1,4 +1,4 @@
-"""NewtonCG on plain functions: what it finds, its parameters, its state."""
+"""NewtonCG on plain functions: what it finds, and its parameters."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from skhmat.neural_network import NewtonCG
 
 from ..networks import keras, tf
+from .functions import minimize, rastrigin, rosenbrock
 
 PARAMETERS = {
     "tau": 0.25,
@@ -25,22 +26,6 @@ PARAMETERS = {
     "clipnorm": 2.0,
     "use_ema": True,
 }
-
-
-def rosenbrock(x):
-    return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
-
-
-def rastrigin(x):
-    return 20 + tf.reduce_sum(x.value**2 - 10 * tf.cos(2 * np.pi * x.value))
-
-
-def minimize(f, start, steps, dtype="float64", **options):
-    x = keras.Variable(start, dtype=dtype)
-    optimizer = NewtonCG(**options)
-    for _ in range(steps):
-        optimizer.minimize(lambda: f(x), [x])
-    return x.numpy(), optimizer
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -85,11 +70,6 @@ def test_it_stays_at_a_minimum(rng):
     assert (x == 0).all()
 
 
-def test_scale_of_the_loss_changes_nothing():
-    paths = [minimize(lambda x: c * rosenbrock(x), [-1.2, 1.0], 12)[0] for c in (1.0, 2.0**-40)]  # noqa: B023
-    np.testing.assert_allclose(paths[0], paths[1], rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -126,19 +106,6 @@ def test_options_find_the_minimum(options, rng):
     assert float(loss()) < 1e-3 * first
 
 
-@pytest.mark.parametrize("tau", ["auto", "levenberg-marquardt", 1e-3])
-def test_many_variables_and_little_curvature(tau, rng):
-    """Nothing that a system of full rank promises holds."""
-    X = tf.constant(rng.standard_normal((5, 30)))
-    w = keras.Variable(rng.standard_normal(30), dtype="float64")
-    optimizer = NewtonCG(tau=tau)
-    f = lambda: tf.reduce_sum(tf.square(tf.linalg.matvec(X, w.value) - 1))  # noqa: E731
-    for _ in range(30):
-        optimizer.minimize(f, [w])
-    assert float(f()) < 1e-8
-    assert np.linalg.norm(w) < 100
-
-
 def test_infinite_losses_are_left():
     """sqrt is not there for negative numbers; the line search keeps away from them."""
     f = lambda x: tf.sqrt(x[0]) + 1e-3 / x[0]  # noqa: E731
@@ -159,16 +126,6 @@ def test_schedule():
     np.testing.assert_array_equal(optimizer.history["step_length"], [0.5, 0.5, 0.5, 0.25, 0.25])
 
 
-def test_history(rng):
-    _, optimizer = minimize(rosenbrock, [-1.2, 1.0], 9, history_size=4)
-    history = optimizer.history
-    assert {len(column) for column in history.values()} == {4}
-    np.testing.assert_array_equal(history["step"], [5, 6, 7, 8])
-    assert history["cg_steps"].dtype == np.int64
-    assert (history["gradient_norm"] > 0).all()
-    assert NewtonCG().history["loss"].shape == (0,)
-
-
 def test_pretraining_hands_over():
     _, optimizer = minimize(rosenbrock, [-1.2, 1.0], 6, pretrain_steps=4, pretrain_optimizer="sgd")
     assert optimizer.history["fallback"][:4].tolist() == ["pretraining"] * 4
@@ -186,24 +143,6 @@ def test_config_round_trip():
     for key, value in PARAMETERS.items():
         assert getattr(copy, key) == value
     assert copy.pretrain_optimizer.momentum == 0.5
-
-
-def test_state_can_be_put_back(rng):
-    """A copy with the same state goes on bit by bit."""
-    start = [-1.2, 1.0]
-    options = {k: PARAMETERS[k] for k in ("preconditioner", "warm_start", "pretrain_steps")}
-    x, optimizer = minimize(rosenbrock, start, 6, **options)
-    twin = NewtonCG(**options)
-    y = keras.Variable(x, dtype="float64")
-    x = keras.Variable(x, dtype="float64")
-    fresh = NewtonCG(**options)
-    for copy, variable in ((twin, y), (fresh, x)):
-        copy.build([variable])
-        for target, source in zip(copy.variables, optimizer.variables, strict=True):
-            target.assign(source)
-        for _ in range(4):
-            copy.minimize(lambda: rosenbrock(variable), [variable])  # noqa: B023
-    np.testing.assert_array_equal(x.numpy(), y.numpy())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skhmat.neural_network._curvature.layout import Layout
+from skhmat.neural_network._curvature.parameter_vector import ParameterVector
 from skhmat.neural_network._newton.steihaug import steihaug
 
 from ..networks import tf
@@ -24,7 +24,7 @@ def solve(A, b, sizes=None, *, damping=0.0, unroll=False, **options):
         return tf.where(needed, product(v), v)
 
     variables = [tf.Variable(tf.zeros(k, tf.float64)) for k in (sizes or [len(b)])]
-    layout = Layout(variables, by_variable=sizes is not None)
+    parameters = ParameterVector(variables, by_variable=sizes is not None)
     options = {
         "tolerance": tf.constant(1e-12, tf.float64),
         "max_steps": 60,
@@ -34,7 +34,7 @@ def solve(A, b, sizes=None, *, damping=0.0, unroll=False, **options):
     solution = steihaug(
         product,
         tf.constant(b),
-        layout,
+        parameters,
         damping=lambda curvature: damping * tf.ones_like(curvature),
         product_where=product_where if unroll else None,
         **options,

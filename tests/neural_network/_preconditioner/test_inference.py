@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skhmat.neural_network._preconditioner import inference
-from skhmat.neural_network._preconditioner.inference import Prior, Sums
+from skhmat.neural_network._preconditioner.inference import InferencePolicy, Prior, Sums
 
 from ..networks import tf
 
@@ -49,7 +49,7 @@ def conditioned(prior, S, Y):
 def test_posterior_mean(noise, m, rng):
     S, Y = directions(m, rng), rng.standard_normal((m, N))
     given = prior(noise=noise)
-    found = dense(inference.posterior(given, tf.constant(S), tf.constant(Y)))
+    found = dense(inference.fit_posterior(given, tf.constant(S), tf.constant(Y)))
     np.testing.assert_allclose(
         found, conditioned(given, S, Y), atol=1e-10 * max(1, abs(found).max())
     )
@@ -59,8 +59,8 @@ def test_directions_that_add_nothing_are_dropped(rng):
     B = matrix(rng, [50.0, 20.0, 1.0, 1.0, 1.0, 1.0])
     S = rng.standard_normal((3, N))
     S = np.vstack([S, np.zeros(N), S[0] - 2 * S[1], S[2]])
-    once = inference.posterior(prior(), tf.constant(S[:3]), tf.constant(S[:3] @ B))
-    twice = inference.posterior(prior(), tf.constant(S), tf.constant(S @ B))
+    once = inference.fit_posterior(prior(), tf.constant(S[:3]), tf.constant(S[:3] @ B))
+    twice = inference.fit_posterior(prior(), tf.constant(S), tf.constant(S @ B))
     np.testing.assert_allclose(dense(twice), dense(once), atol=1e-9)
     values, vectors, _ = inference.ritz_pairs(twice)
     assert np.isinf(values[3:]).all()
@@ -76,7 +76,7 @@ def test_solve(noise, unit, rng):
     B = unit * matrix(rng, rng.uniform(1, 9, N))
     S = rng.standard_normal((3, N))
     given = prior(2 * unit, 1.5 * unit, noise * unit)
-    given = inference.posterior(given, tf.constant(S), tf.constant(S @ B))
+    given = inference.fit_posterior(given, tf.constant(S), tf.constant(S @ B))
     x = rng.standard_normal(N)
     expected = np.linalg.solve(dense(given), x)
     error = 1e-11 * np.linalg.cond(dense(given)) * abs(expected).max()
@@ -88,7 +88,7 @@ def test_ritz_pairs_have_the_unit_of_the_hessian(rng):
     found = []
     for unit in (2.0**-60, 1.0, 2.0**60):
         given = prior(2 * unit, 1.5 * unit, 0.3 * unit)
-        given = inference.posterior(given, tf.constant(S), tf.constant(unit * S @ B))
+        given = inference.fit_posterior(given, tf.constant(S), tf.constant(unit * S @ B))
         values, vectors, error = inference.ritz_pairs(given)
         found.append((values / unit, vectors, error / unit))
     for one in found[1:]:
@@ -103,14 +103,14 @@ def summed(products, rng, n=N):
         v = rng.standard_normal(n)
         for matrix_ in (H, other):
             sums = inference.accumulate(sums, v, matrix_ @ v)
-        spreads.append(inference.spread(v, H @ v, other @ v))
+        spreads.append(inference.noise_variance(v, H @ v, other @ v))
     return sums, np.mean(spreads) if spreads else tf.constant(0.0, tf.float64)
 
 
 def test_prior(rng):
     H = matrix(rng, rng.uniform(1, 9, N))
     sums, spread = summed([(H, H)] * 5, np.random.default_rng(1))
-    found = inference.prior(sums, N, spread, EPSILON)
+    found = inference.fit_prior(sums, N, spread, EPSILON)
     V = np.random.default_rng(1).standard_normal((5, N))
     Y = V @ H
     a, b, c = np.sum(V * Y), np.sum(Y**2), np.sum(V**2)
@@ -118,9 +118,9 @@ def test_prior(rng):
     assert float(found.scale) == pytest.approx(a / c / np.sqrt(N))
     assert float(found.noise) == 0
     sums, spread = summed([(-H, -H)] * 3, rng)
-    negative = inference.prior(sums, N, spread, EPSILON)
+    negative = inference.fit_prior(sums, N, spread, EPSILON)
     assert float(negative.mean) < 0 < float(negative.scale)
-    none = inference.prior(*summed([], rng)[:1], N, tf.constant(0.0, tf.float64), EPSILON)
+    none = inference.fit_prior(*summed([], rng)[:1], N, tf.constant(0.0, tf.float64), EPSILON)
     assert [float(part) for part in none] == [0, 0, 0]
 
 
@@ -128,9 +128,9 @@ def test_rounding_is_no_noise(rng):
     H = matrix(rng, rng.uniform(1, 9, N))
     sums, _ = summed([(H, H)] * 5, rng)
     difference = 1e-14 * rng.standard_normal(N)
-    spread = inference.spread(np.ones(N), H @ np.ones(N), H @ np.ones(N) + difference)
+    spread = inference.noise_variance(np.ones(N), H @ np.ones(N), H @ np.ones(N) + difference)
     assert float(spread) > 0
-    assert float(inference.prior(sums, N, spread, EPSILON).noise) == 0
+    assert float(inference.fit_prior(sums, N, spread, EPSILON).noise) == 0
 
 
 def test_noise_is_found(rng):
@@ -142,7 +142,7 @@ def test_noise_is_found(rng):
         return H + noise * (E + E.T) / np.sqrt(2)
 
     sums, spread = summed([(noisy(), noisy()) for _ in range(200)], rng, n)
-    found = inference.prior(sums, n, spread, EPSILON)
+    found = inference.fit_prior(sums, n, spread, EPSILON)
     assert float(found.noise) == pytest.approx(noise, rel=0.1)
 
 
@@ -153,7 +153,7 @@ def test_error_of_ritz_values(rng):
     A = rng.standard_normal((N, N))
     A -= A.T
     for Y, expected in ((S @ H, 0), (S @ (H + A), np.linalg.norm(S @ A @ S.T, 2))):
-        posterior = inference.posterior(prior(), tf.constant(S), tf.constant(Y))
+        posterior = inference.fit_posterior(prior(), tf.constant(S), tf.constant(Y))
         error = inference.ritz_pairs(posterior)[2]
         np.testing.assert_allclose(error, expected, rtol=1e-7, atol=1e-6)
 
@@ -166,8 +166,8 @@ def test_new_directions(noise, rng):
     g = tf.constant(Q @ (rng.choice([-1, 1], N) * rng.uniform(0.5, 2, N)))
     S = np.zeros((0, N))
     for _ in range(N):
-        given = inference.posterior(prior(noise=noise), tf.constant(S), tf.constant(S @ B))
-        s = inference.new_direction(given, g).numpy()
+        given = inference.fit_posterior(prior(noise=noise), tf.constant(S), tf.constant(S @ B))
+        s = inference.next_direction(given, g).numpy()
         S = np.vstack([S, s])
         # In the span of the gradient and what products with it have shown.
         space = np.vstack([g, *(np.vstack([S[:-1], S[:-1] @ B]))])
@@ -175,10 +175,10 @@ def test_new_directions(noise, rng):
             space, tol=1e-8
         )
     np.testing.assert_allclose(S @ S.T, np.eye(N), atol=1e-10)
-    given = inference.posterior(prior(noise=noise), tf.constant(S), tf.constant(S @ B))
-    nothing = inference.new_direction(given, g)
+    given = inference.fit_posterior(prior(noise=noise), tf.constant(S), tf.constant(S @ B))
+    nothing = inference.next_direction(given, g)
     np.testing.assert_array_equal(nothing, 0)
-    assert not bool(inference.worth(given, nothing))
+    assert not bool(inference.is_worthwhile(given, nothing))
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5])
@@ -186,15 +186,15 @@ def test_preconditioner(exponent, rng):
     B = matrix(rng, [50.0, 20.0, 2.0, 1.0, 1.0, 1.0])
     values, vectors = np.linalg.eigh(B)
     values, vectors = values[::-1].copy(), vectors.T[::-1].copy()
-    P = inference.preconditioner(tf.constant(values), tf.constant(vectors), 2.0, 2, exponent)
+    P = inference.make_preconditioner(tf.constant(values), tf.constant(vectors), 2.0, 2, exponent)
     mapped = np.array(
-        [inference.precondition([P.U], P.factors, [row])[0][0] for row in tf.constant(B)]
+        [inference.apply_preconditioner([P.U], P.factors, [row])[0][0] for row in tf.constant(B)]
     )
     found = np.sort(np.linalg.eigvals(mapped).real)[::-1]
     expected = np.sort(np.r_[values[:2] * (2 / values[:2]) ** exponent, values[2:]])[::-1]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     # Nothing is stretched, and values that are not there are left alone.
-    none = inference.preconditioner(
+    none = inference.make_preconditioner(
         tf.constant([1.0, -np.inf]), tf.zeros((2, N), tf.float64), 2.0, 2, exponent
     )
     np.testing.assert_array_equal(none.factors, 1)
@@ -204,9 +204,9 @@ def test_what_a_product_is_worth(rng):
     S = np.linalg.qr(rng.standard_normal((N, 3)))[0].T
     # Where there is some noise, a second product of the same direction is worth taking.
     for noise, known, unknown in ((0.0, False, True), (0.5, True, True), (100.0, False, False)):
-        given = inference.posterior(prior(noise=noise), tf.constant(S[:2]), tf.constant(S[:2]))
-        assert bool(inference.worth(given, tf.constant(S[0]))) is known
-        assert bool(inference.worth(given, tf.constant(S[2]))) is unknown
+        given = inference.fit_posterior(prior(noise=noise), tf.constant(S[:2]), tf.constant(S[:2]))
+        assert bool(inference.is_worthwhile(given, tf.constant(S[0]))) is known
+        assert bool(inference.is_worthwhile(given, tf.constant(S[2]))) is unknown
 
 
 @pytest.mark.parametrize("ratio", [10, 1, 0.1])
@@ -231,14 +231,24 @@ def test_noisy_products_help_and_never_harm(ratio, kind, rng):
         first, second = product(v), product(v)
         for y in (first, second):
             sums = inference.accumulate(sums, v, y)
-        spreads.append(inference.spread(v, first, second))
-    given = inference.prior(sums, n, np.mean(spreads), EPSILON)
+        spreads.append(inference.noise_variance(v, first, second))
+    given = inference.fit_prior(sums, n, np.mean(spreads), EPSILON)
     (S, Y), errors = np.zeros((2, 0, n)), []
     for _ in range(m + 1):
-        found = inference.posterior(given, tf.constant(S), tf.constant(Y))
+        found = inference.fit_posterior(given, tf.constant(S), tf.constant(Y))
         B = np.array([inference.multiply(found, tf.constant(row)) for row in np.eye(n)])
         errors.append(np.linalg.norm(B - H))
-        s = inference.new_direction(found, tf.constant(gradient())).numpy()
+        s = inference.next_direction(found, tf.constant(gradient())).numpy()
         S, Y = np.vstack([S, s]), np.vstack([Y, product(s)])
     assert max(errors) <= errors[0] * (1 + 1e-9)
     assert errors[-1] <= errors[m // 2] * (1 + 1e-3)
+
+
+@pytest.mark.parametrize(("worth", "expected"), [(0.01, True), (0.95, False)])
+def test_worth_is_a_policy(worth, expected, rng):
+    S = np.linalg.qr(rng.standard_normal((N, 3)))[0].T
+    given = inference.fit_posterior(prior(noise=0.5), tf.constant(S[:2]), tf.constant(S[:2]))
+    policy = InferencePolicy(worth=worth)
+    # A new direction: all of the variance is there, and noise leaves some of it.
+    unknown = S[2] / np.linalg.norm(S[2])
+    assert bool(inference.is_worthwhile(given, tf.constant(unknown), policy)) is expected

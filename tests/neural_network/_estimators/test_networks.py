@@ -1,0 +1,164 @@
+"""Networks, losses and optimizers from parameters."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+
+from skhmat.neural_network import KerasClassifier, KerasRegressor, NewtonCG
+
+from ..networks import keras, label
+from .data import blobs, few, iris, small_network
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    ["sgd", "Adam", keras.optimizers.Adam, NewtonCG, "object", "newton object"],
+    ids=str,
+)
+def test_optimizers(optimizer):
+    given = {
+        "object": lambda: keras.optimizers.RMSprop(0.01),
+        "newton object": lambda: NewtonCG(tau=0.5),
+    }.get(optimizer, lambda: optimizer)()
+    X, y = iris()
+    model = clone(KerasClassifier(optimizer=given, epochs=2)).fit(X, y)
+    cross_val_score(model, X, y, cv=2)
+    if isinstance(given, keras.optimizers.Optimizer):
+        assert type(model.model_.optimizer) is type(given)
+        assert not given.built
+
+
+def test_models_that_are_given():
+    X, y = iris()
+    network = small_network(4, 3)
+    weights = network.get_weights()
+    model = KerasClassifier(network, epochs=3, random_state=0).fit(X, y)
+    for a, b in zip(weights, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert isinstance(model.model_.loss, keras.losses.SparseCategoricalCrossentropy)
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+    compiled = small_network(4, 3)
+    compiled.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    model = KerasClassifier(compiled, optimizer=None, epochs=3).fit(X, y)
+    assert isinstance(model.model_.optimizer, keras.optimizers.SGD)
+    assert isinstance(model.model_.loss, keras.losses.CategoricalCrossentropy)
+    compiled.fit(X, np.eye(3)[np.zeros(150, int)], verbose=0)
+    with pytest.raises(ValueError, match="trained already"):
+        KerasClassifier(compiled).fit(X, y)
+    with pytest.raises(ValueError, match="was not compiled"):
+        KerasClassifier(small_network(4, 3), optimizer=None).fit(X, y)
+    with pytest.raises(ValueError, match=r"model has 2 outputs, and y has 3 classes"):
+        KerasClassifier(small_network(4, 2)).fit(X, y)
+    with pytest.raises(ValueError, match=r"model has 3 outputs, and y has 1 targets"):
+        KerasRegressor(small_network(4, 3)).fit(X, X[:, 0])
+    with pytest.raises(TypeError, match=r"must return a keras.Model"):
+        KerasClassifier(lambda: 3).fit(X, y)
+
+
+def from_everything(X, y, n_features_in, n_outputs, units=3):
+    assert len(X) == len(y)
+    return small_network(n_features_in, n_outputs, units)
+
+
+def from_keywords(**given):
+    return small_network(given["n_features_in"], given["n_outputs"])
+
+
+@pytest.mark.parametrize("build", [from_everything, from_keywords])
+def test_what_callables_are_given(build, rng):
+    X, y = blobs(rng)
+    model = KerasClassifier(build, model__n_outputs=2, epochs=2).fit(X, y)
+    assert model.model_.output_shape == (None, 2)
+
+
+def test_optimizers_in_parameters_are_copied(rng):
+    options = {"pretrain_optimizer": keras.optimizers.Adam(), "pretrain_steps": 2}
+    options = {f"optimizer__{name}": value for name, value in options.items()}
+    model = KerasRegressor(**few(), **options)
+    for _ in range(2):
+        model.fit(*blobs(rng))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "foo"}, "loss must be 'auto'"),
+        ({"activation": "foo"}, "activation must be a name"),
+        ({"metrics": ["foo"]}, "metrics must be names"),
+        (
+            {"hidden_layer_sizes": (5, 0)},
+            "hidden_layer_sizes must be an integer of at least 1, got 0",
+        ),
+        (
+            {"hidden_layer_sizes": (2.5,)},
+            "hidden_layer_sizes must be an integer of at least 1, got 2.5",
+        ),
+        ({"optimizer__pretrain_optimizer": "foo"}, "pretrain_optimizer must be a name"),
+        ({"optimizer__learning_rate": -1}, "learning_rate must be a number above 0"),
+        ({"early_stopping": True, "validation_split": None}, "which early_stopping makes of None"),
+    ],
+)
+def test_messages_name_the_parameter(options, message, rng):
+    X, y = blobs(rng)
+    rows = slice(0, 5) if "early_stopping" in options else slice(None)
+    with pytest.raises(ValueError, match=message):
+        KerasClassifier(**{**few(), **options}).partial_fit(X[rows], y[rows], classes=[0, 1])
+
+
+def normalized(n_features_in, n_outputs):
+    L = keras.layers
+    hidden = [L.Dense(33, "tanh"), L.BatchNormalization(), L.LayerNormalization()]
+    head = L.Dense(n_outputs, "sigmoid" if n_outputs == 1 else "softmax")
+    return keras.Sequential([L.Input((n_features_in,)), *hidden, head])
+
+
+def convolutional(X):
+    L = keras.layers
+    hidden = [L.Conv2D(7, 3, activation="tanh"), L.BatchNormalization(), L.Flatten()]
+    return keras.Sequential([L.Input(X.shape[1:]), *hidden, L.Dense(3)])
+
+
+def recurrent(X):
+    L = keras.layers
+    return keras.Sequential([L.Input(X.shape[1:]), L.LSTM(9), L.Dense(3, "softmax")])
+
+
+def double(n_features_in, n_outputs):
+    L = keras.layers
+    layers = [L.Dense(20, "tanh", dtype="float64"), L.Dense(n_outputs, dtype="float64")]
+    return keras.Sequential([L.Input((n_features_in,), dtype="float64"), *layers])
+
+
+@pytest.mark.parametrize("n", [150, 1000])
+@pytest.mark.parametrize(
+    ("estimator", "shape", "n_classes"),
+    [
+        (KerasClassifier(), (10,), 2),
+        (KerasClassifier(hidden_layer_sizes=(257, 3), activation="tanh"), (64,), 10),
+        (KerasRegressor(), (3,), None),
+        (KerasRegressor(hidden_layer_sizes=(1, 300)), (300,), None),
+        (KerasClassifier(normalized), (7,), 2),
+        (KerasClassifier(normalized), (7,), 5),
+        (KerasClassifier(convolutional), (6, 6, 1), 3),
+        (KerasClassifier(recurrent), (5, 4), 3),
+        (KerasRegressor(double), (100,), None),
+    ],
+    ids=label,
+)
+def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_classes, n, rng):
+    X = rng.standard_normal((n, *shape))
+    y = X.reshape(n, -1)[:, 0] if n_classes is None else np.arange(n) % n_classes
+    model = clone(estimator).set_params(epochs=1, optimizer="adam", random_state=0).fit(X, y)
+    methods = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
+    if n_classes is None:
+        methods = ["predict"]
+    orders = [rng.permutation(n) for _ in range(2)]
+    # Batches of all lengths, with the end of a long one at any place.
+    orders += [np.arange(a, a + k) for k in (1, 5, 31, 97, n - 3) for a in (0, n - k)]
+    orders += [[i] for i in rng.integers(0, n, 5)]
+    for method in methods:
+        predict = getattr(model, method)
+        p = predict(X)
+        for rows in orders:
+            np.testing.assert_array_equal(predict(X[rows]), p[rows], err_msg=method)

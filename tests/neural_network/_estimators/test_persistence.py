@@ -1,0 +1,80 @@
+"""Pickled estimators."""
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from skhmat.neural_network import KerasClassifier, KerasRegressor
+
+from ..networks import keras
+from .data import blobs, few, iris, small_network
+
+
+def with_dropout(n_features_in, n_outputs):
+    L = keras.layers
+    layers = [L.Input((n_features_in,)), L.Dense(6, "tanh"), L.Dropout(0.3), L.Dense(n_outputs)]
+    return keras.Sequential(layers)
+
+
+@pytest.mark.filterwarnings("ignore:ProbabilisticPreconditioner. . epochs ended")
+@pytest.mark.parametrize("optimizer", ["newton-cg", "probabilistic-preconditioner", "adam"])
+def test_a_pickled_estimator_goes_on_bit_by_bit(optimizer):
+    X, y = iris()
+    model = KerasClassifier(with_dropout, epochs=2, optimizer=optimizer, random_state=0).fit(X, y)
+    twin = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
+    for estimator in (model, twin):
+        estimator.partial_fit(X, y)
+    np.testing.assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
+    assert twin.n_iter_ == 3
+
+
+def own_loss(y, p):
+    return keras.ops.mean((y - p) ** 2, axis=-1)
+
+
+def own_activation(x):
+    return keras.ops.tanh(x)
+
+
+@pytest.mark.parametrize("options", [{"loss": own_loss}, {"activation": own_activation}])
+def test_own_functions_are_pickled(options, rng):
+    X, y = blobs(rng)
+    model = KerasRegressor(**few(), **options).fit(X, y)
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(again.predict(X), model.predict(X))
+        again.set_params(warm_start=True).fit(X, y)
+
+
+def test_model_that_cannot_be_pickled():
+    X, y = iris()
+    lock = __import__("threading").Lock()
+
+    def build(n_features_in, n_outputs):
+        with lock:
+            return small_network(n_features_in, n_outputs)
+
+    model = KerasClassifier(build, epochs=1).fit(X, y)
+    with pytest.raises(pickle.PicklingError, match="cannot be pickled"):
+        pickle.dumps(model)
+
+
+@pytest.mark.filterwarnings("ignore:ProbabilisticPreconditioner. . epochs ended")
+def test_a_new_process_reads_pickles(rng, tmp_path):
+    """It has not imported the optimizers, which Keras finds by their registered names."""
+    X, y = blobs(rng)
+    code = ["import pickle, numpy as np; X = np.load('X.npy')"]
+    for name in ("newton-cg", "probabilistic-preconditioner"):
+        model = KerasClassifier(optimizer=name, **few()).fit(X, y)
+        (tmp_path / f"{name}.pickle").write_bytes(pickle.dumps(model))
+        np.save(tmp_path / f"{name}.npy", model.predict_proba(X))
+        code.append(f"model = pickle.load(open('{name}.pickle', 'rb'))")
+        code.append(f"assert (model.predict_proba(X) == np.load('{name}.npy')).all()")
+    np.save(tmp_path / "X.npy", X)
+    # The optimizer that nothing else has imported comes first.
+    code[1:] = code[3:] + code[1:3]
+    subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=tmp_path, check=True)

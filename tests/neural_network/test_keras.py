@@ -1,0 +1,56 @@
+"""What the modules share: checks of parameters, helpers for variables and tensors."""
+
+import numpy as np
+import pytest
+
+from skhmat.neural_network import _keras
+
+from .networks import keras, tf
+
+
+def test_learning_rates():
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 9)
+    assert _keras.check_learning_rate(schedule) is schedule
+    assert isinstance(_keras.check_learning_rate(np.float32(0.5)), float)
+    with pytest.raises(ValueError, match="learning_rate must be a number above 0, got 0"):
+        _keras.check_learning_rate(0)
+
+
+def test_optimizers_are_copied():
+    given = keras.optimizers.SGD(0.25, momentum=0.5)
+    copy = _keras.check_optimizer("inner", given)
+    assert copy is not given
+    assert copy.get_config() == given.get_config()
+    for value in ("foo", None):
+        with pytest.raises(ValueError, match=f"inner must be a name .* got {value!r}"):
+            _keras.check_optimizer("inner", value)
+
+
+def test_one_type_of_all_weights():
+    single, double = keras.Variable([1.0]), keras.Variable([1.0], dtype="float64")
+    assert _keras.check_variable_dtype("NewtonCG", [single]) == "float32"
+    with pytest.raises(ValueError, match="NewtonCG needs weights of one type"):
+        _keras.check_variable_dtype("NewtonCG", [single, double])
+    with pytest.raises(ValueError, match="nothing for NewtonCG to train"):
+        _keras.check_variable_dtype("NewtonCG", [])
+
+
+def test_models_and_functions():
+    with pytest.raises(TypeError, match=r"model must be a keras.Model, got a str"):
+        _keras.check_model("model")
+    with pytest.raises(TypeError, match="loss must be callable without arguments, got 3"):
+        _keras.check_function(3, [tf.Variable(1.0)])
+    with pytest.raises(ValueError, match=r"variables must be a list of one or more, got \[\]"):
+        _keras.check_function(lambda: 0, [])
+
+
+def test_losses_are_unwrapped():
+    for loss in ("mse", keras.losses.MeanSquaredError(), keras.losses.mean_squared_error):
+        assert _keras.unwrap_loss(loss) is keras.losses.mean_squared_error
+
+
+def test_tensors():
+    keras_variable, variable = keras.Variable([1.0]), tf.Variable([1.0])
+    assert _keras.unwrap_variables([keras_variable, variable]) == [keras_variable.value, variable]
+    for dtype in ("float32", "float64"):
+        assert _keras.machine_epsilon(tf.ones(1, dtype)) == np.finfo(dtype).eps
