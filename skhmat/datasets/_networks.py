@@ -7,7 +7,10 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-_N_PIXELS, _N_CLASSES = 64, 10
+# Inputs of a network: the pixels of a digit.
+_N_PIXELS = 64
+# Outputs of the classifier.
+_N_CLASSES = 10
 # Number of parameters: per hidden unit its weights and bias, and besides the biases of the outputs.
 CLASSIFIER_SIZES = (_N_PIXELS + 1 + _N_CLASSES, _N_CLASSES)
 AUTOENCODER_SIZES = (_N_PIXELS + 1 + _N_PIXELS, _N_PIXELS)
