@@ -205,7 +205,9 @@ def check_preconditioner(preconditioner, n):
     if preconditioner is None:
         return None
     if not isinstance(preconditioner, LinearOperator):
-        raise parameter_error("preconditioner", allowed, preconditioner)
+        is_short = isinstance(preconditioner, (str, int, float))
+        got = repr(preconditioner) if is_short else f"a {type(preconditioner).__name__}"
+        raise parameter_error("preconditioner", allowed, got=got)
     if preconditioner.shape != (n, n):
         raise parameter_error("preconditioner", allowed, got=f"shape {preconditioner.shape}")
     return preconditioner

@@ -12,30 +12,47 @@ import numpy as np
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch, check_random_state
 
-from .._utils.validation import check_dtype, check_integer
+from .._utils.validation import check_dtype, check_integer, check_option, parameter_error
 from ..linalg import from_file, to_file
 from . import _graphs, _kernels, _networks, _operators
-from ._dense import IN_MEMORY, as_array, write
+from ._dense import as_array, write
 from ._grids import grid_points, grid_sides, nearest_sizes
 
-_SMALLEST = 16
+_MIN_ROWS = 16
+
+
+@dataclass(frozen=True)
+class StoragePolicy:
+    """Where dense matrices are kept.
+
+    Attributes
+    ----------
+    max_rows_in_memory : int
+        Rows up to which a matrix is held in memory, half a gigabyte in float64; larger ones are
+        kept in files.
+    """
+
+    max_rows_in_memory: int = 8192
+
+
+STORAGE = StoragePolicy()
 
 
 @dataclass(frozen=True)
 class Family:
     """One family of test matrices.
 
-    Parameters
+    Attributes
     ----------
     make : callable
-        Called with those of the arguments n, rng, dtype, folder and download that it asks for. With
-        dtype it returns the matrix, a KernelMatrix or callable; without, a function
+        Called with those of the arguments n, rng, dtype, folder and download that its signature
+        has. With dtype it returns the matrix, a KernelMatrix or callable; without, a function
         ``rows(start, stop)`` that computes rows of it. Its docstring is the description.
     table : str
         The table of the thesis that names the family; empty where none does.
     condition : float or None
-        Condition number in float64 with `random_state` 0 and 2,048 rows (or the size next to that
-        which the family has); inf beyond 1 / eps, None where it was not measured.
+        Condition number in float64 with `random_state` 0 and 2,048 rows (or the next size that the
+        family has); inf beyond 1 / eps, None where it was not measured.
     dim : int or None
         Dimension of the grid that the rows lie on.
     steps : tuple (step, offset) or None
@@ -56,7 +73,7 @@ class Family:
 
     @property
     def is_lazy(self):
-        """Whether entries are computed when they are asked for."""
+        """Whether entries are computed on demand."""
         return "dtype" in self._arguments
 
     @property
@@ -64,30 +81,27 @@ class Family:
         return inspect.signature(self.make).parameters
 
     def call(self, **available):
-        """Call `make` with those arguments that it asks for."""
+        """Call `make` with those of the arguments that its signature has."""
         return self.make(**{name: available[name] for name in self._arguments})
 
-    def fault(self, n):
-        """Say why there is no matrix with n rows, or return None."""
-        if n < _SMALLEST:
-            return f"allowed are at least {_SMALLEST} rows"
+    def allowed_sizes(self, n):
+        """Say what n must be if there is no matrix with n rows, or return None."""
+        if n < _MIN_ROWS:
+            return f"at least {_MIN_ROWS}"
         if self.largest is not None and n > self.largest:
-            return f"there are {self.largest:,} points or nodes"
+            return f"at most {self.largest:,}, the number of points or nodes,"
         if self.dim is not None and grid_sides(n, self.dim) is None:
-            kinds = {2: "squares s² and 2s²", 3: "cubes s³, 2s³ and 4s³"}
-            kind = kinds.get(self.dim, "s⁴, 2s⁴, 4s⁴ and 8s⁴")
-            return f"allowed are {kind}; the nearest are {_either(*nearest_sizes(n, self.dim))}"
+            sizes = {2: "s² or 2s²", 3: "s³, 2s³ or 4s³"}.get(self.dim, "s⁴, 2s⁴, 4s⁴ or 8s⁴")
+            return _such_as(sizes, *nearest_sizes(n, self.dim))
         if self.steps is not None and (n - self.steps[1]) % self.steps[0]:
             step, offset = self.steps
             below = max((n - offset) // step, 1) * step + offset
-            return (
-                f"allowed are {step} h + {offset}; the nearest are {_either(below, below + step)}"
-            )
+            return _such_as(f"{step} h + {offset}", below, below + step)
         return None
 
 
-def _either(below, above):
-    return f"{below:,} and {above:,}"
+def _such_as(sizes, below, above):
+    return f"{sizes}, such as {below:,} and {above:,},"
 
 
 FAMILIES = {
@@ -221,11 +235,19 @@ def load_matrix(
     >>> H.error_estimate_ <= 1e-3
     True
     """
+    return load_stored(name, n, dtype, random_state, data_home, download_if_missing)
+
+
+def load_stored(
+    name, n, dtype, random_state=0, data_home=None, download_if_missing=True, *, policy=STORAGE
+):
+    """Load a test matrix as `load_matrix` does; `policy` is a `StoragePolicy`."""
     family = _check_name(name)
     n = _check_size(name, family, n)
     dtype = check_dtype(dtype)
-    in_file = n > IN_MEMORY and not family.is_lazy
-    seed = _check_seed(random_state, must_be_integer=in_file and family.random)
+    in_file = n > policy.max_rows_in_memory and not family.is_lazy
+    is_named_by_seed = in_file and family.random
+    seed = _check_seed(random_state, policy if is_named_by_seed else None)
     folder = Path(get_data_home(data_home)) / "skhmat"
     make = partial(
         family.call,
@@ -253,7 +275,7 @@ load_matrix.__module__ = "skhmat.datasets"
 
 
 def _from_file(stem, n, dtype, make):
-    """Open the file of a matrix; write it first where it is missing."""
+    """Open the file of a matrix; write it first if it is missing."""
     path, double = (stem.with_name(f"{stem.name}-{d}.bin") for d in (dtype, "float64"))
     if not path.exists():
         if double.exists():
@@ -279,26 +301,27 @@ def describe(name):
 
 
 def _check_name(name):
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise ValueError(f"name is {name!r}; allowed are {', '.join(FAMILIES)}.")
-    return FAMILIES[name]
+    """Return the family of a name."""
+    return FAMILIES[check_option("name", name, tuple(FAMILIES))]
 
 
 def _check_size(name, family, n):
+    """Return the number of rows as an int if the family has a matrix of that size."""
     n = check_integer("n", n, 1)
-    if fault := family.fault(n):
-        raise ValueError(f"n is {n}; for {name!r} {fault}.")
+    if allowed := family.allowed_sizes(n):
+        raise parameter_error("n", f"{allowed} for {name!r}", n)
     return n
 
 
-def _check_seed(random_state, must_be_integer):
-    """Return an integer that stands for `random_state`."""
+def _check_seed(random_state, policy):
+    """Return an integer that stands for `random_state`; `policy` if a file is named by it."""
     if isinstance(random_state, Integral):
-        check_random_state(random_state)  # raises where it is out of range
+        check_random_state(random_state)  # raises if it is out of range
         return int(random_state)
-    if must_be_integer:
-        raise ValueError(
-            f"random_state is {random_state!r}; above n = {IN_MEMORY:,} the matrix is kept in a "
-            "file, and only an integer can name it."
+    if policy is not None:
+        allowed = (
+            f"an integer above n = {policy.max_rows_in_memory:,}, where the matrix is kept in a "
+            "file that it names"
         )
+        raise parameter_error("random_state", allowed, random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

@@ -1,4 +1,4 @@
-"""Dense matrices from their rows: in memory, or in a file where they are large."""
+"""Dense matrices from their rows: in memory, or in a file if they are large."""
 
 import logging
 import os
@@ -7,13 +7,13 @@ import tempfile
 
 import numpy as np
 
+from .._utils.validation import parameter_error
 from ..linalg import to_file
 
 logger = logging.getLogger("skhmat")
 
-# Largest number of rows of a matrix that is held in memory: half a gigabyte in float64.
-IN_MEMORY = 8192
-_BATCH = 32  # rows at once: sparse solves with more run out of cache
+# Rows that are computed at once: sparse solves with more run out of cache.
+_ROWS_PER_BATCH = 32
 
 
 def as_array(rows, n, dtype):
@@ -36,7 +36,7 @@ def as_array(rows, n, dtype):
 
 
 def write(path, rows, n, dtype):
-    """Write a symmetric matrix to a raw file, with little of it in memory.
+    """Write a symmetric matrix to a raw file; little of it is in memory at any time.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def write(path, rows, n, dtype):
 
 
 class _Symmetric:
-    """Mean of a matrix and its transpose, for reading it in batches of whole rows."""
+    """The mean of a matrix (n, n) and its transpose, to be read in batches of whole rows."""
 
     def __init__(self, raw):
         self.raw, self.shape, self.dtype = raw, raw.shape, raw.dtype
@@ -66,15 +66,16 @@ class _Symmetric:
 
 
 def _fill(rows, out):
-    for start in range(0, len(out), _BATCH):
-        stop = min(start + _BATCH, len(out))
+    """Write rows of the matrix to `out`, of shape (n, n), in batches."""
+    for start in range(0, len(out), _ROWS_PER_BATCH):
+        stop = min(start + _ROWS_PER_BATCH, len(out))
         out[start:stop] = rows(start, stop)
 
 
 def _check_space(folder, needed):
+    """Raise OSError if fewer than `needed` bytes are free on the disk of a folder."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
-            f"data_home is on a disk with {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB are "
-            f"needed in {os.fspath(folder)!r} while the matrix is written."
-        )
+        allowed = f"on a disk with {needed / 1e9:.1f} GB free while the matrix is written"
+        got = f"{free / 1e9:.1f} GB free in {os.fspath(folder)!r}"
+        raise parameter_error("data_home", allowed, got=got, kind=OSError)

@@ -1,4 +1,4 @@
-"""G01 to G05: inverse graph Laplacians, of synthetic graphs and of those they stand in for.
+"""G01 to G05: inverse Laplacians of synthetic graphs, and of the graphs they stand in for.
 
 Functions as in `_operators`; `InverseLattice` is the matrix itself.
 """
@@ -16,14 +16,17 @@ from scipy.io import mmread
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import Delaunay, KDTree
 
+from .._utils.validation import parameter_error
 from ._grids import grid_sides
 from ._operators import identity_columns, symmetric_factor
 
-# (L + shift I)^-1: information travels about 1 / sqrt(shift) edges far.
+# The shift in (L + shift I)^-1: entries decay over about 1 / sqrt(shift) edges.
 _SHIFT = 0.01
+# Edges per node of a power grid beyond its spanning tree.
 _LINKS_PER_NODE = 0.35
 _URL = "https://sparse.tamu.edu/MM/{}/{}.tar.gz"
-_SECONDS = 30  # of silence, after which a download is given up
+# Seconds without an answer, after which a download is given up.
+_TIMEOUT = 30
 
 
 class SuiteSparseGraph(NamedTuple):
@@ -122,9 +125,9 @@ class InverseLattice:
         self._sides = sides = grid_sides(n, self.dim)
         eigenvalues = _SHIFT
         for axis, side in enumerate(sides):
-            of_axis = 2 - 2 * np.cos(2 * np.pi * np.arange(side) / side)
-            others = tuple(i for i in range(self.dim) if i != axis)
-            eigenvalues = eigenvalues + np.expand_dims(of_axis, others)
+            along_axis = 2 - 2 * np.cos(2 * np.pi * np.arange(side) / side)
+            other_axes = tuple(i for i in range(self.dim) if i != axis)
+            eigenvalues = eigenvalues + np.expand_dims(along_axis, other_axes)
         self._table = np.fft.ifftn(1 / eigenvalues).real.ravel().astype(dtype)
 
     def __call__(self, rows, cols):
@@ -132,6 +135,7 @@ class InverseLattice:
         return self._table[self._difference(np.asarray(rows), np.asarray(cols))]
 
     def _difference(self, rows, cols):
+        """Return the position in the table for each pair of sites, of shape (n_rows, n_cols)."""
         site = zip(
             np.unravel_index(rows, self._sides),
             np.unravel_index(cols, self._sides),
@@ -143,19 +147,20 @@ class InverseLattice:
 
 
 def _delaunay_edges(points):
-    """Return the edges of the Delaunay triangulation, smaller index first, each once."""
+    """Return the edges of the Delaunay triangulation, (n_edges, 2), smaller index first."""
     triangles = Delaunay(points).simplices
     edges = np.concatenate([triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
     return np.unique(np.sort(edges, axis=1), axis=0)
 
 
 def _graph(n, edges):
-    """Return the symmetric adjacency matrix of undirected edges, each given once."""
+    """Return the symmetric adjacency matrix of undirected edges (m, 2), each given once."""
     both = np.concatenate([edges, edges[:, ::-1]])
     return sparse.csr_array((np.ones(len(both)), tuple(both.T)), shape=(n, n))
 
 
 def _inverse_laplacian(graph):
+    """Return a function for rows of (L + shift I)^-1, from the adjacency matrix (n, n)."""
     n = graph.shape[0]
     factor = symmetric_factor(sparse.diags(graph.sum(axis=1) + _SHIFT) - graph)
     return lambda start, stop: factor.solve(identity_columns(start, stop, n)).T
@@ -176,10 +181,11 @@ def suitesparse(name, n, rng, folder, download):
         _, part = connected_components(graph)
         largest = np.flatnonzero(part == np.bincount(part).argmax())
         if n > len(largest):
-            raise ValueError(
-                f"n is {n}; allowed for {name!r} are {graph.shape[0]:,}, the whole graph, and at "
-                f"most {len(largest):,}, its largest connected part."
+            allowed = (
+                f"{graph.shape[0]:,} for the whole graph {name!r}, or at most {len(largest):,} for "
+                "its largest connected part"
             )
+            raise parameter_error("n", allowed, n)
         found = breadth_first_order(
             graph, rng.choice(largest), directed=False, return_predecessors=False
         )
@@ -203,7 +209,7 @@ def _read_graph(name, folder, download):
 
 def _download(name):
     try:
-        with urlopen(_URL.format(SUITESPARSE[name].group, name), timeout=_SECONDS) as answer:
+        with urlopen(_URL.format(SUITESPARSE[name].group, name), timeout=_TIMEOUT) as answer:
             archive = answer.read()
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             matrix = mmread(tar.extractfile(f"{name}/{name}.mtx"))

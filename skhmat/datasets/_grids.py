@@ -1,4 +1,4 @@
-"""Regular grids and what lives on them: differences, Laplacians, and smooth random coefficients."""
+"""Regular grids, difference operators on them, and smooth random coefficients."""
 
 from functools import reduce
 

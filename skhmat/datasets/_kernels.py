@@ -1,4 +1,4 @@
-"""K04 to K10 and the kernel matrices of data: points and a kernel."""
+"""K04 to K10, and kernel matrices of data: points and a kernel."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from sklearn.feature_extraction.image import extract_patches_2d
 from ..linalg import KernelMatrix
 
 _DIM = 6
-_N_MEDIAN = 1000  # points whose distances give the median
+# Points whose distances give the median.
+_N_MEDIAN = 1000
 N_DIGITS = 1797
 
 
@@ -131,8 +132,8 @@ def patches(n, rng, dtype):
 def downloaded(name, n, rng, dtype, folder, download):
     """Gaussian kernel on random points of a dataset that scikit-learn downloads.
 
-    Features are standardised, those without a value for a point are left out; the bandwidth is the
-    median distance.
+    Features are standardised, those with missing values are left out; the bandwidth is the median
+    distance.
     """
     path = Path(folder) / f"{name}.npy"
     if not path.exists():
@@ -145,13 +146,15 @@ def _seed(rng):
 
 
 def _at_median_distance(X, n, rng, dtype):
+    """Return the Gaussian kernel matrix of n random rows of X, bandwidth the median distance."""
     rows = np.sort(rng.choice(len(X), size=n, replace=False))
     X = np.asarray(X[rows], dtype=dtype)
-    some = X[rng.choice(n, size=min(n, _N_MEDIAN), replace=False)]
-    return KernelMatrix(X, bandwidth=float(np.median(pdist(some))))
+    sample = X[rng.choice(n, size=min(n, _N_MEDIAN), replace=False)]
+    return KernelMatrix(X, bandwidth=float(np.median(pdist(sample))))
 
 
 def _fetch(name, path, download):
+    """Download a dataset, and write it standardised to `path`."""
     if not download:
         reason = f"there is no {path}, and download_if_missing is False"
         raise OSError(_absent(name, reason))

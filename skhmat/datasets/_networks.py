@@ -7,11 +7,16 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-_N_PIXELS, _N_CLASSES = 64, 10
-# Weights and biases per hidden unit, and biases of the outputs.
+# Inputs of a network: the pixels of a digit.
+_N_PIXELS = 64
+# Outputs of the classifier.
+_N_CLASSES = 10
+# Number of parameters: per hidden unit its weights and bias, and besides the biases of the outputs.
 CLASSIFIER_SIZES = (_N_PIXELS + 1 + _N_CLASSES, _N_CLASSES)
 AUTOENCODER_SIZES = (_N_PIXELS + 1 + _N_PIXELS, _N_PIXELS)
+# Digits behind a Hessian.
 _N_SAMPLES = 100
+# Multiple of the identity that is added, relative to the mean diagonal entry.
 _REGULARISATION = 1e-3
 
 
@@ -44,6 +49,7 @@ def autoencoder_hessian(n, rng):
 
 
 def _trained(kind, n_hidden, rng, X, y):
+    """Return a network of scikit-learn with one hidden layer, after 60 epochs at most."""
     network = kind(
         hidden_layer_sizes=(n_hidden,), max_iter=60, random_state=int(rng.integers(2**31))
     )

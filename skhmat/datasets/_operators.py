@@ -13,8 +13,9 @@ from scipy.sparse.linalg import splu
 
 from ._grids import SmoothField, advection, diffusion, grid_points, grid_sides
 
-# Parts of the largest eigenvalue and of the wave number's square.
+# Multiple of the identity that is added, relative to the largest eigenvalue.
 _REGULARISATION = 1e-4
+# Imaginary part of the squared wave number, relative to the real one.
 _DAMPING = 0.1
 _POINTS_PER_WAVELENGTH = 10
 
@@ -130,12 +131,13 @@ def inverse_laplacian_squared_3d(n, rng):
 
 
 def _from_sparse(A):
+    """Return a function for rows of a sparse matrix."""
     A = sparse.csr_array(A)
     return lambda start, stop: A[start:stop].toarray()
 
 
 def identity_columns(start, stop, n):
-    """Return columns of the identity, in Fortran order."""
+    """Return columns of the identity, of shape (n, stop - start), in Fortran order."""
     columns = np.zeros((n, stop - start), order="F")
     columns[np.arange(start, stop), np.arange(stop - start)] = 1
     return columns
@@ -148,8 +150,8 @@ def _of_laplacian(n, function):
     eigenvalues = 0
     for axis, side in enumerate(sides):
         k = np.arange(1, side + 1)
-        of_axis = (2 - 2 * np.cos(np.pi * k / (side + 1))) * (s + 1) ** 2
-        eigenvalues = eigenvalues + np.expand_dims(of_axis, 1 - axis)
+        along_axis = (2 - 2 * np.cos(np.pi * k / (side + 1))) * (s + 1) ** 2
+        eigenvalues = eigenvalues + np.expand_dims(along_axis, 1 - axis)
     values = function(eigenvalues)
     values += _REGULARISATION * values.max()
 
@@ -169,6 +171,7 @@ def symmetric_factor(A):
 
 
 def _inverse_squared(sides, coefficient):
+    """Return a function for rows of A^-2, A the diffusion operator on a grid."""
     A = diffusion(sides, coefficient)
     factor = symmetric_factor(A)
     return lambda start, stop: (
@@ -177,6 +180,7 @@ def _inverse_squared(sides, coefficient):
 
 
 def _inverse_normal(A):
+    """Return a function for rows of (A'A)^-1 for a sparse matrix A."""
     # With advection the diagonal is not strong enough to do without pivots.
     factor = splu(sparse.csc_matrix(A), permc_spec="MMD_AT_PLUS_A")
     return lambda start, stop: (
@@ -188,11 +192,13 @@ def _inverse_normal(A):
 
 
 def _smooth_coefficient(rng):
+    """Return exp(2 g) as a function of points, g a smooth random field."""
     field = SmoothField(rng, 2)
     return lambda x: np.exp(2 * field(x))
 
 
 def _cell_coefficient(rng, n_cells=16):
+    """Return a coefficient that is constant in each cell, as a function of points."""
     cells = 10 ** rng.uniform(-2, 2, size=(2 * n_cells, n_cells))
 
     def coefficient(x):
@@ -203,7 +209,7 @@ def _cell_coefficient(rng, n_cells=16):
 
 
 def _flow(rng, points, periods=None, speed=20.0):
-    """Return a divergence-free velocity: the turned gradient of a smooth random field."""
+    """Return a divergence-free velocity (n, dim): the rotated gradient of a smooth random field."""
     gradient = SmoothField(rng, points.shape[1], periods).gradient(points)
     velocity = np.zeros_like(gradient)
     velocity[:, 0], velocity[:, 1] = -gradient[:, 1], gradient[:, 0]
@@ -211,6 +217,7 @@ def _flow(rng, points, periods=None, speed=20.0):
 
 
 def _advection_diffusion(n, rng, coefficient):
+    """Return the sparse advection-diffusion operator on a 2-D grid."""
     sides = grid_sides(n, 2)
     return diffusion(sides, coefficient) + advection(sides, _flow(rng, grid_points(sides)))
 
@@ -229,6 +236,7 @@ def _fourier_derivative(side, period):
 
 
 def _pseudo_spectral(n, rng, dim, variation):
+    """Return a function for rows of A'A, A a pseudo-spectral operator on a torus."""
     sides = grid_sides(n, dim)
     periods = [side / min(sides) for side in sides]
     points = np.stack(np.indices(sides), axis=-1).reshape(-1, dim) / min(sides)
@@ -241,7 +249,7 @@ def _pseudo_spectral(n, rng, dim, variation):
     def derivative(U, axis):
         return np.moveaxis(np.tensordot(D[axis], U, axes=(1, axis)), 0, axis)
 
-    # D' = -D, so that diffusion and reaction are symmetric and advection becomes -div(b u).
+    # Since D' = -D, diffusion and reaction are symmetric, and advection becomes -div(b u) in A'.
     def apply(U, transposed):
         total = c * U
         for axis in range(dim):

@@ -287,6 +287,8 @@ def test_preconditioners():
         check_preconditioner(M, 4)
     with pytest.raises(ValueError, match=allowed + "'jacobi'"):
         check_preconditioner("jacobi", 4)
+    with pytest.raises(ValueError, match=allowed + "a ndarray"):
+        check_preconditioner(np.eye(4), 4)
 
 
 # ---- samples ----

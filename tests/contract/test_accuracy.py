@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.linalg import KernelMatrix, compress
-from skhmat.linalg._gofmm.error_estimate import _ALL_ROWS_BELOW
+from skhmat.linalg._gofmm.error_estimate import POLICY
 
 from ..linalg.matrices import NAMES, WITHOUT_POINTS, compress_recorded, make_matrix, relative_error
 
@@ -19,7 +19,7 @@ PRECISIONS += [(np.float32, 1e-2), (np.float32, 1e-4)]
 # Both the estimate (on sampled rows) and the truth are measured with random vectors.
 HONEST = 2.0
 # More rows than are all measured.
-LARGE = _ALL_ROWS_BELOW + 404
+LARGE = POLICY.all_rows_up_to + 404
 
 matrix_of = cache(make_matrix)
 

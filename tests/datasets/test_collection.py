@@ -3,7 +3,7 @@ import pytest
 from sklearn.utils import Bunch
 
 from skhmat.datasets import _collection, _graphs, _kernels, load_matrix
-from skhmat.datasets._collection import FAMILIES
+from skhmat.datasets._collection import FAMILIES, StoragePolicy, load_stored
 
 from ..linalg.matrices import as_dense
 
@@ -72,8 +72,8 @@ def test_random_state(name, global_random_seed):
 @pytest.mark.parametrize("name", [name for name in OFFLINE if FAMILIES[name].condition])
 def test_condition_number_is_that_of_the_description(name):
     n = legal_size(name, 2048)
-    eigenvalues = np.linalg.eigvalsh(as_dense(load_matrix(name, n).K))
-    condition = load_matrix(name, n).condition
+    matrix = load_matrix(name, n)
+    eigenvalues, condition = np.linalg.eigvalsh(as_dense(matrix.K)), matrix.condition
     if condition > 1e14:  # nothing but rounding is left of the smallest eigenvalue
         assert abs(eigenvalues[0]) < 1e-13 * eigenvalues[-1]
     else:
@@ -99,39 +99,38 @@ def test_points_are_those_of_the_grid():
 # ---- files
 
 
-@pytest.fixture
-def small_memory(monkeypatch):
-    monkeypatch.setattr(_collection, "IN_MEMORY", 100)
+def load_small(name, n, dtype="float64", **options):
+    """Load a matrix as if more than 100 rows were too many for memory."""
+    return load_stored(name, n, dtype, **options, policy=StoragePolicy(max_rows_in_memory=100))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_large_matrices_are_kept_in_files(dtype, small_memory, monkeypatch, tmp_path):
-    first = load_matrix("K12", 128, dtype, random_state=3, data_home=tmp_path)
+def test_large_matrices_are_kept_in_files(dtype, monkeypatch, tmp_path):
+    first = load_small("K12", 128, dtype, random_state=3, data_home=tmp_path)
     assert isinstance(first.K, np.memmap)
     assert not first.K.flags.writeable
     path = tmp_path / "skhmat" / f"K12-128-3-{dtype}.bin"
     assert path.stat().st_size == 128**2 * first.K.itemsize
     monkeypatch.setattr(_collection, "write", None)  # not called again
-    again = load_matrix("K12", 128, dtype, random_state=3, data_home=tmp_path)
+    again = load_small("K12", 128, dtype, random_state=3, data_home=tmp_path)
     np.testing.assert_array_equal(first.K, again.K)
     np.testing.assert_array_equal(first.points, again.points)
-    monkeypatch.setattr(_collection, "IN_MEMORY", 1000)
     in_memory = load_matrix("K12", 128, dtype, random_state=3, data_home=tmp_path)
     np.testing.assert_array_equal(first.K, in_memory.K)
 
 
-def test_float32_is_converted_where_float64_is_there(small_memory, monkeypatch, tmp_path):
-    double = load_matrix("K03", 128, data_home=tmp_path).K
+def test_float32_is_converted_where_float64_is_there(monkeypatch, tmp_path):
+    double = load_small("K03", 128, data_home=tmp_path).K
     monkeypatch.setattr(_collection, "write", None)
-    single = load_matrix("K03", 128, "float32", data_home=tmp_path).K
+    single = load_small("K03", 128, "float32", data_home=tmp_path).K
     np.testing.assert_array_equal(single, double.astype(np.float32))
 
 
-def test_names_of_files_tell_matrices_apart(small_memory, tmp_path):
-    load_matrix("K03", 128, random_state=1, data_home=tmp_path)
-    load_matrix("K03", 128, random_state=2, data_home=tmp_path)  # nothing random: the same
-    load_matrix("G04", 128, random_state=1, data_home=tmp_path)
-    load_matrix("G04", 128, random_state=2, data_home=tmp_path)
+def test_names_of_files_tell_matrices_apart(tmp_path):
+    load_small("K03", 128, random_state=1, data_home=tmp_path)
+    load_small("K03", 128, random_state=2, data_home=tmp_path)  # nothing random: the same
+    load_small("G04", 128, random_state=1, data_home=tmp_path)
+    load_small("G04", 128, random_state=2, data_home=tmp_path)
     assert sorted(path.name for path in (tmp_path / "skhmat").iterdir()) == [
         "G04-128-1-float64.bin",
         "G04-128-2-float64.bin",
@@ -140,11 +139,11 @@ def test_names_of_files_tell_matrices_apart(small_memory, tmp_path):
 
 
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
-def test_only_an_integer_names_a_file(random_state, small_memory, tmp_path):
-    with pytest.raises(ValueError, match=r"random_state is .* above n = 100 .* integer"):
-        load_matrix("G04", 128, random_state=random_state, data_home=tmp_path)
-    load_matrix("K04", 128, random_state=random_state, data_home=tmp_path)
-    load_matrix("K03", 128, random_state=random_state, data_home=tmp_path)
+def test_only_an_integer_names_a_file(random_state, tmp_path):
+    with pytest.raises(ValueError, match=r"random_state must be an integer above n = 100, .*, got"):
+        load_small("G04", 128, random_state=random_state, data_home=tmp_path)
+    load_small("K04", 128, random_state=random_state, data_home=tmp_path)
+    load_small("K03", 128, random_state=random_state, data_home=tmp_path)
 
 
 # ---- bad input
@@ -153,19 +152,22 @@ def test_only_an_integer_names_a_file(random_state, small_memory, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("K19", 1024), r"name is 'K19'; allowed are K01, .*G05.*conf6"),
-        ((["K01"], 1024), r"name is \['K01'\]; allowed are K01"),
-        (("K02", 1000), r"n is 1000; for 'K02' .*squares s² and 2s².* 968 and 1,024"),
-        (("K17", 1000 - 1), r"n is 999; for 'K17' .*cubes.* 864 and 1,000"),
-        (("G05", 1000), r"n is 1000; for 'G05' .*s⁴.* 648 and 1,024"),
-        (("GNH-DIGITS", 2048), r"n is 2048; for 'GNH-DIGITS' .*75 h \+ 10.* 2,035 and 2,110"),
-        (("K-DIGITS", 1798), r"n is 1798; for 'K-DIGITS' there are 1,797"),
-        (("powersim", 20_000), r"n is 20000; for 'powersim' there are 15,838"),
-        (("K04", 15), r"n is 15; for 'K04' allowed are at least 16"),
-        (("K04", 0), r"n is 0; it must be an integer of at least 1"),
-        (("K04", 20.5), r"n is 20\.5; it must be an integer"),
-        (("K04", 20, "int32"), r"dtype is 'int32'; allowed are .*float32 and float64"),
-        (("K04", 20, "no dtype"), r"dtype is 'no dtype'; allowed are"),
+        (("K19", 1024), r"name must be one of 'K01', .*'G05'.*conf6.*, got 'K19'"),
+        ((["K01"], 1024), r"name must be one of 'K01', .*, got \['K01'\]"),
+        (("K02", 1000), r"n must be s² or 2s², such as 968 and 1,024, for 'K02', got 1000"),
+        (("K17", 1000 - 1), r"n must be s³, .* 864 and 1,000, for 'K17', got 999"),
+        (("G05", 1000), r"n must be s⁴, .* 648 and 1,024, for 'G05', got 1000"),
+        (
+            ("GNH-DIGITS", 2048),
+            r"n must be 75 h \+ 10, .* 2,035 and 2,110, for 'GNH-DIGITS', got 2048",
+        ),
+        (("K-DIGITS", 1798), r"n must be at most 1,797, .*, for 'K-DIGITS', got 1798"),
+        (("powersim", 20_000), r"n must be at most 15,838, .*, for 'powersim', got 20000"),
+        (("K04", 15), r"n must be at least 16 for 'K04', got 15"),
+        (("K04", 0), r"n must be an integer of at least 1, got 0"),
+        (("K04", 20.5), r"n must be an integer of at least 1, got 20\.5"),
+        (("K04", 20, "int32"), r"dtype must be native float32 or float64, got 'int32'"),
+        (("K04", 20, "no dtype"), r"dtype must be .*, got 'no dtype'"),
         (("K04", 20, float, -1), r"random_state|seed|Seed"),
         (("K04", 20, float, "seed"), r"'seed' cannot be used to seed"),
     ],

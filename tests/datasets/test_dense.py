@@ -43,6 +43,8 @@ def test_file_is_written_whole_or_not_at_all(tmp_path):
 
 def test_full_disk_is_said_before_any_work(tmp_path):
     rows, asked = rows_of(np.eye(3))
-    with pytest.raises(OSError, match=r"data_home .* are needed in"):
+    with pytest.raises(
+        OSError, match=r"data_home must be on a disk with .* GB free .*, got .* GB free in"
+    ):
         _dense.write(tmp_path / "K.bin", rows, 10**8, np.float64)
     assert asked == []

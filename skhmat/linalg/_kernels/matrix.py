@@ -391,9 +391,11 @@ class KernelMatrix(SymmetricOperator):
             return np.empty(shape, dtype=self.dtype)
         if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != self.dtype:
             got = f"{type(out).__name__} {getattr(out, 'shape', '')} {getattr(out, 'dtype', '')}"
-            raise ValueError(f"out must be an array of shape {shape} and {self.dtype}, got {got}")
+            raise parameter_error("out", f"an array of shape {shape} and {self.dtype}", got=got)
         if not (out.flags.c_contiguous and out.flags.writeable):
-            raise ValueError("out must be C-contiguous and writeable")
+            is_contiguous = out.flags.c_contiguous
+            got = "a read-only array" if is_contiguous else "an array that is not contiguous"
+            raise parameter_error("out", "C-contiguous and writeable", got=got)
         return out
 
     def _values(self):

@@ -170,7 +170,7 @@ def test_systems_that_are_not_solved_are_warned_of(monkeypatch, global_random_se
         ),
         (
             {"preconditioner": np.eye(3)},
-            r"preconditioner must be None or a LinearOperator of shape \(\d+, \d+\), got array",
+            r"preconditioner must be None or a LinearOperator of shape \(\d+, \d+\), got a ndarray",
         ),
         ({"v0": "random"}, "v0 must be None, an array or 'nystroem', got 'random'"),
         ({"v0": "nystroem", "which": "SA"}, "which must be 'LA' where v0 is 'nystroem', got 'SA'"),

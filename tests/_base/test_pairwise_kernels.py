@@ -1,0 +1,52 @@
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.metrics.pairwise import pairwise_kernels
+
+from skhmat._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
+
+
+@pytest.mark.parametrize("name", sorted(KERNEL_NAMES))
+@pytest.mark.parametrize("gamma", [None, 0.3])
+def test_kernels_by_name_are_those_of_scikit_learn(name, gamma, rng):
+    X = rng.random((20, 3))  # not negative, for the kernels of histograms
+    options = {"degree": 2, "coef0": 0.5} | ({} if gamma is None else {"gamma": gamma})
+    expected = pairwise_kernels(X, metric=name, filter_params=True, **options)
+    K = kernel_matrix(X, name, gamma, degree=2, coef0=0.5)
+    np.testing.assert_allclose(K.toarray(), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("rbf", {"gamma": 0.3}),
+        ("poly", {"degree": 2}),
+        ("polynomial", {}),
+        ("linear", {}),
+        ("cosine", {}),
+    ],
+)
+def test_what_the_compiled_core_knows_is_computed_there(name, options, rng):
+    assert not callable(kernel_matrix(rng.random((5, 3)), name, **options).kernel)
+
+
+@pytest.mark.parametrize("options", [{"degree": 1.5}, {"gamma": -0.1}, {"coef0": -1}])
+def test_other_polynomials_are_left_to_scikit_learn(options, rng):
+    X = rng.random((20, 3)) + 1
+    K = kernel_matrix(X, "poly", **({"gamma": 0.3, "coef0": 1} | options))
+    assert callable(K.kernel)
+    expected = pairwise_kernels(X, metric="poly", **({"gamma": 0.3, "coef0": 1} | options))
+    np.testing.assert_allclose(K.toarray(), expected)
+
+
+def scaled_product(x, y, scale=1.0):
+    return scale * np.dot(x, y)
+
+
+def test_a_callable_gets_its_parameters_and_pickles(rng):
+    X = rng.random((10, 3))
+    K = kernel_matrix(X, scaled_product, kernel_params={"scale": 2.0})
+    np.testing.assert_allclose(K.toarray(), 2 * X @ X.T)
+    again = pickle.loads(pickle.dumps(K.kernel))
+    np.testing.assert_allclose(again(X, X[:4]), 2 * X @ X[:4].T)

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from scipy.sparse.linalg import aslinearoperator
+
+from skhmat.linalg._operators.wrappers import DenseOperator
+from skhmat.linalg._spectral.drivers import (
+    DriverPolicy,
+    EigenTask,
+    chebyshev_eigenpairs,
+    dense_eigenpairs,
+    lanczos_eigenpairs,
+    lobpcg_eigenpairs,
+)
+
+from ..matrices import symmetric
+
+
+@pytest.mark.parametrize("which", ["LA", "SA"])
+def test_all_methods_find_the_same(which, rng):
+    exact = np.arange(150) - 150 / 2 + 0.25
+    A = symmetric(exact, 0)
+    A = DenseOperator(A)
+    expected = exact[-4:] if which == "LA" else exact[:4]
+    task = EigenTask(4, which, 1e-8, rng.standard_normal((150, 2)), random_state=0)
+    for pairs in (
+        dense_eigenpairs(A, 4, which),
+        lanczos_eigenpairs(A, task),
+        chebyshev_eigenpairs(A, task),
+        lobpcg_eigenpairs(A, task, None),
+    ):
+        np.testing.assert_allclose(pairs.values, expected, atol=1e-6)
+        np.testing.assert_allclose(A @ pairs.vectors, pairs.vectors * pairs.values, atol=1e-5)
+
+
+def test_what_is_near_sigma_comes_from_a_dense_matrix():
+    exact = np.arange(30) - 30 / 2 + 0.25
+    A = symmetric(exact, 0)
+    sigma = exact[10] + 1e-3
+    pairs = dense_eigenpairs(aslinearoperator(A), 3, "LM", sigma)
+    nearest = np.sort(exact[np.argsort(np.abs(exact - sigma))[:3]])
+    np.testing.assert_allclose(pairs.values, nearest, atol=1e-10)
+
+
+def test_the_zero_matrix_has_eigenpairs():
+    A = DenseOperator(np.zeros((100, 100)))
+    pairs = lanczos_eigenpairs(A, EigenTask(3, "LA", 0.0, np.ones((100, 1))))
+    np.testing.assert_array_equal(pairs.values, 0)
+    np.testing.assert_array_equal(pairs.vectors.T @ pairs.vectors, np.eye(3))
+
+
+def test_width_of_a_block():
+    assert DriverPolicy().block_width(4) == 9
+    assert DriverPolicy().block_width(20) == 30
+    assert DriverPolicy(min_extra_vectors=1, wanted_per_extra=10).block_width(20) == 22
