@@ -247,8 +247,8 @@ class CompressedAffinity(Affinity):
     def sums(self, W):
         """Return K W, the rows with the smallest sums computed from the points.
 
-        The errors of the matrix are relative to its largest rows. A few rows may be so much smaller
-        that these errors leave nothing of them.
+        The errors of the matrix are relative to its largest rows. In rows that are much smaller,
+        they may exceed the sum.
         """
         new = self.new_point_sums
         out = self.matrix @ W
@@ -332,7 +332,7 @@ def _is_definite(cloud):
 
 
 def _truncation_error(cloud, kernel, n_rows):
-    """Measure what is left out on some of the rows, relative in the Frobenius norm."""
+    """Measure on some of the rows what a threshold leaves out, relative in the Frobenius norm."""
     rows = np.unique(np.linspace(0, len(cloud) - 1, n_rows).astype(np.intp))
     block = kernel.block(cloud, rows, cloud, np.arange(len(cloud)))
     squares = np.square(block)

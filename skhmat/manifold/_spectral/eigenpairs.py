@@ -153,10 +153,10 @@ def _filtered_pairs(A, k, tol, start, is_definite, policy):
 
 
 def _tolerance(drops, k, dtype, policy):
-    """Return the residual that goes with the accuracy of eigenvectors that is aimed at.
+    """Return the residual that makes the eigenvectors as accurate as the policy wants.
 
-    The error of the k-th vector lies in eigenvectors beyond the block, whose eigenvalues are about
-    as far away as the last one of the block.
+    The error of an eigenvector is about its residual over the distance to the eigenvalues of what
+    it is mixed with. These lie beyond the block, about as far away as its last eigenvalue.
 
     Parameters
     ----------
