@@ -1,4 +1,4 @@
-"""What estimators made of leading eigenpairs of a Gaussian kernel share."""
+"""Base class of the estimators that use leading eigenpairs of a Gaussian kernel."""
 
 import math
 from functools import partial
@@ -30,7 +30,7 @@ KERNEL_CONSTRAINTS = {
 
 
 class KernelEstimator(CompressionMixin, BaseEstimator):
-    """What estimators made of leading eigenpairs of a Gaussian kernel share.
+    """An estimator that uses leading eigenpairs of a Gaussian kernel.
 
     Attributes
     ----------
@@ -43,14 +43,14 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
 
     @property
     def dimension_(self):
-        """Dimension of the manifold that the choice of the bandwidth suggests."""
+        """Dimension of the manifold, estimated with the bandwidth."""
         bandwidth = getattr(self, "_bandwidth", None)
         if bandwidth is None or bandwidth.dimension is None:
             raise AttributeError("dimension_ is set by fit where epsilon is 'auto'")
         return bandwidth.dimension
 
     def _measure(self, X, rng, knn=None, n_scaling=None):
-        """Return what is known of samples, of shape (n_samples, d), before there is a kernel."""
+        """Return samples, of shape (n_samples, d), with their neighbourhoods and bandwidth."""
         _check_extent(X)
         cut_off = self._given_cut_off()
         return measure_samples(

@@ -8,7 +8,7 @@ small frozen object to the next, and no step reaches back::
       point_cloud         PointCloud             the samples in that order
       distance_histogram  DistanceHistogram      squared distances, sampled
                           Bandwidth              epsilon, given or chosen from the histogram
-      samples             Samples                these four, before there is a kernel
+      samples             Samples                all of these
       gaussian            TruncatedGaussian      entries of the kernel, between any two clouds
       affinity            Affinity               the kernel matrix in the form that costs least
       normalization       Normalization          row sums, weights, degrees

@@ -23,27 +23,25 @@ from .new_point_sums import FullNewPointSums, NewPointSums
 class AffinityPolicy:
     """Which form the kernel matrix of a cloud has, and how its sums are computed."""
 
-    # Samples up to which all entries are held in float64, whatever they are.
+    # Samples: up to this many, all entries are held in float64, even if most of them are small.
     max_always_dense: int = 1024
-    # Samples up to which all entries are held in float64 if few of them are small.
+    # Samples: up to this many, all entries are held in float64, unless most of them are small.
     max_dense: int = 4096
-    # Samples up to which all entries are held in float32; more make a hierarchical matrix.
+    # Samples: up to this many, all entries are held in float32; for more, they are compressed.
     max_float32: int = 20_000
-    # Part of all entries up to which a sparse matrix is multiplied as fast as a dense one.
+    # Part of all entries: with more, a sparse matrix is multiplied no faster than a dense one.
     max_sparse_part: float = 0.1
-    # Entries of a sparse matrix, of 12 bytes each, where a dense one is out of the question.
+    # Entries, of 12 bytes each, of a sparse matrix with more than `max_float32` samples.
     max_sparse_entries: int = 250_000_000
-    # Rows of a hierarchical matrix whose sums are computed from the points: at least so many,
+    # Rows of a compressed matrix: the sums of at least this many are computed from the points,
     min_exact_rows: int = 1024
-    # and so many that they have this number of entries.
+    # and of as many as have this number of entries.
     exact_entries: int = 1 << 30
-    # Sums of the kernel at new points from which on none of its entries has underflowed.
+    # Sum of the kernel at a new point: of a smaller one, entries may be lost to underflow.
     least_sum: float = 1e-250
-    # The same where entries below a threshold are left out: of a smaller sum, these are a larger
-    # part than promised.
+    # The same for a truncated kernel: of a smaller sum, more than `rtol` may be left out.
     least_truncated_sum: float = 1.0
-    # Sum of what is left out of a row up to which a truncated Gaussian has, to about that much, no
-    # negative eigenvalues.
+    # Sum of the entries left out of a row: up to this, no eigenvalue is clearly negative.
     max_left_out: float = 1e-3
     # Rows that the error of a truncation is measured on.
     measured_rows: int = 256
@@ -123,11 +121,12 @@ class DenseAffinity(Affinity):
         return cls(array, array.diagonal().copy())
 
     @classmethod
-    def from_points(cls, points):
-        """Compute all entries of the kernel of `NewPointSums`."""
-        every = np.arange(len(points.cloud))
-        array = points.kernel.block(points.cloud, every, points.cloud, every)
-        return cls(array, np.ones(len(every)), 0.0, _is_definite(points.cloud), points)
+    def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
+        """Compute all entries of a kernel between the points of a cloud."""
+        every = np.arange(len(cloud))
+        array = kernel.block(cloud, every, cloud, every)
+        sums = NewPointSums(cloud, kernel, policy.least_sum, n_threads)
+        return cls(array, np.ones(len(cloud)), 0.0, _is_definite(cloud), sums)
 
     def describe(self):
         n = len(self.diagonal)
@@ -146,20 +145,19 @@ class Float32Affinity(Affinity):
     form = "float32"
 
     @classmethod
-    def from_points(cls, points):
-        """Compute all entries of the kernel of `NewPointSums`."""
-        entries = GaussianEntries(points.cloud, points.kernel)
-        matrix = PackedSymmetricMatrix(entries, points.n_threads)
+    def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
+        """Compute all entries of a kernel between the points of a cloud."""
+        matrix = PackedSymmetricMatrix(GaussianEntries(cloud, kernel), n_threads)
         error = float(np.finfo(np.float32).eps / 2)
-        is_definite = _is_definite(points.cloud)
-        return cls(matrix, np.ones(len(points.cloud)), error, is_definite, points)
+        sums = NewPointSums(cloud, kernel, policy.least_sum, n_threads)
+        return cls(matrix, np.ones(len(cloud)), error, _is_definite(cloud), sums)
 
     def sums(self, W):
-        """Return K W, computed in float64: an error of a sum is one of all entries of its row."""
-        points = self.new_point_sums
-        if points.cloud.scales is None:
-            return _gaussian_matrix(points.cloud, points.kernel, points.n_threads) @ W
-        return compute_sums(points.cloud, points.cloud, points.kernel, W, points.n_threads)
+        """Return K W in float64: the error of a sum would be one of all scaled entries of a row."""
+        new = self.new_point_sums
+        if new.cloud.scales is None:
+            return _gaussian_matrix(new.cloud, new.kernel, new.n_threads) @ W
+        return compute_sums(new.cloud, new.cloud, new.kernel, W, new.n_threads)
 
     def describe(self):
         n = len(self.diagonal)
@@ -182,12 +180,12 @@ class SparseAffinity(Affinity):
         return cls(matrix, matrix.tocsr().diagonal())
 
     @classmethod
-    def from_points(cls, points):
-        """Compute the entries of the kernel of `NewPointSums` that are not below its threshold."""
-        rows = compute_rows(points.cloud, points.cloud, points.kernel, points.n_threads)
-        matrix = SymmetricCSR(*rows, points.n_threads)
-        is_definite = _is_definite(points.cloud)
-        return cls(matrix, np.ones(len(points.cloud)), 0.0, is_definite, points)
+    def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
+        """Compute the entries of a kernel between the points of a cloud that are not 0."""
+        rows = compute_rows(cloud, cloud, kernel, n_threads)
+        matrix = SymmetricCSR(*rows, n_threads)
+        sums = NewPointSums(cloud, kernel, policy.least_sum, n_threads)
+        return cls(matrix, np.ones(len(cloud)), 0.0, _is_definite(cloud), sums)
 
     def describe(self):
         return f"sparse, {self.matrix.n_entries / len(self.diagonal):.0f} entries per row"
@@ -199,16 +197,17 @@ class SparseAffinity(Affinity):
 
 
 class TruncatedAffinity(SparseAffinity):
-    """The entries of a Gaussian kernel above a threshold, which approximate all of them."""
+    """The entries of a Gaussian kernel above a threshold, as an approximation of all of them."""
 
     @classmethod
-    def from_points(cls, points, policy=POLICY):
-        """Compute the entries of the kernel of `NewPointSums` that are not below its threshold."""
-        affinity = super().from_points(points)
-        n, threshold = len(points.cloud), points.kernel.threshold
-        affinity.is_definite &= threshold * n <= policy.max_left_out
-        affinity.error = _truncation_error(points.cloud, points.kernel, policy.measured_rows)
-        return affinity
+    def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
+        """Compute the entries of a kernel between the points of a cloud that are not 0."""
+        rows = compute_rows(cloud, cloud, kernel, n_threads)
+        matrix = SymmetricCSR(*rows, n_threads)
+        error = _truncation_error(cloud, kernel, policy.measured_rows)
+        is_definite = _is_definite(cloud) and kernel.threshold * len(cloud) <= policy.max_left_out
+        sums = NewPointSums(cloud, kernel, policy.least_truncated_sum, n_threads)
+        return cls(matrix, np.ones(len(cloud)), error, is_definite, sums)
 
     def describe(self):
         text, threshold = super().describe(), self.new_point_sums.kernel.threshold
@@ -228,36 +227,34 @@ class CompressedAffinity(Affinity):
 
     def __init__(self, matrix, new_point_sums, n_exact):
         diagonal = np.ones(len(new_point_sums.cloud))
-        # Its errors count most where the sums of rows are small: nothing is said of definiteness.
+        # Its errors weigh most in rows with small sums, so that it may not be definite.
         super().__init__(matrix, diagonal, matrix.error_estimate_, False, new_point_sums)
         self._n_exact = n_exact
 
     @classmethod
-    def from_points(cls, points, compress, policy=POLICY):
-        """Compress the kernel of `NewPointSums` by ``compress(source, **options)``."""
-        cloud, kernel = points.cloud, points.kernel
+    def from_points(cls, cloud, kernel, n_threads, compress, policy=POLICY):
+        """Compress a kernel between the points of a cloud by ``compress(source, **options)``."""
         n_exact = max(policy.min_exact_rows, policy.exact_entries // len(cloud))
-        if cloud.scales is not None:
-            entries = GaussianEntries(cloud, kernel)
-            H = compress(entries.block, shape=entries.shape, points=cloud.X)
-            return cls(H, points, n_exact)
-        H = compress(_gaussian_matrix(cloud, kernel))
-        K = _gaussian_matrix(cloud, kernel, points.n_threads)
-        points = FullNewPointSums(cloud, kernel, points.least_sum, points.n_threads, K)
-        return cls(H, points, n_exact)
+        if cloud.scales is None:
+            H = compress(_gaussian_matrix(cloud, kernel))
+            K = _gaussian_matrix(cloud, kernel, n_threads)
+            sums = FullNewPointSums(cloud, kernel, policy.least_sum, n_threads, K)
+            return cls(H, sums, n_exact)
+        entries = GaussianEntries(cloud, kernel)
+        H = compress(entries.block, shape=entries.shape, points=cloud.X)
+        return cls(H, NewPointSums(cloud, kernel, policy.least_sum, n_threads), n_exact)
 
     def sums(self, W):
         """Return K W, the rows with the smallest sums computed from the points.
 
-        The errors of the matrix are relative to its largest rows. A few rows may be so much smaller
-        that these errors leave nothing of them.
+        The errors of the matrix are relative to its largest rows. In rows that are much smaller,
+        they may exceed the sum.
         """
-        points = self.new_point_sums
+        new = self.new_point_sums
         out = self.matrix @ W
         lowest = np.argsort(out[:, 0])[: self._n_exact]
         lowest.sort()
-        cloud = points.cloud
-        out[lowest] = compute_sums(cloud[lowest], cloud, points.kernel, W, points.n_threads)
+        out[lowest] = compute_sums(new.cloud[lowest], new.cloud, new.kernel, W, new.n_threads)
         return out
 
     def describe(self):
@@ -310,23 +307,23 @@ def choose_affinity(
     """
     n, is_large = len(cloud), len(cloud) > policy.max_float32
     if cloud.radii is not None:
+        # Most entries are 0, and so are those that have underflowed.
         kernel = TruncatedGaussian(epsilon, np.finfo(np.float64).tiny)
-        return SparseAffinity.from_points(NewPointSums(cloud, kernel, policy.least_sum, n_threads))
-    full = NewPointSums(cloud, TruncatedGaussian(epsilon), policy.least_sum, n_threads)
+        return SparseAffinity.from_points(cloud, kernel, n_threads, policy)
+    full = TruncatedGaussian(epsilon)
     if n <= policy.max_always_dense:
-        return DenseAffinity.from_points(full)
+        return DenseAffinity.from_points(cloud, full, n_threads, policy)
     # Fewer than n entries are left out of a row, and its sum is at least 1, that of the diagonal.
-    kernel = TruncatedGaussian(epsilon, rtol / n)
-    n_entries = n * (1 + histogram.mean_count(-2 * epsilon * math.log(kernel.threshold)))
+    truncated = TruncatedGaussian(epsilon, rtol / n)
+    n_entries = n * (1 + histogram.mean_count(-2 * epsilon * math.log(truncated.threshold)))
     affordable = policy.max_sparse_entries if is_large else policy.max_sparse_part * n**2
     if may_truncate and n_entries <= affordable:
-        points = NewPointSums(cloud, kernel, policy.least_truncated_sum, n_threads)
-        return TruncatedAffinity.from_points(points, policy)
+        return TruncatedAffinity.from_points(cloud, truncated, n_threads, policy)
     if n <= policy.max_dense:
-        return DenseAffinity.from_points(full)
+        return DenseAffinity.from_points(cloud, full, n_threads, policy)
     if not is_large:
-        return Float32Affinity.from_points(full)
-    return CompressedAffinity.from_points(full, compress, policy)
+        return Float32Affinity.from_points(cloud, full, n_threads, policy)
+    return CompressedAffinity.from_points(cloud, full, n_threads, compress, policy)
 
 
 def _is_definite(cloud):
@@ -335,7 +332,7 @@ def _is_definite(cloud):
 
 
 def _truncation_error(cloud, kernel, n_rows):
-    """Measure what is left out on some of the rows, relative in the Frobenius norm."""
+    """Measure on some of the rows what a threshold leaves out, relative in the Frobenius norm."""
     rows = np.unique(np.linspace(0, len(cloud) - 1, n_rows).astype(np.intp))
     block = kernel.block(cloud, rows, cloud, np.arange(len(cloud)))
     squares = np.square(block)

@@ -18,31 +18,31 @@ _LANES = 8
 class EigenpairPolicy:
     """Which solver is used, how accurate it is, and how many eigenpairs are worth having."""
 
-    # Rows up to which the matrix is decomposed whole.
+    # Rows: a matrix with up to this many is decomposed whole,
     max_dense: int = 512
-    # Part of all vectors in a block beyond which it is as well.
+    # as is one of which a block would have more than this part of all vectors.
     max_block_part: float = 0.2
-    # Error of the eigenvectors that the tolerance aims at, so that it stays below 1e-5.
+    # Error of the eigenvectors that the tolerance aims at, with a margin to stay below 1e-5.
     vector_error: float = 3e-6
-    # Residual that rounding allows.
+    # Relative residual that rounding allows.
     min_tol: float = 1e-12
-    # Residual that a matrix in float32 allows.
+    # Relative residual that a matrix in float32 allows.
     min_tol_float32: float = 3e-7
-    # Residual of a first solution, from whose eigenvalues the tolerance follows.
+    # Relative residual of a first solution, from whose eigenvalues the tolerance follows.
     first_tol: float = 1e-4
-    # Filters at most.
+    # Filters for one tolerance.
     max_filters: int = 40
-    # Solutions at most, where the tolerance turns out to be too large.
+    # Tolerances, as the eigenvalues may show that the one before was too large.
     max_solutions: int = 3
-    # Eigenpairs that a search for all significant ones begins with.
+    # Eigenpairs with which a search for all significant ones begins.
     first_tried: int = 11
-    # Eigenpairs that it ends with.
+    # Eigenpairs with which that search ends.
     max_tried: int = 257
-    # Distance from 1 up to which an eigenvalue is 1, beside its error.
+    # Distance from 1 of an eigenvalue that counts as 1, beside what its error allows.
     unit_distance: float = 1e-10
-    # Residual up to which it is taken for the error of an eigenvalue.
+    # Relative residual: the error of an eigenvalue is taken to be no larger than this.
     max_doubt: float = 1e-6
-    # Eigenvalue, relative to the largest, up to which it is nothing but rounding.
+    # Eigenvalue relative to the largest: a smaller one is no more than rounding.
     min_relative: float = 1e-12
 
 
@@ -153,10 +153,10 @@ def _filtered_pairs(A, k, tol, start, is_definite, policy):
 
 
 def _tolerance(drops, k, dtype, policy):
-    """Return the residual that goes with the accuracy of eigenvectors that is aimed at.
+    """Return the residual that makes the eigenvectors as accurate as the policy wants.
 
-    The error of the k-th vector lies in eigenvectors beyond the block, whose eigenvalues are about
-    as far away as the last one of the block.
+    The error of an eigenvector is about its residual over the distance to the eigenvalues of what
+    it is mixed with. These lie beyond the block, about as far away as its last eigenvalue.
 
     Parameters
     ----------

@@ -15,9 +15,9 @@ _MAX_ENTRIES = 1 << 22
 class ExtensionPolicy:
     """What residuals are measured on, and when an eigenvalue can be divided by."""
 
-    # Rows with the smallest sums that residuals are measured on, and as many that are drawn.
+    # Rows with the smallest sums that residuals are measured on, and as many random ones.
     measured_rows: int = 256
-    # Times its residual that an eigenvalue must be for dividing by it.
+    # Ratio of an eigenvalue and its residual: with less, it is not divided by.
     min_value_per_residual: float = 10
 
 

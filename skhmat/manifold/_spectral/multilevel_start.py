@@ -11,7 +11,6 @@ from ...linalg._spectral.dense import largest_eigenpairs
 from .affinity import DenseAffinity, SparseAffinity
 from .distance_histogram import DistanceHistogram
 from .gaussian import TruncatedGaussian, compute_sums
-from .new_point_sums import NewPointSums
 from .normalization import Normalization, normalize
 from .point_cloud import PointCloud
 
@@ -20,26 +19,27 @@ from .point_cloud import PointCloud
 class StartPolicy:
     """How coarse the coarser sets of points are, and how well their kernels are solved."""
 
-    # Points of the coarsest set, of which all entries are held and decomposed.
+    # Points: a set of up to this many is the coarsest; its matrix is decomposed whole.
     max_coarsest: int = 1024
-    # Points of a set for one of the next coarser set.
+    # Points of a set for each point of the next coarser one.
     thinning: int = 8
-    # Other points within reach of each point of a coarser kernel: more cost without being of use,
+    # Points within reach of each point of a coarser kernel: more are no use,
     max_reached: float = 30.0
-    # and with fewer the kernel falls into parts.
+    # and with fewer it falls into parts.
     min_reached: float = 5.0
-    # Entries of a coarser kernel that are left out; its eigenvectors are no better than that.
+    # Value of a coarser kernel: smaller entries are left out.
     threshold: float = 1e-4
-    # Residual of the eigenvectors of a coarser kernel.
+    # Relative residual of the eigenvectors of a coarser kernel; its own error is no smaller.
     tol: float = 1e-3
-    # Filters with which they must reach it.
+    # Filters to reach that residual with.
     max_filters: int = 3
-    # Random part of each vector, so that the block is orthogonal to no eigenvector. The filter
-    # damps the last vectors to less, and they show what the others are missing.
+    # Norm of the random part of each vector, whose norm is 1: no eigenvector must be orthogonal to
+    # the block. The filter damps the last vectors to less than this, so that they show what the
+    # others are missing.
     noise: float = 1e-3
-    # Points with the smallest row sums that a coarser set has in any case: at most so many,
+    # Points with the smallest row sums that belong to a coarser set in any case: at most this many,
     max_lowest: int = 128
-    # and at most one of so many points.
+    # and at most one in this many points.
     points_per_lowest: int = 20
 
 
@@ -167,10 +167,9 @@ class MultilevelStart:
         """
         n, is_coarsest = len(cloud), len(cloud) <= self.policy.max_coarsest
         threshold = 0.0 if is_coarsest else self.policy.threshold
-        kernel = TruncatedGaussian(epsilon, threshold)
-        points = NewPointSums(cloud, kernel, 0.0, self.n_threads)
         form = DenseAffinity if is_coarsest else SparseAffinity
-        normalized = normalize(form.from_points(points), self.alpha)
+        kernel = TruncatedGaussian(epsilon, threshold)
+        normalized = normalize(form.from_points(cloud, kernel, self.n_threads), self.alpha)
         normalization, A = normalized.normalization, normalized.operator
         if is_coarsest:
             values, V = largest_eigenpairs(A.array, min(width, n))

@@ -91,15 +91,15 @@ class NeighborhoodScales:
     knn : int or None
         Neighbours of each point, itself not counted; None makes all of them neighbours.
     n_scaling : int or None
-        The bandwidth at a point is proportional to its root mean squared distance from so many
+        The bandwidth at a point is in proportion to its root mean squared distance from this many
         nearest samples, the nearest of all not counted; None makes it the same for all.
     cut_off : float or None
         Points farther apart are no neighbours.
     floor : float
-        Smallest distance that a scale is made of. Samples with many duplicates, whose own is 0,
-        have it.
+        Smallest root mean squared distance of a sample that is not 0. Points with many duplicates,
+        whose own is 0, have this one.
     unit : float
-        Distance of scale 1: the geometric mean over the samples.
+        Root mean squared distance whose scale is 1: the geometric mean over the samples.
     """
 
     cloud: PointCloud
@@ -156,7 +156,21 @@ class NeighborhoodScales:
 
 
 def _lengths_and_radii(X, search, knn, n_scaling, cut_off):
-    """Return the lengths that scales are made of, and radii, each of shape (n,) or None."""
+    """Measure points by their nearest samples.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    search : NeighborSearch or None
+    knn, n_scaling : int or None
+    cut_off : float or None
+
+    Returns
+    -------
+    lengths : ndarray of shape (n,) or None
+        Root mean squared distance from `n_scaling` nearest samples.
+    radii : ndarray of shape (n,) or None
+    """
     radii = None if cut_off is None else np.full(len(X), float(cut_off))
     if search is None:
         return None, radii

@@ -69,13 +69,14 @@ class NormalizedAffinity:
 def compute_normalization(affinity, alpha):
     """Return the normalization of diffusion maps.
 
-    Sums are at least what is on the diagonal, whatever the error of an approximation is.
+    No sum is below its diagonal entry, however large the error of an approximation is.
 
     Parameters
     ----------
     affinity : object with ``sums(W)`` and `diagonal`
     alpha : float or None
-        0 keeps the density of the points, 1 takes it out; None leaves the kernel as it is.
+        From 0, which keeps the density of the points, to 1, which divides it out. None leaves the
+        kernel as it is.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The samples of a fit, and what is measured on them before there is a kernel."""
+"""The samples of a fit, with all that is measured before their kernel is computed."""
 
 from dataclasses import dataclass
 
