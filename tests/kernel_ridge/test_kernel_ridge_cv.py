@@ -41,8 +41,8 @@ def test_scikit_learn_conventions(estimator, check):
 @pytest.mark.parametrize("options", [{"leaf_size": 32, "budget": 0, "rtol": 1e-5}, {"rtol": 1e-9}])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_cv_scores_are_those_of_leaving_one_out(weighted, options, rng):
-    X, Y, _ = problem(rng, 120, 2)
-    weights = rng.uniform(0.5, 2.0, 120) if weighted else None
+    X, Y, _ = problem(rng, 80, 2)
+    weights = rng.uniform(0.5, 2.0, 80) if weighted else None
     alphas = [0.01, 0.1, 1.0]
     model = KernelRidgeCV(alphas, kernel="rbf", alpha_per_target=True, random_state=0, **options)
     with_policy(model, COMPRESSED, NO_ESTIMATE).fit(X, Y, weights)
