@@ -333,8 +333,9 @@ class KernelMatrix(SymmetricOperator):
         with np.errstate(over="ignore"):
             X_new = X_new.astype(self.X.dtype, copy=False)
         if not _all_finite(X_new):
-            allowed = f"in the range of {self.X.dtype}, the dtype of the points"
-            raise parameter_error("X_new", allowed, got="larger numbers")
+            allowed = f"finite in {self.X.dtype}, the dtype of the points"
+            got = f"numbers beyond the range of {self.X.dtype}"
+            raise parameter_error("X_new", allowed, got=got)
         return X_new
 
     def _checked_sums(self, sums):
