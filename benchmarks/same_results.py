@@ -16,7 +16,7 @@ Seeds are fixed, and results are equal from run to run on one machine, with the 
 the same OMP_NUM_THREADS, which is the caller's; `compare` warns where these differ. With another
 number of threads most results differ in the last digits, as BLAS adds up in another order, and
 densities within their tolerance. Take OMP_NUM_THREADS=1 for `write` and `compare`, and an idle
-machine for `times`.
+machine for `times`, or else OMP_NUM_THREADS=1 and `--clock cpu`.
 """
 
 import argparse
@@ -727,7 +727,8 @@ def relative_difference(old, new):
 
 # ---- times
 
-_REPEATS = 5  # of each step in a process, after one that is not counted; the least time counts
+_REPEATS = 7  # of each step in a process, after one that is not counted; the least time counts
+_CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 _IMPORTS = {
     "import skhmat.linalg": "import skhmat.linalg",
     "import skhmat.neural_network": "from skhmat.neural_network import NewtonCG, KerasClassifier",
@@ -754,51 +755,51 @@ def steps():
     }
 
 
-def time_steps():
+def time_steps(clock):
     """Print the seconds of all steps, in this process."""
-    taken = {name: least_seconds(step) for name, step in steps().items()}
+    taken = {name: least_seconds(step, _CLOCKS[clock]) for name, step in steps().items()}
     print(json.dumps(taken))
 
 
-def least_seconds(step):
+def least_seconds(step, clock):
     step()
     taken = []
     for _ in range(_REPEATS):
-        start = time.perf_counter()
+        start = clock()
         step()
-        taken.append(time.perf_counter() - start)
+        taken.append(clock() - start)
     return min(taken)
 
 
-def time_round(python):
+def time_round(python, clock):
     """Return the seconds of all steps, each in fresh processes."""
-    output = subprocess.run([python, __file__, "steps"], check=True, stdout=subprocess.PIPE).stdout
-    taken = {name: import_seconds(python, line) for name, line in _IMPORTS.items()}
+    command = [python, __file__, "steps", "--clock", clock]
+    output = subprocess.check_output(command)
+    taken = {name: import_seconds(python, line, clock) for name, line in _IMPORTS.items()}
     return {**taken, **json.loads(output.splitlines()[-1])}
 
 
-def import_seconds(python, line):
+def import_seconds(python, line, clock):
     """Return the least seconds of an import; before it, an editable install looks for changes."""
-    code = (
-        "import skhmat, time; start = time.perf_counter()\n"
-        f"{line}\nprint(time.perf_counter() - start)"
-    )
+    now = f"time.{_CLOCKS[clock].__name__}()"
+    code = f"import skhmat, time; start = {now}\n{line}\nprint({now} - start)"
     command = [python, "-c", code]
     with tempfile.TemporaryDirectory() as folder:  # `python -c` looks here for modules
         outputs = [subprocess.check_output(command, cwd=folder) for _ in range(2)]
     return min(float(output.split()[-1]) for output in outputs)
 
 
-def times(pythons, rounds, limit):
+def times(pythons, rounds, limit, clock):
     """Time two interpreters in turn and print the ratio of each step."""
     for python in pythons:  # byte code, and files in the memory of the system
-        time_round(python)
+        time_round(python, clock)
     taken = [], []
     for i in range(rounds):
         for python, side in zip(pythons, taken, strict=True):
-            side.append(time_round(python))
+            side.append(time_round(python, clock))
         print(f"round {i + 1} of {rounds}", flush=True)
-    print(f"\nA: {pythons[0]}\nB: {pythons[1]}\nload average {os.getloadavg()[0]:.1f}")
+    print(f"\nA: {pythons[0]}\nB: {pythons[1]}")
+    print(f"{clock} seconds, load average {os.getloadavg()[0]:.1f}")
     print(f"{'':28} {'A, s':>8} {'B, s':>8} {'B / A':>7}   quartiles      within {limit:.0%}")
     for name in taken[0][0]:
         a, b = ([seconds[name] for seconds in side] for side in taken)
@@ -833,19 +834,20 @@ def main():
     timing.add_argument("--python", action="append", required=True, help="twice: A and B")
     timing.add_argument("--rounds", type=int, default=7)
     timing.add_argument("--limit", type=float, default=0.03, help="slower by so much is too slow")
-    commands.add_parser("steps", help="what `times` runs in each process")
+    step = commands.add_parser("steps", help="what `times` runs in each process")
+    for command in (timing, step):
+        command.add_argument("--clock", choices=_CLOCKS, default="wall")
     args = parser.parse_args()
     if args.command == "write":
         return write(args.path, args.calls)
     if args.command == "steps":
-        return time_steps()
+        return time_steps(args.clock)
     if args.command == "times":
         if len(args.python) != 2:
             timing.error("give --python twice")
         # Not `Path.resolve`: the link is what tells Python its environment.
-        return times(
-            [os.path.abspath(shutil.which(p) or p) for p in args.python], args.rounds, args.limit
-        )
+        pythons = [os.path.abspath(shutil.which(python) or python) for python in args.python]
+        return times(pythons, args.rounds, args.limit, args.clock)
     if len(args.paths) + bool(args.python) not in (1, 2):
         comparing.error("give two files, or one, or --python")
     sides = [args.python, *args.paths] if args.python else [*args.paths]
