@@ -96,6 +96,7 @@ develop: .venv-dev/.installed
 dist: .venv/.build
 	rm -rf dist
 	.venv/bin/python -m build
+	.venv/bin/python tools/check_dist.py dist
 
 clean:
 	rm -rf .venv .venv-datafold .venv-dev build dist docs/_build docs/api/generated docs/auto_examples docs/sg_execution_times.rst

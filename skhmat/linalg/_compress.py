@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads, physical_memory
+from .._utils.validation import parameter_error
 from .._utils.warnings import warn
 from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
@@ -174,9 +175,8 @@ def compress(
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     source = as_source(K, shape, dtype, points)
     if distance == "geometric" and source.points is None:
-        raise ValueError(
-            "distance is 'geometric' but K has no points; pass points=, or use 'kernel' or 'angle'."
-        )
+        allowed = "another one where K has no points (give them by points=)"
+        raise parameter_error("distance", allowed, distance)
     if distance == "auto":
         options["distance"] = "kernel" if source.points is None else "geometric"
     if max_rank is not None:

@@ -52,7 +52,7 @@ def test_parameters(name, values, allowed, dense):
         expected = re.escape(f"{name} must be {allowed}, got {value!r}.")
         with pytest.raises(ValueError, match=expected):
             COMPRESSION[name].check(name, value)
-        with pytest.raises(ValueError, match=rf"{expected}|{name} is {re.escape(repr(value))};"):
+        with pytest.raises(ValueError, match=expected):
             compress(dense, **{name: value})
 
 
@@ -100,9 +100,7 @@ def test_parameters_are_checked_before_entries_are_read():
 @pytest.mark.parametrize("form", ["array", "callable"])
 def test_geometric_distance_needs_points(form, dense):
     K, options = (dense, {}) if form == "array" else (lambda r, c: dense, {"shape": dense.shape})
-    with pytest.raises(
-        ValueError, match=r"distance .*'geometric'.*no points.*points=|points= .*got 'geometric'"
-    ):
+    with pytest.raises(ValueError, match=r"distance must be .*no points.*points=.*got 'geometric'"):
         compress(K, distance="geometric", **options)
 
 
