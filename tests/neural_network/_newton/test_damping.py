@@ -20,8 +20,10 @@ def test_many_variables_and_little_curvature(tau, rng):
     w = keras.Variable(rng.standard_normal(30), dtype="float64")
     optimizer = NewtonCG(tau=tau)
     f = lambda: tf.reduce_sum(tf.square(tf.linalg.matvec(X, w.value) - 1))  # noqa: E731
+    optimizer.build([w])
+    step = tf.function(lambda: optimizer.minimize(f, [w]))
     for _ in range(30):
-        optimizer.minimize(f, [w])
+        step()
     assert float(f()) < 1e-8
     assert np.linalg.norm(w) < 100
 
