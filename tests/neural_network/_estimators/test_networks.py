@@ -7,7 +7,7 @@ from sklearn.model_selection import cross_val_score
 
 from skhmat.neural_network import KerasClassifier, KerasRegressor, NewtonCG
 
-from ..networks import keras, label
+from ..networks import keras
 from .data import blobs, few, iris, small_network
 
 
@@ -144,7 +144,17 @@ def double(n_features_in, n_outputs):
         (KerasClassifier(recurrent), (5, 4), 3),
         (KerasRegressor(double), (100,), None),
     ],
-    ids=label,
+    ids=[
+        "binary",
+        "wide and narrow",
+        "regression",
+        "narrow and wide",
+        "normalized binary",
+        "normalized",
+        "convolutional",
+        "recurrent",
+        "float64",
+    ],
 )
 def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_classes, n, rng):
     X = rng.standard_normal((n, *shape))
