@@ -7,7 +7,7 @@ from .._utils.warnings import warn
 from ._hierarchical.product import HierarchicalOperator
 from ._hierarchical.ulv import factorize
 from ._krylov.conjugate_gradients import conjugate_gradients
-from ._krylov.driver import solve_iteratively
+from ._krylov.driver import IterativeSolver
 from ._operators.wrappers import ShiftedOperator
 from ._solvers.preconditioners import can_factorize, make_preconditioner
 from ._solvers.solve import MAX_ITERATIONS
@@ -101,7 +101,7 @@ def inverse_trace(
         value = float(factorize(A, shift).inverse_diagonal().sum())
         return _returned(Estimate(value, 0.0, 0), return_info)
     options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
-    return _returned(xtrace(_Inverse(A, shift, rtol), A.shape[0], **options), return_info)
+    return _returned(xtrace(_make_inverse(A, shift, rtol), A.shape[0], **options), return_info)
 
 
 inverse_trace.__module__ = "skhmat.linalg"
@@ -127,32 +127,31 @@ def inverse_diagonal(
         diagonal = factorize(A, shift).inverse_diagonal()
         return _returned(Estimate(diagonal, np.zeros_like(diagonal), 0), return_info)
     options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
-    estimate = estimate_diagonal(_Inverse(A, shift, rtol), A.shape[0], **options)
+    estimate = estimate_diagonal(_make_inverse(A, shift, rtol), A.shape[0], **options)
     return _returned(estimate, return_info)
 
 
 inverse_diagonal.__module__ = "skhmat.linalg"
 
 
-class _Inverse:
-    """Products with (A + shift I)^-1 by iterative solves."""
+def _make_inverse(A, shift, rtol):
+    """Return the product with (A + shift I)^-1, by iterative solves, as a function."""
+    M = None
+    if isinstance(A, HierarchicalOperator):
+        M, _ = make_preconditioner(A, A, shift, "auto", random_state=0)
+    shifted, rtol = ShiftedOperator(A, shift), _SOLVE_PART * rtol
+    solver = IterativeSolver(shifted, M, conjugate_gradients, rtol, MAX_ITERATIONS)
 
-    def __init__(self, A, shift, rtol):
-        self.A, self.rtol = ShiftedOperator(A, shift), _SOLVE_PART * rtol
-        self.M = None
-        if isinstance(A, HierarchicalOperator):
-            self.M = make_preconditioner(A, A, shift, "auto", random_state=0)[0]
-
-    def __call__(self, B):
-        X, residuals, n_iterations = solve_iteratively(
-            conjugate_gradients, self.A, self.M, B, self.rtol, MAX_ITERATIONS
-        )
-        if (residuals > self.rtol).any():
+    def multiply(B):
+        X = solver(B)
+        if solver.residual > rtol:
             warn(
-                f"the inverse: relative residual {residuals.max():.2e} after {n_iterations} "
-                f"iterations, {self.rtol:.0e} is needed. Raise shift or rtol."
+                f"the inverse: relative residual {solver.residual:.2e} after "
+                f"{solver.n_iterations} iterations, {rtol:.0e} is needed. Raise shift or rtol."
             )
         return X
+
+    return multiply
 
 
 def _checked(A, shift):

@@ -106,3 +106,42 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None, *, policy=POLI
                 break
             inner = None
     return X * scales, residuals, n_iterations
+
+
+class IterativeSolver:
+    """Solves with one matrix by an iteration, and remembers how well it did.
+
+    Parameters
+    ----------
+    A, M : operator
+        The matrix, and an approximate inverse or None.
+    method : callable
+        `conjugate_gradients` or `minres`.
+    rtol : float
+        Relative residual to reach.
+    maxiter : int
+
+    Attributes
+    ----------
+    rtol : float
+    residual : float
+        Largest relative residual of the last call.
+    max_residual : float
+        Largest of all calls so far.
+    n_iterations : int
+        Iterations of the last call.
+    """
+
+    def __init__(self, A, M, method, rtol, maxiter):
+        self._A, self._M, self._method, self._maxiter = A, M, method, maxiter
+        self.rtol = rtol
+        self.residual, self.max_residual, self.n_iterations = 0.0, 0.0, 0
+
+    def __call__(self, B):
+        """Return A^-1 B for B of shape (n, k)."""
+        X, residuals, self.n_iterations = solve_iteratively(
+            self._method, self._A, self._M, B, self.rtol, self._maxiter
+        )
+        self.residual = float(residuals.max(initial=0.0))
+        self.max_residual = max(self.max_residual, self.residual)
+        return X

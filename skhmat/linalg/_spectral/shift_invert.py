@@ -10,9 +10,9 @@ from ..._utils.warnings import warn
 from .._hierarchical.product import HierarchicalOperator
 from .._hierarchical.ulv import factorize, factorize_negative
 from .._krylov.conjugate_gradients import conjugate_gradients
-from .._krylov.driver import solve_iteratively
+from .._krylov.driver import IterativeSolver
 from .._krylov.minres import minres
-from .._operators.base import SymmetricOperator
+from .._operators.inverse import InverseOperator
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
 from .._solvers.preconditioners import hss_form
 
@@ -22,57 +22,16 @@ _MAX_ITERATIONS = 2000
 _SLACK = 10
 
 
-class IterativeInverse(SymmetricOperator):
-    """The inverse of a symmetric matrix, by an iteration for each product.
-
-    Parameters
-    ----------
-    A, M : operator
-        The matrix, and an approximate inverse or None.
-    method : callable
-        `conjugate_gradients` or `minres`.
-    rtol : float
-        Residual of a product.
-
-    Attributes
-    ----------
-    residual : float
-        Largest residual so far.
-    """
-
-    def __init__(self, A, M, method, rtol):
-        super().__init__(np.dtype(np.float64), A.shape)
-        self._A, self._M, self._method, self.rtol = A, M, method, rtol
-        self.residual = 0.0
-
-    def _multiply(self, B):
-        B = B.astype(np.float64, copy=False)
-        options = self._A, self._M, B, self.rtol, _MAX_ITERATIONS
-        X, residuals, _ = solve_iteratively(self._method, *options)
-        self.residual = max(self.residual, residuals.max())
-        return X
-
-
 def check_accuracy(inverse):
     """Warn if products with an inverse were not as accurate as they should have been."""
     inverse = inverse.A if isinstance(inverse, NegatedOperator) else inverse
-    if isinstance(inverse, IterativeInverse) and inverse.residual > _SLACK * inverse.rtol:
+    solver = getattr(inverse, "solve", None)
+    if isinstance(solver, IterativeSolver) and solver.max_residual > _SLACK * solver.rtol:
         warn(
-            f"eigsh: systems with A - sigma I were solved to a residual of {inverse.residual:.1e}, "
-            f"but {inverse.rtol:.0e} was wanted; give a preconditioner, or move sigma out of the "
-            "spectrum."
+            f"eigsh: systems with A - sigma I were solved to a residual of "
+            f"{solver.max_residual:.1e}, but {solver.rtol:.0e} was wanted; give a preconditioner, "
+            "or move sigma out of the spectrum."
         )
-
-
-class _Factored(SymmetricOperator):
-    """An inverse through a function that solves with the factors of a matrix."""
-
-    def __init__(self, n, solve):
-        super().__init__(np.dtype(np.float64), (n, n))
-        self._solve = solve
-
-    def _multiply(self, B):
-        return self._solve(np.ascontiguousarray(B, dtype=np.float64))
 
 
 def shifted_inverse(A, sigma, rtol, preconditioner=None):
@@ -98,22 +57,27 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None):
     """
     n = A.shape[0]
     if sparse.issparse(A):
-        return _Factored(n, _sparse_factors(A, sigma))
+        return InverseOperator(n, _sparse_factors(A, sigma))
     if isinstance(A, np.ndarray):
-        return _Factored(n, _dense_factors(A, sigma))
+        return InverseOperator(n, _dense_factors(A, sigma))
+
+    def by_iteration(shifted, M, method):
+        solver = IterativeSolver(shifted, M, method, rtol, _MAX_ITERATIONS)
+        return InverseOperator(n, solver)
+
     shifted = ShiftedOperator(A, -sigma)
     if isinstance(A, HierarchicalOperator) and preconditioner is None:
-        hss, F = hss_form(A), None
-        if hss is not None:
-            F = _definite_factor(hss, sigma)
+        hss = hss_form(A)
+        F = None if hss is None else _definite_factor(hss, sigma)
         if F is not None and hss is A:
             return F
         if isinstance(F, NegatedOperator):
-            method = conjugate_gradients, rtol
-            return NegatedOperator(IterativeInverse(NegatedOperator(shifted), F.A, *method))
+            # conjugate gradients need the definite one of A - sigma I and its negative
+            negated = NegatedOperator(shifted)
+            return NegatedOperator(by_iteration(negated, F.A, conjugate_gradients))
         if F is not None:
-            return IterativeInverse(shifted, F, conjugate_gradients, rtol)
-    return IterativeInverse(shifted, preconditioner, minres, rtol)
+            return by_iteration(shifted, F, conjugate_gradients)
+    return by_iteration(shifted, preconditioner, minres)
 
 
 def _definite_factor(H, sigma):

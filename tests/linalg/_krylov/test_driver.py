@@ -3,7 +3,7 @@ import pytest
 
 from skhmat._utils.errors import NotPositiveDefiniteError
 from skhmat.linalg._krylov.conjugate_gradients import conjugate_gradients
-from skhmat.linalg._krylov.driver import solve_iteratively
+from skhmat.linalg._krylov.driver import IterativeSolver, solve_iteratively
 from skhmat.linalg._krylov.minres import minres
 from skhmat.linalg._operators.wrappers import ShiftedColumns
 
@@ -140,3 +140,19 @@ def test_a_matrix_for_each_column(method, rng):
     for shift, x, b in zip(shifts, X.T, B.T, strict=True):
         expected = np.linalg.solve(A + shift * np.eye(50), b)
         np.testing.assert_allclose(x, expected, atol=1e-8 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_solver_remembers_its_residuals(method, rng):
+    A = spd(80, rng)
+    solver = IterativeSolver(A, None, method, 1e-6, 1000)
+    B = rng.standard_normal((80, 3))
+    X = solver(B)
+    missed = np.linalg.norm(A @ X - B, axis=0) / np.linalg.norm(B, axis=0)
+    assert solver.residual == pytest.approx(missed.max(), rel=1e-6)
+    assert 0 < solver.residual <= 1e-6
+    assert solver.n_iterations > 1
+    assert solver(np.zeros((80, 1))).shape == (80, 1)
+    assert solver.residual == 0
+    assert solver.max_residual == pytest.approx(missed.max(), rel=1e-6)
+    assert solver(np.empty((80, 0))).shape == (80, 0)
