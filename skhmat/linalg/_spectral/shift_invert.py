@@ -16,8 +16,6 @@ from .._operators.base import SymmetricOperator
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
 from .._solvers.preconditioners import hss_form
 
-# Most iterations for a product with an inverse.
-_MAX_ITERATIONS = 2000
 # A residual that is this many times too large is worth a warning.
 _SLACK = 10
 
@@ -33,6 +31,8 @@ class IterativeInverse(SymmetricOperator):
         `conjugate_gradients` or `minres`.
     rtol : float
         Residual of a product.
+    max_iterations : int
+        Most iterations for a product.
 
     Attributes
     ----------
@@ -40,15 +40,17 @@ class IterativeInverse(SymmetricOperator):
         Largest residual so far.
     """
 
-    def __init__(self, A, M, method, rtol):
+    def __init__(self, A, M, method, rtol, max_iterations):
         super().__init__(np.dtype(np.float64), A.shape)
         self._A, self._M, self._method, self.rtol = A, M, method, rtol
+        self._max_iterations = max_iterations
         self.residual = 0.0
 
     def _multiply(self, B):
         B = B.astype(np.float64, copy=False)
-        options = self._A, self._M, B, self.rtol, _MAX_ITERATIONS
-        X, residuals, _ = solve_iteratively(self._method, *options)
+        X, residuals, _ = solve_iteratively(
+            self._method, self._A, self._M, B, self.rtol, self._max_iterations
+        )
         self.residual = max(self.residual, residuals.max())
         return X
 
@@ -75,7 +77,7 @@ class _Factored(SymmetricOperator):
         return self._solve(np.ascontiguousarray(B, dtype=np.float64))
 
 
-def shifted_inverse(A, sigma, rtol, preconditioner=None):
+def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
     """Return the inverse of A - sigma I as an operator.
 
     Arrays and sparse matrices are factorized, and so is a hierarchical matrix, if sigma is outside
@@ -90,6 +92,8 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None):
         Residual of a product, where it takes an iteration.
     preconditioner : LinearOperator or None
         For iterations: an approximate inverse, positive definite.
+    max_iterations : int
+        Most iterations for a product.
 
     Raises
     ------
@@ -109,11 +113,13 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None):
         if F is not None and hss is A:
             return F
         if isinstance(F, NegatedOperator):
-            method = conjugate_gradients, rtol
-            return NegatedOperator(IterativeInverse(NegatedOperator(shifted), F.A, *method))
+            negated = NegatedOperator(shifted)
+            return NegatedOperator(
+                IterativeInverse(negated, F.A, conjugate_gradients, rtol, max_iterations)
+            )
         if F is not None:
-            return IterativeInverse(shifted, F, conjugate_gradients, rtol)
-    return IterativeInverse(shifted, preconditioner, minres, rtol)
+            return IterativeInverse(shifted, F, conjugate_gradients, rtol, max_iterations)
+    return IterativeInverse(shifted, preconditioner, minres, rtol, max_iterations)
 
 
 def _definite_factor(H, sigma):
