@@ -90,8 +90,14 @@ default="gaussian"
         **{
             name: DENSITY_CONSTRAINTS[name]
             for name in (
-                *("algorithm", "kernel", "metric", "leaf_size", "metric_params", "log_tol"),
-                *("n_jobs", "verbose"),
+                "algorithm",
+                "kernel",
+                "metric",
+                "leaf_size",
+                "metric_params",
+                "log_tol",
+                "n_jobs",
+                "verbose",
             )
         },
     }
