@@ -103,8 +103,13 @@ def measure(n, dtype, bandwidth, rtols):
     seconds, n_runs = interleaved(steps, seconds=SECONDS)
     return [
         job.row(
-            *(n, dtype, bandwidth, seconds["dense"]),
-            *(seconds[f"set-up {i}"], seconds[f"product {i}"], n_runs),
+            n,
+            dtype,
+            bandwidth,
+            dense=seconds["dense"],
+            set_up=seconds[f"set-up {i}"],
+            product=seconds[f"product {i}"],
+            n_runs=n_runs,
         )
         for i, job in enumerate(jobs)
     ]

@@ -135,6 +135,14 @@ def test_folders_have_at_most_fifteen_rooms():
             assert len([path for path in rooms if path.stem != "__init__"]) <= 15, folder
 
 
+@pytest.mark.parametrize("module", [m for m, path in SOURCES.items() if path.stem != "__init__"])
+def test_every_module_has_a_test_file_of_its_name(module):
+    path = SOURCES[module].relative_to(ROOT / "skhmat")
+    tests = ROOT / "tests" / path.with_name(f"test_{path.name.removeprefix('_')}")
+    assert tests.is_file(), f"{module} has no {tests.relative_to(ROOT)}"
+    assert "def test_" in tests.read_text(encoding="utf-8")
+
+
 def test_the_package_installed_is_the_tree():
     installed = Path(skhmat.__file__).parent
     if installed == ROOT / "skhmat":

@@ -5,8 +5,6 @@ The docstring of each of these estimators contains `PARAMETERS`, word for word, 
 """
 
 import math
-import re
-import textwrap
 from numbers import Integral
 
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -31,7 +29,7 @@ distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, 
 n_jobs : int, default=None
     Number of threads; None means all that OpenMP would use, -1 all cores.
 random_state : int, RandomState or None, default=None
-    Draws the tree and the samples.
+    Draws the tree, the samples and the starting vectors of iterations.
 verbose : int, default=0
     1 logs each phase to the logger "skhmat".
 """
@@ -77,13 +75,3 @@ class CompressionMixin:
         """Compress a matrix with the parameters of the estimator, but for `changes`."""
         parameters = {name: getattr(self, name) for name in CONSTRAINTS}
         return compress(K, **(parameters | changes))
-
-
-def with_compression_parameters(cls):
-    """Replace ``{compression}`` in a class docstring by `PARAMETERS`, where it is still there."""
-    found = re.search(r"^( *)\{compression\}", cls.__doc__ or "", re.MULTILINE)
-    if found is not None:
-        # The indentation differs: docstrings are dedented since Python 3.13.
-        text = textwrap.indent(PARAMETERS, found[1]).rstrip()
-        cls.__doc__ = cls.__doc__.replace(found[0], text)
-    return cls

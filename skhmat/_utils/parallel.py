@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from numbers import Integral
 
-from joblib import effective_n_jobs as _joblib_n_jobs
+from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
 from .._ext import openmp
@@ -75,7 +75,7 @@ def effective_n_threads(n_jobs=None):
         return openmp.max_threads() if openmp.HAS_OPENMP else 1
     if n_jobs < 0:
         return max(1, (os.cpu_count() or 1) + 1 + n_jobs)
-    return _joblib_n_jobs(n_jobs)
+    return effective_n_jobs(n_jobs)
 
 
 def run_tasks(function, tasks, n_threads):

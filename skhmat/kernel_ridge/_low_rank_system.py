@@ -9,11 +9,9 @@ import numpy as np
 from .._utils.errors import NotPositiveDefiniteError
 from .._utils.parallel import effective_n_threads
 from ..linalg._cholesky.randomly_pivoted import pivoted_cholesky
-from ..linalg._cholesky.woodbury import CholeskyPreconditioner
-from ..linalg._cholesky.woodbury import MultiShiftWoodbury as ManyShifts
+from ..linalg._cholesky.woodbury import CholeskyPreconditioner, MultiShiftWoodbury
 from ..linalg._entries.sources import as_source
-from ..linalg._kernels.matrix import KernelMatrix
-from ..linalg._kernels.matrix import round_to_float32 as kernel_in_single
+from ..linalg._kernels.matrix import KernelMatrix, round_to_float32
 from ..linalg._krylov.conjugate_gradients import conjugate_gradients
 from ..linalg._krylov.driver import solve_iteratively
 from ..linalg._operators.base import SymmetricOperator
@@ -105,7 +103,7 @@ class LowRankRidgeSystem:
         self._unit = math.ldexp(1.0, -2 * half)
         self._scaled = self._rough = _ScaledMatrix(K, self._d)
         if isinstance(K, KernelMatrix):
-            self._rough = _ScaledMatrix(kernel_in_single(K), self._d)
+            self._rough = _ScaledMatrix(round_to_float32(K), self._d)
         self._n_jobs, self._policy = n_jobs, policy
         self._diagonal = diagonal * np.square(self._d[:, 0])
         # The approximation, the mean of the diagonal that it leaves, and the largest rank tried.
@@ -194,7 +192,7 @@ class LowRankRidgeSystem:
         """
         policy, k = self._policy, Y.shape[1]
         shifts = alphas * self._unit
-        inverses = ManyShifts(self._preconditioner, shifts + self._residual_mean)
+        inverses = MultiShiftWoodbury(self._preconditioner, shifts + self._residual_mean)
         diagonals = inverses.diagonals()
         means, errors = np.zeros((len(shifts), k)), np.full(len(shifts), math.inf)
 
@@ -244,7 +242,7 @@ class LowRankRidgeSystem:
         ----------
         Y : ndarray of shape (n, k)
         shifts : ndarray of shape (m,)
-        inverses : ManyShifts
+        inverses : MultiShiftWoodbury
             The approximate inverses for these shifts.
         diagonals : ndarray of shape (n, m)
             Their diagonals.

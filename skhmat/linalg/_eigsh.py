@@ -281,7 +281,9 @@ def find_eigenpairs(
     inverse = exact = None
     if sigma is not None:
         rtol = max(tol * 0.01, policy.min_solve_rtol)
-        exact = shifted_inverse(_most_specific(given, A), sigma, rtol, preconditioner)
+        exact = shifted_inverse(
+            _most_specific(given, A), sigma, rtol, preconditioner, policy.max_solve_iterations
+        )
         # As a preconditioner it must be positive: sigma is above the largest eigenvalues.
         is_negative = method == "lobpcg" and which == "LA"
         inverse = CountedOperator(NegatedOperator(exact) if is_negative else exact)

@@ -41,7 +41,26 @@ DENSITY_CONSTRAINTS = {
 }
 
 
-class KernelDensity(DensityMixin, CompressionMixin, BaseEstimator):
+class LogLikelihoodMixin(DensityMixin):
+    """`score` of estimators that return the logarithms of a density."""
+
+    def score(self, X, y=None):
+        """Return the sum of the logarithms of the density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        log_likelihood : float
+        """
+        return float(np.sum(self.score_samples(X)))
+
+
+class KernelDensity(LogLikelihoodMixin, CompressionMixin, BaseEstimator):
     """Kernel density estimation, with a promise for every logarithm of a density.
 
     A replacement for :class:`sklearn.neighbors.KernelDensity` that has all its parameters; those
@@ -236,21 +255,6 @@ default="gaussian"
         n, m = len(self._mixture.X), len(X)
         Log(self.verbose).info(f"KernelDensity: {m:,} sums over {n:,} samples by {algorithm!r}")
         return log_density
-
-    def score(self, X, y=None):
-        """Return the sum of the logarithms of the density.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        log_likelihood : float
-        """
-        return float(np.sum(self.score_samples(X)))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw points from the density.

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
@@ -14,10 +14,16 @@ from .._utils.warnings import warn
 from ._density.bandwidth import candidate_bandwidths, check_bandwidths
 from ._density.cross_validation import score_bandwidths
 from ._density.mixture import relative_tolerance, scale_weights
-from ._kernel_density import DENSITY_CONSTRAINTS, KernelDensity, check_algorithm, make_mixture
+from ._kernel_density import (
+    DENSITY_CONSTRAINTS,
+    KernelDensity,
+    LogLikelihoodMixin,
+    check_algorithm,
+    make_mixture,
+)
 
 
-class KernelDensityCV(DensityMixin, BaseEstimator):
+class KernelDensityCV(LogLikelihoodMixin, BaseEstimator):
     """Kernel density estimation with the bandwidth that makes samples left out most likely.
 
     One tree of the samples serves all bandwidths. With leave-one-out, each bandwidth takes one pass
@@ -90,8 +96,14 @@ default="gaussian"
         **{
             name: DENSITY_CONSTRAINTS[name]
             for name in (
-                *("algorithm", "kernel", "metric", "leaf_size", "metric_params", "log_tol"),
-                *("n_jobs", "verbose"),
+                "algorithm",
+                "kernel",
+                "metric",
+                "leaf_size",
+                "metric_params",
+                "log_tol",
+                "n_jobs",
+                "verbose",
             )
         },
     }
@@ -184,21 +196,6 @@ default="gaussian"
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         return self.estimator_.score_samples(X)
-
-    def score(self, X, y=None):
-        """Return the sum of the logarithms of the density.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        log_likelihood : float
-        """
-        return float(np.sum(self.score_samples(X)))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw points from the density.

@@ -11,16 +11,24 @@ from skhmat.linalg._gofmm.neighbors import find_neighbors
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
 
 
-def run_phases(n, leaf_size, budget, seed, *, tolerance=1e-2, max_rank=None, d=2, dtype=float):
-    """Run all phases up to the skeletons on a Gaussian kernel matrix."""
+def run_to_interactions(
+    n=3000, leaf_size=64, budget=0.0, seed=0, *, d=2, n_neighbors=16, dtype=np.float64
+):
+    """Run the phases before the skeletons on a Gaussian kernel matrix."""
     X = np.random.default_rng(seed).standard_normal((n, d)).astype(dtype)
     entries = Entries(KernelMatrix(X))
-    distance = make_distance("geometric", entries)
-    tree = build_tree(distance, n, leaf_size, seed)
+    tree = build_tree(make_distance("geometric", entries), n, leaf_size, seed)
     entries = entries.in_order(tree.permutation)
-    neighbors = find_neighbors(make_distance("geometric", entries), n, 8, seed).indices
-    interactions = find_interactions(tree, neighbors, budget)
-    worker = Skeletonizer(entries, tree, neighbors, interactions, tolerance, max_rank=max_rank)
+    neighbors = find_neighbors(make_distance("geometric", entries), n, n_neighbors, seed).indices
+    return entries, tree, neighbors, find_interactions(tree, neighbors, budget)
+
+
+def run_to_skeletons(n, leaf_size, budget, seed, *, max_rank=None, dtype=np.float64):
+    """Run all phases up to the skeletons."""
+    entries, tree, neighbors, interactions = run_to_interactions(
+        n, leaf_size, budget, seed, n_neighbors=8, dtype=dtype
+    )
+    worker = Skeletonizer(entries, tree, neighbors, interactions, 1e-2, max_rank=max_rank)
     for level in range(tree.depth, 0, -1):
         worker.skeletonize_level(level)
     return entries, tree, interactions, worker.nested_bases()

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pytest
 import scipy.linalg
 from scipy.spatial.distance import cdist
 
@@ -13,6 +14,11 @@ from skhmat.manifold._spectral.distance_histogram import DistanceHistogram
 from skhmat.manifold._spectral.point_cloud import PointCloud
 from skhmat.manifold._spectral.policy import SpectralPolicy
 
+# Nothing divides by zero unnoticed. Some data fall into parts, which other tests are about.
+STRICT = [
+    pytest.mark.filterwarnings("error::RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),
+]
 RTOL = 1e-4
 EPSILON = 0.02
 # What makes the kernel between few points take each form. The sums of few rows are exact, so that

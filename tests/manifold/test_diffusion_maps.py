@@ -17,6 +17,7 @@ from .affinities import (
     FEW,
     FORMS,
     RTOL,
+    STRICT,
     Reference,
     arc,
     assert_eigenpairs,
@@ -26,11 +27,7 @@ from .affinities import (
     with_policy,
 )
 
-# Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
-pytestmark = [
-    pytest.mark.filterwarnings("error::RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),
-]
+pytestmark = STRICT
 
 _ESTIMATORS = [
     DiffusionMaps(),

@@ -7,13 +7,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.manifold import DiffusionMaps
 
-from .affinities import EPSILON, FEW, FORMS, OPTIONS, RTOL, Reference, arc, in_form, kernel
+from .affinities import EPSILON, FEW, FORMS, OPTIONS, RTOL, STRICT, Reference, arc, in_form, kernel
 
-# Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
-pytestmark = [
-    pytest.mark.filterwarnings("error::RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),
-]
+pytestmark = STRICT
 
 # With radii, which the other options give, the kernel is held as a sparse matrix in any case.
 FORM_OPTIONS = [("dense", option) for option in OPTIONS] + [

@@ -22,6 +22,7 @@ from .affinities import (
     EPSILON,
     ERRORS,
     FEW,
+    STRICT,
     Reference,
     arc,
     assert_eigenpairs,
@@ -30,11 +31,7 @@ from .affinities import (
     with_policy,
 )
 
-# Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
-pytestmark = [
-    pytest.mark.filterwarnings("error::RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),
-]
+pytestmark = STRICT
 
 
 # ---- bandwidth ----

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..._ext.gofmm import neighbors as _ext
+from ..._ext.gofmm import neighbors as _core
 from ..._utils.parallel import run_tasks
 from ..._utils.validation import check_integer
 from .distances import OrderDistance, as_generator
@@ -125,7 +125,7 @@ def grow_tree(distance, n, depth, choose_axis, n_draws, generator, n_threads=1):
         start, stop, draws = task
         ids = order[start:stop]
         values = distance.project(ids, *choose_axis(ids, draws))
-        _ext.split(values, ids, (stop - start + 1) // 2)
+        _core.split(values, ids, (stop - start + 1) // 2)
 
     for level in range(depth):
         bounds = level_bounds(n, level)

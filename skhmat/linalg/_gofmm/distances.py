@@ -8,7 +8,7 @@ the attributes `dtype`, `thread_safe`, and for the search `leaf_size` and `exact
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from ..._ext.simd import nearest as _ext
+from ..._ext.simd import nearest as _core
 from ..._utils.validation import check_option, parameter_error
 
 # Entries of a block that stays in the cache between its evaluation and its use.
@@ -109,7 +109,7 @@ class GramDistance:
         """Merge the distances of `rows` to `cols` into the k best, ``(best, indices)[slots]``."""
         for tile in _tiles(len(rows), len(cols)):
             block = self._entries.block(rows[tile], cols)
-            _ext.search_gram(
+            _core.search_gram(
                 block, self._square, self._scale, rows[tile], cols, slots[tile], best, indices
             )
 
@@ -147,20 +147,20 @@ class GeometricDistance:
 
     def from_mean(self, rows, sample):
         """Return the distances of `rows` to the mean of `sample`."""
-        return _ext.project_points(self._points, rows, self._points[sample].mean(axis=0))
+        return _core.project_points(self._points, rows, self._points[sample].mean(axis=0))
 
     def from_point(self, rows, point):
         """Return the distances of `rows` to one index."""
-        return _ext.project_points(self._points, rows, self._points[point])
+        return _core.project_points(self._points, rows, self._points[point])
 
     def project(self, rows, first, second):
         """Return d(row, first) - d(row, second), up to shift and positive factor, as float32."""
         start, stop = self._points[first], self._points[second]
-        return _ext.project_points(self._points, rows, start, stop - start)
+        return _core.project_points(self._points, rows, start, stop - start)
 
     def search(self, rows, cols, slots, best, indices):
         """Merge the distances of `rows` to `cols` into the k best, ``(best, indices)[slots]``."""
-        _ext.search_points(self._points, rows, cols, slots, best, indices)
+        _core.search_points(self._points, rows, cols, slots, best, indices)
 
 
 class OrderDistance:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._ext.gofmm import neighbors as _ext
+from ..._ext.gofmm import neighbors as _core
 from ..._utils.parallel import run_tasks
 from .cluster_tree import depth_for, grow_tree
 from .distances import OrderDistance, as_generator
@@ -221,7 +221,7 @@ class _Search:
 
     def result(self, n_trees, recall):
         """Sort each row, nearest first, and return the result."""
-        self._run(lambda a, b: _ext.sort_neighbors(self.best, self.indices, a, b), self._n)
+        self._run(lambda a, b: _core.sort_neighbors(self.best, self.indices, a, b), self._n)
         return Neighbors(self.indices, n_trees, recall, self._n_evaluations)
 
 

@@ -163,9 +163,20 @@ class NpzReader:
 
 # What zipfile and the parser of NumPy's headers raise on bytes that are not what they should be.
 _DAMAGE = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError),
-    *(RuntimeError, SyntaxError, TypeError, ValueError, UserWarning),
-    *(struct.error, tokenize.TokenError, zipfile.BadZipFile),
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    UserWarning,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
 )
 
 

@@ -362,8 +362,8 @@ class KernelMatrix(SymmetricOperator):
         out = np.zeros((len(A), W.shape[1]))
         for i in range(0, len(A), _TILE):
             for j in range(0, len(B), _TILE):
-                points = A[i : i + _TILE].copy(), B[j : j + _TILE].copy()
-                out[i : i + _TILE] += self._call(*points) @ W[j : j + _TILE]
+                block = self._call(A[i : i + _TILE].copy(), B[j : j + _TILE].copy())
+                out[i : i + _TILE] += block @ W[j : j + _TILE]
         return out.astype(self.dtype, copy=False)
 
     def _fill(self, rows, cols, out, n_threads):
@@ -371,8 +371,8 @@ class KernelMatrix(SymmetricOperator):
         if callable(self.kernel):
             for i in range(0, len(rows), _TILE):
                 for j in range(0, len(cols), _TILE):
-                    points = self.X[rows[i : i + _TILE]], self.X[cols[j : j + _TILE]]
-                    out[i : i + _TILE, j : j + _TILE] = self._call(*points)
+                    block = self._call(self.X[rows[i : i + _TILE]], self.X[cols[j : j + _TILE]])
+                    out[i : i + _TILE, j : j + _TILE] = block
         else:
             _core.kernel_block(
                 self.X,

@@ -73,7 +73,6 @@ def _polynomial_diagonal(X, values):
 # What the neighbour search evaluates; not positive definite, so no kernel of a KernelMatrix.
 SQEUCLIDEAN = _core.SQEUCLIDEAN
 KERNELS = {row["name"]: Kernel(**row) for row in _core.kernel_table() if row["id"] != SQEUCLIDEAN}
-INNER = KERNELS["linear"].id
 
 _RANGES = {
     "bandwidth": (Real, lambda v: v > 0, "a positive finite number"),

@@ -55,8 +55,18 @@ class SymmetricCSR(SymmetricOperator):
         out = np.empty(W.shape) if before is None else before
         factor = 0.0 if before is None else factor
         W = np.ascontiguousarray(W, dtype=np.float64)
-        rows = self._start, self._cols, self._entries
-        _core.sparse_step(*rows, W, scale, shift, factor, out, out, self._n_threads)
+        _core.sparse_step(
+            self._start,
+            self._cols,
+            self._entries,
+            W,
+            scale,
+            shift,
+            factor,
+            out,
+            out,
+            self._n_threads,
+        )
         return out
 
     def _multiply(self, W):

@@ -58,11 +58,19 @@ class PackedSymmetricMatrix(SymmetricOperator):
 
     def _multiply(self, W):
         out = np.empty(W.shape)
-        index = self._rows, self._cols, self._offsets
         for start in range(0, W.shape[1], _COLUMNS):
             columns = _whole_lanes(W[:, start : start + _COLUMNS])
             sums = np.zeros((_N_PARTS, *columns.shape), dtype=np.float32)
-            _core.multiply_tiles(self._entries, *index, columns, _TILE, sums, self._n_threads)
+            _core.multiply_tiles(
+                self._entries,
+                self._rows,
+                self._cols,
+                self._offsets,
+                columns,
+                _TILE,
+                sums,
+                self._n_threads,
+            )
             total = sums.sum(axis=0, dtype=np.float64)
             out[:, start : start + _COLUMNS] = total[:, : W.shape[1] - start]
         return out

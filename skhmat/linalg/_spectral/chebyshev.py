@@ -84,13 +84,13 @@ def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False, *, policy=POLIC
             break
         if low is None:
             low = -policy.negative_part * abs(values[0])
-        interval = low, max(values[-1], np.nextafter(low, math.inf))
+        high = max(values[-1], np.nextafter(low, math.inf))
         excess = residuals[n_done:].max() / tol
-        degree = _choose_degree(values[n_done:k], excess, *interval, policy)
+        degree = _choose_degree(values[n_done:k], excess, low, high, policy)
         locked, images = V[:, :n_done], W[:, :n_done]
         block = np.ascontiguousarray(V[:, n_done:])
         first, largest = values[n_done], values[0]
-        V = _apply_filter(A, block, degree, *interval, first, locked, largest, policy)
+        V = _apply_filter(A, block, degree, low, high, first, locked, largest, policy)
     return Eigenpairs(values, V, residuals)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, lobpcg
-from scipy.sparse.linalg import eigsh as _arpack_eigsh
+from scipy.sparse.linalg import eigsh as arpack_eigsh
 from sklearn.utils import check_random_state
 
 from ..._utils.validation import parameter_error
@@ -39,6 +39,8 @@ class DriverPolicy:
         The same for LOBPCG, which does not get as far.
     min_solve_rtol : float
         Smallest relative residual of systems with A - sigma I.
+    max_solve_iterations : int
+        Most iterations for one of these.
     """
 
     dense_up_to: int = 64
@@ -49,6 +51,7 @@ class DriverPolicy:
     rounding_units: float = 1000
     lobpcg_tol: float = 1e-8
     min_solve_rtol: float = 1e-12
+    max_solve_iterations: int = 2000
 
     def block_width(self, k):
         """Return the number of vectors in a block that finds k eigenpairs."""
@@ -108,12 +111,12 @@ def lanczos_eigenpairs(A, task, sigma=None, inverse=None):
     options = {"which": which, "tol": task.tol, "v0": v0, "maxiter": maxiter, "ncv": task.ncv}
     if sigma is not None:
         options |= {"sigma": sigma, "OPinv": inverse}
-    if "rng" in inspect.signature(_arpack_eigsh).parameters:
+    if "rng" in inspect.signature(arpack_eigsh).parameters:
         # Newer versions of SciPy draw restart vectors from it; older ones have a fixed generator.
         options["rng"] = np.random.default_rng(0)
     try:
         # The vectors cost little beside the products, and with them the order is always ascending.
-        values, vectors = _arpack_eigsh(A, k, **options)
+        values, vectors = arpack_eigsh(A, k, **options)
     except ArpackNoConvergence as error:
         values, vectors = error.eigenvalues, error.eigenvectors
         _warn_of_missing(len(values), k, maxiter)

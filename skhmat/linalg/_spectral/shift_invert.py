@@ -16,8 +16,6 @@ from .._operators.inverse import InverseOperator
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
 from .._solvers.preconditioners import hss_form
 
-# Most iterations for a product with an inverse.
-_MAX_ITERATIONS = 2000
 # A residual that is this many times too large is worth a warning.
 _SLACK = 10
 
@@ -34,7 +32,7 @@ def check_accuracy(inverse):
         )
 
 
-def shifted_inverse(A, sigma, rtol, preconditioner=None):
+def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
     """Return the inverse of A - sigma I as an operator.
 
     Arrays and sparse matrices are factorized, and so is a hierarchical matrix, if sigma is outside
@@ -49,6 +47,8 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None):
         Residual of a product, where it takes an iteration.
     preconditioner : LinearOperator or None
         For iterations: an approximate inverse, positive definite.
+    max_iterations : int
+        Most iterations for a product.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None):
         return InverseOperator(n, _dense_factors(A, sigma))
 
     def by_iteration(shifted, M, method):
-        solver = IterativeSolver(shifted, M, method, rtol, _MAX_ITERATIONS)
+        solver = IterativeSolver(shifted, M, method, rtol, max_iterations)
         return InverseOperator(n, solver)
 
     shifted = ShiftedOperator(A, -sigma)

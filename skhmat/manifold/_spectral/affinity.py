@@ -105,9 +105,10 @@ class Affinity(ABC):
         """Say in a few words how the entries are held."""
 
     @staticmethod
-    @abstractmethod
     def _scaled(matrix, factors):
         """Return D K D as an operator; K may be overwritten."""
+        matrix.scale(factors)
+        return matrix
 
 
 class DenseAffinity(Affinity):
@@ -163,11 +164,6 @@ class Float32Affinity(Affinity):
         n = len(self.diagonal)
         return f"half of the {n:,} x {n:,} entries in float32"
 
-    @staticmethod
-    def _scaled(matrix, factors):
-        matrix.scale(factors)
-        return matrix
-
 
 class SparseAffinity(Affinity):
     """The entries of a sparse matrix; no others are in its sums."""
@@ -183,17 +179,12 @@ class SparseAffinity(Affinity):
     def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
         """Compute the entries of a kernel between the points of a cloud that are not 0."""
         rows = compute_rows(cloud, cloud, kernel, n_threads)
-        matrix = SymmetricCSR(*rows, n_threads)
+        matrix = SymmetricCSR(rows.start, rows.cols, rows.entries, n_threads)
         sums = NewPointSums(cloud, kernel, policy.least_sum, n_threads)
         return cls(matrix, np.ones(len(cloud)), 0.0, _is_definite(cloud), sums)
 
     def describe(self):
         return f"sparse, {self.matrix.n_entries / len(self.diagonal):.0f} entries per row"
-
-    @staticmethod
-    def _scaled(matrix, factors):
-        matrix.scale(factors)
-        return matrix
 
 
 class TruncatedAffinity(SparseAffinity):
@@ -203,7 +194,7 @@ class TruncatedAffinity(SparseAffinity):
     def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
         """Compute the entries of a kernel between the points of a cloud that are not 0."""
         rows = compute_rows(cloud, cloud, kernel, n_threads)
-        matrix = SymmetricCSR(*rows, n_threads)
+        matrix = SymmetricCSR(rows.start, rows.cols, rows.entries, n_threads)
         error = _truncation_error(cloud, kernel, policy.measured_rows)
         is_definite = _is_definite(cloud) and kernel.threshold * len(cloud) <= policy.max_left_out
         sums = NewPointSums(cloud, kernel, policy.least_truncated_sum, n_threads)

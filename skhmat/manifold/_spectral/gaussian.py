@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..._ext.simd import csr as _core
-from ..._ext.simd import pairwise as _kernels
+from ..._ext.simd import csr, pairwise
 from ..._utils.parallel import run_tasks
 from ...linalg._kernels.table import KERNELS, core_parameters
 from .point_cloud import squared_distances
@@ -73,7 +72,7 @@ class TruncatedGaussian:
             out = np.empty((len(rows), len(cols)))
             parameters = core_parameters("gaussian", {"bandwidth": math.sqrt(self.epsilon)})
             kernel_id = KERNELS["gaussian"].id
-            _kernels.kernel_block(A.X, rows, B.X, cols, kernel_id, parameters, out)
+            pairwise.kernel_block(A.X, rows, B.X, cols, kernel_id, parameters, out)
             return out
         out = self.exponents(A, rows, B, cols)
         np.exp(out, out=out)
@@ -134,10 +133,10 @@ def compute_rows(A, B, kernel, n_threads):
         rows, cols = A.range_points(index), _points_in(B, partners[index])
         block = kernel.block(A, rows, B, cols)
         counts = np.empty(len(rows), dtype=np.intp)
-        _core.count_entries(block, kernel.threshold, counts)
+        csr.count_entries(block, kernel.threshold, counts)
         total = counts.sum()
         kept_cols, kept = np.empty(total, dtype=np.int32), np.empty(total)
-        _core.take_entries(block, kernel.threshold, cols, kept_cols, kept)
+        csr.take_entries(block, kernel.threshold, cols, kept_cols, kept)
         return counts, kept_cols, kept
 
     return _joined(run_tasks(compute, range(A.n_ranges), n_threads))
@@ -148,7 +147,8 @@ def multiply_rows(rows, W, n_threads):
     out = np.zeros((len(rows.start) - 1, W.shape[1]))
     if len(rows.entries) > 0:
         W = np.ascontiguousarray(W)
-        _core.sparse_step(*rows, W, 1.0, 0.0, 0.0, out, out, n_threads)
+        start, cols, entries = rows.start, rows.cols, rows.entries
+        csr.sparse_step(start, cols, entries, W, 1.0, 0.0, 0.0, out, out, n_threads)
     return out
 
 

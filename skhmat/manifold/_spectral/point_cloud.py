@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..._ext.simd import pairwise as _kernels
+from ..._ext.simd import pairwise
 
 # Points of a range: their rows are computed together.
 _RANGE = 128
@@ -85,5 +85,5 @@ def restore_order(values, order):
 def squared_distances(A, rows, B, cols):
     """Compute squared distances between points of two clouds, of shape (n_rows, n_cols)."""
     out = np.empty((len(rows), len(cols)))
-    _kernels.kernel_block(A.X, rows, B.X, cols, _kernels.SQEUCLIDEAN, np.empty(0), out)
+    pairwise.kernel_block(A.X, rows, B.X, cols, pairwise.SQEUCLIDEAN, np.empty(0), out)
     return out

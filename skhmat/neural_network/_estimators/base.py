@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.utils.validation import validate_data
 
+from ..._utils.plotting import pyplot
 from ..._utils.validation import check_integer, check_sample_weight
 
 try:
@@ -436,10 +437,8 @@ class KerasEstimator(BaseEstimator):
         ax : matplotlib.axes.Axes
         """
         check_is_fitted(self)
-        import matplotlib.pyplot as plt
-
         if ax is None:
-            _, ax = plt.subplots()
+            _, ax = pyplot().subplots()
         epochs = np.arange(1, len(self.loss_curve_) + 1)
         ax.plot(epochs, self.loss_curve_, label="training")
         if "val_loss" in self.history_:

@@ -69,8 +69,11 @@ class Preconditioner(NamedTuple):
 
 def accumulate(sums, v, y, weight=1.0):
     """Return the sums with one more observation, of v and y times the root of the weight."""
-    new = _dot(v, y), _dot(y, y), _dot(v, v)
-    return Sums(*(total + weight * part for total, part in zip(sums, new, strict=True)))
+    return Sums(
+        vy=sums.vy + weight * _dot(v, y),
+        yy=sums.yy + weight * _dot(y, y),
+        vv=sums.vv + weight * _dot(v, v),
+    )
 
 
 def noise_variance(v, y, other_y):

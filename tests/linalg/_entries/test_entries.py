@@ -9,17 +9,7 @@ from skhmat.linalg import KernelMatrix
 from skhmat.linalg._entries.entries import Entries, as_entries
 from skhmat.linalg._entries.sources import as_source
 
-N = 60
-DTYPES = [np.float32, np.float64]
-
-
-def spd(rng, n=N, dtype=np.float64):
-    A = rng.standard_normal((n, n + 3))
-    return (A @ A.T / n).astype(dtype)
-
-
-def some_indices(rng):
-    return rng.permutation(N)[:17], rng.integers(0, N, 23)
+from .problems import DTYPES, N, some_indices, spd
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])

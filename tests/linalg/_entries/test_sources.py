@@ -9,17 +9,7 @@ from numpy.testing import assert_array_equal
 from skhmat.linalg import KernelMatrix
 from skhmat.linalg._entries.sources import ArraySource, CallableSource, as_source
 
-N = 60
-DTYPES = [np.float32, np.float64]
-
-
-def spd(rng, n=N, dtype=np.float64):
-    A = rng.standard_normal((n, n + 3))
-    return (A @ A.T / n).astype(dtype)
-
-
-def some_indices(rng):
-    return rng.permutation(N)[:17], rng.integers(0, N, 23)
+from .problems import DTYPES, N, some_indices, spd
 
 
 def layouts(dense, tmp_path):

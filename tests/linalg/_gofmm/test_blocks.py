@@ -5,11 +5,11 @@ from numpy.testing import assert_array_equal
 
 from skhmat.linalg._gofmm.blocks import assemble
 
-from ..phases import run_phases
+from ..phases import run_to_skeletons
 
 
 def test_blocks_are_stored_once(global_random_seed):
-    entries, tree, interactions, skeletons = run_phases(400, 25, 0.2, global_random_seed)
+    entries, tree, interactions, skeletons = run_to_skeletons(400, 25, 0.2, global_random_seed)
     structure, moved = assemble(entries, tree, interactions, skeletons, np.inf, 1)
     s = structure
     assert s.depth == tree.depth

@@ -9,7 +9,7 @@ from skhmat._ext.gofmm.row_sampling import FarRows, Marks
 from skhmat.linalg._gofmm.row_sample import NeighborRows, RowSample
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
 
-from .phases import phases
+from ..phases import run_to_interactions
 
 
 def far_rows(n, near, may_read=True):
@@ -104,7 +104,9 @@ def make_sample(common, level, j, columns, seed):
 @pytest.mark.parametrize("hold_out", [False, True])
 @pytest.mark.parametrize("read_all", [False, True])
 def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
-    entries, tree, neighbors, interactions = phases(budget=budget, seed=global_random_seed)
+    entries, tree, neighbors, interactions = run_to_interactions(
+        budget=budget, seed=global_random_seed
+    )
     n = entries.shape[0]
     held_out = rng.random(n) < 0.2 if hold_out else None
     common = Skeletonizer(
@@ -148,7 +150,7 @@ def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
 
 
 def test_gram_of_a_sample_is_that_of_its_weighted_rows(global_random_seed):
-    entries, tree, neighbors, interactions = phases(seed=global_random_seed)
+    entries, tree, neighbors, interactions = run_to_interactions(seed=global_random_seed)
     common = Skeletonizer(entries, tree, neighbors, interactions, 1e-3)
     columns = np.arange(*tree.node_bounds((1 << tree.depth) - 1 + 3))
     weights = np.random.default_rng(global_random_seed).random(len(columns)) + 0.5

@@ -16,7 +16,7 @@ from skhmat.linalg._gofmm.neighbors import find_neighbors
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
 
 from ..matrices import make_matrix
-from .phases import phases
+from ..phases import run_to_interactions
 
 DTYPES = [np.float32, np.float64]
 METHODS = ["qr", "cholesky"]
@@ -203,7 +203,7 @@ def test_any_block(m, n, inner, tolerance, max_rank, method, panel, seed):
 @pytest.mark.parametrize("level", [1, 3, 5])
 def test_a_far_row_next_to_a_single_point_is_sampled(level, global_random_seed):
     # One vote among hundreds, but the largest far entry of its column: it must not be cut off.
-    entries, tree, neighbors, interactions = phases(seed=global_random_seed)
+    entries, tree, neighbors, interactions = run_to_interactions(seed=global_random_seed)
     neighbors = neighbors.copy()
     far_row = int(neighbors.max())
     neighbors[neighbors == far_row] = 0
@@ -224,7 +224,7 @@ def test_a_far_row_next_to_a_single_point_is_sampled(level, global_random_seed):
 @pytest.mark.parametrize("budget", [0.0, 0.1])
 @pytest.mark.parametrize("read_all", [False, True])
 def test_bases_reproduce_far_columns(read_all, budget, dtype, global_random_seed):
-    entries, tree, neighbors, interactions = phases(
+    entries, tree, neighbors, interactions = run_to_interactions(
         2000, budget=budget, seed=global_random_seed, dtype=dtype
     )
     n = entries.shape[0]
@@ -270,7 +270,7 @@ def test_bases_reproduce_far_columns(read_all, budget, dtype, global_random_seed
 
 
 def test_threads_and_pilot_change_nothing(global_random_seed):
-    given = phases(seed=global_random_seed, budget=0.05)
+    given = run_to_interactions(seed=global_random_seed, budget=0.05)
     results = []
     for n_threads, pilot in ((1, False), (3, False), (2, True)):
         worker = Skeletonizer(*given, 1e-2, seed=global_random_seed, n_threads=n_threads)
@@ -288,7 +288,7 @@ def test_threads_and_pilot_change_nothing(global_random_seed):
 
 @pytest.mark.parametrize("max_rank", [1, 7])
 def test_max_rank_of_bases(max_rank, global_random_seed):
-    given = phases(1000, seed=global_random_seed)
+    given = run_to_interactions(1000, seed=global_random_seed)
     worker = Skeletonizer(*given, 1e-9, max_rank=max_rank)
     for level in range(given[1].depth, 0, -1):
         assert worker.skeletonize_level(level).max() <= max_rank

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skhmat.linalg import HierarchicalMatrix, KernelMatrix, compress, load
+from skhmat.linalg import HierarchicalMatrix, KernelMatrix, load
 from skhmat.linalg._entries.entries import Entries
 from skhmat.linalg._entries.sources import as_source
 from skhmat.linalg._gofmm.structure import BlockStructure
-from skhmat.linalg._hierarchical.checks import check_structure
 from skhmat.linalg._hierarchical.form import exact_form
 from skhmat.linalg._hierarchical.npz import NpzWriter
 from skhmat.linalg._hierarchical.report import CompressionReport
+
+from .problems import make_compressed, make_kernel, without_near_blocks
 
 # Of the arrays of a structure.
 NAMES_IN_FILE = {
@@ -24,17 +25,9 @@ NAMES_IN_FILE = {
 }
 
 
-def make_matrix(budget=0.0, dtype=np.float64, n=600):
-    X = np.random.default_rng(0).standard_normal((n, 2)).astype(dtype)
-    K = KernelMatrix(X, bandwidth=1.5)
-    H = compress(K, rtol=1e-3, leaf_size=50, budget=budget, random_state=0)
-    assert not H.is_dense
-    return H
-
-
 @pytest.fixture(scope="module")
 def H():
-    return make_matrix(budget=0.2)
+    return make_compressed(budget=0.2)
 
 
 @pytest.fixture
@@ -58,13 +51,6 @@ def assert_same(actual, H):
     assert actual.report_.seconds == H.report_.seconds
 
 
-def without_near_blocks(H, K):
-    """Return H as it is when near blocks do not fit the memory limit."""
-    entries = Entries(as_source(K), H.form.structure.permutation)
-    structure = dataclasses.replace(H.form.structure, near=None)
-    return HierarchicalMatrix(dataclasses.replace(H.form, structure=structure, entries=entries))
-
-
 # ---- save and load
 
 
@@ -77,7 +63,7 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("budget", [0.0, 0.2])
 def test_round_trip(tmp_path, budget, dtype, mmap_mode):
-    H = make_matrix(budget, dtype)
+    H = make_compressed(budget, dtype)
     H.save(tmp_path / "H")
     assert os.listdir(tmp_path) == ["H"]
     assert_same(HierarchicalMatrix.load(tmp_path / "H", mmap_mode), H)
@@ -115,8 +101,7 @@ def test_loaded_matrix_can_be_saved_again(H, saved):
 
 def test_near_blocks_are_computed_while_saving(H, tmp_path, monkeypatch):
     monkeypatch.setattr("skhmat.linalg._hierarchical.file._BATCH_ENTRIES", 5000)
-    K = KernelMatrix(np.random.default_rng(0).standard_normal((600, 2)), bandwidth=1.5)
-    lean = without_near_blocks(H, K)
+    lean = without_near_blocks(H, make_kernel())
     lean.save(tmp_path / "lean.npz")
     loaded = load(tmp_path / "lean.npz")
     np.testing.assert_array_equal(loaded.form.structure.near, H.form.structure.near)
@@ -279,58 +264,6 @@ def test_shorter_or_wrong_array_is_refused(saved, H, name, mmap_mode):
         rewritten(saved, **{NAMES_IN_FILE[name]: bad})
         with pytest.raises(ValueError, match=r"H\.npz"):
             load(saved, mmap_mode)
-
-
-INDEX_ARRAYS = [name for name in NAMES_IN_FILE if name not in ("interpolation", "far", "near")]
-
-
-@given(
-    name=st.sampled_from(INDEX_ARRAYS),
-    place=st.integers(0, 10**6),
-    value=st.one_of(st.integers(-3, 700), st.sampled_from([-(2**63), 2**63 - 1, 2**62, 10**9])),
-)
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None
-)
-def test_no_single_wrong_index_reaches_the_core_unsafely(H, name, place, value):
-    arrays = dict(vars(H.form.structure))
-    changed = arrays[name].copy()
-    changed[place % len(changed)] = value if changed.dtype == np.intp else value % 256
-    arrays[name] = changed
-    try:
-        check_structure(arrays, H.shape[0], H.dtype)
-    except ValueError:
-        return
-    assert_safe(**arrays)
-
-
-def assert_safe(
-    *, rank, leaf_bounds, skel_ptr, order_ptr, child_order, interp_ptr, interpolation, **rest
-):
-    """Follow every index as the compiled loops do, one by one."""
-    inner = len(leaf_bounds) - 2
-    for node in range(1, len(rank)):
-        if rank[node] == 0:
-            continue
-        if node >= inner:
-            columns = leaf_bounds[node - inner + 1] - leaf_bounds[node - inner]
-        else:
-            children = rank[2 * node + 1] + rank[2 * node + 2]
-            own = child_order[order_ptr[node] : order_ptr[node + 1]]
-            assert sorted(own) == list(range(children))
-            columns = children
-        assert 0 <= rank[node] <= columns
-        assert 0 <= interp_ptr[node] <= len(interpolation) - rank[node] * (columns - rank[node])
-        assert 0 <= skel_ptr[node] <= skel_ptr[-1] - rank[node]
-    assert sorted(rest["permutation"]) == list(range(leaf_bounds[-1]))
-    sizes = np.diff(leaf_bounds)
-    for kind, partner, size in (("far", "far_node", rank), ("near", "near_leaf", sizes)):
-        for own in range(len(size)):
-            for p in range(rest[kind + "_ptr"][own], rest[kind + "_ptr"][own + 1]):
-                other = rest[partner][p]
-                assert 0 <= other < len(size)
-                block = int(size[own]) * int(size[other])
-                assert 0 <= int(rest[kind + "_offset"][p]) <= len(rest[kind]) - block
 
 
 @given(fraction=st.floats(0, 1, exclude_max=True), mmap_mode=st.sampled_from([None, "r"]))

@@ -9,7 +9,7 @@ from skhmat.linalg._gofmm.blocks import assemble
 from skhmat.linalg._hierarchical.form import HierarchicalForm
 from skhmat.linalg._hierarchical.report import CompressionReport
 
-from ..phases import run_phases
+from ..phases import run_to_skeletons
 
 
 def four_passes(dense, tree, interactions, skeletons, W):
@@ -71,7 +71,7 @@ def four_passes(dense, tree, interactions, skeletons, W):
 def test_product_is_that_of_the_four_passes(
     n, leaf_size, budget, max_rank, dtype, global_random_seed
 ):
-    entries, tree, interactions, skeletons = run_phases(
+    entries, tree, interactions, skeletons = run_to_skeletons(
         n, leaf_size, budget, global_random_seed, max_rank=max_rank, dtype=dtype
     )
     dense = entries.block(np.arange(n), np.arange(n)).astype(float)

@@ -11,9 +11,10 @@ from skhmat._ext.simd import dispatch
 from skhmat._ext.simd import pairwise as core
 
 from skhmat._utils.parallel import single_threaded_blas
-from skhmat.linalg._kernels.table import INNER, KERNELS, SQEUCLIDEAN, core_parameters
+from skhmat.linalg._kernels.table import KERNELS, SQEUCLIDEAN, core_parameters
 
 DTYPES = [np.float32, np.float64]
+LINEAR = KERNELS["linear"].id
 PARAMETERS = {"bandwidth": 1.7, "alpha": 0.8, "gamma": 0.3, "coef0": 0.6, "degree": 5}
 
 
@@ -100,7 +101,7 @@ def test_pseudo_kernels(d, dtype, isa, rng):
     r2 = cdist(X.astype(float), Y.astype(float), "sqeuclidean")
     np.testing.assert_allclose(block(SQEUCLIDEAN, X, Y), r2, rtol=tol)
     inner = X.astype(float) @ Y.astype(float).T
-    np.testing.assert_allclose(block(INNER, X, Y), inner, atol=tol * np.abs(X).max() * d * 5)
+    np.testing.assert_allclose(block(LINEAR, X, Y), inner, atol=tol * np.abs(X).max() * d * 5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -118,8 +119,8 @@ def test_odd_block_sizes(d, shape, dtype, isa, rng):
 def test_empty_blocks():
     X = np.zeros((3, 2))
     none = np.empty(0, dtype=np.intp)
-    assert block(INNER, X, X, rows=none).shape == (0, 3)
-    assert block(INNER, X, X, cols=none).shape == (3, 0)
+    assert block(LINEAR, X, X, rows=none).shape == (0, 3)
+    assert block(LINEAR, X, X, cols=none).shape == (3, 0)
 
 
 # ---- exponential ----

@@ -9,26 +9,11 @@ from scipy.sparse.linalg import LinearOperator
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.linalg import KernelMatrix, compress
-from skhmat.linalg._solvers import preconditioners as module
+from skhmat.linalg._solvers.preconditioners import POLICY
 from skhmat.linalg._solvers.solve import solve
 
 from ..matrices import make_matrix
-
-N = 600
-
-
-@pytest.fixture
-def K(rng):
-    return KernelMatrix(rng.standard_normal((N, 2)))
-
-
-def small(K, **options):
-    return compress(K, **{"rtol": 1e-3, "leaf_size": 32, "random_state": 0, **options})
-
-
-def own_dense(H):
-    dense = H @ np.eye(len(H.diagonal()))
-    return (dense + dense.T) / 2
+from .problems import N, own_dense, small
 
 
 def largest_residual(A, shift, x, b):
@@ -86,17 +71,6 @@ def test_solves_with_the_exact_matrix(part, rtol, K, rng):
     assert info.n_iterations < without.n_iterations
     for other in (exact, LinearOperator((N, N), matvec=exact.__matmul__, dtype=float)):
         np.testing.assert_allclose(H.solve(b, shift, operator=other), x, atol=1e-5 * abs(x).max())
-
-
-def test_the_preconditioner_is_raised_until_it_is_definite(K):
-    H = small(K, rtol=1e-1, budget=0)
-    smallest = np.linalg.eigvalsh(own_dense(H))[0]
-    assert smallest < -1e-3
-    F, raised = module.definite_factorization(H, 1e-5)
-    assert raised > 0
-    assert np.linalg.eigvalsh(own_dense(H))[0] + 1e-5 + raised > 0
-    np.testing.assert_allclose(own_dense(H) @ (F @ np.ones(N)) + F.shift * (F @ np.ones(N)), 1)
-    assert module.definite_factorization(H, 10.0)[1] == 0
 
 
 def test_indefinite_matrices(K, rng):
@@ -171,7 +145,7 @@ def test_any_array_like(K):
 
 def test_large_dense_matrices_get_a_low_rank_preconditioner(K, rng):
     H = small(K, **FORMS["dense"])
-    policy = dataclasses.replace(module.POLICY, max_dense=N - 1)
+    policy = dataclasses.replace(POLICY, max_dense=N - 1)
     b = rng.standard_normal(N)
     x, info = solve(H, b, 0.1, return_info=True, policy=policy)
     assert info.solver == "cg"
@@ -190,17 +164,6 @@ def test_a_matrix_without_its_entries(rng):
     assert largest_residual(own_dense(H), 1.0, x, b) <= 1.1e-8
     with pytest.raises(ValueError, match="loaded without its entries"):
         H.solve(b, 1.0, preconditioner="hierarchical")
-
-
-def test_the_rough_form_is_made_once_and_not_pickled(K, monkeypatch):
-    H = small(K, budget=0.2)
-    H.solve(np.ones(N), 1.0)
-    rough = module._ROUGH[H.form]
-    H.solve(np.ones(N), 2.0)
-    assert module._ROUGH[H.form] is rough
-    form = pickle.loads(pickle.dumps(H)).form
-    assert form.recompress is not None
-    assert form not in module._ROUGH
 
 
 def test_a_preconditioner_of_ones_own(K):
@@ -256,11 +219,3 @@ def test_what_the_user_holds_is_not_changed(K, rng):
     H.solve(b, shift, operator=K)
     np.testing.assert_array_equal(b, before[0])
     np.testing.assert_array_equal(shift, before[1])
-
-
-@pytest.mark.parametrize(
-    ("n", "rank"), [(1, 1), (300, 300), (2000, 500), (20_000, 2000), (100_000, 1000)]
-)
-def test_rank_of_the_low_rank_preconditioner(n, rank):
-    assert module.POLICY.cholesky_rank(n) == rank
-    assert module.POLICY.cholesky_rank(10**9) == 1

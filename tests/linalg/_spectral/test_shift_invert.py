@@ -9,7 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skhmat._utils.errors import NotPositiveDefiniteError
 from skhmat.linalg import KernelMatrix, compress, eigsh
+from skhmat.linalg._eigsh import find_eigenpairs
 from skhmat.linalg._hierarchical.ulv import factorize_negative
+from skhmat.linalg._spectral.drivers import DriverPolicy
 from skhmat.linalg._spectral.shift_invert import shifted_inverse
 
 from ..matrices import symmetric
@@ -143,11 +145,11 @@ def test_lobpcg_that_does_not_converge(global_random_seed):
 
 # Whether pairs converge in so few iterations, too, depends on the matrix.
 @pytest.mark.filterwarnings("ignore:eigsh. . of 2 eigenpairs")
-def test_systems_that_are_not_solved_are_warned_of(monkeypatch, global_random_seed):
-    monkeypatch.setattr("skhmat.linalg._spectral.shift_invert._MAX_ITERATIONS", 5)
+def test_systems_that_are_not_solved_are_warned_of(global_random_seed):
+    policy = DriverPolicy(max_solve_iterations=5)
     A = symmetric(EIGENVALUES, global_random_seed)
     with pytest.warns(ConvergenceWarning, match="solved to a residual of"):
-        eigsh(aslinearoperator(A), 2, sigma=1.0, maxiter=3, tol=1e-3)
+        find_eigenpairs(aslinearoperator(A), 2, sigma=1.0, maxiter=3, tol=1e-3, policy=policy)
 
 
 @pytest.mark.parametrize(

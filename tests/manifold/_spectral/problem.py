@@ -19,7 +19,7 @@ from ..affinities import EPSILON, draws
 ALPHAS = [None, 0.0, 0.5, 1.0]
 
 
-def arc(rng, n):
+def ordered_arc(rng, n):
     """Points along a line, in order: the leading eigenvalues are far apart."""
     angle = np.sort(rng.random(n)) * 4
     X = np.column_stack([np.cos(angle), np.sin(angle), angle / 4])

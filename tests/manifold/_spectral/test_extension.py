@@ -17,15 +17,15 @@ from skhmat.manifold._spectral.extension import (
 from skhmat.manifold._spectral.point_cloud import PointCloud
 
 from ..affinities import EPSILON, draws
-from .problem import Problem, arc
+from .problem import Problem, ordered_arc
 
 
 @pytest.mark.parametrize("radius", [None, 2.0])
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_extension_is_that_of_nystroem(alpha, radius, rng):
-    problem = Problem(arc(rng, 300), alpha, rng, radius=radius)
+    problem = Problem(ordered_arc(rng, 300), alpha, rng, radius=radius)
     extension, functions = problem.extension(4)
-    Y = arc(rng, 100) + 0.1 * rng.standard_normal((100, 3))
+    Y = ordered_arc(rng, 100) + 0.1 * rng.standard_normal((100, 3))
     K = np.exp(cdist(Y, problem.cloud.X, "sqeuclidean") / (-2 * EPSILON)) * problem.weights
     expected = (K @ functions) / K.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(
@@ -35,7 +35,7 @@ def test_extension_is_that_of_nystroem(alpha, radius, rng):
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_extension_at_the_samples(alpha, rng):
-    problem = Problem(arc(rng, 300), alpha, rng)
+    problem = Problem(ordered_arc(rng, 300), alpha, rng)
     extension, functions = problem.extension(4)
     expected = functions * problem.values[:4]
     found = extension(problem.cloud)
@@ -45,7 +45,7 @@ def test_extension_at_the_samples(alpha, rng):
 @pytest.mark.parametrize("radius", [None, 0.5])
 @pytest.mark.parametrize("scale", [3.0, 1e2, 1e4, 1e8, 1e150])
 def test_extension_far_away_is_the_value_of_the_nearest_sample(scale, radius, rng):
-    problem = Problem(arc(rng, 200), 1.0, rng, radius=radius)
+    problem = Problem(ordered_arc(rng, 200), 1.0, rng, radius=radius)
     extension, functions = problem.extension(3)
     X = problem.cloud.X
     directions = rng.standard_normal((20, 3))
@@ -64,9 +64,9 @@ def test_extension_far_away_is_the_value_of_the_nearest_sample(scale, radius, rn
 
 
 def test_a_point_depends_on_no_other(rng):
-    problem = Problem(arc(rng, 300), 1.0, rng)
+    problem = Problem(ordered_arc(rng, 300), 1.0, rng)
     extension, _ = problem.extension(6)
-    Y = arc(rng, 100)
+    Y = ordered_arc(rng, 100)
     Y[:50] += rng.standard_normal((50, 3))
     Y[50] = 1e6
     every, order = extension(PointCloud(Y)), rng.permutation(100)
@@ -76,8 +76,8 @@ def test_a_point_depends_on_no_other(rng):
 
 
 def test_batches_of_far_points_change_nothing(rng):
-    extension, _ = Problem(arc(rng, 300), 1.0, rng).extension(6)
-    Y = arc(rng, 50) + rng.standard_normal((50, 3))
+    extension, _ = Problem(ordered_arc(rng, 300), 1.0, rng).extension(6)
+    Y = ordered_arc(rng, 50) + rng.standard_normal((50, 3))
     points = PointCloud(Y)
     np.testing.assert_array_equal(extension(points, max_entries=1000), extension(points))
 
@@ -85,10 +85,10 @@ def test_batches_of_far_points_change_nothing(rng):
 def test_extension_through_a_hierarchical_matrix(rng):
     """Far away as exact as near: sums relative to their size."""
     policy = AffinityPolicy(max_always_dense=0, max_dense=0, max_float32=0, max_sparse_entries=0)
-    problem = Problem(arc(rng, 600), 1.0, rng, policy=policy)
+    problem = Problem(ordered_arc(rng, 600), 1.0, rng, policy=policy)
     assert problem.affinity.form == "compressed"
     extension, functions = problem.extension(4)
-    Y = arc(rng, 100)
+    Y = ordered_arc(rng, 100)
     Y[:70] += rng.choice([0.1, 0.3, 1.0], (70, 1)) * rng.standard_normal((70, 3))
     exponents = cdist(Y, problem.cloud.X, "sqeuclidean") / (-2 * EPSILON)
     K = np.exp(exponents - exponents.max(axis=1, keepdims=True)) * problem.weights
@@ -102,7 +102,7 @@ def test_extension_through_a_hierarchical_matrix(rng):
 def test_residuals_at_points_are_true(alpha, rng):
     """Of pairs with an error: to the standard error of the rows drawn, or exact where all are."""
     for n, tolerance in ((200, 1e-6), (800, 0.3)):
-        problem = Problem(arc(rng, n), alpha, rng)
+        problem = Problem(ordered_arc(rng, n), alpha, rng)
         V = problem.vectors[:, :4] + 1e-3 / np.sqrt(n) * rng.standard_normal((n, 4))
         V /= np.linalg.norm(V, axis=0)
         values = problem.values[:4]
@@ -115,7 +115,7 @@ def test_residuals_at_points_are_true(alpha, rng):
 
 
 def test_projections_at_the_samples(rng):
-    problem, Y = Problem(arc(rng, 200), None, rng), rng.standard_normal((200, 3))
+    problem, Y = Problem(ordered_arc(rng, 200), None, rng), rng.standard_normal((200, 3))
     Y[:, 2] = 0
     coefficients, residual = project(problem.pairs(5), Y)
     V = problem.vectors[:, :5]

@@ -9,14 +9,13 @@ from skhmat.manifold._spectral.multilevel_start import RandomStart, StartPolicy,
 from skhmat.manifold._spectral.normalization import normalize
 from skhmat.manifold._spectral.precomputed import wrap_precomputed
 
-from ..affinities import arc as shuffled_arc
-from ..affinities import draws, kernel
-from .problem import ALPHAS, Problem, angles_between, arc
+from ..affinities import arc, draws, kernel
+from .problem import ALPHAS, Problem, angles_between, ordered_arc
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_starts_are_close_to_the_eigenvectors(alpha, rng):
-    problem = Problem(arc(rng, 600), alpha, rng)
+    problem = Problem(ordered_arc(rng, 600), alpha, rng)
     block = problem.start(rng).block(16)
     V = block.vectors
     assert V.shape == (600, 16)
@@ -29,7 +28,7 @@ def test_starts_are_close_to_the_eigenvectors(alpha, rng):
 
 def test_starts_over_several_levels(rng):
     policy = StartPolicy(max_coarsest=100, thinning=3, max_lowest=10)
-    problem = Problem(arc(rng, 700), 1.0, rng, 0.004)
+    problem = Problem(ordered_arc(rng, 700), 1.0, rng, 0.004)
     V = problem.start(rng, policy=policy).block(16).vectors
     assert angles_between(V, problem.vectors[:, :4]).max() <= 0.2
 
@@ -37,7 +36,7 @@ def test_starts_over_several_levels(rng):
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
 def test_starts_from_few_points(n, alpha, rng):
-    problem = Problem(arc(rng, n), alpha, rng)
+    problem = Problem(ordered_arc(rng, n), alpha, rng)
     block = problem.start(rng).block(n)
     assert block.vectors.shape == (n, n)
     assert np.all(np.isfinite(block.vectors))
@@ -51,7 +50,7 @@ def test_starts_from_points_that_are_the_same(rng):
 
 
 def test_a_start_saves_products(rng):
-    problem = Problem(arc(rng, 600), 1.0, rng, 0.005)
+    problem = Problem(ordered_arc(rng, 600), 1.0, rng, 0.005)
     pairs = [
         find_eigenpairs(problem.operator, 5, None, "chebyshev", start, draws(rng))
         for start in (problem.start(rng), RandomStart(600, draws(rng)))
@@ -62,7 +61,7 @@ def test_a_start_saves_products(rng):
 @pytest.mark.parametrize("parts", [2, 4])
 def test_parts_without_a_connection_are_all_found(parts, rng):
     """Single points far away, too, which a subsample leaves out: an eigenvalue 1 for each."""
-    X = arc(rng, 600)
+    X = ordered_arc(rng, 600)
     X[[10, 301, 550][: parts - 1]] = 100 * np.eye(3)[: parts - 1]
     problem = Problem(X, 1.0, rng, 0.05)
     for k in (2, 3, 5):
@@ -72,7 +71,7 @@ def test_parts_without_a_connection_are_all_found(parts, rng):
 
 def in_parts(rng, sizes):
     """A sparse kernel of parts that nothing connects, in the order of their sizes."""
-    blocks = [kernel(X, X, 0.5) for X in (shuffled_arc(rng, n) for n in sizes)]
+    blocks = [kernel(X, X, 0.5) for X in (arc(rng, n) for n in sizes)]
     return normalize(wrap_precomputed(sparse.block_diag(blocks, format="csr"), 1), 1.0)
 
 

@@ -16,6 +16,7 @@ from ..affinities import (
     ERRORS,
     FEW,
     OPTIONS,
+    STRICT,
     Reference,
     arc,
     assert_eigenpairs,
@@ -25,11 +26,7 @@ from ..affinities import (
     kernel,
 )
 
-# Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
-pytestmark = [
-    pytest.mark.filterwarnings("error::RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),
-]
+pytestmark = STRICT
 
 
 def neighbours(A, X, k):

@@ -7,7 +7,7 @@ import scipy.linalg
 from skhmat.manifold._spectral.normalization import compute_normalization, normalize
 
 from ..affinities import FORMS, RTOL, gaussian_affinity, kernel, with_outliers
-from .problem import ALPHAS, Problem, arc
+from .problem import ALPHAS, Problem, ordered_arc
 
 EPSILON = 0.05
 
@@ -42,7 +42,7 @@ def test_rows_that_are_zero():
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_normalization_is_that_of_the_definition(alpha, rng):
-    problem = Problem(arc(rng, 200), alpha, rng)
+    problem = Problem(ordered_arc(rng, 200), alpha, rng)
     np.testing.assert_allclose(problem.norm.weights, problem.weights, rtol=1e-12)
     np.testing.assert_allclose(problem.norm.degrees, problem.degrees, rtol=1e-12)
     A = problem.operator @ np.eye(200)
@@ -65,7 +65,7 @@ def test_normalization_of_outliers(form, alpha, rng):
 
 def test_the_definition_is_the_generalised_problem(rng):
     """The dense computation of these tests, by another way."""
-    problem = Problem(arc(rng, 100), 0.5, rng)
+    problem = Problem(ordered_arc(rng, 100), 0.5, rng)
     K = problem.kernel * problem.weights[:, np.newaxis]
     values = scipy.linalg.eigh(K, np.diag(K.sum(axis=1)), eigvals_only=True)[::-1]
     np.testing.assert_allclose(problem.values, values, atol=1e-12)

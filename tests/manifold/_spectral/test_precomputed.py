@@ -8,13 +8,17 @@ from sklearn.base import clone
 
 from skhmat.manifold import DiffusionMaps
 
-from ..affinities import EPSILON, Reference, arc, assert_eigenpairs, assert_same_functions, kernel
+from ..affinities import (
+    EPSILON,
+    STRICT,
+    Reference,
+    arc,
+    assert_eigenpairs,
+    assert_same_functions,
+    kernel,
+)
 
-# Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
-pytestmark = [
-    pytest.mark.filterwarnings("error::RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),
-]
+pytestmark = STRICT
 
 
 def as_given(array, form):
