@@ -1,4 +1,4 @@
-"""Cholesky factorization of a dense matrix that is read panel by panel and held once."""
+"""Cholesky factorization of a dense matrix that is read panel by panel and stored once."""
 
 import math
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from .._entries.entries import Entries
 from .._entries.sources import as_source, check_shape
 from .._kernels.matrix import KernelMatrix
 
-# Rows of the factor computed at once: as many for any number of threads, for equal rounding.
+# Rows of the factor computed at once: the same for any number of threads, as rounding must be.
 _STRIPE = 512
 # Columns that there is room for at first, where the tolerance may end far below the largest rank.
 _ROOM = 256
@@ -21,16 +21,16 @@ _ROOM = 256
 
 @dataclass(frozen=True)
 class PivotPolicy:
-    """How many pivots are proposed, and what is rounding.
+    """How many pivots are proposed, and which residuals count as rounding.
 
     Attributes
     ----------
     max_proposed : int
-        Pivots proposed at once, if the caller does not say. From 60 to 160 the time is the same;
-        with fewer, products of small matrices are slow, and with more, most proposals are read and
-        then rejected.
+        Pivots proposed at once by default. From 60 to 160 the time is the same; with fewer, the
+        products are of small matrices and slow, and with more, most proposals are rejected after
+        they have been read.
     rounding_units : float
-        Units in the last place of a diagonal entry of K: a residual below that is rounding.
+        Units in the last place of a diagonal entry of K; a residual below this is rounding.
     max_excess : float
         Part of what a column takes from the diagonal: the column is rounding if more than that
         part was not left any more.

@@ -23,7 +23,7 @@ class LogdetPolicy:
     Attributes
     ----------
     lanczos_part : float
-        Relative error of these products, as a part of that wanted of the estimate.
+        Relative error of these products, as a fraction of the error wanted of the estimate.
     min_rtol : float
         Smallest such error: below is rounding.
     max_rtol : float
@@ -57,8 +57,9 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     rtol : float, default=1e-6
         Relative change of a column, in the 2-norm, that is small enough.
     maxiter : int, default=300
-        Most Lanczos steps. Where the eigenvalues are spread evenly, about the square root of the
-        condition number is needed for each factor of 7 in accuracy, but never more than n.
+        Maximum number of Lanczos steps. If the eigenvalues are spread evenly, each factor of 7 in
+        accuracy takes about as many steps as the square root of the condition number; more than n
+        are never needed.
     scale : float, default=1.0
         A is divided by this number. What is "relative" for the logarithm depends on it.
 
@@ -130,19 +131,20 @@ def estimate_logdet(
     A : HierarchicalMatrix, LinearOperator, ndarray or sparse matrix of shape (n, n)
         Real, symmetric and positive definite; symmetry is not checked.
     rtol : float, default=1e-2
-        Wanted standard error relative to the value.
+        Standard error to reach, relative to the value.
     atol : float, default=None
-        Wanted standard error; the larger of both is what counts. None means ``rtol * n``: the
-        geometric mean of the eigenvalues has the relative error `rtol` then. A value near 0 is a
-        coincidence of the scale of A, and no reason for more products.
+        Absolute standard error to reach; the larger of the two limits applies. None means
+        ``rtol * n``, so that the geometric mean of the eigenvalues has the relative error `rtol`: a
+        value near 0 is an accident of the scale of A, and no reason for more products.
     n_products : int, default=None
         Products with log(A) of the first round, at least 4, from which each round doubles them.
         None means 32, or `max_products` if that is less.
     max_products : int, default=512
-        Most products with log(A), at least 4. Each takes several products with A. If they are at
-        least n, or n is at most 64, A is formed by n products and its eigenvalues are computed.
+        Maximum number of products with log(A), at least 4. Each takes several products with A. If
+        it is at least n, or n is at most 64, A is formed by n products and its eigenvalues are
+        computed.
     maxiter : int, default=300
-        Most Lanczos steps, see `log_apply`.
+        Maximum number of Lanczos steps, see `log_apply`.
     random_state : int, RandomState instance or None, default=None
         Draws the random vectors.
 

@@ -1,4 +1,4 @@
-"""Trace and diagonal of a symmetric matrix A that is known by its products only.
+"""Trace and diagonal of a symmetric matrix A that is known only by its products.
 
 XTrace and XDiag of Epperly, Tropp and Webber (SIAM J. Matrix Anal. Appl. 45, 2024), whose letters
 are used here; O stands for their Omega.
@@ -47,7 +47,7 @@ _LEVERAGE_ROUNDING = 1e-10
 
 @dataclass(frozen=True)
 class Estimate:
-    """A randomized estimate and how far it may be off.
+    """A randomized estimate and its standard error.
 
     Attributes
     ----------
