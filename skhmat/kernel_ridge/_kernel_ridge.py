@@ -19,7 +19,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     """Kernel ridge regression.
 
     The model of `sklearn.kernel_ridge.KernelRidge`, with the same parameters, in less time and
-    memory. The system of equations is the same, too: (K + alpha I) dual_coef = y. Up to 1,024
+    memory. The system of equations is also the same: (K + alpha I) dual_coef = y. Up to 1,024
     samples it is solved directly, and for more by conjugate gradients on the exact kernel matrix.
     The preconditioner is a Cholesky factorization in float32 for up to 6,000 samples. For more it
     is the first of these that is good enough: an approximation of low rank, a compressed matrix, up
@@ -53,13 +53,13 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     leaf_size : int, default=256
         Largest number of points in a leaf of the tree.
     max_rank : int, default=None
-        Largest rank; None lets ranks grow until dense would be cheaper.
+        Largest rank; None lets ranks grow until a dense matrix would be cheaper.
     n_neighbors : int, default=32
         Neighbours of each point that guide the sampling of rows.
     budget : float or "auto", default="auto"
         Largest fraction of all pairs of leaves that are held exactly.
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-        What near means.
+        Distance that decides which points are near each other.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
     random_state : int, RandomState or None, default=None
@@ -75,7 +75,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     residual_ : float
         Largest relative residual of all targets.
     n_iter_ : int
-        Number of iterations of the target that took most, at least 1.
+        Number of iterations of the target that took the most, at least 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -123,7 +123,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         Warns
         -----
         ConvergenceWarning
-            `tol` was missed; the message says which residual was reached.
+            `tol` was missed; the message states the residual reached.
         """
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
@@ -156,13 +156,13 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     leaf_size : int, default=256
         Largest number of points in a leaf of the tree.
     max_rank : int, default=None
-        Largest rank; None lets ranks grow until dense would be cheaper.
+        Largest rank; None lets ranks grow until a dense matrix would be cheaper.
     n_neighbors : int, default=32
         Neighbours of each point that guide the sampling of rows.
     budget : float or "auto", default="auto"
         Largest fraction of all pairs of leaves that are held exactly.
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-        What near means.
+        Distance that decides which points are near each other.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
     random_state : int, RandomState or None, default=None
@@ -179,7 +179,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     residual_ : float
         Largest relative residual of all targets.
     n_iter_ : int
-        Number of iterations of the target that took most, at least 1.
+        Number of iterations of the target that took the most, at least 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.

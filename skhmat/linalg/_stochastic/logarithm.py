@@ -12,7 +12,7 @@ from ..._utils.warnings import warn
 from .._krylov.lanczos import LanczosProcess, multiply, run_lanczos
 from .trace import AdaptiveRounds, Estimate, leave_one_out_traces
 
-# Bytes of Krylov bases held at a time, about.
+# Approximate size in bytes of the Krylov bases that are held at once.
 _BASIS_BYTES = 1 << 30
 
 
@@ -45,8 +45,8 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     """Multiply the logarithm of a positive definite matrix by the columns of B.
 
     The Lanczos method [1]_ with full reorthogonalisation: each column has a Krylov space of its
-    own, and all share the products with A. A column is done when the result has changed by less
-    than `rtol` over the last fifth of its steps.
+    own, and all share the products with A. A column has converged when the result has changed by
+    less than `rtol` over the last fifth of its steps.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     Raises
     ------
     TypeError
-        `A` is nothing that vectors can be multiplied with.
+        `A` cannot be multiplied by vectors.
     ValueError
         A parameter is outside its range, or `A` or `B` is not real or not finite.
     numpy.linalg.LinAlgError
@@ -122,9 +122,9 @@ def estimate_logdet(
 ):
     """Estimate the logarithm of the determinant of a positive definite matrix from its products.
 
-    This is the trace of log(A), by `xtrace` with `log_apply`. A is divided first by the number in
-    the middle of its spectrum, so that few products are needed where most eigenvalues are the same,
-    as in a matrix of low rank with a shift.
+    This is the trace of log(A), by `xtrace` with `log_apply`. A is first divided by a number in the
+    middle of its spectrum, so that few products are needed if most eigenvalues are the same, as in
+    a matrix of low rank with a shift.
 
     Parameters
     ----------
@@ -151,13 +151,13 @@ def estimate_logdet(
     Returns
     -------
     estimate : Estimate
-        `value` and `standard_error` are floats; what the Lanczos method may be off by is part of
-        the latter. `n_products` counts products with log(A), or those with A if it was formed.
+        `value` and `standard_error` are floats; the latter includes the estimated error of the
+        Lanczos method. `n_products` counts products with log(A), or with A if it was formed.
 
     Raises
     ------
     TypeError
-        `A` is nothing that vectors can be multiplied with.
+        `A` cannot be multiplied by vectors.
     ValueError
         A parameter is outside its range, or `A` is not square, not real or not finite.
     numpy.linalg.LinAlgError
@@ -263,7 +263,7 @@ def _log_columns(A, B, rtol, maxiter, scale):
         columns = _log_group(A, B[:, group], rtol, max_steps, scale)
         out[:, group] = np.transpose([column.result() for column in columns])
         changes[group] = [column.change for column in columns]
-        # Other columns will take about as many steps.
+        # Other columns are expected to take about as many steps.
         expected = min(max_steps, 2 * max(column.process.n_steps for column in columns))
     return out, changes
 
