@@ -39,7 +39,7 @@ def sklearn_constraints(constraint):
     """Return a `Constraint` as a list for `_parameter_constraints` of scikit-learn."""
     found = []
     if constraint.kind is not None:
-        # scikit-learn takes an interval to be open where it has no end.
+        # scikit-learn requires an interval to be open at an infinite end.
         closed_low = constraint.low is not None and constraint.closed in ("both", "left")
         closed_high = constraint.high is not None and constraint.closed in ("both", "right")
         high = None if constraint.high == math.inf else constraint.high
@@ -72,6 +72,6 @@ class CompressionMixin:
     """Passes the shared parameters of an estimator on to `compress`."""
 
     def _compress(self, K, **changes):
-        """Compress a matrix with the parameters of the estimator, but for `changes`."""
+        """Compress a matrix with the parameters of the estimator, except for `changes`."""
         parameters = {name: getattr(self, name) for name in CONSTRAINTS}
         return compress(K, **(parameters | changes))

@@ -9,7 +9,7 @@ class NotPositiveDefiniteError(np.linalg.LinAlgError):
     Parameters
     ----------
     eigenvalue_bound : float
-        What was found on the way: the smallest eigenvalue is about this number or below it.
+        Approximate upper bound of the smallest eigenvalue, found where the computation failed.
     message : str, default=None
         None states the bound and nothing else.
 

@@ -18,7 +18,7 @@ def new_file(path):
         with open(temporary, "xb") as file:
             yield file
             file.flush()
-            # Otherwise a power cut after the replacement could leave an empty file.
+            # Without this, a power cut after the replacement could leave an empty file.
             os.fsync(file.fileno())
         if os.path.exists(path):
             shutil.copymode(path, temporary)

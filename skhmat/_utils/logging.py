@@ -5,12 +5,12 @@ import time
 
 logger = logging.getLogger("skhmat")
 
-# Seconds without a message after which progress is logged at verbose=1 too.
+# Seconds without a message after which progress is logged even at verbose=1.
 _QUIET_SECONDS = 5.0
 
 
 class Log:
-    """Logger of one call: what `verbose` does not ask for is logged at the level DEBUG."""
+    """Logger of one call; messages that `verbose` does not ask for have the level DEBUG."""
 
     def __init__(self, verbose):
         self.verbose = int(verbose)

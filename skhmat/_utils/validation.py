@@ -1,4 +1,4 @@
-"""Checks of what users give: each `check_*` returns the checked value or raises.
+"""Checks of users' input: each `check_*` returns the checked value or raises.
 
 Messages have one form, ``<parameter> must be <allowed>, got <value>.``; `parameter_error` makes it.
 """
@@ -177,7 +177,7 @@ def check_columns(name, B, n, real=False):
 
 
 def check_operator(name, A):
-    """Return what vectors can be multiplied with as a real LinearOperator in floating point."""
+    """Return an operator, array or sparse matrix as a real LinearOperator in floating point."""
     if not isinstance(A, LinearOperator):
         if not sparse.issparse(A) and not isinstance(A, np.ndarray) and hasattr(A, "__array__"):
             A = np.asarray(A)

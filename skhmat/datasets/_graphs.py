@@ -25,7 +25,7 @@ _SHIFT = 0.01
 # Edges per node of a power grid beyond its spanning tree.
 _LINKS_PER_NODE = 0.35
 _URL = "https://sparse.tamu.edu/MM/{}/{}.tar.gz"
-# Seconds without an answer, after which a download is given up.
+# Seconds without an answer after which a download is abandoned.
 _TIMEOUT = 30
 
 

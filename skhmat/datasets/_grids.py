@@ -103,7 +103,7 @@ class SmoothField:
     periods : array-like of shape (dim,), default=None
         The field is periodic with these; None means 2 along each axis.
     n_waves, max_frequency : int
-        Number of waves, and most oscillations of one within a period.
+        Number of waves, and the largest number of oscillations of a wave within a period.
     """
 
     def __init__(self, rng, dim, periods=None, n_waves=40, max_frequency=8):

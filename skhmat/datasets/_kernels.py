@@ -45,7 +45,7 @@ def _normal(n, rng, dtype, dim=_DIM):
 def gaussian_narrow(n, rng, dtype):
     """Gaussian kernel of bandwidth 1 on standard normal points in six dimensions.
 
-    Narrow: most pairs of points are some bandwidths apart, and ranks are high.
+    Narrow: most pairs of points are several bandwidths apart, and ranks are high.
     """
     return KernelMatrix(_normal(n, rng, dtype), bandwidth=1.0)
 
@@ -66,7 +66,7 @@ def gaussian_wide(n, rng, dtype):
 def laplace_green(n, rng, dtype):
     """Green's function of the Laplace operator on standard normal points in six dimensions.
 
-    1 / (r^2 + 0.25)^2: with the length 0.5 in place of the singularity at r = 0.
+    1 / (r^2 + 0.25)^2: the length 0.5 removes the singularity at r = 0.
     """
     return KernelMatrix(_normal(n, rng, dtype), kernel="laplace_green", bandwidth=0.5)
 

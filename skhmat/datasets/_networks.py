@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 _N_PIXELS = 64
 # Outputs of the classifier.
 _N_CLASSES = 10
-# Number of parameters: per hidden unit its weights and bias, and besides the biases of the outputs.
+# Number of parameters: weights and bias of each hidden unit, plus the biases of the outputs.
 CLASSIFIER_SIZES = (_N_PIXELS + 1 + _N_CLASSES, _N_CLASSES)
 AUTOENCODER_SIZES = (_N_PIXELS + 1 + _N_PIXELS, _N_PIXELS)
 # Digits behind a Hessian.
@@ -54,7 +54,7 @@ def _trained(kind, n_hidden, rng, X, y):
         hidden_layer_sizes=(n_hidden,), max_iter=60, random_state=int(rng.integers(2**31))
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # trained enough to be an example
+        warnings.simplefilter("ignore", ConvergenceWarning)  # trained well enough for an example
         return network.fit(X, y)
 
 

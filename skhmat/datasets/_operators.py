@@ -44,7 +44,7 @@ def inverse_helmholtz_squared_2d(n, rng):
 
     ((L - k^2)^2 + (0.1 k^2)^2)^-1 + beta I: the same problem as K02 with L - (1 + 0.1 i) k^2 in
     place of L, ten points of the grid per wavelength 2 pi / k, and beta 1e-4 times the largest
-    eigenvalue. The damping keeps it from being the few modes that are next to resonance.
+    eigenvalue. Without damping, the few modes next to resonance would dominate the matrix.
     """
     sides = grid_sides(n, 2)
     k = 2 * np.pi * (min(sides) + 1) / _POINTS_PER_WAVELENGTH
@@ -84,8 +84,8 @@ def inverse_advection_diffusion_rough_2d(n, rng):
 def advection_diffusion_forward_2d(n, rng):
     """Normal matrix of a 2-D advection-diffusion operator, A'A.
 
-    A as in K12, with coefficients of its own: the forward operator, with up to 13 entries per row
-    that are not zero.
+    A is as in K12, with other random coefficients: the forward operator, with up to 13 entries per
+    row that are not zero.
     """
     A = _advection_diffusion(n, rng, _smooth_coefficient(rng))
     return _from_sparse(A.T @ A)
@@ -96,7 +96,7 @@ def pseudo_spectral_smooth_2d(n, rng):
 
     A u = -div(a grad u) + b . grad u + c u on a torus, derivatives by Fourier differentiation on a
     regular grid; a = exp(0.5 g) and c = 50 exp(0.5 g') with smooth random fields, b a random
-    divergence-free flow of mean speed 20. Blocks off the diagonal have hardly a low rank.
+    divergence-free flow of mean speed 20. Blocks off the diagonal are hardly of low rank.
     """
     return _pseudo_spectral(n, rng, dim=2, variation=0.5)
 
@@ -181,7 +181,7 @@ def _inverse_squared(sides, coefficient):
 
 def _inverse_normal(A):
     """Return a function for rows of (A'A)^-1 for a sparse matrix A."""
-    # With advection the diagonal is not strong enough to do without pivots.
+    # With advection the matrix is not diagonally dominant, so it needs pivoting.
     factor = splu(sparse.csc_matrix(A), permc_spec="MMD_AT_PLUS_A")
     return lambda start, stop: (
         factor.solve(factor.solve(identity_columns(start, stop, A.shape[0]), trans="T")).T

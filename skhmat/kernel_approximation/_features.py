@@ -1,4 +1,4 @@
-"""Features Z with K ~ Z Z^T, and what gives them at any points: Z = K[:, landmarks] W."""
+"""Features Z with K ~ Z Z^T, and the weights W that give them anywhere: Z = K[:, landmarks] W."""
 
 from dataclasses import dataclass, replace
 
@@ -24,7 +24,7 @@ class FeaturesPolicy:
     max_held : int
         Rows up to which all entries are held; more are compressed.
     many : float
-        Part of the eigenpairs from which on all of them are computed, up to `max_held` rows.
+        Fraction of the eigenpairs above which all of them are computed, up to `max_held` rows.
     compression : float
         Error of the compressed matrix relative to the last eigenvalue that is wanted.
     min_rtol : float
@@ -32,14 +32,14 @@ class FeaturesPolicy:
     n_more : int
         Vectors of subspace iteration beyond twice those wanted, so that few of them also converge.
     min_gain : float
-        Part of what is left of the trace that a step must gain for another one to be worthwhile.
+        Fraction of the remaining trace that a step must gain for another one to be worthwhile.
     max_steps : int
         Largest number of steps of subspace iteration.
     n_first : int
         Landmarks that are drawn first, where their number depends on a tolerance; it is doubled
         until they are enough.
     max_excess : float
-        Part by which the error of the trace may exceed its tolerance, for rounding.
+        Fraction by which the error of the trace may exceed its tolerance, to allow for rounding.
     """
 
     eigenvalue_rounding: float = 1e-15

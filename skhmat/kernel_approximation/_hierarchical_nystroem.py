@@ -23,7 +23,7 @@ from ._landmarks import SampleKernel, check_landmarks, find_features
 class HierarchicalNystroem(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, CompressionMixin, BaseEstimator
 ):
-    """Features Z such that Z Z^T is close to a kernel matrix, with the best error of their number.
+    """Features Z such that Z Z^T is as close to a kernel matrix as their number allows.
 
     A replacement for :class:`sklearn.kernel_approximation.Nystroem`, with its parameters. That
     class takes the columns of the kernel matrix at a few landmarks, drawn uniformly. Here all
@@ -44,12 +44,12 @@ class HierarchicalNystroem(
     n_components : int or "auto", default=100
         Number of features; "auto" takes as many as `tol` asks for.
     landmarks : {"all", "rpcholesky", "uniform"}, array-like or int, default="all"
-        "all" uses the leading eigenvectors, within a few thousandths of the best error of that
-        rank. "rpcholesky" draws as many landmarks as features, each in proportion to what the
-        others leave of the diagonal; "uniform" draws them uniformly. With a number, so many
-        landmarks are drawn by randomly pivoted Cholesky, and their best features are kept. An array
-        gives the landmarks: indices of samples, of shape (n_landmarks,), or points, of shape
-        (n_landmarks, n_features).
+        "all" uses the leading eigenvectors, whose error is within a few thousandths of the best of
+        that rank. "rpcholesky" draws as many landmarks as features, each in proportion to what the
+        others leave of the diagonal; "uniform" draws them uniformly. A number is that of landmarks
+        drawn by randomly pivoted Cholesky, of whose features the best are kept. An array gives the
+        landmarks: indices of samples, of shape (n_landmarks,), or points, of shape (n_landmarks,
+        n_features).
     tol : float, default=None
         Relative error of the trace, ``1 - ||Z||_F^2 / trace(K)``, at which no more features are
         added; None means that `n_components` are computed in any case.

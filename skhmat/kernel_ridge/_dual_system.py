@@ -31,8 +31,8 @@ class RidgePolicy:
     Attributes
     ----------
     max_direct : int
-        Samples up to which the system is factorized in float64, which takes no longer than finding
-        a better way.
+        Samples up to which the system is factorized in float64: choosing another method would take
+        as long.
     max_factorized : int
         Samples up to which a factorization in float32 is the preconditioner.
     first_rank : int
@@ -72,10 +72,10 @@ POLICY = RidgePolicy()
 class RidgeSystem:
     """(K + alpha diag(1 / weights)) C = Y.
 
-    Always the exact system is solved. Approximations of K precondition it, and are made once for
-    all alphas: K itself in float32 if there are few samples; else one of low rank if that leaves
-    little of K; else a compressed one; and where K does not compress, as high a rank as memory
-    allows.
+    The exact system is always the one that is solved. Approximations of K precondition it, and are
+    made once for all alphas: K itself in float32 if there are few samples; otherwise one of low
+    rank if little of K is left; otherwise a compressed one; and if K does not compress, as high a
+    rank as memory allows.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class RidgeSystem:
     residual : float
         Largest relative residual of all solves.
     n_iterations : int
-        Most iterations of all solves; 0 if all were direct.
+        Largest number of iterations of any solve; 0 if all were direct.
     """
 
     def __init__(self, K, compress, weights=None, n_jobs=None, policy=POLICY):

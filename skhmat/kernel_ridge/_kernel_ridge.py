@@ -19,7 +19,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     """Kernel ridge regression.
 
     The model of `sklearn.kernel_ridge.KernelRidge`, with the same parameters, in less time and
-    memory. The system of equations is the same, too: (K + alpha I) dual_coef = y. Up to 1,024
+    memory. The system of equations is also the same: (K + alpha I) dual_coef = y. Up to 1,024
     samples it is solved directly, and for more by conjugate gradients on the exact kernel matrix.
     The preconditioner is a Cholesky factorization in float32 for up to 6,000 samples. For more it
     is the first of these that is good enough: an approximation of low rank, a compressed matrix, up
@@ -75,7 +75,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     residual_ : float
         Largest relative residual of all targets.
     n_iter_ : int
-        Number of iterations of the target that took most, at least 1.
+        Number of iterations of the target that took the most, at least 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -123,7 +123,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         Warns
         -----
         ConvergenceWarning
-            `tol` was missed; the message says which residual was reached.
+            `tol` was missed; the message states the residual reached.
         """
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
@@ -179,7 +179,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     residual_ : float
         Largest relative residual of all targets.
     n_iter_ : int
-        Number of iterations of the target that took most, at least 1.
+        Number of iterations of the target that took the most, at least 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.

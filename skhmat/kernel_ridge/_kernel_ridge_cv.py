@@ -26,7 +26,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     alphas : array-like of shape (n_alphas,), default=(0.1, 1.0, 10.0)
         Penalties to choose from, at least 0.
     alpha_per_target : bool, default=False
-        Whether alpha is chosen for each target by itself.
+        Whether alpha is chosen separately for each target.
     kernel : str or callable, default="linear"
         As in `KernelRidge`, and so are `gamma`, `degree`, `coef0`, `kernel_params`, `tol` and
         `max_iter`.
@@ -71,7 +71,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     residual_ : float
         Largest relative residual of all targets.
     n_iter_ : int
-        Number of iterations of the target that took most, at least 1.
+        Number of iterations of the target that took the most, at least 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (``n_features_in_``,)
         Only where X has names for all features.
@@ -159,7 +159,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : float or array-like of shape (n_samples,), default=None
-            At least 0; the mean of the errors is weighted, too.
+            At least 0; the mean of the errors is also weighted.
 
         Returns
         -------

@@ -32,7 +32,7 @@ class LeaveOneOutPolicy:
     rtol : float
         Relative standard error of a mean squared error up to which an estimate counts as exact.
     max_error : float
-        Relative standard error up to which an estimate is kept where nothing better can be had.
+        Relative standard error up to which an estimate is kept if nothing better is available.
     max_float32_rounding : float
         Rounding of K in float32, relative to the penalty, up to which the diagonal of the inverse
         is computed in float32: its relative error is about 3 times as large.
@@ -127,7 +127,7 @@ def _estimate(system, Y, alphas, policy):
         return means, errors
     smallest = alphas[order[-1]]
     if system.relative_residual_trace(smallest, system.last_rank, policy.target) < math.inf:
-        # Rough estimates are worth their time only where no factorization can replace them.
+        # Rough estimates are worth their time only if no factorization can replace them.
         rtol = policy.rtol if len(Y) <= system.policy.max_dense else policy.max_error
         means[order], errors[order] = system.low_rank.leave_one_out(Y, alphas[order], rtol)
     return means, errors

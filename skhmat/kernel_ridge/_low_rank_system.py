@@ -48,9 +48,8 @@ class LowRankPolicy:
     max_uncorrected_rounding : float
         The same for the rounding of K in float32.
     group_size : int
-        Number of penalties, in descending order, whose corrected systems share products. After a
-        penalty whose error is too large the others are not tried, so that larger groups would do
-        more work in vain.
+        Number of penalties, in descending order, whose corrected systems share products. Penalties
+        after one whose error is too large are not tried, so larger groups would waste more work.
     max_columns : int
         Columns of the systems that share products.
     solve_rtol : float
@@ -58,7 +57,7 @@ class LowRankPolicy:
     max_solve_residual : float
         Relative residual above which there is no estimate.
     bias_share : float
-        Part of the second-order bias that counts as an error although it is corrected for.
+        Fraction of the second-order bias that counts as an error although it is corrected for.
     """
 
     max_residual: float = 0.5
@@ -285,7 +284,7 @@ class LowRankRidgeSystem:
             Solution of the scaled system.
         shift : float
         diagonal : ndarray of shape (n,)
-            Of the inverse, as far as it is known.
+            The known part of the diagonal of the inverse.
         corrections : ndarray of shape (n, n_signs)
             Independent estimates of what is missing.
         """

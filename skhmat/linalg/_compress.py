@@ -30,23 +30,27 @@ from ._parameters import COMPRESSION
 
 @dataclass(frozen=True)
 class CompressionPolicy:
-    """How `compress` aims at its promise.
+    """How `compress` chooses tolerances so that it keeps its promise.
+
+    The bases of a level contribute about t^2 ||K||_F^2 to ||K~ - K||_F^2 if each of them misses a
+    fraction t of its share of the norm, and each far block has a basis on both sides. If all these
+    errors are independent, 2 depth levels add up to a relative error of t sqrt(2 depth).
 
     Attributes
     ----------
     max_attempts : int
-        Compressions that are tried.
+        Maximum number of compressions tried.
     first_aim : float
-        The first tolerance is this part of what the error would be if those of all levels added up
-        as independent random numbers, so that the first attempt mostly keeps the promise.
+        The first t is this fraction of rtol / sqrt(2 depth), so that the first attempt usually
+        keeps the promise.
     next_aim : float
-        After a miss, the part of the promise that is aimed at.
+        Fraction of the promise that is aimed for after a miss.
     auto_partners : int
         Near partners of each leaf that budget="auto" tries.
     surprise : float
-        An error so many times larger than the tolerance explains is the fault of the sample.
+        An error larger than the tolerance explains by this factor is blamed on the sample.
     read_all_below : int
-        Rows up to which every far row is read where sampling fails its check.
+        Rows up to which every far row is read once the sample is to blame.
     """
 
     max_attempts: int = 6
@@ -80,9 +84,9 @@ def compress(
     """Compress a symmetric positive definite matrix by the geometry-oblivious FMM.
 
     The matrix is read entry by entry, never as a whole. The error of the result is measured: on all
-    rows of a small matrix, else on rows that compression did not read and on rows drawn from the
-    others. Ranks and samples grow until the promise `rtol` is kept, or a warning says by how much
-    it is missed.
+    rows of a small matrix, otherwise on rows that compression did not read and on rows sampled from
+    the rest. Ranks and samples grow until the promise `rtol` is kept; if it cannot be, a warning
+    says by how much it is missed.
 
     Parameters
     ----------
@@ -98,14 +102,15 @@ def compress(
     max_rank : int, default=None
         Largest rank of a node, at least 1; None lets ranks grow until dense would be cheaper.
     n_neighbors : int, default=32
-        Neighbours of each point that are found, at least 1; they vote for near pairs and guide the
-        sampling of rows.
+        Number of neighbours to find for each point, at least 1; they vote for near pairs and guide
+        the sampling of rows.
     budget : float or "auto", default="auto"
         Largest fraction of all pairs of leaves that are held as exact near blocks, in [0, 1]. 0
         gives the HSS format; "auto" spends near pairs where they cost less than the rank they save.
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
-        What near means: Gram distance, Gram angle, distance of the points, the given order, or a
-        random order. "auto" is "geometric" where points are known and "kernel" elsewhere.
+        Distance that decides what is near: Gram distance, Gram angle, distance of the points,
+        distance in the given order, or in a random order. "auto" is "geometric" if the points are
+        known, otherwise "kernel".
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores. The result does not depend on
         it.
@@ -121,13 +126,13 @@ def compress(
     points : array-like of shape (n, n_features), default=None
         Points behind an array or a callable, for distance="geometric".
     max_bytes : int, default=None
-        Largest memory for near blocks; beyond it they are computed anew in each product. None means
+        Largest memory for near blocks; if they need more, each product recomputes them. None means
         half of the machine's memory.
 
     Returns
     -------
     H : HierarchicalMatrix
-        Holds the exact matrix where compression does not pay.
+        Holds the exact matrix if compression does not pay.
 
     Raises
     ------
@@ -135,12 +140,12 @@ def compress(
         K is not square, empty, complex, not symmetric, has entries that are NaN or infinite or a
         diagonal that is not positive, or a parameter is out of its range.
     TypeError
-        K is nothing that entries can be read from.
+        Entries cannot be read from K.
 
     Warns
     -----
     ConvergenceWarning
-        The promise is missed; the message has the error reached and the parameter to raise.
+        The promise is missed; the message states the error reached and the parameter to raise.
 
     References
     ----------
@@ -169,7 +174,7 @@ def compress(
         "distance": distance,
         "max_bytes": max_bytes,
     }
-    # Checked numbers are Python's own: NumPy's narrow integers would overflow on the way.
+    # The checks return Python's numbers: arithmetic with NumPy's narrow integers could overflow.
     options = {name: COMPRESSION[name].check(name, value) for name, value in parameters.items()}
     n_threads = effective_n_threads(n_jobs)
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
@@ -192,7 +197,7 @@ compress.__module__ = "skhmat.linalg"
 
 @dataclass(frozen=True)
 class _OrderedMatrix:
-    """The entries in tree order, and what is near in it.
+    """The entries in tree order, the neighbours in that order, and the check of the error.
 
     Attributes
     ----------
@@ -239,14 +244,14 @@ class _Compression:
         return H
 
     def _ordered(self, entries):
-        """Bring the entries into tree order, find the neighbours in it and rows to measure."""
+        """Bring the entries into tree order, find neighbours, and draw the rows to measure."""
         n, name = entries.shape[0], self.options["distance"]
         with self._phase("tree"):
             distance = make_distance(name, entries, self.rng)
             tree = build_tree(distance, n, self.options["leaf_size"], self.rng, self.n_threads)
             entries = entries.in_order(tree.permutation)
         with self._phase("neighbors"):
-            # In tree order points that are compared lie close together in memory.
+            # In tree order, points that are compared lie close together in memory.
             distance = make_distance(name, entries, self.rng)
             k = self.options["n_neighbors"] if tree.depth > 0 else 0
             found = find_neighbors(distance, n, k, self.rng, self.n_threads)
@@ -262,7 +267,7 @@ class _Compression:
         -------
         interactions : Interactions
         skeletonizer : Skeletonizer or None
-            With the bases that were found on the way.
+            Holds the bases found by probing; None if nothing was probed.
         """
         tree, neighbors, budget = matrix.tree, matrix.neighbors, self.options["budget"]
         if budget != "auto":
@@ -282,7 +287,7 @@ class _Compression:
         return fmm, fmm_bases
 
     def _expected_ranks(self, skeletonizer):
-        """Return the mean rank to expect at each level, from those of a few nodes."""
+        """Return the mean rank to expect at each level, extrapolated from a few nodes."""
         tree = skeletonizer.tree
         ranks = np.zeros(tree.depth + 1)
         ranks[-1], growth = skeletonizer.probe_ranks()
@@ -296,7 +301,7 @@ class _Compression:
             interactions,
             tolerance * np.sqrt(matrix.check.mean_square),
             max_rank=self.options["max_rank"],
-            # Where all rows are read, those measured are like any others, and need not be unseen.
+            # If every row is read, no row is at a disadvantage for being held out: hold out none.
             held_out=None if read_all else matrix.check.held_out,
             read_all=read_all,
             seed=int(self.rng.integers(2**31)),
@@ -327,7 +332,7 @@ class _Compression:
                 break
             n = matrix.entries.shape[0]
             if self._sample_is_to_blame(n, tolerance, error, previous):
-                # A cap on the ranks is the caller's.
+                # No sample helps against a cap that the caller put on the ranks.
                 capped = skeletons.rank.max() == self.options["max_rank"]
                 if capped or read_all or n > self.policy.read_all_below:
                     break
@@ -338,7 +343,11 @@ class _Compression:
         return best
 
     def _sample_is_to_blame(self, n, tolerance, error, previous):
-        """Say whether an error is not that of the tolerance: a smaller one would not help."""
+        """Return whether the sample limits the error, so that a smaller tolerance would not help.
+
+        The error should shrink in proportion to the tolerance. It is the sample's fault if the
+        first error is several times the promise, or if a later one hardly followed the tolerance.
+        """
         if previous is None:
             return error > self.policy.surprise * self.report.rtol
         factor = tolerance / previous[0]
@@ -364,7 +373,7 @@ class _Compression:
         return skeletonizer.nested_bases()
 
     def _measured(self, matrix, interactions, skeletons):
-        """Put the operator together and measure its error; return an upper bound of it too."""
+        """Assemble the operator and measure its error; also return an upper bound of the error."""
         with self._phase("blocks"):
             structure, entries = assemble(
                 matrix.entries,
@@ -374,7 +383,7 @@ class _Compression:
                 self.options["max_bytes"],
                 self.n_threads,
             )
-        # The seconds are shared, so that they grow to those of all attempts.
+        # The reports share the dict of seconds, which adds up the time of all attempts.
         report = CompressionReport(
             self.report.seconds, rtol=self.report.rtol, parameters=self.report.parameters
         )

@@ -29,9 +29,9 @@ from ._spectral.start import start_block
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _METHODS = ("auto", "lanczos", "chebyshev", "lobpcg")
-# Methods that work on a block.
+# Methods that work on a block of vectors.
 _BLOCK_METHODS = ("chebyshev", "lobpcg")
-# Ends of the spectrum that these find.
+# Ends of the spectrum that these methods can find.
 _ENDS = ("LA", "SA")
 
 
@@ -85,7 +85,7 @@ def eigsh(
     A : HierarchicalMatrix, LinearOperator, ndarray or sparse matrix of shape (n, n)
         Real and symmetric; symmetry is not checked.
     k : int, default=6
-        Number of eigenpairs; all n are returned where there are not more than k.
+        Number of eigenpairs; if n <= k, all n are returned.
     which : {"LA", "SA", "LM", "SM", "BE"}, default=None
         Largest or smallest eigenvalues, largest or smallest in magnitude, or from both ends, one
         more from the upper end if k is odd. With `sigma` this is about ``1 / (lambda - sigma)``, as
@@ -94,24 +94,24 @@ def eigsh(
         Relative accuracy of the eigenvalues, with "chebyshev" and "lobpcg" the relative residual; 0
         means machine precision, with "lobpcg" 1e-8.
     v0 : array-like of shape (n,) or (n, b), or "nystroem", default=None
-        Start vector, or a block of them, such as approximate eigenvectors. What is missing is drawn
-        from the standard normal distribution. "nystroem" makes a block of the eigenvectors of a
-        subsample of rows and columns; A must have entries: an array, a `KernelMatrix`, or a
-        `HierarchicalMatrix` that has kept its own.
+        Start vector, or a block of them, such as approximate eigenvectors; if more are needed, they
+        are drawn from the standard normal distribution. "nystroem" extends the eigenvectors of a
+        subsample of rows and columns, for which A must have entries: an array, a `KernelMatrix`, or
+        a `HierarchicalMatrix` that still has those it was compressed from.
     random_state : int, RandomState instance or None, default=None
         Draws the start vectors.
     maxiter : int, default=None
-        Most restarts, or filters; None means 10 n, or 100.
+        Maximum number of restarts, or of filters; None means 10 n, or 100.
     ncv : int, default=None
         Vectors held, more than k; None means max(2 k + 1, 20), or in a block 1.5 k + 5. More of
         them need fewer restarts.
     return_eigenvectors : bool, default=True
-        Whether eigenvectors are returned, too.
+        Whether eigenvectors are returned as well.
     sigma : float, default=None
-        Find eigenvalues near this number, by products with the inverse of ``A - sigma I`` in the
-        place of A. An array or a sparse matrix is factorized, and so is a hierarchical matrix in
-        the HSS format (``compress(..., budget=0)``), if `sigma` is outside of its spectrum; other
-        products with the inverse take an iteration. For "lobpcg" the inverse is the preconditioner.
+        Find eigenvalues near this number, by products with the inverse of ``A - sigma I`` instead
+        of A. An array or a sparse matrix is factorized, and so is a hierarchical matrix in the HSS
+        format (``compress(..., budget=0)``) if `sigma` is outside its spectrum; otherwise each
+        product with the inverse takes an iteration. For "lobpcg" the inverse is the preconditioner.
     preconditioner : LinearOperator of shape (n, n), default=None
         Approximate inverse of ``|A - sigma I|``, positive definite, for "lobpcg" and for iterations
         with `sigma`.
@@ -121,7 +121,7 @@ def eigsh(
         method [2]_. "auto" is "lobpcg" with a `preconditioner` and no `sigma`, "chebyshev" where
         `v0` is a block, and else "lanczos".
     return_info : bool, default=False
-        Whether to return an `EigenInfo`, too, with the residuals, for k more products.
+        Whether to return an `EigenInfo` as well; its residuals take k more products.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def eigsh(
     Raises
     ------
     TypeError
-        `A` is nothing that vectors can be multiplied with.
+        `A` cannot be multiplied by vectors.
     ValueError
         A parameter is outside its range, or `A` is not square, not real or not finite.
 

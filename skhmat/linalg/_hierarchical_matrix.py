@@ -15,25 +15,25 @@ from ._solvers.solve import solve
 
 
 class HierarchicalMatrix(HierarchicalOperator):
-    """A symmetric positive definite matrix, compressed; made by `compress`.
+    """A compressed symmetric positive definite matrix, made by `compress`.
 
-    With near pairs only on the diagonal the format is HSS, otherwise that of the fast multipole
-    method: exact near blocks, and nested interpolative bases with skeleton blocks for all far
-    pairs. Where compression would not pay, the exact matrix is held instead, see `is_dense`.
+    If the only near pairs are those on the diagonal, the format is HSS, otherwise that of the fast
+    multipole method: exact near blocks, and nested interpolative bases with skeleton blocks for all
+    far pairs. If compression would not pay, the exact matrix is held instead; see `is_dense`.
 
     Attributes
     ----------
     shape : tuple (n, n)
     dtype : dtype, float32 or float64
     form : HierarchicalForm
-        What the matrix consists of; not for users, and it may change.
+        The data of the matrix; private, and subject to change.
     error_estimate_ : float
         Relative error ||K~W - KW||_F / ||KW||_F measured with standard normal W: on all rows of a
-        small matrix, else on rows that compression never read and on rows drawn from the others,
-        which may overlook an error that is in very few rows; 0.0 for the exact form.
+        small matrix, otherwise on rows that compression never read and on rows sampled from the
+        rest. A sample may miss an error that is confined to very few rows. 0.0 for the exact form.
     ranks_ : ndarray of shape (n_nodes,)
-        Rank of each node in heap order (root first, children of i at 2 i + 1 and 2 i + 2); 0 where
-        a node needs no basis.
+        Rank of each node in heap order (root first, children of i at 2 i + 1 and 2 i + 2); 0 if a
+        node needs no basis.
     nbytes : int
         Bytes held.
     compression_ratio_ : float
@@ -43,8 +43,8 @@ class HierarchicalMatrix(HierarchicalOperator):
 
     See Also
     --------
-    compress : Makes it.
-    KernelMatrix : The exact operator of points and a kernel.
+    compress : Compress a matrix.
+    KernelMatrix : The exact, uncompressed matrix of a kernel on points.
     """
 
     __module__ = "skhmat.linalg"
@@ -75,7 +75,7 @@ class HierarchicalMatrix(HierarchicalOperator):
         return self.shape[0] ** 2 * self.dtype.itemsize / self.nbytes
 
     def diagonal(self):
-        """Return the diagonal of the matrix, which is exact.
+        """Return the diagonal, which compression leaves exact.
 
         Returns
         -------
@@ -84,9 +84,9 @@ class HierarchicalMatrix(HierarchicalOperator):
         return self.form.diagonal()
 
     def factorize(self, shift=0.0):
-        """Factorize K + shift I, to solve with it and for its determinant.
+        """Factorize K + shift I, for solves and for the determinant.
 
-        The cost is a fraction of that of compression, so that another shift is another call.
+        This takes a fraction of the time of compression, so another shift is simply another call.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class HierarchicalMatrix(HierarchicalOperator):
         ValueError
             The matrix has near pairs off the diagonal; compress it with ``budget=0``.
         numpy.linalg.LinAlgError
-            K + shift I is not positive definite; the message says by how much.
+            K + shift I is not positive definite; the message estimates the smallest eigenvalue.
 
         Examples
         --------
@@ -133,9 +133,9 @@ class HierarchicalMatrix(HierarchicalOperator):
     ):
         """Solve (K + shift I) x = b.
 
-        In the HSS format (``compress(..., budget=0)``) directly, by a factorization. Otherwise, or
-        where `operator` is given, by conjugate gradients that are preconditioned by one: right-hand
-        sides have Krylov spaces of their own and share the products.
+        A matrix in the HSS format (``compress(..., budget=0)``) is factorized and solved with
+        directly. In other formats, or if `operator` is given, such a factorization preconditions
+        conjugate gradients. Each right-hand side has its own Krylov space; they share the products.
 
         Parameters
         ----------
@@ -143,44 +143,44 @@ class HierarchicalMatrix(HierarchicalOperator):
         shift : float or ndarray of shape (n,), default=0.0
             Added to the diagonal.
         rtol : float, default=None
-            Largest relative residual ||b - (K + shift I) x|| / ||b|| of each right-hand side after
-            an iteration. None means 1e-8, in float32, whose rounding allows no more, 1e-5.
+            Relative residual ||b - (K + shift I) x|| / ||b|| at which the iteration stops, for each
+            right-hand side. None means 1e-8, or 1e-5 in float32, whose rounding allows no less.
         maxiter : int, default=None
-            Most iterations; None means 1000.
+            Maximum number of iterations; None means 1000.
         solver : {"auto", "direct", "cg", "minres"}, default="auto"
-            "minres" is for matrices that are not definite.
+            "minres" also handles indefinite matrices.
         preconditioner : {"auto", "hierarchical", "cholesky", None} or operator, default="auto"
-            "hierarchical" is the factorization of this matrix, or, where it is held in another
-            format, of a rough compression to the HSS format; its shift is raised until it is
+            "hierarchical" is the factorization of this matrix, or, if it is not in the HSS format,
+            of a rough compression that is; the shift is raised until the factorization is positive
             definite. "cholesky" is a randomly pivoted Cholesky factor of low rank, for smooth
-            kernels. "auto" is "hierarchical" where that can be had, else "cholesky" if there is a
-            shift. A LinearOperator is an approximate inverse, symmetric and positive definite.
+            kernels. "auto" is "hierarchical" if possible, otherwise "cholesky" if there is a shift.
+            A LinearOperator must be an approximate inverse, symmetric and positive definite.
         operator : LinearOperator, array or sparse matrix of shape (n, n), default=None
-            Iterate on this matrix in the place of the compressed one: with the exact
-            `KernelMatrix`, x solves the exact system.
+            Matrix to solve with in place of the compressed one: with the exact `KernelMatrix`, x
+            solves the exact system.
         random_state : int, RandomState or None, default=None
             Draws the pivots of "cholesky".
         return_info : bool, default=False
-            Whether to return a `SolveInfo`, too.
+            Whether to return a `SolveInfo` as well.
 
         Returns
         -------
         x : ndarray of the shape of b
             Of the common dtype of b and the matrix, computed in float64.
         info : SolveInfo
-            Residuals, iterations and the way taken; only with `return_info`.
+            Residuals, iterations and the method used; only with `return_info`.
 
         Raises
         ------
         ValueError
-            A parameter is out of its range, or `b` has another length or is not finite.
+            A parameter is out of its range, or `b` has the wrong length or is not finite.
         numpy.linalg.LinAlgError
             The matrix is not positive definite and solver is not "minres".
 
         Warns
         -----
         ConvergenceWarning
-            An iteration missed `rtol`; the message has the residual that was reached.
+            The iteration missed `rtol`; the message states the residual reached.
 
         Examples
         --------
@@ -207,18 +207,18 @@ class HierarchicalMatrix(HierarchicalOperator):
         )
 
     def evaluate(self, X_new, weights, return_error=False):
-        """Sum the kernel over the points at new points: K(X_new, X) @ weights.
+        """Evaluate sums of the kernel at new points: K(X_new, X) @ weights.
 
-        Only for a compressed `KernelMatrix`. Near points are summed up one by one, far ones through
-        their skeletons; where the matrix is held as it is, all one by one. The result for a point
-        does not depend on which others it comes with.
+        Only for a compressed `KernelMatrix`. Near points are summed directly, far ones through
+        their skeletons; if the exact matrix is held, all are summed directly. The result for a
+        point does not depend on the other points of the call.
 
         Parameters
         ----------
         X_new : array-like of shape (n_new, n_features)
         weights : array-like of shape (n,) or (n, k)
         return_error : bool, default=False
-            Whether to return the measured error, too.
+            Whether to return the measured error as well.
 
         Returns
         -------
@@ -233,13 +233,14 @@ class HierarchicalMatrix(HierarchicalOperator):
         TypeError
             The matrix was not compressed from a KernelMatrix, or was loaded from a file.
         ValueError
-            `X_new` has another number of features or is not finite, or `weights` another length.
+            `X_new` has the wrong number of features or is not finite, or `weights` has the wrong
+            length.
 
         Warns
         -----
         ConvergenceWarning
-            The error is larger than the promise `rtol` of `compress`, because the new points are
-            unlike those of the matrix, or because the terms of the sums cancel.
+            The error exceeds the `rtol` promised by `compress`, because the new points are unlike
+            those of the matrix, or because the terms of the sums cancel.
 
         Examples
         --------
@@ -273,7 +274,7 @@ class HierarchicalMatrix(HierarchicalOperator):
         ----------
         path : str or path-like
         mmap_mode : {None, "r"}, default=None
-            With "r" the arrays stay in the file and are read when a product needs them.
+            With "r" the arrays are mapped, and read from the file when a product needs them.
 
         Returns
         -------
@@ -296,7 +297,7 @@ class HierarchicalMatrix(HierarchicalOperator):
         return plot(self.form, ax)
 
     def summary(self):
-        """Return several lines of text: form, error, memory, seconds and ranks."""
+        """Return a description in several lines: form, error, memory, seconds and ranks."""
         return summary(self.form)
 
     def copy(self):
@@ -314,14 +315,14 @@ class HierarchicalMatrix(HierarchicalOperator):
 
 
 def load(path, mmap_mode=None, *, n_jobs=None):
-    """Load a hierarchical matrix that was saved.
+    """Load a saved hierarchical matrix.
 
     Parameters
     ----------
     path : str or path-like
     mmap_mode : {None, "r"}, default=None
-        With "r" the arrays stay in the file and are read when a product needs them; what is in them
-        is then not compared with the checksums.
+        With "r" the arrays are mapped, and read from the file when a product needs them; their
+        contents are then not checked against the checksums.
     n_jobs : int, default=None
         Threads of the products, as in `compress`.
 
@@ -334,11 +335,11 @@ def load(path, mmap_mode=None, *, n_jobs=None):
     FileNotFoundError
         There is no such file.
     ValueError
-        The file was not written by `save`, or by a newer version of it, or it is damaged.
+        The file was not written by `save`, was written by a newer version, or is damaged.
 
     See Also
     --------
-    save : Writes the file.
+    HierarchicalMatrix.save : Write the file.
     """
     check_option("mmap_mode", mmap_mode, (None, "r"))
     return HierarchicalMatrix(read_form(path, mapped=mmap_mode == "r", n_jobs=n_jobs))

@@ -1,4 +1,4 @@
-"""Log-determinant, and trace and diagonal of the inverse: direct where possible, else estimated."""
+"""Log-determinant, and trace and diagonal of the inverse: direct if possible, else estimated."""
 
 import numpy as np
 
@@ -14,16 +14,17 @@ from ._solvers.solve import MAX_ITERATIONS
 from ._stochastic.logarithm import estimate_logdet
 from ._stochastic.trace import Estimate, estimate_diagonal, xtrace
 
-# A solve is this much more accurate than the estimate that is made with it.
+# Residual of a solve, relative to the rtol of the estimate that is made with it.
 _SOLVE_PART = 1e-2
 
 
 def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False):
     """Compute the logarithm of the determinant of A + shift I.
 
-    Of a `HierarchicalMatrix` in the HSS format (``compress(..., budget=0)``), and of one that is
-    held as it is and not large, by a factorization, to rounding. Of other matrices it is estimated:
-    the trace of the logarithm, by XTrace [1]_ and the Lanczos method.
+    A `HierarchicalMatrix` in the HSS format (``compress(..., budget=0)``), or one that is held
+    exactly and has at most 20,000 rows, is factorized; the result is accurate to rounding. For any
+    other matrix the trace of the logarithm, which is the logarithm of the determinant, is estimated
+    by XTrace [1]_ and the Lanczos method.
 
     Parameters
     ----------
@@ -32,9 +33,9 @@ def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, retu
     shift : float or ndarray of shape (n,), default=0.0
         Added to the diagonal.
     rtol : float, default=1e-2
-        Wanted standard error of an estimate, relative to the value or to n, the larger of both.
+        Standard error to reach, relative to the value or to n, whichever is larger.
     max_products : int, default=512
-        Most random vectors of an estimate; up to n = max_products there is nothing random about it.
+        Maximum number of random vectors. For n <= max_products the trace is computed exactly.
     random_state : int, RandomState or None, default=None
         Draws the random vectors.
     return_info : bool, default=False
@@ -49,12 +50,12 @@ def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, retu
     Raises
     ------
     numpy.linalg.LinAlgError
-        A + shift I is not positive definite, as far as that was noticed.
+        A + shift I is not positive definite; an estimate does not always notice.
 
     Warns
     -----
     ConvergenceWarning
-        An estimate missed `rtol`; the message has the standard error.
+        An estimate missed `rtol`; the message states the standard error.
 
     References
     ----------
@@ -87,8 +88,8 @@ def inverse_trace(
 ):
     """Compute the trace of (A + shift I)^-1.
 
-    Directly or by XTrace, with iterative solves, as in `logdet`, whose parameters, errors and
-    warnings these are.
+    By a factorization where `logdet` uses one, otherwise by XTrace with iterative solves.
+    Parameters, errors and warnings are those of `logdet`.
 
     Returns
     -------
@@ -112,9 +113,9 @@ def inverse_diagonal(
 ):
     """Compute the diagonal of (A + shift I)^-1.
 
-    Directly or by XDiag, with iterative solves, as in `logdet`, whose parameters, errors and
-    warnings these are. The estimate of a diagonal needs many products: `rtol` is that of the whole
-    diagonal in the Euclidean norm.
+    By a factorization where `logdet` uses one, otherwise by XDiag with iterative solves.
+    Parameters, errors and warnings are those of `logdet`, but `rtol` refers to the Euclidean norm
+    of the whole diagonal. Estimating a diagonal takes many more products than estimating a trace.
 
     Returns
     -------

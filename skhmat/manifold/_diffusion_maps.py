@@ -417,7 +417,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         """Return the kernel between samples as a new array or sparse matrix."""
         K = self._kernel_entries(X, epsilon)
         if self.kernel != "precomputed" and sparse.issparse(K):
-            # A sparse matrix of distances need not hold those of samples from themselves.
+            # A sparse matrix of distances need not hold the zero distance of a sample from itself.
             K.setdiag(1.0)
         return K
 

@@ -24,7 +24,7 @@ from ._kernel_density import (
 
 
 class KernelDensityCV(LogLikelihoodMixin, BaseEstimator):
-    """Kernel density estimation with the bandwidth that makes samples left out most likely.
+    """Kernel density estimation with the bandwidth under which held-out samples are most likely.
 
     One tree of the samples serves all bandwidths. With leave-one-out, each bandwidth takes one pass
     over the samples, in which none counts for itself.

@@ -1,4 +1,9 @@
-"""Second-order training of Keras models, and Keras models as scikit-learn estimators."""
+"""Second-order training of Keras models, and Keras models as scikit-learn estimators.
+
+From the bottom up: `_keras` imports TensorFlow; `_curvature` has products with Hessians and
+Gauss-Newton matrices; `_newton` and `_preconditioner` are the two optimizers; `_estimators` wraps
+models.
+"""
 
 import importlib
 
@@ -15,7 +20,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name):
-    """Import TensorFlow only for what needs it."""
+    """Import TensorFlow only when a name that needs it is used."""
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -149,7 +149,7 @@ def check_precision(layers=()):
 
 
 def check_replicas():
-    """Raise NotImplementedError where a batch is shared out among several devices."""
+    """Raise NotImplementedError if a batch is distributed over several devices."""
     n = tf.distribute.get_strategy().num_replicas_in_sync
     if n > 1:
         raise NotImplementedError(

@@ -1,1 +1,4 @@
-"""Cholesky factorizations: of low rank by random pivots, and of dense matrices in panels."""
+"""Cholesky factorizations: `randomly_pivoted` of low rank, `dense` of whole matrices in panels.
+
+`woodbury` inverts F F^T + shift I for a factor F of low rank.
+"""

@@ -1,4 +1,4 @@
-"""Cholesky factorization of a dense matrix that is read panel by panel and held once."""
+"""Cholesky factorization of a dense matrix that is read panel by panel and stored once."""
 
 import math
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class PanelCholesky:
 
         `n_threads` is not used: it is an argument because the ULV factors have it.
         """
-        scales = column_scales(B)  # float32 has fewer exponents
+        scales = column_scales(B)  # the range of float32 is small
         X = (B / scales).astype(self.panels[0].dtype)
         starts = self._starts[:-1]
         for start, panel in zip(starts, self.panels, strict=True):

@@ -13,7 +13,7 @@ from .._entries.entries import Entries
 from .._entries.sources import as_source, check_shape
 from .._kernels.matrix import KernelMatrix
 
-# Rows of the factor computed at once: as many for any number of threads, for equal rounding.
+# Rows of the factor computed at once: the same for any number of threads, as rounding must be.
 _STRIPE = 512
 # Columns that there is room for at first, where the tolerance may end far below the largest rank.
 _ROOM = 256
@@ -21,21 +21,22 @@ _ROOM = 256
 
 @dataclass(frozen=True)
 class PivotPolicy:
-    """How many pivots are proposed, and what is rounding.
+    """How many pivots are proposed, and which residuals count as rounding.
 
     Attributes
     ----------
     max_proposed : int
-        Pivots proposed at once, if the caller does not say. From 60 to 160 the time is the same;
-        with fewer, products of small matrices are slow, and with more, most proposals are read and
-        then rejected.
+        Pivots proposed at once by default. From 60 to 160 the time is the same; with fewer, the
+        products are of small matrices and slow, and with more, most proposals are rejected after
+        they have been read.
     rounding_units : float
-        Units in the last place of a diagonal entry of K: a residual below that is rounding.
+        Units in the last place of a diagonal entry of K; a residual below this is rounding.
     max_excess : float
-        Part of what a column takes from the diagonal: the column is rounding if more than that
-        part was not left any more.
+        A column is rounding if more than this fraction of what it takes from the diagonal was
+        no longer there.
     max_rounding : float
-        Part of the trace: a larger negative or rounded residual means that K is not semidefinite.
+        Fraction of the trace: a larger negative or rounded residual means that K is not
+        semidefinite.
     """
 
     max_proposed: int = 100
@@ -106,7 +107,7 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
     Raises
     ------
     TypeError
-        K is nothing that entries can be read from.
+        Entries cannot be read from K.
     ValueError
         A parameter is out of its range, or K is not square, not real, or not finite where it was
         read.
@@ -151,7 +152,7 @@ pivoted_cholesky.__module__ = "skhmat.linalg"
 
 
 def _as_psd_source(K):
-    """Return what entries are read from, checked as far as that needs no entry."""
+    """Return K as a source of entries, with all checks that read no entry."""
     is_source = all(hasattr(K, name) for name in ("block", "diagonal", "shape", "dtype"))
     source = K if is_source else as_source(K)
     check_shape(source.shape)
@@ -226,7 +227,7 @@ class _Elimination:
         return PivotedCholesky(self.pivots, rows.T, error, n + self.entries.n_read)
 
     def draw(self, block_size, rng):
-        """Draw the next pivots as if one by one.
+        """Draw the next pivots with the distribution of pivots drawn one by one.
 
         Returns
         -------
@@ -248,7 +249,7 @@ class _Elimination:
         return proposed[chosen], L
 
     def append(self, pivots, L):
-        """Eliminate pivots, as many as the tolerance needs and are not rounding."""
+        """Eliminate pivots that are not rounding, no more than the tolerance needs."""
         k, t = len(self.pivots), len(pivots)
         self._make_room(k + t)
         block = self.rows[k : k + t]
@@ -303,7 +304,7 @@ class _Elimination:
             _excess(self.left - squares) - _excess(self.left)
             <= self.policy.max_excess * taken.min()
         ):
-            return len(block)  # mostly, and then no column needs a look of its own
+            return len(block)  # usually; then no column is checked by itself
         left, excess = self.left, _excess(self.left)
         for j, column in enumerate(block):
             left = left - np.square(column, dtype=np.float64)
@@ -335,9 +336,9 @@ def _reject(proposed, residual, left, least, floor, most):
     left : ndarray of shape (b,)
         The diagonal; overwritten.
     least : ndarray of shape (b,)
-        What must be left of a proposal, when its turn comes, for it to be a pivot.
+        Residual that a proposal must still have, when its turn comes, to become a pivot.
     floor : ndarray of shape (b,)
-        Rounding: more than that must be left.
+        Residuals up to this are rounding.
     most : int
         Largest number of pivots.
 
@@ -356,7 +357,7 @@ def _reject(proposed, residual, left, least, floor, most):
         column = (residual[:, i] - L[:, :k] @ L[i, :k]) / root
         column[i] = root
         left -= np.square(column)
-        left[proposed == proposed[i]] = 0.0  # taken once, whatever rounding leaves of it
+        left[proposed == proposed[i]] = 0.0  # taken only once, even if rounding leaves some
         L[:, k] = column
         chosen.append(i)
         if len(chosen) == L.shape[1]:

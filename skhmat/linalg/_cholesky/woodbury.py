@@ -1,4 +1,17 @@
-"""The inverse of a low-rank matrix plus a multiple of the identity, a preconditioner."""
+"""The inverse of a low-rank matrix plus a multiple of the identity, as a preconditioner.
+
+For F of shape (n, k) and a shift s, (F F^T + s I) F = F (F^T F + s I), so
+
+    (F F^T + s I)^-1 F = F (F^T F + s I)^-1.
+
+Subtracting (F F^T + s I)^-1 F F^T from I = (F F^T + s I)^-1 (F F^T + s I) leaves s times the
+inverse:
+
+    s (F F^T + s I)^-1 = I - F (F^T F + s I)^-1 F^T,
+
+in which only a k x k matrix is inverted. With F^T F = V diag(l) V^T, the diagonal of the right-hand
+side is 1 - sum over j of (F V)_ij^2 / (l_j + s), for any number of shifts.
+"""
 
 import copy
 import math
@@ -19,16 +32,16 @@ _STRIPE_ENTRIES = 1 << 19
 class CholeskyPreconditioner(SymmetricOperator):
     """The inverse of F F^T + shift I as a linear operator, for F with few columns.
 
-    By the Sherman-Morrison-Woodbury formula, (I - F (F^T F + shift I)^-1 F^T) / shift: a
-    preconditioner for K + shift I where F F^T ~ K [1]_. Made in O(n k²) operations and applied to a
-    vector in O(n k).
+    By the Sherman-Morrison-Woodbury formula it is (I - F (F^T F + shift I)^-1 F^T) / shift: a
+    preconditioner for K + shift I if F F^T ~ K [1]_. It takes O(n k²) operations to set up, and
+    O(n k) to apply to a vector.
 
     Parameters
     ----------
     factor : ndarray of shape (n, k) or PivotedCholesky
         F, float32 or float64 (anything else becomes float64).
     shift : float
-        Above 0. A shift below the rounding of F F^T in float64 is raised to that.
+        Above 0. A shift below the rounding error of F^T F in float64 is raised to that error.
     n_jobs : int, default=None
         Threads of products; None means all that OpenMP would use, -1 all cores.
 
@@ -95,6 +108,7 @@ class CholeskyPreconditioner(SymmetricOperator):
 
     def _set_shift(self, shift):
         k, G = len(self._rows), self._gram
+        # k eps ||G||_F bounds the rounding of G, whose lower triangle alone is stored.
         most = math.sqrt(max(2 * np.vdot(G, G) - np.vdot(G.diagonal(), G.diagonal()), 0.0))
         self.shift = max(shift, k * np.finfo(np.float64).eps * most)
         shifted = G.copy(order="F")
@@ -106,7 +120,7 @@ class CholeskyPreconditioner(SymmetricOperator):
             )
 
     def _multiply(self, W):
-        # In float64, since the difference may cancel.
+        # In float64, because the difference may cancel.
         W = np.ascontiguousarray(W, dtype=np.float64)
         if self._root is None:
             return W / self.shift
@@ -192,7 +206,7 @@ def _check_factor(factor):
 
 
 def _stripes(rows):
-    """Return slices of the columns of F^T, so few that they may be copied."""
+    """Return slices of the columns of F^T, each small enough to be copied."""
     k, n = rows.shape
     step = max(_STRIPE_ENTRIES // max(k, 1), 64)
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]

@@ -116,7 +116,7 @@ class Entries:
 
 
 def as_entries(source, rng, n_threads):
-    """Check the entries as far as that is cheap, and return them at a safe scale.
+    """Make the cheap checks of the entries, and return them at a safe scale.
 
     The whole diagonal is read, and symmetry is tested on random rows and columns. An array in
     memory is searched for NaN and infinity; blocks of a file or callable are checked when they are

@@ -16,7 +16,7 @@ _DIAGONAL_BLOCK = 32
 
 
 class EntrySource(Protocol):
-    """What the algorithms read a symmetric matrix from, in the user's order.
+    """A source of the entries of a symmetric matrix, in the user's order.
 
     `KernelMatrix`, `ArraySource` and `CallableSource` are sources; `Entries` puts one into tree
     order.
@@ -148,7 +148,7 @@ def as_source(K, shape=None, dtype=None, points=None):
     Raises
     ------
     TypeError
-        K is nothing that entries can be read from.
+        Entries cannot be read from K.
     ValueError
         K is empty, not square, complex, or has a dtype that is not real.
     """

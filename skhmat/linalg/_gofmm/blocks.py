@@ -5,15 +5,16 @@ import numpy as np
 from ..._utils.parallel import run_tasks
 from .structure import BlockStructure
 
-# Fewer entries are evaluated by one thread: handing over the interpreter would take longer.
+# Entries from which several threads pay: for fewer, passing the GIL around takes longer.
 _LARGE = 1 << 25
 
 
 def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
     """Evaluate the near and far blocks and put everything into flat arrays.
 
-    The points of each leaf are put in the order of its basis, skeletons first, so that a product
-    moves its rows once, on the way in and out.
+    The points of each leaf are reordered, skeletons first, so that products can copy skeleton rows
+    and multiply the rest by a contiguous block. This order is merged into the permutation of the
+    tree; a product still permutes its rows only once on the way in and once on the way out.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
 
 
 def _skeletons_first(tree, skeletons):
-    """Return for each new position the old one, within each leaf the skeletons first."""
+    """Return the old position of each new one, with the skeletons of each leaf first."""
     moved = np.arange(tree.leaf_bounds[-1])
     first = (1 << tree.depth) - 1
     for leaf in range(1 << tree.depth):
@@ -83,7 +84,7 @@ def _skeletons_first(tree, skeletons):
 
 
 def _all_levels(lists):
-    """Join lists by level into one list over all nodes in heap order."""
+    """Join the lists of all levels into one over all nodes in heap order."""
     ptr, nodes, offset = [np.zeros(1, dtype=np.intp)], [], 0
     for level, (level_ptr, level_node) in enumerate(lists):
         ptr.append(level_ptr[1:] + offset)
@@ -93,7 +94,7 @@ def _all_levels(lists):
 
 
 def _pair_offsets(ptr, partner, sizes):
-    """Give each pair (a, b), a <= b, a place in one array; (b, a) reads it transposed."""
+    """Assign each block (a, b), a <= b, an offset in one flat array; (b, a) reads it transposed."""
     n = len(ptr) - 1
     own = np.repeat(np.arange(n), np.diff(ptr))
     stored = own <= partner

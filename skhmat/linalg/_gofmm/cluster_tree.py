@@ -1,4 +1,4 @@
-"""The cluster tree: a balanced binary partition of the indices that keeps near ones together."""
+"""The cluster tree: a balanced binary partition that keeps indices near each other together."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +12,8 @@ from .distances import OrderDistance, as_generator
 
 # Indices drawn from a node, whose mean stands for its centre.
 _N_CENTRE = 32
-# Indices of a node from which on the nodes of a level are split by several threads: below, handing
-# over the interpreter would take longer.
+# Size of a node from which several threads split the nodes of a level: for smaller ones, passing
+# the GIL around takes longer.
 _THREADED_SIZE = 1 << 15
 
 

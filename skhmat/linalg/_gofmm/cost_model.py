@@ -1,4 +1,4 @@
-"""Whether compression pays: the expected cost of a hierarchical matrix beside the dense one.
+"""Whether compression pays: the expected cost of a hierarchical matrix relative to the dense one.
 
 Costs are multiply-adds: of a product with one vector (which is also the number of stored entries)
 and of finding the bases. They follow from the ranks, which are extrapolated from a few leaves.
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class CostPolicy:
-    """What the cost model takes for granted, and when compression pays.
+    """What the cost model assumes, and when compression pays.
 
     Attributes
     ----------
@@ -20,9 +20,9 @@ class CostPolicy:
     max_growth : float
         Largest growth of ranks from one level to the next.
     cholesky_penalty : float
-        Cost of a multiply-add of pivoted Cholesky beside one of GEMM in float64.
+        Cost of a multiply-add of pivoted Cholesky relative to one of GEMM in float64.
     n_vectors : int
-        Vectors of the product that finding the bases is weighed against.
+        Number of vectors over whose products the cost of the set-up is spread.
     max_product : float
         Largest cost of a product, relative to the dense product, at which compression pays.
     max_total : float

@@ -1,4 +1,4 @@
-"""Distances between the indices of a matrix, by which the tree and the neighbour search go.
+"""Distances between the indices of a matrix, which the tree and the neighbour search use.
 
 A distance has the methods ``block``, ``from_mean``, ``from_point``, ``project`` and ``search``, and
 the attributes `dtype`, `thread_safe`, and for the search `leaf_size` and `exact_below`;
@@ -53,7 +53,7 @@ class GramDistance:
     entries : entries object
         Gives ``block(rows, cols)``, ``diagonal()``, ``dtype`` and ``thread_safe``.
     angle : bool, default=False
-        The angle in place of the difference.
+        Whether to use the angle instead of the difference.
     """
 
     # Defaults of the neighbour search: fastest where an entry costs about a nanosecond.
@@ -120,7 +120,7 @@ class GeometricDistance:
     Parameters
     ----------
     points : ndarray of shape (n, d)
-        A centred and scaled copy is kept: a far origin or large coordinates do not matter.
+        A centred and scaled copy is kept, so that a far origin or large coordinates do no harm.
     """
 
     thread_safe = True

@@ -1,4 +1,4 @@
-"""The measured error: what the product misses, row by row, on a sample of rows."""
+"""The measured error: how far products are from exact ones, row by row, on a sample of rows."""
 
 import math
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class ErrorPolicy:
     n_held_out : int
         Rows of a larger matrix that compression must not read.
     n_drawn : int
-        Rows measured besides, with replacement.
+        Further rows to measure, drawn with replacement.
     n_vectors : int
-        Random vectors. The fewer directions the error is in, the less do few vectors show of it.
+        Random vectors. An error in few directions varies strongly from one vector to the next.
     n_vectors_all_rows : int
         Random vectors where all rows are measured.
     n_deviations : float
@@ -50,18 +50,19 @@ class ErrorEstimator:
     """Exact products of random vectors with a sample of rows, to compare approximations with.
 
     The error is the accuracy measure of GOFMM (thesis, equation 6.2), ||K~W - KW||_F / ||KW||_F
-    with standard normal W, but for the denominator, in whose place is its mean, the norm of the
-    rows read: where K is nearly of rank one, few vectors would make it a matter of chance.
+    with standard normal W, except that the denominator is replaced by its root mean square, which
+    follows from the norms of the rows: if K is nearly of rank one, ||KW||_F itself varies too much.
 
     Some rows are held out from compression: one from each of equal stretches of the tree order,
-    rather one with a small diagonal entry, which holds little of K. Compression may get a row wrong
-    because it must not read it, so these rows represent only themselves. All others are represented
-    by rows drawn with replacement (Hansen and Hurwitz, Ann. Math. Stat. 14, 1943): a third of them
-    uniformly; a third preferably from rows in few neighbour lists, which sampling reaches last, so
-    that a rare bad row among them is not overlooked; and a third in proportion to the diagonal,
-    because few rows may hold most of the norm.
+    preferably one with a small diagonal entry, which holds little of K. Because compression does
+    not read these rows, their errors may be larger than those of others, so they represent only
+    themselves. All other rows are represented by rows drawn with replacement (Hansen and Hurwitz,
+    Ann. Math. Stat. 14, 1943): a third of them uniformly; a third with a preference for rows in few
+    neighbour lists, which sampling reaches last, so that a rare bad row among them is not
+    overlooked; and a third in proportion to the diagonal, because few rows may hold most of the
+    norm.
 
-    The rows are read when the first error is measured; if compression does not pay, never.
+    The rows are read only when the first error is measured, so not if compression does not pay.
 
     Parameters
     ----------
@@ -147,18 +148,18 @@ class ErrorEstimator:
         Returns
         -------
         error : float
-            Relative error ||K~ - K||_F / ||K||_F of all rows, estimated: that of the product with
-            standard normal vectors, but for chance.
+            Estimate of the relative error ||K~ - K||_F / ||K||_F of all rows, which is that of a
+            product with standard normal vectors on average.
         upper_bound : float
-            The estimate plus a margin for chance: whoever measures the error of a product with as
-            many other vectors will hardly find more.
+            The estimate plus a margin for chance: the error of a product with as many other random
+            vectors is unlikely to exceed it.
         """
         squares = np.square(product - self.product)
         errors = self._weights @ squares
         total = errors.mean()
         row_deviation = self._row_deviation(squares.mean(axis=1))
-        # The part of chance in this measurement, and its part in the ratio that the user will
-        # measure, ||K~W - KW||_F / ||KW||_F, to first order.
+        # The standard errors of this measurement, and, to first order, of the ratio that a user
+        # would measure, ||K~W - KW||_F / ||KW||_F.
         in_ratio = errors - total / self.norm**2 * self._squared_norms
         vector_deviation = math.hypot(errors.std(ddof=1), in_ratio.std(ddof=1)) / math.sqrt(
             len(errors)

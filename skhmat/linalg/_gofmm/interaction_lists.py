@@ -1,9 +1,15 @@
 """Interaction phase: which pairs of nodes are near, which are far, and on which level.
 
-The tree is balanced with all leaves on one level, so a pair of nodes always lies on one level too.
-A pair of leaves is near or far; a pair of nodes is near if any of its pairs of leaves is. Far pairs
-are taken on the coarsest level: a pair is listed where it is far and its parents are near. So every
-pair of leaves is covered exactly once. With no near pairs but the diagonal this is the HSS format.
+All leaves of the tree are on one level, and only nodes of the same level are paired. Of two leaves,
+neighbour votes decide whether they are near. Two nodes are near if any leaf below one is near to
+any leaf below the other, and otherwise far. The far list of a node a is
+
+    Far(a) = {b : (a, b) is far, (parent of a, parent of b) is near}.
+
+This covers every pair of leaves exactly once: going up from the pair to the root, which is near to
+itself, near pairs stay near, so a far pair turns near at exactly one level. It is listed just below
+that level, as high as possible; a near pair of leaves has its own exact block. With no near pairs
+but the diagonal, Far(a) is the sibling of a, and the format is HSS.
 """
 
 from dataclasses import dataclass
@@ -11,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-# Points whose votes are counted at a time.
+# Points whose votes are counted together.
 _POINTS_PER_BATCH = 1 << 18
 
 

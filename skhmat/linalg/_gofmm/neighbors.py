@@ -17,16 +17,16 @@ _TILE_COLS = 2048
 
 @dataclass(frozen=True)
 class SearchPolicy:
-    """How long random trees are searched.
+    """When the search by random trees ends.
 
     Attributes
     ----------
     target_recall : float
-        Part of the true neighbours that ends the search once it is found.
+        Fraction of the true neighbours at which the search ends.
     min_gain : float
-        Increase of the recall: a tree that adds less is the last one.
+        The search also ends with a tree that raises the recall by less than this.
     max_trees : int
-        Most trees.
+        Maximum number of trees.
     n_grown : int
         Trees grown at the same time; they are searched one after the other.
     n_queries : int
@@ -62,7 +62,7 @@ class Neighbors:
     n_trees : int
         Trees searched; 0 when all pairs were compared from the start.
     recall : float
-        Part of the true neighbours that were found, measured on a sample of indices.
+        Fraction of the true neighbours that were found, measured on a sample of indices.
     n_evaluations : int
         Distances evaluated, those of the measurement included.
     """
@@ -87,7 +87,7 @@ def find_neighbors(
     Random trees split the indices at the median of the projection on the axis between two random
     indices; inside a leaf all pairs are compared. Trees are added until the recall, measured
     against the exact neighbours of a sample, meets the target or stops improving. All pairs are
-    compared where there are few indices, and where the trees turn out to cost more.
+    compared if there are few indices, or if the trees turn out to cost more.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def find_neighbors(
     n : int
         Number of indices, at least 1.
     n_neighbors : int
-        Neighbours of each index, at most n - 1 are given.
+        Number of neighbours of each index; at most n - 1 are returned.
     random_state : None, int, SeedSequence, RandomState or Generator, default=None
         Draws the trees.
     n_threads : int, default=1
@@ -134,7 +134,7 @@ def find_neighbors(
 
 
 class _Search:
-    """The k nearest of each index found so far, and the ways to improve them.
+    """The k nearest neighbours of each index so far, and the ways to improve them.
 
     Attributes
     ----------
@@ -156,7 +156,7 @@ class _Search:
     def _run(self, function, n_tasks):
         """Call ``function(first, last)`` for ranges of tasks, on all threads.
 
-        Few ranges, because each costs some time under the GIL; more than threads, for balance.
+        Few ranges, because each one needs the GIL for a while; more than threads, for balance.
         """
         n_groups = min(n_tasks, 8 * self._n_threads)
         bounds = np.linspace(0, n_tasks, n_groups + 1).astype(int)

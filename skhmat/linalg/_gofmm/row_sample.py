@@ -1,4 +1,4 @@
-"""The far rows of a node that a basis is found from, and those that it is validated on."""
+"""The far rows of a node: those that its basis is found from, and those that validate it."""
 
 from dataclasses import dataclass
 
@@ -17,15 +17,17 @@ class SamplingPolicy:
     Attributes
     ----------
     read_all_up_to : float
-        Multiple of the size of a sample up to which all far rows are read instead of a sample.
+        All far rows are read if they are at most this multiple of the size of a sample.
     min_rows : int
-        Uniform rows beyond two for each column; half of it is the least number of neighbour rows.
+        Uniform rows in addition to two per column; half of it is the smallest number of neighbour
+        rows.
     validation_uniform : int
         Uniform rows outside the sample that validate a basis.
     max_validation_neighbors : int
-        Most neighbour rows outside the sample that validate a basis; of more, that many are drawn.
+        Maximum number of neighbour rows outside the sample that validate a basis; if there are
+        more, that many are drawn.
     max_neighbor_rows : int
-        Most rows that neighbour lists name and a node hands on to its parent.
+        Maximum number of rows named by neighbour lists that a node passes to its parent.
     """
 
     read_all_up_to: float = 2.0
@@ -72,7 +74,7 @@ class NeighborRows:
 
     @classmethod
     def merge(cls, far, first, second, policy=SAMPLING):
-        """Collect those rows of two children that are far from their parent, too."""
+        """Collect those rows of two children that are also far from their parent."""
         rows = np.concatenate([first.rows, second.rows])
         position = np.concatenate([first.position, second.position])
         votes = np.concatenate([first.votes, second.votes])
@@ -99,8 +101,8 @@ class RowSample:
     far : FarRows
         The far rows of the node.
     preferred : ndarray of shape (m,), intp
-        Neighbour rows, the most important first: those that the sample starts with are half as
-        many as there are columns.
+        Neighbour rows, the most important first; the sample starts with half as many of them as
+        there are columns.
     n_columns : int
         Columns of the node's basis: points of a leaf, skeletons of two children.
     rng : numpy.random.Generator
@@ -189,7 +191,9 @@ class RowSample:
         return np.concatenate([near, uniform])
 
     def extend_if_missed(self, missed, allowed):
-        """Let the validation rows join if the basis misses too much in them; return whether it did.
+        """Extend the sample by the validation rows if the basis misses too much in them.
+
+        Return whether it was extended.
 
         Parameters
         ----------
@@ -204,7 +208,7 @@ class RowSample:
         missed_uniform = uniform_weight * missed[len(near) :].sum()
         if missed_near + missed_uniform <= allowed:
             return False
-        # Those rows join that are to blame for at least half of it.
+        # A group of rows joins if it alone exceeds half of what is allowed, or is the worse one.
         if missed_near > 0.5 * allowed or missed_near > missed_uniform:
             self.near_strata.append((near, weight))
             self.n_represented += weight * len(near)

@@ -1,15 +1,21 @@
 """Skeleton phase: nested interpolative bases, from the leaves to the root.
 
 The columns of a leaf are its points, those of an inner node the skeletons of its children. A basis
-is found from sampled far rows: those that neighbour lists name, the nearest first, and uniform ones
-that stand for the rest. It is then validated on rows outside the sample: other neighbours,
-neighbours of the rows sampled last, and fresh uniform rows. Where these miss the tolerance they
-join the sample and the basis is found again, so that the sample grows outwards from the node just
-as far as it has to.
+expresses all columns in the far rows I by a few of them, the skeletons s: K_I,: ~ K_I,s P with
+P = [I, X^T] if the skeletons come first. It is found from sampled rows of I: those that neighbour
+lists name, the nearest first, and uniform ones that represent the rest. It is then validated on
+rows outside the sample: other neighbours, neighbours of the rows sampled last, and fresh uniform
+rows. If these miss the tolerance, they join the sample and the basis is found again; so the sample
+grows outwards from the node, no farther than it must.
 
-Errors are measured as they reach the product: a row that stands for many has their number as its
-weight, and a skeleton has as its weight the size of the charges that it will collect. With these
-weights the Frobenius norm of the remainder estimates the node's part of ||K~ - K||_F.
+Errors are weighted by their effect on a product with standard normal charges w. A row that
+represents m rows has the weight m. The charges of a leaf have the size 1; a skeleton j collects
+w_j + sum over i of X_ij w_i from the other columns i, of mean square
+
+    weight_j^2 + sum over i of X_ij^2 weight_i^2
+
+if charges are independent, and this is the square of its weight as a column of the parent. With
+these weights the Frobenius norm of the remainder estimates the node's share of ||K~ - K||_F.
 """
 
 import threading
@@ -23,13 +29,13 @@ from ..._utils.parallel import run_tasks
 from .nested_bases import NodeBasis, flatten_bases
 from .row_sample import SAMPLING, NeighborRows, RowSample, SamplingPolicy
 
-# Columns that the QR factorizes before it updates the rest.
+# Columns that the QR factorization eliminates before it updates the others.
 _PANEL = 16
 
 
 @dataclass(frozen=True)
 class SkeletonPolicy:
-    """When a basis is accepted, given up, or found in another way.
+    """When a basis is accepted, given up, or found by QR.
 
     Attributes
     ----------
@@ -37,11 +43,11 @@ class SkeletonPolicy:
         Squared tolerance, relative to the trace of the Gram matrix, below which that matrix has too
         few digits, and the block itself is factorized by QR.
     max_extensions : int
-        Most times that the sample of a node is extended.
+        Maximum number of times that the sample of a node is extended.
     incompressible : float
-        Rank, as a part of the columns, from which on a basis is not worth reading more rows.
+        Rank, as a fraction of the columns, above which no more rows are read for a basis.
     max_ring : int
-        Most points of the other near nodes whose neighbour lists are read.
+        Maximum number of points of the other near nodes whose neighbour lists are read.
     slack : float
         Multiple of the tolerance up to which a remainder on validation rows is sampling noise.
     sampling : SamplingPolicy
@@ -222,7 +228,7 @@ class Skeletonizer:
         )
 
     def _rows_beyond_near(self, level, j, far, named, rng):
-        """Return far rows that only neighbour lists of the other near nodes' points name, (m,)."""
+        """Return far rows, (m,), that only the neighbour lists of other near nodes name."""
         others = [i for i in self.interactions.near_nodes(level, j).tolist() if i != j]
         if not others:
             return np.empty(0, dtype=np.intp)
@@ -235,7 +241,7 @@ class Skeletonizer:
         return rows[~np.isin(rows, named.rows)]
 
     def _validated_basis(self, columns, weights, tolerance, sample, named):
-        """Find a basis from the sample, again and again until rows outside the sample agree.
+        """Find a basis from the sample; extend the sample until rows outside it agree.
 
         Parameters
         ----------
@@ -243,7 +249,7 @@ class Skeletonizer:
             Positions in tree order.
         weights : ndarray of shape (n_columns,)
         tolerance : float
-            Weighted Frobenius norm of what may be missed.
+            Weighted Frobenius norm that the remainder may have.
         sample : RowSample
         named : NeighborRows
 
@@ -268,7 +274,11 @@ class Skeletonizer:
         return NodeBasis(columns[order[:rank]], order, interp, np.sqrt(squares), named)
 
     def _decompose(self, columns, weights, tolerance, sample):
-        """Return the order of the columns (n_columns,), the rank, and the interpolation matrix."""
+        """Return the order of the columns (n_columns,), the rank, and X.
+
+        For A = K_I,: and the diagonal matrix D of the weights, pivoting gives A D ~ (A D)_s P' with
+        P' = [I, R11^-1 R12], hence A ~ A_s D_s P' D^-1 and X^T = D_s (R11^-1 R12) D_rest^-1.
+        """
         factor, rank, pivots = self._factorize(columns, weights, tolerance, sample)
         order = pivots.astype(np.intp)
         interp = np.empty((len(columns) - rank, rank))
@@ -289,13 +299,13 @@ class Skeletonizer:
                 gram, tolerance, self.max_rank, n_sampled, pivots, work
             )
             return gram, rank, pivots
-        # Without squaring, for tolerances that the Gram matrix cannot resolve. K is symmetric: rows
-        # of this block are the columns that the QR pivots.
+        # QR does not square, for tolerances that the Gram matrix cannot resolve. K is symmetric:
+        # rows of this block are the columns that the QR pivots.
         rows, row_weights = sample.rows()
         block = self.entries.block(columns, rows)
         block *= np.sqrt(row_weights)
         block *= weights[:, None]
-        # A smaller remainder cannot be told from the rounding of the reflections.
+        # A smaller remainder is indistinguishable from the rounding of the reflections.
         rounding = np.finfo(np.float64).eps * np.sqrt(len(rows) * np.trace(gram))
         tolerance = max(tolerance, rounding)
         work = np.empty(4 * n + _PANEL * (n + 1))

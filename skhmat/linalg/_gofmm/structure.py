@@ -15,6 +15,11 @@ class BlockStructure:
     the last ``n_leaves`` nodes. Positions are those of the tree order. A pair (a, b) and its mirror
     (b, a) share one stored block, which one of them reads transposed.
 
+    In the letters of GOFMM, a far block is K_ab ~ P_a^T K_a~b~ P_b, where a~ are the skeletons of
+    node a. With the skeletons first, P_a = [I, X^T]: only X is stored, in `interpolation`, and
+    K_a~b~ in `far`. For an inner node P_a acts on the skeletons of its children, in the order
+    `child_order`.
+
     Attributes
     ----------
     permutation : ndarray of shape (n,)
@@ -22,7 +27,7 @@ class BlockStructure:
     leaf_bounds : ndarray of shape (n_leaves + 1,)
         First position of each leaf, and n. The skeletons of a leaf are its first points.
     rank : ndarray of shape (n_nodes,)
-        Number of skeletons of each node; 0 where a node needs no basis.
+        Number of skeletons of each node; 0 if a node needs no basis.
     skel_ptr : ndarray of shape (n_nodes + 1,)
         First skeleton of each node among those of all nodes.
     order_ptr : ndarray of shape (n_nodes + 1,)
@@ -32,8 +37,8 @@ class BlockStructure:
     interp_ptr : ndarray of shape (n_nodes + 1,)
         Where the block of each node in `interpolation` begins.
     interpolation : ndarray of shape (interp_ptr[-1],)
-        For each node the (columns that are no skeletons, rank) matrix that expresses these by the
-        skeletons, row-major.
+        For each node its X, of shape (n_columns - rank, rank), row-major: row i expresses the i-th
+        column that is no skeleton as a combination of the skeletons.
     far_ptr : ndarray of shape (n_nodes + 1,)
         First far pair of each node.
     far_node : ndarray of shape (n_far_pairs,)
@@ -48,8 +53,7 @@ class BlockStructure:
     near_leaf, near_offset, near_transposed : ndarray of shape (n_near_pairs,)
         The same for pairs of leaves.
     near : ndarray or None
-        Entries between the points of both leaves; None where the blocks are computed anew for each
-        product.
+        Entries between the points of both leaves; None if each product recomputes the blocks.
     """
 
     permutation: np.ndarray

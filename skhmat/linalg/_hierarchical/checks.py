@@ -1,4 +1,4 @@
-"""Check that the arrays of a hierarchical matrix fit together, before compiled loops trust them."""
+"""Checks that the arrays of a hierarchical matrix are consistent: compiled loops trust them."""
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def _check_types(arrays, dtype):
 
 
 def _check_pointers(name, ptr, length, total):
-    """Check pointers into an array of `total` entries: `length` of them, from 0 and never back."""
+    """Check that `length` pointers go from 0 to `total` without ever decreasing."""
     _require(len(ptr) == length, name, f"has {len(ptr)} entries, allowed is {length}")
     _require(ptr[0] == 0 and ptr[-1] == total, name, f"does not go from 0 to {total}")
     _require((ptr[1:] >= ptr[:-1]).all(), name, "decreases")
@@ -81,7 +81,7 @@ def _check_bases(arrays):
 
     inner = n_leaves - 1
     columns = np.concatenate([rank[1::2] + rank[2::2], np.diff(arrays["leaf_bounds"])])
-    _require((rank <= columns).all(), "rank", "is larger than a node has columns")
+    _require((rank <= columns).all(), "rank", "exceeds the number of columns of a node")
     listed = np.diff(order_ptr)
     fits = (listed[:inner] == columns[:inner]) | ((listed[:inner] == 0) & (rank[:inner] == 0))
     _require(fits.all() and not listed[inner:].any(), "order_ptr", "disagrees with rank")

@@ -21,7 +21,7 @@ from .npz import NpzReader, NpzWriter
 from .report import CompressionReport
 
 _FORMAT = "skhmat.HierarchicalMatrix"
-# Version 1 had one array more, the positions of the skeletons, which nothing read.
+# Version 1 also held the positions of the skeletons, which nothing read.
 _VERSION = 2
 # Entries of K that are in memory at once while a file is written.
 _BATCH_ENTRIES = 1 << 23
@@ -32,9 +32,8 @@ _NAMES_IN_FILE = {"child_order": "order", "interpolation": "interp"}
 def write_form(form, path):
     """Write a form to a file, which appears only when it is complete.
 
-    Near blocks that are recomputed for each product are computed once more and saved. Where the
-    exact form is held, the matrix is saved, or only points, kernel and parameters for a
-    `KernelMatrix` whose kernel has a name.
+    Near blocks that products recompute are computed once more and saved. An exact form is saved as
+    the whole matrix or, for a `KernelMatrix` with a named kernel, as points, kernel and parameters.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ def read_form(path, mapped=False, n_jobs=None):
     ----------
     path : str or path-like
     mapped : bool
-        Leave the arrays in the file, to be read when a product needs them.
+        Map the arrays, so that each is read from the file when a product needs it.
     n_jobs : int or None
         Threads of the products.
 
@@ -87,7 +86,7 @@ def read_form(path, mapped=False, n_jobs=None):
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is another one, of a newer version, or damaged.
+        The file has another format or a newer version, or is damaged.
     """
     _check_beginning(path)
     try:
@@ -99,7 +98,7 @@ def read_form(path, mapped=False, n_jobs=None):
 
 
 def _plain(value):
-    """Return in JSON's types what `json` does not know; for what no file can hold, its name."""
+    """Convert what `json` cannot encode: NumPy's values to Python's, anything else to its repr."""
     return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else repr(value)
 
 
@@ -128,7 +127,7 @@ def _structure_names():
 
 
 def _near_blocks(form):
-    """Return the size of all near blocks and an iterator that computes them one by one."""
+    """Return the number of entries of all near blocks, and an iterator that computes each block."""
     s, entries = form.structure, form.entries
     stored = np.flatnonzero(s.near_transposed == 0)
     stored = stored[np.argsort(s.near_offset[stored], kind="stable")]
@@ -154,7 +153,7 @@ def _near_blocks(form):
 
 
 def _check_beginning(path):
-    """Tell a foreign file by its first bytes, before anything looks for a table at its end."""
+    """Reject a foreign file by its first bytes; zipfile would search all of it for a directory."""
     with open(path, "rb") as file:
         if file.read(4) != b"PK\x03\x04":
             raise ValueError(

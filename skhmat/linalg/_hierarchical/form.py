@@ -1,4 +1,4 @@
-"""What a hierarchical matrix consists of: read by products, factorizations, files and pictures."""
+"""The data of a hierarchical matrix, which products, factorizations, files and plots read."""
 
 import copy
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from .._gofmm.structure import BlockStructure
 from .._kernels.matrix import KernelMatrix
 from .report import CompressionReport
 
-# Rows of a callable that are read at a time when all of it is held.
+# Rows per call when all entries of a callable are to be stored.
 _READ_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
 class HierarchicalForm:
-    """The parts of a hierarchical matrix; nothing changes them once they are made.
+    """The data of a hierarchical matrix, never modified after construction.
 
     Attributes
     ----------
@@ -28,17 +28,17 @@ class HierarchicalForm:
     dtype : dtype, float32 or float64
     report : CompressionReport
     structure : BlockStructure or None
-        None where the exact matrix is held.
+        None if the exact matrix is held.
     exact : ArraySource, KernelMatrix or None
-        The exact matrix in the user's order; None where a compressed one is held.
+        The exact matrix in the user's order; None if a compressed one is held.
     entries : Entries or None
-        Of the exact matrix, in tree order and at a safe scale; None for a matrix that came without
-        them from a file or a pickle.
+        Entries of the exact matrix, in tree order and scaled so that nothing overflows; None if
+        the matrix was loaded from a file or a pickle that does not contain them.
     n_jobs : int or None
         Threads, as in `compress`.
     recompress : callable or None
-        ``recompress(rtol=..., budget=..., ...)`` compresses the same entries once more, with other
-        parameters; None where there are no entries.
+        ``recompress(rtol=..., budget=..., ...)`` compresses the same entries again with other
+        parameters; None if there are no entries.
     """
 
     shape: tuple
@@ -62,7 +62,7 @@ class HierarchicalForm:
 
     @property
     def scale(self):
-        """The power of two that the entries held are multiplied with."""
+        """The power of two by which the stored entries were multiplied."""
         return self.report.parameters.get("scale", 1.0)
 
     @property
@@ -90,7 +90,7 @@ class HierarchicalForm:
         return self.structure.plan()
 
     def diagonal_blocks(self):
-        """Return the blocks of the leaves with themselves, one array, and where each begins."""
+        """Return the diagonal blocks of all leaves in one flat array, and the offset of each."""
         s = self.structure
         if s.near is None:
             rows = [s.leaf_positions(leaf) for leaf in range(s.n_leaves)]
@@ -115,8 +115,9 @@ class HierarchicalForm:
 
     def __getstate__(self):
         state = dict(vars(self))
-        state.pop("plan", None)  # an object of the compiled core
-        # Where the blocks are all here, the matrix itself is not needed; points are, for new ones.
+        state.pop("plan", None)  # compiled, so not picklable; rebuilt when it is needed
+        # With all blocks stored, products need no entries. A named kernel is kept nevertheless:
+        # `evaluate` needs its points.
         has_blocks = self.structure is not None and self.structure.near is not None
         has_named_kernel = isinstance(self.source, KernelMatrix) and not callable(
             self.source.kernel
@@ -127,7 +128,7 @@ class HierarchicalForm:
 
 
 def exact_form(entries, report, n_jobs):
-    """Return the form that holds the exact matrix, from its entries as they were given."""
+    """Return the form that holds the exact matrix; `entries` are in the user's order."""
     exact = entries.source
     if isinstance(exact, KernelMatrix) and n_jobs is not None:
         exact = copy.copy(exact)

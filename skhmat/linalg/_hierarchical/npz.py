@@ -19,7 +19,7 @@ import numpy as np
 _ALIGNMENT = 64
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _ZIP64_EXTRA = 20
-# An extra field that readers skip; the number is not among the assigned ones.
+# An extra field that readers skip, because its number is not an assigned one.
 _PADDING_ID = 0x4853
 # Longer than any header this format needs, shorter than what NumPy refuses to parse.
 _MAX_NPY_HEADER = 4096
@@ -50,7 +50,7 @@ class NpzWriter:
         self.write_pieces(name, array.shape, array.dtype, [array])
 
     def write_pieces(self, name, shape, dtype, pieces):
-        """Write an array of which the pieces come one after the other, in C order."""
+        """Write an array from consecutive pieces in C order."""
         info = zipfile.ZipInfo(name + ".npy")
         info.extra = _padding(self._file.tell() + len(info.filename))
         header = {
@@ -82,16 +82,17 @@ def _write_bytes(stream, array):
 
 
 class NpzReader:
-    """Reads arrays by name, whatever else the file may be; a context manager.
+    """Reads arrays by name from a file that may be damaged; a context manager.
 
-    Every damage found raises ValueError: a file that is no archive or is cut off, arrays that are
-    missing, longer or shorter than their headers say, or (unless mapped) that fail their checksum.
+    Any damage that is found raises ValueError: a file that is no archive or is truncated, or an
+    array that is missing, is longer or shorter than its header says, or fails its checksum (which
+    is not computed for mapped arrays).
 
     Parameters
     ----------
     path : str or path-like
     mapped : bool
-        Return read-only arrays that lie in the file, instead of reading them.
+        Return read-only arrays that are mapped from the file instead of being read.
     """
 
     def __init__(self, path, mapped):
@@ -148,7 +149,7 @@ class NpzReader:
         head = io.BytesIO(self._buffer[start : start + min(info.file_size, _MAX_NPY_HEADER)])
         shape, dtype = _npy_header(head, info.file_size)
         array = np.ndarray(shape, dtype, self._buffer, start + head.tell())
-        # Other programs may have packed the archive anew, without our alignment.
+        # Another program may have repacked the archive without our alignment.
         return array if array.flags.aligned else array.copy()
 
     def _data_start(self, info):
@@ -161,7 +162,7 @@ class NpzReader:
         return start
 
 
-# What zipfile and the parser of NumPy's headers raise on bytes that are not what they should be.
+# What zipfile and NumPy's header parser raise on malformed bytes.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -182,7 +183,7 @@ _DAMAGE = (
 
 @contextmanager
 def _damage_as_value_error(prefix=""):
-    """Turn whatever a damaged archive provokes into ValueError."""
+    """Turn any exception that a damaged archive causes into ValueError."""
     try:
         yield
     except _DAMAGE as error:
@@ -190,7 +191,7 @@ def _damage_as_value_error(prefix=""):
 
 
 def _npy_header(stream, size):
-    """Read the header of an array and return shape and dtype, if exactly its data follow."""
+    """Read an array's header; return shape and dtype if what follows has the size they imply."""
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"its header has version {version}, allowed is (1, 0)")

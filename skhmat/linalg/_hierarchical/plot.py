@@ -1,4 +1,4 @@
-"""The blocks of a hierarchical matrix and their ranks, as a picture."""
+"""The blocks of a hierarchical matrix and their ranks as a picture."""
 
 import textwrap
 
@@ -9,7 +9,8 @@ from .summary import describe_format, format_bytes
 
 _NEAR_COLOR = "#c8452f"
 _EMPTY_COLOR = "#f7f7f7"
-# Ranks are written in blocks in which they are legible, and no more of them than are drawn fast.
+# Smallest and largest font of a rank that is written in its block; the number of texts is limited
+# because each takes long to draw.
 _FONT_SIZES = (5.0, 11.0)
 _MAX_TEXTS = 600
 # Width and height of a digit, in units of the font size.
@@ -19,9 +20,9 @@ _DIGIT = 0.62, 1.3
 def plot(form, ax=None):
     """Draw the blocks of a hierarchical matrix in tree order.
 
-    Far blocks are coloured by their rank relative to their size, on a logarithmic scale, and carry
+    Far blocks are coloured by their rank relative to their size, on a logarithmic scale, and show
     the rank as a number where it fits. Near blocks, which are stored exactly, have a colour of
-    their own. The exact form is one block, with the reason.
+    their own. The exact form is drawn as one block that states why it is exact.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ def _label_ticks(bar, low):
 
 
 def _collection(bounds, n, **style):
-    """Return all rectangles as one artist; outlines only where they do not cover the colour."""
+    """Return all rectangles as one artist, outlined where that does not hide their colour."""
     from matplotlib.collections import PolyCollection
 
     top, bottom, left, right = bounds.T
@@ -155,7 +156,7 @@ def _collection(bounds, n, **style):
 
 
 def _write_ranks(ax, blocks, bounds, rank):
-    """Write the rank in each block in which it is legible, largest blocks first."""
+    """Write the rank in each block where it is legible, largest blocks first."""
     size = np.minimum(bounds[:, 1] - bounds[:, 0], bounds[:, 3] - bounds[:, 2])
     digits = np.char.str_len(rank.astype(str))
     points = size * _points_per_row(ax)

@@ -1,8 +1,9 @@
 """Products with a hierarchical matrix.
 
-A product goes up the tree (charges are collected in the skeletons), across (skeletons of far pairs
-meet), down (potentials are spread from the skeletons) and adds the near blocks, all in the compiled
-core; many right-hand sides go through together, in chunks that stay in the cache.
+The compiled core (`_ext/gofmm/matvec.pyx`, which has the formulas) takes four passes: up the tree
+(charges of points are collected in skeletons), across (the skeletons of far pairs interact), down
+(potentials are interpolated from the skeletons to the points), and the near blocks. Here the
+right-hand sides are cut into chunks that stay in the cache, and work arrays are reused.
 """
 
 import math
@@ -15,19 +16,19 @@ from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_b
 from .._kernels.matrix import KernelMatrix
 from .._operators.base import SymmetricOperator
 
-# Right-hand sides that go through the passes together: wide enough for GEMM, so few that the rows
-# of a leaf stay in a core's cache, and that a work array stays near this size.
+# Right-hand sides per chunk: enough for an efficient GEMM, few enough that the rows of a leaf stay
+# in a core's cache and that a work array stays near _WORK_BYTES.
 _MIN_CHUNK = 64
 _MAX_CHUNK = 256
 _WORK_BYTES = 64 << 20
-# Work arrays up to this size, all together, are kept for the next product: new memory is slow.
+# Total size up to which work arrays are kept for the next product: first touching memory is slow.
 _MAX_KEPT_BYTES = 144 << 20
-# Rows of an exact matrix that are multiplied at a time.
+# Rows of an exact matrix that are multiplied at once.
 _EXACT_ROWS = 256
 
 
 class HierarchicalOperator(SymmetricOperator):
-    """A hierarchical matrix as far as products need it; users see `HierarchicalMatrix`.
+    """Products with a hierarchical matrix; the public class, `HierarchicalMatrix`, adds the rest.
 
     Attributes
     ----------
@@ -41,7 +42,7 @@ class HierarchicalOperator(SymmetricOperator):
         self._kept_work = []
 
     def __getstate__(self):
-        # SciPy from 1.18 on, and Python from 3.11 on, have something of their own to say here.
+        # SciPy from 1.18 and Python from 3.11 define this method in a base class.
         inherited = getattr(super(), "__getstate__", None)
         state = dict(self.__dict__ if inherited is None else inherited())
         state["_kept_work"] = []
@@ -49,11 +50,11 @@ class HierarchicalOperator(SymmetricOperator):
 
     @property
     def is_dense(self):
-        """Whether the exact matrix is held, because compression did not pay."""
+        """Whether the exact matrix is held because compression did not pay."""
         return self.form.is_dense
 
     def product_at_scale(self, W):
-        """Return the product in the scale of the entries held, where nothing overflows.
+        """Return the product with the entries as stored, scaled so that nothing overflows.
 
         Parameters
         ----------
@@ -84,7 +85,7 @@ class HierarchicalOperator(SymmetricOperator):
         return out
 
     def _take_work(self, width, n_threads):
-        """Return work arrays that no other product uses, those of the last product if they fit."""
+        """Return work arrays not in use by another product: the last ones if large enough."""
         try:
             work = self._kept_work.pop()
         except IndexError:
@@ -113,7 +114,7 @@ class HierarchicalOperator(SymmetricOperator):
             self._add_near_computed(W[:, columns], out[:, columns], n_threads)
 
     def _add_near_computed(self, W, out, n_threads):
-        """Add the near part with blocks computed anew, a leaf at a time."""
+        """Add the near part, recomputing its blocks one leaf at a time."""
         s, entries = self.form.structure, self.form.entries
 
         def add(leaf):
@@ -126,7 +127,7 @@ class HierarchicalOperator(SymmetricOperator):
 
 
 class _Work:
-    """Work arrays of a product, made once for all chunks of right-hand sides."""
+    """Work arrays of a product, allocated once for all chunks of right-hand sides."""
 
     def __init__(self, plan, dtype, width, n_threads):
         self.width, self.n_threads = width, n_threads
@@ -148,7 +149,7 @@ class _Work:
 
 
 def _exact_product(exact, W, n_jobs):
-    """Return K @ W from the exact matrix, both of one dtype."""
+    """Return K @ W for an exact matrix K and W of the same dtype."""
     if isinstance(exact, KernelMatrix):
         return exact @ W
     with single_threaded_blas() if effective_n_threads(n_jobs) == 1 else nullcontext():

@@ -13,7 +13,7 @@ def summary(form):
     Returns
     -------
     text : str
-        Form, error promised and measured, memory, entries read, seconds by phase, ranks by level.
+        Form, error promised and measured, memory, entries read, seconds per phase, ranks by level.
     """
     n, report = form.shape[0], form.report
     lines = [
@@ -59,7 +59,7 @@ def _memory(form):
 
 
 def format_bytes(count):
-    """Return a number of bytes with three digits and a unit."""
+    """Return a number of bytes as text, with three digits and a unit."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

@@ -1,10 +1,16 @@
 """Sums of a kernel over compressed points at new points, by a treecode.
 
-A new point is led down the tree to a leaf, and from there on it is treated like the points of that
-leaf: the leaf's near points are summed up one by one, its far nodes through their skeletons, whose
-charges are those of the product (ASKIT: March, Xiao and Biros, SIAM J. Sci. Comput. 37, 2015). For
-a point that is farther out than all points of its leaf, of which the skeletons know nothing, all
-points are summed up. So the result for a point depends on no other.
+Wanted is f(x) = sum over j of k(x, x_j) w_j at new points x. Each x descends the tree to a leaf and
+is then treated like the points of that leaf: near points are summed directly, a far node b through
+its skeletons b~ with the charges w_b~ = P_b~b w_b that the upward pass of the product computes,
+
+    f(x) ~ sum over near j of k(x, x_j) w_j + sum over far b, s in b~ of k(x, x_s) w_s
+
+(ASKIT: March, Xiao and Biros, SIAM J. Sci. Comput. 37, 2015). Of K_ab ~ P_a^T K_a~b~ P_b only the
+right half is used: x is no row of K and has no P_a. P_b was fitted to rows k(x_i, .) of points x_i
+far from b, so it suits x as far as k(x, .) is like these rows. That cannot be relied on for an x
+farther from the mean of its leaf than every point of the leaf; its sum is taken over all points.
+Each decision concerns one point, so its result does not depend on the others.
 """
 
 from weakref import WeakKeyDictionary
@@ -19,13 +25,13 @@ from ..._utils.warnings import warn
 from .._gofmm.cluster_tree import Tree
 from .._kernels.matrix import KernelMatrix
 
-# Beyond this part of all points, summing up all of them is as cheap: they need not be gathered.
+# Fraction of all points above which a leaf sums over all of them, which saves gathering them.
 _FEW = 0.5
-# Leaves that are near to the points of a leaf, besides those that are in the matrix.
+# Closest leaves that count as near in addition to the near leaves of the matrix.
 _N_CLOSEST = 4
 # New points on which the error is measured.
 _N_MEASURED = 256
-# New points led down the tree together.
+# New points that descend the tree together.
 _BATCH = 1 << 14
 
 
@@ -35,7 +41,7 @@ class KernelSum:
     Parameters
     ----------
     form : HierarchicalForm or None
-        That of a compression of `kernel_matrix`; None sums up all points.
+        A compression of `kernel_matrix`; with None, every sum is taken over all points.
     kernel_matrix : KernelMatrix
         The points and the kernel.
     weights : ndarray of shape (n, k)
@@ -74,20 +80,20 @@ class KernelSum:
         return out
 
     def exact(self, X_new):
-        """Return the sums over all points one by one."""
+        """Return the exact sums, taken over all points."""
         n_threads = effective_n_threads(self.n_jobs)
         K = self.kernel_matrix
         return K._sums(X_new, K.X, self.weights, n_threads)
 
     def error(self, X_new, sums):
-        """Measure the relative error in the Frobenius norm."""
+        """Return the relative error of `sums` in the Frobenius norm."""
         exact = self.exact(X_new).astype(np.float64)
         missed = np.linalg.norm(sums - exact)
         return float(missed / np.linalg.norm(exact)) if missed > 0 else 0.0
 
     @staticmethod
     def some(n):
-        """Return a few rows of n, to measure the error on."""
+        """Return up to 256 evenly spaced row numbers below n, to measure the error on."""
         return np.unique(np.linspace(0, n - 1, min(n, _N_MEASURED)).astype(np.intp))
 
     def _sums_of_leaf(self, leaf, points):
@@ -100,19 +106,19 @@ class KernelSum:
         return K._sums(points, self._plan.points[sources], charges, 1)
 
 
-# Plans of matrices in use: making one takes longer than a few sums.
+# Plans of matrices in use, kept because making one takes longer than a few sums.
 _PLANS = WeakKeyDictionary()
 
 
 def _plan_for(form, kernel_matrix):
-    """Return the plan for the points of a matrix, made once."""
+    """Return the plan of a matrix, made once."""
     if form not in _PLANS:
         _PLANS[form] = _Plan(form.structure, kernel_matrix)
     return _PLANS[form]
 
 
 class _Plan:
-    """Where new points go, and what is near and far there.
+    """How new points find their leaf, and what is near and far for each leaf.
 
     Attributes
     ----------
@@ -123,9 +129,9 @@ class _Plan:
     skeletons : ndarray of shape (n_skeletons,)
         Positions of the skeletons of all nodes.
     near : list of ndarray
-        For each leaf the positions whose points are summed up one by one.
+        For each leaf, the positions of the points that are summed directly.
     far : list of ndarray
-        For each leaf the indices of the skeletons that stand for the others.
+        For each leaf, the indices of the skeletons that represent all other points.
     """
 
     def __init__(self, structure, kernel_matrix):
@@ -137,7 +143,7 @@ class _Plan:
         self._axes, self._cuts = _splits(self.points, structure)
 
     def leaf_of(self, X_new):
-        """Return the leaf each new point is led to, and whether it is among its points."""
+        """Return the leaf of each new point, and whether it lies within the leaf's radius."""
         leaf_of = np.empty(len(X_new), dtype=np.intp)
         is_inside = np.empty(len(X_new), dtype=bool)
         for start in range(0, len(X_new), _BATCH):
@@ -182,8 +188,8 @@ def _skeleton_positions(s):
 def _partners(s, means):
     """Return the near positions and the far skeletons of each leaf.
 
-    Near are the leaves that are near in the matrix, and those with the nearest means: to new points
-    they are closer than the far field was made for.
+    Near are the leaves that are near in the matrix, and those with the closest means: a new point
+    between two leaves is closer to the second than any point that its skeletons were chosen for.
     """
     closest = _closest(means)
     near, far = [], []
@@ -202,13 +208,13 @@ def _partners(s, means):
 
 
 def _closest(means):
-    """Return for each leaf those with the nearest means, itself too, of shape (n_leaves, few)."""
+    """Return for each leaf the leaves with the closest means, itself included, (n_leaves, few)."""
     k = min(_N_CLOSEST + 1, len(means))
     return KDTree(means).query(means, k=range(1, k + 1))[1].astype(np.intp)
 
 
 def _without(node, leaves, depth):
-    """Return the largest nodes below a node, itself perhaps, that have none of the leaves."""
+    """Return the largest nodes of a node's subtree that contain none of the given leaves."""
     level = (node + 1).bit_length() - 1
     first = node + 1 - (1 << level) << (depth - level)
     inside = np.searchsorted(leaves, [first, first + (1 << (depth - level))])
@@ -237,10 +243,11 @@ def _lengths(vectors):
 
 
 def _splits(points, s):
-    """Return an axis and a cut for each inner node: between the means of its children.
+    """Return a separating plane for each inner node: its axis, and the cut along the axis.
 
-    The tree itself was split by distances between points of the matrix; a plane comes near to that
-    and needs no entries for new points.
+    The axis joins the means of the children, and the cut is the median. The tree itself was split
+    by distances between points of the matrix; a plane approximates that split without any entries
+    of the new points.
     """
     n_inner = (1 << s.depth) - 1
     axes = np.zeros((n_inner, points.shape[1]), dtype=points.dtype)

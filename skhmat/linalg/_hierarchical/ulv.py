@@ -1,4 +1,11 @@
-"""Factorization of a hierarchical matrix: solve, log-determinant, the inverse as an operator."""
+"""Factorization of a hierarchical matrix: solve, log-determinant, the inverse as an operator.
+
+The compiled core (`_ext/gofmm/ulv.pyx`, which has the derivation) rotates the m rows of a node by
+Householder reflections, K + shift I -> Q^T (K + shift I) Q, so that only `rank` of them are coupled
+to the rest of the matrix, and eliminates the other m - rank by a Cholesky factor L. Reflections
+preserve determinants up to sign, and Q stands on both sides, so det (K + shift I) is the product of
+all det(L)^2.
+"""
 
 import math
 from dataclasses import dataclass
@@ -15,13 +22,17 @@ from .._krylov.lanczos import smallest_ritz_value
 from .._operators.base import SymmetricOperator
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
 
-# Right-hand sides solved together.
+# Right-hand sides that are solved together.
 _CHUNK = 128
 
 
 @dataclass(frozen=True)
 class ULVFactors:
-    """The symmetric ULV factors of K + shift I as flat arrays; see `skhmat._ext.gofmm.ulv`."""
+    """The symmetric ULV factors of K + shift I as flat arrays.
+
+    For each node Q = I - V T V^T is the rotation, L the Cholesky factor of the eliminated rows and
+    W = L^-1 M_21 their coupling to the others; `skhmat._ext.gofmm.ulv` defines M.
+    """
 
     depth: int
     permutation: np.ndarray
@@ -40,7 +51,7 @@ class ULVFactors:
 
     @classmethod
     def empty(cls, structure):
-        """Return room for the factors of a structure."""
+        """Return arrays of the right sizes, not yet filled."""
         rank = structure.rank
         inner = len(rank) >> 1
         size = np.empty(len(rank), dtype=np.intp)
@@ -51,7 +62,7 @@ class ULVFactors:
         ptr = {name: np.append(0, np.cumsum(n)).astype(np.intp) for name, n in lengths.items()}
 
         def room(name):
-            return np.empty(max(int(ptr[name][-1]), 1))  # never empty, so that it has an address
+            return np.empty(max(int(ptr[name][-1]), 1))  # never empty: C takes its first address
 
         return cls(
             depth=structure.depth,
@@ -95,7 +106,7 @@ class ULVFactors:
         )
 
     def rest(self, node):
-        """Return the triangular factor of the rows that are eliminated at a node."""
+        """Return L, the Cholesky factor of the rows that are eliminated at a node."""
         n = self.size[node] - self.rank[node]
         return self.L[self.l_ptr[node] : self.l_ptr[node + 1]].reshape(n, n).T
 
@@ -128,8 +139,8 @@ class Factorization(SymmetricOperator):
     """The inverse of K + shift I as a linear operator; made by `HierarchicalMatrix.factorize`.
 
     A symmetric ULV factorization of the HSS format [1]_ [2]_: Householder reflections and Cholesky
-    factors of small blocks, in float64, of O(n r²) operations for ranks r. A product with it is a
-    solve.
+    factorizations of small blocks, in float64, in O(n r²) operations for ranks r. Multiplying by it
+    solves a system.
 
     Attributes
     ----------
@@ -193,7 +204,7 @@ class Factorization(SymmetricOperator):
     def inverse_diagonal(self):
         """Return the diagonal of (K + shift I)^-1, to the accuracy of a solve.
 
-        As cheap as the factorization: no column of the inverse is computed.
+        This costs about as much as the factorization: no column of the inverse is computed.
 
         Returns
         -------
@@ -208,7 +219,7 @@ class Factorization(SymmetricOperator):
         Returns
         -------
         condition : float
-            A lower bound, mostly within a factor of 3 (Higham and Tisseur, SIAM J. Matrix Anal.
+            A lower bound, usually within a factor of 3 (Higham and Tisseur, SIAM J. Matrix Anal.
             Appl. 21, 2000).
         """
         return float(onenormest(ShiftedOperator(self._matrix, self.shift)) * onenormest(self))
@@ -225,7 +236,7 @@ class Factorization(SymmetricOperator):
 
 
 def _not_definite(H, shift, sign=1):
-    """Return the error, with what the Lanczos method finds for the smallest eigenvalue."""
+    """Return the exception to raise, with a Lanczos estimate of the smallest eigenvalue."""
     rounding = float(np.finfo(H.dtype).eps) * float(H.form.diagonal().max())
     matrix = H if sign > 0 else NegatedOperator(H)
     eigenvalue = min(smallest_ritz_value(ShiftedOperator(matrix, shift)), -rounding)
@@ -246,7 +257,7 @@ def factorize(H, shift=0.0, dense_dtype=np.float64):
     H : HierarchicalOperator
     shift : float or ndarray of shape (n,)
     dense_dtype : dtype
-        Of the factor where the exact matrix is held.
+        Dtype of the factor if the exact matrix is held.
 
     Returns
     -------
@@ -264,7 +275,7 @@ def factorize(H, shift=0.0, dense_dtype=np.float64):
 
 
 def factorize_negative(H, shift):
-    """Factorize shift I - H for an H in the HSS format, which must be definite."""
+    """Factorize shift I - H for H in the HSS format; the difference must be positive definite."""
     return _factorize_hss(H, shift, sign=-1)
 
 
@@ -299,7 +310,7 @@ def _factorize_hss(H, shift, sign=1):
 
 def _factorize_dense(H, shift, dtype):
     form = H.form
-    # A power of two, so that nothing is rounded, and nothing overflows in float32.
+    # A power of two, so that scaling does not round; without it float32 could overflow.
     exponent = math.frexp(float(np.max(form.diagonal().astype(np.float64) + shift)))[1]
     scale = math.ldexp(1.0, min(-exponent, 1022))
     shifts = np.full(H.shape[0], shift)

@@ -1,4 +1,4 @@
-"""What iterations with several right-hand sides share; all arrays of these have shape (n, k)."""
+"""Helpers of iterations with several right-hand sides, which are arrays of shape (n, k)."""
 
 import numpy as np
 
@@ -6,20 +6,20 @@ from ..._utils.errors import NotPositiveDefiniteError
 
 
 def relative_norms(R, B):
-    """Return the norms of the columns of R, relative to those of B unless these are 0, (k,)."""
+    """Return the norms of the columns of R, (k,), relative to those of B unless these are 0."""
     sizes = np.linalg.norm(B, axis=0)
     return np.linalg.norm(R, axis=0) / np.where(sizes > 0, sizes, 1.0)
 
 
 def column_scales(B):
-    """Return powers of two, (k,), that bring the columns to entries of about 1 by a division."""
+    """Return powers of two, (k,): divided by these, the columns have entries of about 1."""
     largest = np.abs(B).max(axis=0, initial=0.0)
     exponents = np.where(largest > 0, np.frexp(largest)[1], 0)
     return np.ldexp(1.0, np.clip(exponents, -1021, 1022))
 
 
 def select_columns(A, which):
-    """Return an operator for some of the columns; only `ShiftedColumns` and the like differ."""
+    """Return an operator for some of the columns: another one only if it depends on the column."""
     return A.columns(which) if hasattr(A, "columns") else A
 
 

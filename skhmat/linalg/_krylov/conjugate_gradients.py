@@ -13,7 +13,11 @@ from .columns import (
 def conjugate_gradients(A, M, B, target, maxiter):
     """Preconditioned conjugate gradients from zero, with smoothed residuals.
 
-    Hestenes and Stiefel, J. Res. Natl. Bur. Stand. 49, 1952.
+    Hestenes and Stiefel, J. Res. Natl. Bur. Stand. 49, 1952; for each column this is algorithm 9.1
+    of Saad, Iterative Methods for Sparse Linear Systems, 2003, with residuals R, Z = M R and
+    directions P. The step alpha = R'Z / P'AP minimises the error in the norm of A along P, and the
+    new P is orthogonal to all earlier directions in the inner product of A. Both R'Z = R'MR and
+    P'AP must be positive; if one is not, M or A is not definite.
 
     Parameters
     ----------
@@ -70,8 +74,9 @@ def conjugate_gradients(A, M, B, target, maxiter):
 def _smooth(smooth, rest, x, R):
     """Move a smoothed iterate towards a new one by the step that minimises its residual, in place.
 
-    Residuals of conjugate gradients may grow on the way, those of smoothed iterates do not (Weiss,
-    Journal of Computational and Applied Mathematics 55, 1994, minimal residual smoothing).
+    The norm of rest + step (R - rest) is smallest for step = -rest'(R - rest) / ||R - rest||^2.
+    Residuals of conjugate gradients may grow meanwhile, those of smoothed iterates cannot (minimal
+    residual smoothing: Weiss, Journal of Computational and Applied Mathematics 55, 1994).
 
     Parameters
     ----------

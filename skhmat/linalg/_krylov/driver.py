@@ -1,7 +1,7 @@
 """Conjugate gradients or MINRES for many right-hand sides that share the operator's products.
 
-Each column has a Krylov space of its own; only the products are joined. Columns that have converged
-leave, so that a product is never wider than it has to be.
+Each column has its own Krylov space; only the products are shared. Columns that have converged
+leave, so that no product is wider than necessary.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from .columns import column_scales, relative_norms, select_columns
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How far the iterations between two true residuals go.
+    """How far an iteration goes before the true residual is computed.
 
     Attributes
     ----------
     stagnation : float
-        Part of the true residual: an iteration that leaves more of it, in every column, is the
-        last one.
+        An iteration that leaves more than this fraction of the true residual, in every column, is
+        the last one.
     min_inner_rtol : float
-        Smallest relative residual that one iteration with the cheaper operator aims at: its
-        products have no more digits.
+        Smallest relative residual that an iteration with the cheaper operator aims for, because its
+        products are no more accurate.
     """
 
     stagnation: float = 0.5
@@ -36,9 +36,9 @@ POLICY = RestartPolicy()
 def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None, *, policy=POLICY):
     """Solve A X = B until each column's true residual is at most rtol of its right-hand side.
 
-    The residuals of the recurrences drift away from the true ones, so the iteration is restarted
-    from these until they are small enough, `maxiter` is reached, or rounding lets them shrink no
-    more.
+    The residuals of the recurrences drift away from the true ones. So the iteration is restarted
+    from the true residuals until these are small enough, `maxiter` is reached, or rounding keeps
+    them from shrinking.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None, *, policy=POLI
     rtol : float
     maxiter : int
     inner : operator or None
-        Close to A, with products that cost less, for the iteration itself. A gives the true
-        residuals then, and takes over where the other is not close enough.
+        An approximation of A with cheaper products, for the iteration itself. True residuals are
+        still computed with A, which also takes over if the approximation is not close enough.
     policy : RestartPolicy
 
     Returns
@@ -62,7 +62,7 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None, *, policy=POLI
     residuals : ndarray of shape (k,)
         True residual norms relative to those of B.
     n_iterations : int
-        Of the column that took the most.
+        Iterations of the column that took the most.
 
     Raises
     ------

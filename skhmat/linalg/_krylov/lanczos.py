@@ -5,26 +5,28 @@ import scipy.linalg
 
 from ..._utils.validation import parameter_error
 
-# Lanczos steps after which the smallest Ritz value stands for the smallest eigenvalue.
+# Lanczos steps after which the smallest Ritz value is taken for the smallest eigenvalue.
 _N_STEPS_SMALLEST = 100
 # Lanczos steps for a lower bound of a spectrum.
 _N_STEPS_BOUND = 20
-# Part of the range of Ritz values by which that bound is lowered.
+# Fraction of the range of Ritz values by which that bound is lowered.
 _BOUND_MARGIN = 0.01
 
 
 class LanczosProcess:
     """The Krylov space of one vector, with an orthonormal basis in which A is tridiagonal.
 
-    The caller multiplies: `last_vector` is what A is to be applied to, `extend` takes the product.
+    With basis vectors v_j, diagonal entries a_j and off-diagonal entries b_j, each step takes
+    A v_j = b_j-1 v_j-1 + a_j v_j + b_j v_j+1. The caller multiplies: A is to be applied to
+    `last_vector`, and `extend` takes the product.
 
     Parameters
     ----------
     b : ndarray of shape (n,)
     eps : float
-        Rounding of the products, relative.
+        Relative rounding error of the products.
     max_steps : int
-        Most steps, for which there will be room.
+        Maximum number of steps.
 
     Attributes
     ----------
@@ -66,7 +68,7 @@ class LanczosProcess:
         rest = product - diagonal * V[-1]
         if self.n_steps > 0:
             rest -= self._off_diagonal[-1] * V[-2]
-        # Without rounding, the vector would now be orthogonal to all others.
+        # Without rounding, the vector would be orthogonal to all others by now.
         rest -= (V @ rest) @ V
         length = np.linalg.norm(rest)
         self._diagonal.append(diagonal)
@@ -111,9 +113,10 @@ def smallest_ritz_value(A):
 def lower_spectrum_bound(A):
     """Return a lower bound of the spectrum of a symmetric operator after a few Lanczos steps.
 
-    It is the smallest Ritz value less the norm of its residual (Zhou and Li, Journal of
-    Computational and Applied Mathematics 235, 2011) and less a hundredth of the range of Ritz
-    values. Hardly any eigenvalue is below, unless the start vector was orthogonal to its vector.
+    It is the smallest Ritz value minus the norm of its residual (Zhou and Li, Journal of
+    Computational and Applied Mathematics 235, 2011) and minus a hundredth of the range of Ritz
+    values. An eigenvalue below it is unlikely, unless the start vector is orthogonal to its
+    eigenvector.
     """
     b = np.random.default_rng(0).standard_normal(A.shape[0])
     process = run_lanczos(A, b, _N_STEPS_BOUND)

@@ -18,8 +18,13 @@ def minres(A, M, B, target, maxiter):
     must be positive definite; the residual is the one in its norm.
 
     Parameters, results and errors are those of `conjugate_gradients`, and the names are those of
-    the algorithm: `gamma` the norms of the Lanczos vectors V, Z = M V, and (c, s) the Givens
-    rotations. |eta| is the norm of the residual.
+    the algorithm. The Lanczos process, with vectors V of norm `gamma` and Z = M V, turns A into a
+    tridiagonal matrix T whose column j is (gamma_j, delta_j, gamma_j+1). Givens rotations (c, s)
+    make T triangular: the last two turn the column into (a3, a2, a0, gamma_j+1), and a new one
+    turns (a0, gamma_j+1) into (a1, 0). The directions W = Z R^-1, for the triangular factor R of T,
+    follow from a1 W_j = Z_j - a2 W_j-1 - a3 W_j-2. The new rotation also splits the rest eta of the
+    right-hand side into c eta, the coefficient of W_j in X, and -s eta, the new rest, whose
+    magnitude is the norm of the residual.
     """
     X, active = np.zeros_like(B), np.arange(B.shape[1])
     k = B.shape[1]

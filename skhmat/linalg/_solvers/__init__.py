@@ -1,1 +1,4 @@
-"""Systems of equations with a hierarchical matrix, and their preconditioners."""
+"""Linear systems with a hierarchical matrix: `solve` on top of `preconditioners`.
+
+The iterations themselves are in `_krylov`, the direct solver in `_hierarchical/ulv`.
+"""

@@ -19,22 +19,23 @@ NAMES = ("auto", "hierarchical", "cholesky")
 
 @dataclass(frozen=True)
 class PreconditionerPolicy:
-    """Which preconditioner "auto" takes, and how good it is made.
+    """Which preconditioner "auto" chooses, and how accurate it is.
 
     Attributes
     ----------
     max_dense : int
         Rows up to which a matrix that does not compress is factorized densely: 0.8 GB in float32.
     hss_rtol : float
-        Promise of the HSS form that preconditions a matrix in another format.
+        Tolerance of the HSS compression that preconditions a matrix in another format.
     min_rank : int
-        Columns of a pivoted Cholesky factor, at least ...
+        Smallest number of columns of a pivoted Cholesky factor.
     rows_per_column : int
-        ... and one for so many rows ...
+        Rows of the matrix for each column of that factor, if this gives more columns.
     max_entries : int
-        ... as long as it has no more entries than that: 0.8 GB.
+        Largest number of entries of that factor, 0.8 GB; overrides the two above.
     shift_growth : float
-        A shift is raised until the factorization is definite, by this multiple of what is missing.
+        The shift is raised until the matrix is definite, each time by this multiple of the
+        magnitude of the negative eigenvalue found.
     """
 
     max_dense: int = 20_000
@@ -45,13 +46,13 @@ class PreconditionerPolicy:
     shift_growth: float = 1.5
 
     def cholesky_rank(self, n):
-        """Return the columns of a pivoted Cholesky factor of a matrix with n rows."""
+        """Return the number of columns of a pivoted Cholesky factor of a matrix with n rows."""
         return min(n, max(self.min_rank, n // self.rows_per_column), max(self.max_entries // n, 1))
 
 
 POLICY = PreconditionerPolicy()
 
-# HSS forms of matrices in another format, for as long as these are in use.
+# Rough HSS compressions of matrices in other formats, kept for as long as those are in use.
 _ROUGH = WeakKeyDictionary()
 
 
@@ -68,13 +69,13 @@ def check_preconditioner_of_solve(preconditioner, n, shift):
 
 
 def make_preconditioner(H, operator, shift, preconditioner, random_state=None, policy=POLICY):
-    """Make an approximate inverse of the operator plus shift I that is positive definite.
+    """Make a positive definite approximate inverse of the operator plus shift I.
 
     Parameters
     ----------
     H : HierarchicalOperator
     operator : LinearOperator
-        What is solved with: H itself, or the matrix that it compresses.
+        The matrix of the system: H itself, or the matrix that it compresses.
     shift : float or ndarray of shape (n,)
     preconditioner : {"auto", "hierarchical", "cholesky", None} or LinearOperator
     random_state : int, RandomState or None
@@ -84,7 +85,7 @@ def make_preconditioner(H, operator, shift, preconditioner, random_state=None, p
     -------
     M : LinearOperator or None
     raised : float
-        What was added to the shift to make it definite.
+        What was added to the shift to make the factorized matrix definite.
     """
     if preconditioner is None or isinstance(preconditioner, LinearOperator):
         return preconditioner, 0.0
@@ -109,8 +110,8 @@ def make_preconditioner(H, operator, shift, preconditioner, random_state=None, p
 def definite_factorization(H, shift, policy=POLICY):
     """Factorize H + (shift + s) I with an s >= 0 that makes it definite; for preconditioners only.
 
-    What a compressed matrix is off by may be more than the shift. An exact one is factorized in
-    float32, and only where its rounding is more than the shift in float64.
+    K~ has eigenvalues down to -||K~ - K||_2, so the shift alone need not make it definite. An exact
+    matrix is factorized in float32, and in float64 if rounding to float32 made it indefinite.
 
     Returns
     -------
@@ -132,12 +133,12 @@ def definite_factorization(H, shift, policy=POLICY):
 
 
 def hss_form(H, must=False, policy=POLICY):
-    """Return H, or where it cannot be factorized a rough compression that can.
+    """Return H if it can be factorized, otherwise a rough compression of it that can.
 
     Returns
     -------
     hss : HierarchicalOperator or None
-        None where that would be a large dense matrix.
+        None if that would be a large dense matrix.
     """
     if can_factorize(H, policy):
         return H
@@ -159,7 +160,7 @@ def hss_form(H, must=False, policy=POLICY):
 
 
 def can_factorize(H, policy=POLICY):
-    """Tell whether a matrix can be factorized with reasonable memory."""
+    """Return whether a matrix can be factorized in reasonable memory."""
     return H.form.is_hss or (H.is_dense and H.shape[0] <= policy.max_dense)
 
 
@@ -167,20 +168,24 @@ def _rough_hss(form, policy):
     """Compress the same entries to the HSS format, once."""
     if form not in _ROUGH:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the iteration makes up for it
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a preconditioner may be rough
             rtol = max(policy.hss_rtol, form.report.rtol)
             _ROUGH[form] = form.recompress(rtol=rtol, budget=0, n_jobs=form.n_jobs, random_state=0)
     return _ROUGH[form]
 
 
 def _source(H, operator):
-    """Return what has the entries of the matrix, or None."""
+    """Return an object that gives the entries of the matrix, or None."""
     if hasattr(operator, "block"):
         return operator
     return None if H.form.entries is None else H.form.entries.as_given()
 
 
 def _cholesky_preconditioner(low_rank, shift, n_jobs):
+    """Return (F F^T + D)^-1 for D = diag(shift).
+
+    With G = D^(-1/2) F this is D^(-1/2) (G G^T + I)^-1 D^(-1/2), a case with the single shift 1.
+    """
     if np.ndim(shift) == 0:
         return CholeskyPreconditioner(low_rank, shift, n_jobs)
     root = np.sqrt(shift)[:, np.newaxis]

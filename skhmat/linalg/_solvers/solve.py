@@ -1,4 +1,4 @@
-"""Solve with a hierarchical matrix: directly, or by preconditioned iteration."""
+"""Solve a system with a hierarchical matrix: directly, or by a preconditioned iteration."""
 
 from dataclasses import dataclass
 
@@ -39,9 +39,10 @@ class SolveInfo:
     ----------
     solver : {"direct", "cg", "minres"}
     residuals : ndarray of shape (k,)
-        ||b - (A + shift I) x|| / ||b|| for each right-hand side, with a product of its own.
+        ||b - (A + shift I) x|| / ||b|| for each right-hand side, computed from x itself rather than
+        by the recurrence of the iteration.
     n_iterations : int
-        Products with the operator that all right-hand sides shared; 0 if solved directly.
+        Iterations of the right-hand side that took the most; 0 for a direct solve.
     raised : float
         What was added to the shift of the hierarchical preconditioner to make it definite.
     """
@@ -75,7 +76,7 @@ def solve(
     ----------
     H : HierarchicalOperator
     quiet : bool
-        A residual that misses `rtol` is no warning.
+        Do not warn if a residual misses `rtol`.
     policy : PreconditionerPolicy
     """
     n = H.shape[0]
@@ -113,7 +114,7 @@ def _solve_directly(H, B, shift):
 
 
 def _iterate(method, operator, M, B, shift, rtol, maxiter):
-    """Solve iteratively; real and imaginary parts of B are right-hand sides of their own."""
+    """Solve iteratively; the real and imaginary parts of B are separate right-hand sides."""
     is_complex = B.dtype.kind == "c"
     parts = np.hstack([B.real, B.imag]) if is_complex else B
     A = ShiftedOperator(operator, shift)

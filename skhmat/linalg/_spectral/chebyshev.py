@@ -1,9 +1,10 @@
 """Largest eigenpairs by subspace iteration with Chebyshev filters.
 
-The filter is a polynomial that is small on the unwanted part of the spectrum and grows fast above
-it. It is applied to a whole block of vectors, so that all products have many right-hand sides, and
-a good first block speeds up the iteration (Zhou, Saad, Tiago and Chelikowsky, Journal of
-Computational Physics 219, 2006).
+The filter is a Chebyshev polynomial C_m of degree m, mapped to the unwanted interval [low, high] of
+the spectrum: it is at most 1 in magnitude there and grows like exp(m arccosh(x)) / 2 above. It is
+applied to a whole block of vectors, so that all products have many right-hand sides, and a good
+first block speeds up the iteration (Zhou, Saad, Tiago and Chelikowsky, Journal of Computational
+Physics 219, 2006).
 """
 
 import math
@@ -22,17 +23,17 @@ class FilterPolicy:
     Attributes
     ----------
     max_growth : float
-        Largest growth of the first vector relative to the last one in a filter: by more, its
-        rounding would cover the others.
+        Largest growth of the first vector in a filter, relative to the interval that is damped:
+        with more, its rounding would swamp the other vectors.
     max_locked_growth : float
-        Growth of the rounding in the direction of locked vectors, after which it is projected out.
+        Growth of rounding errors along locked vectors after which they are projected out.
     min_degree, max_degree : int
         Bounds of the degree of a filter.
     negative_part : float
         Magnitude, relative to the largest eigenvalue, of the negative eigenvalues that rounding and
-        dropped entries may give a matrix that is taken to be definite.
+        dropped entries may give a matrix that is assumed to be definite.
     aim : float
-        Part of the tolerance at which the degree of a filter aims.
+        Fraction of the tolerance that the degree of a filter aims for.
     """
 
     max_growth: float = 1e10
@@ -58,10 +59,10 @@ def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False, *, policy=POLIC
     tol : float
         Residual to reach.
     maxiter : int
-        Most filters.
+        Maximum number of filters.
     is_definite : bool
-        Whether no eigenvalue is negative, but for less than a hundredth of the largest; otherwise
-        some products are spent on a lower bound of the spectrum.
+        Whether no eigenvalue is below minus a hundredth of the largest; otherwise a few products
+        are spent on a lower bound of the spectrum.
     policy : FilterPolicy
 
     Returns
@@ -114,16 +115,17 @@ def _rayleigh_ritz(V, W):
 def _choose_degree(values, excess, low, high, policy):
     """Return the degree of the next filter.
 
-    It is the one that brings the residual of the last of `values`, descending, to the tolerance,
-    but for the limits of the policy. On (high, inf) the Chebyshev polynomial of degree m grows like
-    exp(m arccosh(x)), with x the value mapped by [low, high] -> [-1, 1].
+    It brings the residual of the last of `values` to the tolerance, within the limits of the
+    policy. Relative to the interval [low, high], which is mapped to [-1, 1], a filter of degree m
+    magnifies a vector whose eigenvalue is mapped to x > 1 by about exp(m arccosh(x)), and reduces
+    its residual by that factor. So m is the logarithm of the reduction wanted over arccosh(x).
 
     Parameters
     ----------
     values : ndarray of shape (m,)
-        Ritz values that have not converged.
+        Ritz values that have not converged, largest first.
     excess : float
-        Largest residual over the tolerance.
+        Largest residual divided by the tolerance.
     low, high : float
         Ends of the interval that is damped.
     policy : FilterPolicy
@@ -142,8 +144,14 @@ def _mapped(values, low, high):
 def _apply_filter(A, V, degree, low, high, top, locked, largest, policy):
     """Multiply V (n, b) by the Chebyshev polynomial of [low, high], scaled to 1 at `top`.
 
-    V is overwritten. The locked eigenvectors (n, m), with eigenvalues up to `largest`, grow faster
-    than all others, so that they are projected out again and again.
+    With X = (A - centre I) / half, C_i+1(X) = 2 X C_i(X) - C_i-1(X). The values at `top` would
+    overflow, so let t be `top` mapped to the interval, Y_i = C_i(X) / C_i(t) V and
+    s_i = C_i-1(t) / C_i(t): then
+
+        s_1 = 1 / t,  s_i+1 = 1 / (2 / s_1 - s_i),  Y_i+1 = 2 s_i+1 X Y_i - s_i s_i+1 Y_i-1.
+
+    V is overwritten. Rounding errors along the locked eigenvectors (n, m), whose eigenvalues are up
+    to `largest`, grow faster than anything else, so they are projected out at regular intervals.
     """
     centre, half = (low + high) / 2, (high - low) / 2
     period = degree

@@ -9,7 +9,7 @@ def largest_eigenpairs(array, k):
     Parameters
     ----------
     array : ndarray of shape (n, n)
-        Its symmetric part is decomposed: rounding may have left it slightly unsymmetric.
+        Its symmetric part is decomposed, because rounding may have made it slightly unsymmetric.
     k : int
 
     Returns

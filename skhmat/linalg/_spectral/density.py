@@ -55,8 +55,8 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
 
     Stochastic Lanczos quadrature [1]_: the Ritz values of a random vector, and the squares of the
     first components of their eigenvectors, are a Gauss quadrature of the spectral measure. The
-    largest and smallest eigenvalues are found as by the Lanczos method; between them the result is
-    a random estimate, whose error falls with the root of `n_vectors`.
+    largest and smallest eigenvalues are as accurate as those of the Lanczos method; between them
+    the result is a random estimate, whose error falls like ``1 / sqrt(n_vectors)``.
 
     Parameters
     ----------

@@ -23,16 +23,16 @@ class DriverPolicy:
     Attributes
     ----------
     dense_up_to : int
-        Rows up to which the whole matrix is decomposed: as fast as the Lanczos method, and without
-        its special cases.
+        Rows up to which the whole matrix is decomposed, which is as fast as the Lanczos method and
+        avoids its special cases.
     min_extra_vectors : int
-        Least number of vectors of a block beyond those that are wanted.
+        Smallest number of vectors of a block beyond those that are wanted.
     wanted_per_extra : int
         Wanted vectors for each of these.
     max_filters : int
-        Most filters of "chebyshev".
+        Maximum number of filters of "chebyshev".
     max_steps : int
-        Most steps of "lobpcg".
+        Maximum number of steps of "lobpcg".
     rounding_units : float
         Units in the last place: the residual that stands for tol=0.
     lobpcg_tol : float
@@ -150,8 +150,8 @@ def lobpcg_eigenpairs(A, task, inverse, *, policy=POLICY):
     maxiter = policy.max_steps if task.maxiter is None else task.maxiter
     tol = max(task.tol or policy.lobpcg_tol, policy.rounding_units * np.finfo(A.dtype).eps)
     V = _fill_block(task, policy)
-    # SciPy takes absolute residuals, and warns of the vectors beyond the k, too. Of an eigenvalue
-    # that is small, no more is known than the rounding of the matrix.
+    # SciPy takes absolute residuals, and also warns about the vectors beyond the first k. A small
+    # eigenvalue cannot be more accurate than the rounding of the matrix allows.
     size = np.abs(_ritz_values(A, V)).max()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

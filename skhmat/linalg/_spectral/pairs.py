@@ -16,7 +16,7 @@ class Eigenpairs:
         Orthonormal columns; ``vectors[:, i]`` belongs to ``values[i]``.
     residuals : ndarray of shape (m,), m <= k, or None
         ||A v - lambda v|| of the first m pairs, relative to the largest eigenvalue that was found,
-        in magnitude; None where they were not computed.
+        in magnitude; None if they were not computed.
     """
 
     values: np.ndarray

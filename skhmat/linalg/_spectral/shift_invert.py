@@ -1,4 +1,8 @@
-"""The inverse of A - sigma I for eigensolvers: what is near sigma becomes large."""
+"""The inverse of A - sigma I for eigensolvers.
+
+If A v = lambda v, then (A - sigma I)^-1 v = v / (lambda - sigma): the eigenvalues nearest to sigma
+become the largest in magnitude, which the Lanczos method finds first, and eigenvectors are kept.
+"""
 
 import numpy as np
 import scipy.linalg
@@ -16,12 +20,12 @@ from .._operators.inverse import InverseOperator
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
 from .._solvers.preconditioners import hss_form
 
-# A residual that is this many times too large is worth a warning.
+# Multiple of the wanted residual above which a residual causes a warning.
 _SLACK = 10
 
 
 def check_accuracy(inverse):
-    """Warn if products with an inverse were not as accurate as they should have been."""
+    """Warn if products with an inverse were less accurate than wanted."""
     inverse = inverse.A if isinstance(inverse, NegatedOperator) else inverse
     solver = getattr(inverse, "solve", None)
     if isinstance(solver, IterativeSolver) and solver.max_residual > _SLACK * solver.rtol:
@@ -35,16 +39,17 @@ def check_accuracy(inverse):
 def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
     """Return the inverse of A - sigma I as an operator.
 
-    Arrays and sparse matrices are factorized, and so is a hierarchical matrix, if sigma is outside
-    of its spectrum. Conjugate gradients are preconditioned by the factor of a rough compression;
-    all others are solved by MINRES.
+    Arrays and sparse matrices are factorized. So is a hierarchical matrix in the HSS format, if
+    sigma lies outside its spectrum: A - sigma I or its negative is then positive definite, which
+    the factorization needs. In another format a rough HSS compression is factorized instead, and
+    preconditions conjugate gradients. Everything else is solved by MINRES.
 
     Parameters
     ----------
     A : HierarchicalMatrix, LinearOperator, ndarray or sparse matrix of shape (n, n)
     sigma : float
     rtol : float
-        Residual of a product, where it takes an iteration.
+        Relative residual of each solve, if it takes an iteration.
     preconditioner : LinearOperator or None
         For iterations: an approximate inverse, positive definite.
     max_iterations : int
@@ -81,7 +86,7 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
 
 
 def _definite_factor(H, sigma):
-    """Factorize H - sigma I if it is definite, or else return None."""
+    """Return the inverse of H - sigma I if that is definite, of either sign, otherwise None."""
     try:
         return factorize(H, -sigma)
     except NotPositiveDefiniteError:

@@ -12,14 +12,14 @@ from .._hierarchical.product import HierarchicalOperator
 
 @dataclass(frozen=True)
 class StartPolicy:
-    """How large the subsample is that the start "nystroem" decomposes.
+    """The size of the subsample that the start "nystroem" decomposes.
 
     Attributes
     ----------
     rows_per_vector : int
         Rows for each vector of the block.
     min_rows : int
-        Least number of rows.
+        Smallest number of rows.
     """
 
     rows_per_vector: int = 30
@@ -71,8 +71,8 @@ def start_block(v0, n, A, width, which, random_state, *, policy=POLICY):
 def _nystroem_block(A, n, width, random_state, policy):
     """Extend the largest eigenvectors of a subsample to all rows of a matrix that has entries.
 
-    If B are the columns of A at a subsample, whose own block has the eigenvectors U, the columns of
-    B U have about the directions of the eigenvectors of A (the Nystroem method).
+    Let B be the columns of A at the subsample, and U the eigenvectors of its own block. Then the
+    columns of B U approximate the directions of the eigenvectors of A (the Nystroem method).
     """
     block = _entries_of(A)
     size = min(n, max(policy.min_rows, policy.rows_per_vector * width))

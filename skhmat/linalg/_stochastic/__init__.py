@@ -1,1 +1,1 @@
-"""Randomized estimates of traces, diagonals and log-determinants."""
+"""Randomized estimates: `trace` of traces and diagonals, `logarithm` of log-determinants."""

@@ -12,7 +12,7 @@ from ..._utils.warnings import warn
 from .._krylov.lanczos import LanczosProcess, multiply, run_lanczos
 from .trace import AdaptiveRounds, Estimate, leave_one_out_traces
 
-# Bytes of Krylov bases held at a time, about.
+# Approximate size in bytes of the Krylov bases that are held at once.
 _BASIS_BYTES = 1 << 30
 
 
@@ -23,7 +23,7 @@ class LogdetPolicy:
     Attributes
     ----------
     lanczos_part : float
-        Relative error of these products, as a part of that wanted of the estimate.
+        Relative error of these products, as a fraction of the error wanted of the estimate.
     min_rtol : float
         Smallest such error: below is rounding.
     max_rtol : float
@@ -45,8 +45,8 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     """Multiply the logarithm of a positive definite matrix by the columns of B.
 
     The Lanczos method [1]_ with full reorthogonalisation: each column has a Krylov space of its
-    own, and all share the products with A. A column is done when the result has changed by less
-    than `rtol` over the last fifth of its steps.
+    own, and all share the products with A. A column has converged when the result has changed by
+    less than `rtol` over the last fifth of its steps.
 
     Parameters
     ----------
@@ -57,8 +57,9 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     rtol : float, default=1e-6
         Relative change of a column, in the 2-norm, that is small enough.
     maxiter : int, default=300
-        Most Lanczos steps. Where the eigenvalues are spread evenly, about the square root of the
-        condition number is needed for each factor of 7 in accuracy, but never more than n.
+        Maximum number of Lanczos steps. If the eigenvalues are spread evenly, each factor of 7 in
+        accuracy takes about as many steps as the square root of the condition number; more than n
+        are never needed.
     scale : float, default=1.0
         A is divided by this number. What is "relative" for the logarithm depends on it.
 
@@ -70,7 +71,7 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     Raises
     ------
     TypeError
-        `A` is nothing that vectors can be multiplied with.
+        `A` cannot be multiplied by vectors.
     ValueError
         A parameter is outside its range, or `A` or `B` is not real or not finite.
     numpy.linalg.LinAlgError
@@ -121,41 +122,42 @@ def estimate_logdet(
 ):
     """Estimate the logarithm of the determinant of a positive definite matrix from its products.
 
-    This is the trace of log(A), by `xtrace` with `log_apply`. A is divided first by the number in
-    the middle of its spectrum, so that few products are needed where most eigenvalues are the same,
-    as in a matrix of low rank with a shift.
+    This is the trace of log(A), by `xtrace` with `log_apply`. A is first divided by a number in the
+    middle of its spectrum, so that few products are needed if most eigenvalues are the same, as in
+    a matrix of low rank with a shift.
 
     Parameters
     ----------
     A : HierarchicalMatrix, LinearOperator, ndarray or sparse matrix of shape (n, n)
         Real, symmetric and positive definite; symmetry is not checked.
     rtol : float, default=1e-2
-        Wanted standard error relative to the value.
+        Standard error to reach, relative to the value.
     atol : float, default=None
-        Wanted standard error; the larger of both is what counts. None means ``rtol * n``: the
-        geometric mean of the eigenvalues has the relative error `rtol` then. A value near 0 is a
-        coincidence of the scale of A, and no reason for more products.
+        Absolute standard error to reach; the larger of the two limits applies. None means
+        ``rtol * n``, so that the geometric mean of the eigenvalues has the relative error `rtol`: a
+        value near 0 is an accident of the scale of A, and no reason for more products.
     n_products : int, default=None
         Products with log(A) of the first round, at least 4, from which each round doubles them.
         None means 32, or `max_products` if that is less.
     max_products : int, default=512
-        Most products with log(A), at least 4. Each takes several products with A. If they are at
-        least n, or n is at most 64, A is formed by n products and its eigenvalues are computed.
+        Maximum number of products with log(A), at least 4. Each takes several products with A. If
+        it is at least n, or n is at most 64, A is formed by n products and its eigenvalues are
+        computed.
     maxiter : int, default=300
-        Most Lanczos steps, see `log_apply`.
+        Maximum number of Lanczos steps, see `log_apply`.
     random_state : int, RandomState instance or None, default=None
         Draws the random vectors.
 
     Returns
     -------
     estimate : Estimate
-        `value` and `standard_error` are floats; what the Lanczos method may be off by is part of
-        the latter. `n_products` counts products with log(A), or those with A if it was formed.
+        `value` and `standard_error` are floats; the latter includes the estimated error of the
+        Lanczos method. `n_products` counts products with log(A), or with A if it was formed.
 
     Raises
     ------
     TypeError
-        `A` is nothing that vectors can be multiplied with.
+        `A` cannot be multiplied by vectors.
     ValueError
         A parameter is outside its range, or `A` is not square, not real or not finite.
     numpy.linalg.LinAlgError
@@ -261,7 +263,7 @@ def _log_columns(A, B, rtol, maxiter, scale):
         columns = _log_group(A, B[:, group], rtol, max_steps, scale)
         out[:, group] = np.transpose([column.result() for column in columns])
         changes[group] = [column.change for column in columns]
-        # Other columns will take about as many steps.
+        # Other columns are expected to take about as many steps.
         expected = min(max_steps, 2 * max(column.process.n_steps for column in columns))
     return out, changes
 

@@ -1,4 +1,4 @@
-"""Trace and diagonal of a symmetric matrix A that is known by its products only.
+"""Trace and diagonal of a symmetric matrix A that is known only by its products.
 
 XTrace and XDiag of Epperly, Tropp and Webber (SIAM J. Matrix Anal. Appl. 45, 2024), whose letters
 are used here; O stands for their Omega.
@@ -13,9 +13,9 @@ H       Q^T Z = Q^T A Q                                             (r, r)
 S       s_1, ..., s_k: what the basis loses without each vector     (r, k)
 ======  ==========================================================  ===========
 
-An estimate of A from Q alone is right on the span of Q. The rest is estimated with a random vector
-o that Q must not depend on. To use every vector for both, let Q_i be a basis of the span of all
-columns of Y but the i-th. Estimate i is that of Q_i and o_i, and the k estimates are averaged.
+An estimate of A from Q alone is exact on the span of Q. The rest is estimated with a random vector
+o that must be independent of Q. To use every vector for both, let Q_i be a basis of the span of all
+columns of Y except the i-th. Estimate i is that of Q_i and o_i, and the k estimates are averaged.
 None of the bases Q_i is computed, because of one identity,
 
     P_i = Q_i Q_i^T = Q (I - s_i s_i^T) Q^T,
@@ -47,7 +47,7 @@ _LEVERAGE_ROUNDING = 1e-10
 
 @dataclass(frozen=True)
 class Estimate:
-    """A randomized estimate and how far it may be off.
+    """A randomized estimate and its standard error.
 
     Attributes
     ----------
@@ -91,17 +91,17 @@ def xtrace(
     n : int
         Rows of the matrix.
     rtol : float, default=1e-2
-        Wanted standard error relative to the value.
+        Standard error to reach, relative to the value.
     atol : float, default=0.0
-        Wanted standard error; the larger of both is what counts.
+        Absolute standard error to reach; the larger of the two limits applies.
     offset : float, default=0.0
         A part of the trace that is known, and that `apply` leaves out. It is added to the value.
     n_products : int, default=None
         Products of the first round, at least 4, from which each round doubles them. None means 32,
         or `max_products` if that is less.
     max_products : int, default=512
-        Most products, at least 4. If they are at least n, or n is at most 64, the trace is computed
-        with n products.
+        Maximum number of products, at least 4. If it is at least n, or n is at most 64, the trace
+        is computed with n products.
     random_state : int, RandomState instance or None, default=None
         Draws the random vectors.
 
@@ -115,8 +115,8 @@ def xtrace(
     TypeError
         `apply` cannot be called.
     ValueError
-        A parameter is outside its range, or `apply` returns something else than finite real numbers
-        of the right shape.
+        A parameter is outside its range, or `apply` does not return finite real numbers of the
+        right shape.
 
     Warns
     -----
@@ -126,8 +126,8 @@ def xtrace(
     Notes
     -----
     The standard error is that of [1]_, as if the estimates that are averaged were independent. They
-    are not quite: it is too small by a factor of 1.1 where the eigenvalues are much the same, to
-    1.5 where they decay fast, and by more with less than 32 products.
+    are not quite: it is too small by a factor between 1.1, if the eigenvalues are nearly equal, and
+    1.5, if they decay fast, and by more with fewer than 32 products.
 
     References
     ----------
@@ -180,9 +180,9 @@ def estimate_diagonal(
     n : int
         Rows of the matrix.
     rtol : float, default=1e-2
-        Wanted norm of the standard errors relative to that of the diagonal.
+        Norm of the standard errors to reach, relative to that of the diagonal.
     atol : float, default=0.0
-        Wanted norm of the standard errors; the larger of both is what counts.
+        Absolute norm of the standard errors to reach; the larger of the two limits applies.
     offset : float, default=0.0
         A multiple of the identity that `apply` leaves out. It is added to the value. What is left
         should be small or of low rank.
@@ -190,8 +190,8 @@ def estimate_diagonal(
         Products of the first round, at least 4, from which each round doubles them. None means 32,
         or `max_products` if that is less.
     max_products : int, default=512
-        Most products, at least 4. If they are at least n, or n is at most 64, the diagonal is
-        computed with n products.
+        Maximum number of products, at least 4. If it is at least n, or n is at most 64, the
+        diagonal is computed with n products.
     random_state : int, RandomState instance or None, default=None
         Draws the random signs.
 
@@ -205,8 +205,8 @@ def estimate_diagonal(
     TypeError
         `apply` cannot be called.
     ValueError
-        A parameter is outside its range, or `apply` returns something else than finite real numbers
-        of the right shape.
+        A parameter is outside its range, or `apply` does not return finite real numbers of the
+        right shape.
 
     Warns
     -----

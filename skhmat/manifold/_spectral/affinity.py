@@ -21,7 +21,7 @@ from .new_point_sums import FullNewPointSums, NewPointSums
 
 @dataclass(frozen=True)
 class AffinityPolicy:
-    """Which form the kernel matrix of a cloud has, and how its sums are computed."""
+    """Limits that decide the form of a kernel matrix, and how its row sums are computed."""
 
     # Samples: up to this many, all entries are held in float64, even if most of them are small.
     max_always_dense: int = 1024
@@ -84,7 +84,7 @@ class Affinity(ABC):
         return self.matrix @ W
 
     def take_operator(self, factors):
-        """Give the entries away as the operator D K D, where D is diagonal.
+        """Hand over the entries as the operator D K D, where D is diagonal.
 
         They are scaled in place, so that they are held once; the affinity has none afterwards.
 
@@ -102,7 +102,7 @@ class Affinity(ABC):
 
     @abstractmethod
     def describe(self):
-        """Say in a few words how the entries are held."""
+        """Describe in a few words how the entries are held."""
 
     @staticmethod
     def _scaled(matrix, factors):
@@ -318,7 +318,7 @@ def choose_affinity(
 
 
 def _is_definite(cloud):
-    """Tell whether a Gaussian is definite: scales and radii may make it indefinite."""
+    """Return whether a Gaussian is definite: scales and radii may make it indefinite."""
     return cloud.scales is None and cloud.radii is None
 
 

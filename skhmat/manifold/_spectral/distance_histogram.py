@@ -34,8 +34,8 @@ POLICY = HistogramPolicy()
 class DistanceHistogram:
     """The squared distances between points, counted by their logarithm.
 
-    With it, sums of Gaussian kernels of any bandwidth cost next to nothing. A step is about 1 % of
-    a squared distance, which is taken from its middle.
+    Sums of Gaussian kernels of any bandwidth then cost next to nothing. A step is about 1 % of a
+    squared distance; all distances in a step are taken for the one in its middle.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class DistanceHistogram:
     n_duplicates : int
         Pairs at distance 0, which are in none of the steps.
     weight : float
-        What a pair stands for in the sum over all other points of one point.
+        Weight of a pair in the sum over all other points of one point.
     n_points : int
     """
 
@@ -67,7 +67,7 @@ class DistanceHistogram:
         n : int
             Number of points.
         weight : float, default=None
-            What a pair stands for; None makes the pairs a sample of all.
+            Weight of a pair; None treats the pairs as a sample of all pairs.
         """
         weight = (n - 1) / max(len(squares), 1) if weight is None else weight
         unit = np.frexp(squares.max(initial=0))[1]
@@ -129,7 +129,7 @@ class DistanceHistogram:
         return epsilons, np.array([self.slope(epsilon) for epsilon in epsilons])
 
     def epsilon_for(self, mean_sum):
-        """Return the bandwidth for which `mean_sum` has a value, or the nearest one there is."""
+        """Return the bandwidth at which `mean_sum` has a given value, or comes closest to it."""
         low, high = self.squares[0] / 64, self.squares[-1] * 64
         for _ in range(_BISECTIONS):
             middle = math.sqrt(low * high)

@@ -16,11 +16,11 @@ _LANES = 8
 
 @dataclass(frozen=True)
 class EigenpairPolicy:
-    """Which solver is used, how accurate it is, and how many eigenpairs are worth having."""
+    """Which solver is used, how accurate it is, and which eigenpairs are significant."""
 
     # Rows: a matrix with up to this many is decomposed whole,
     max_dense: int = 512
-    # as is one of which a block would have more than this part of all vectors.
+    # and so is one for which a block would have more than this fraction of all vectors.
     max_block_part: float = 0.2
     # Error of the eigenvectors that the tolerance aims at, with a margin to stay below 1e-5.
     vector_error: float = 3e-6
@@ -155,8 +155,8 @@ def _filtered_pairs(A, k, tol, start, is_definite, policy):
 def _tolerance(drops, k, dtype, policy):
     """Return the residual that makes the eigenvectors as accurate as the policy wants.
 
-    The error of an eigenvector is about its residual over the distance to the eigenvalues of what
-    it is mixed with. These lie beyond the block, about as far away as its last eigenvalue.
+    The error of an eigenvector is about its residual divided by the distance to the eigenvalues of
+    the vectors that contaminate it. Those lie beyond the block, about as far as its last one.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def find_significant_pairs(find, n, t, delta, policy=POLICY):
     Returns
     -------
     pairs : Eigenpairs
-        The first, too.
+        Including the first.
     is_complete : bool
         Whether the next eigenvalue is known to be too small.
     """
@@ -196,7 +196,7 @@ def find_significant_pairs(find, n, t, delta, policy=POLICY):
 
 
 def drop_unreliable_pairs(pairs, error, policy=POLICY):
-    """Drop the pairs whose eigenvalues are no more than rounding, or an error of the matrix.
+    """Drop the pairs whose eigenvalues do not exceed rounding or the error of the matrix.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ _MAX_ENTRIES = 1 << 22
 
 @dataclass(frozen=True)
 class ExtensionPolicy:
-    """What residuals are measured on, and when an eigenvalue can be divided by."""
+    """The rows that residuals are measured on, and when an eigenvalue may be divided by."""
 
     # Rows with the smallest sums that residuals are measured on, and as many random ones.
     measured_rows: int = 256

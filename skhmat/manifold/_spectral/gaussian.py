@@ -11,9 +11,9 @@ from ..._utils.parallel import run_tasks
 from ...linalg._kernels.table import KERNELS, core_parameters
 from .point_cloud import squared_distances
 
-# Features from which on the core computes distances as inner products of points centred at the mean
-# of the columns. Rows must have all columns then: otherwise the result would depend on which rows
-# are computed together, and would not be symmetric.
+# With this many features or more, the core computes distances from inner products of points centred
+# at the mean of the columns. Each row must then be computed with all columns: otherwise the result
+# would depend on which rows are computed together, and would not be symmetric.
 _MIN_FEATURES_ALL_COLUMNS = 32
 # Pairs of boxes whose distances are held at once, 16 MiB of them.
 _MAX_PAIRS = 1 << 21

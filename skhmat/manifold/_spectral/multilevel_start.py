@@ -17,13 +17,13 @@ from .point_cloud import PointCloud
 
 @dataclass(frozen=True)
 class StartPolicy:
-    """How coarse the coarser sets of points are, and how well their kernels are solved."""
+    """How coarse the sets of points are, and how accurately they are solved."""
 
     # Points: a set of up to this many is the coarsest; its matrix is decomposed whole.
     max_coarsest: int = 1024
     # Points of a set for each point of the next coarser one.
     thinning: int = 8
-    # Points within reach of each point of a coarser kernel: more are no use,
+    # Points within reach of each point of a coarser kernel: more than this do not help,
     max_reached: float = 30.0
     # and with fewer it falls into parts.
     min_reached: float = 5.0
@@ -33,9 +33,9 @@ class StartPolicy:
     tol: float = 1e-3
     # Filters to reach that residual with.
     max_filters: int = 3
-    # Norm of the random part of each vector, whose norm is 1: no eigenvector must be orthogonal to
-    # the block. The filter damps the last vectors to less than this, so that they show what the
-    # others are missing.
+    # Norm of the random part of each vector, whose norm is 1: it keeps eigenvectors from being
+    # orthogonal to the block. The filter damps the last vectors to less than this, so that they
+    # pick up whatever the others miss.
     noise: float = 1e-3
     # Points with the smallest row sums that belong to a coarser set in any case: at most this many,
     max_lowest: int = 128
@@ -147,7 +147,7 @@ class MultilevelStart:
         mean_sum = self.normalization.mean_sum
         wanted = max(min(mean_sum, policy.max_reached), policy.min_reached)
         n_coarsest = policy.max_coarsest - policy.max_lowest
-        # Part of the points that a point reaches, whichever part of them is taken.
+        # The fraction of the points that a point reaches is the same for every subset.
         part = histogram.mean_sum(epsilon) / histogram.n_points
         coarsest_is_next = n <= policy.thinning * n_coarsest or part * n_coarsest >= wanted
         step = max(2, -(-n // n_coarsest)) if coarsest_is_next else policy.thinning
@@ -156,7 +156,7 @@ class MultilevelStart:
         return epsilon, step
 
     def _coarse_eigenpairs(self, cloud, epsilon, width):
-        """Solve the kernel of a coarser set of m points.
+        """Find the eigenvectors of the kernel of a coarser set of m points.
 
         Returns
         -------

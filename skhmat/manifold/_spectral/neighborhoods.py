@@ -78,7 +78,7 @@ class NeighborSearch:
 
 @dataclass(frozen=True, eq=False)
 class NeighborhoodScales:
-    """The samples of a fit, and what their neighbourhoods say about any point.
+    """The samples of a fit, and the scale and radius of any point among them.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ from .neighborhoods import NeighborPolicy
 
 @dataclass(frozen=True)
 class SpectralPolicy:
-    """What decides in a fit and in an extension; each part belongs to the module of its name."""
+    """The policies of all steps of a fit and an extension, each from the module of its name."""
 
     neighborhoods: NeighborPolicy = field(default_factory=NeighborPolicy)
     distance_histogram: HistogramPolicy = field(default_factory=HistogramPolicy)

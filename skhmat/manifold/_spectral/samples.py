@@ -1,4 +1,4 @@
-"""The samples of a fit, with all that is measured before their kernel is computed."""
+"""The samples of a fit, with everything measured before their kernel is computed."""
 
 from dataclasses import dataclass
 

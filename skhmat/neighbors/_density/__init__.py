@@ -1,4 +1,4 @@
-"""Densities: sums of a kernel over samples, the algorithms that take them, and bandwidths.
+"""Densities: sums of a kernel over samples, the algorithms that compute them, and bandwidths.
 
 What computes a density calls downwards only; the estimators hand their parameters to a `Mixture`.
 """

@@ -49,7 +49,7 @@ class BoxTree:
         Parameters
         ----------
         weights : ndarray of shape (n,) or None
-            None means 1. The array must not change afterwards.
+            None means 1. The array must not be modified afterwards.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The likelihood of samples that are left out, for each of several bandwidths."""
+"""The likelihood of held-out samples, for each of several bandwidths."""
 
 import numpy as np
 from sklearn.model_selection import check_cv
@@ -7,7 +7,7 @@ from ..._utils.validation import parameter_error
 
 
 def score_bandwidths(mixture, name, bandwidths, sample_weight, cv, *, rtol, algorithm, log):
-    """Return the weighted mean logarithm of the density at samples that are left out.
+    """Return the weighted mean logarithm of the density at held-out samples.
 
     Parameters
     ----------

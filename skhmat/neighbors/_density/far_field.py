@@ -24,13 +24,13 @@ class FarFieldPolicy:
     n_measured : int
         Number of sums that are also added up term by term.
     rtol_share : float
-        Tolerance of the compression, as a part of the tolerance of the sums.
+        Tolerance of the compression, as a fraction of the tolerance of the sums.
     max_rtol : float
         Largest tolerance of the compression.
     min_sum : float
         Smallest sum that is kept: below it, terms that matter may have underflowed.
     min_leaf_size : int
-        Fewest points of a leaf of the compressed matrix.
+        Smallest number of points in a leaf of the compressed matrix.
     """
 
     safety: float = 2.0

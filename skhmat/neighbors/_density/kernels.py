@@ -17,7 +17,7 @@ _N_COSINE_TERMS = 20
 
 @dataclass(frozen=True)
 class DensityKernel:
-    """A kernel with its bandwidth, and the error that a sum of it may have.
+    """A kernel with its bandwidth, and the error allowed in a sum of it.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ class MixturePolicy:
     max_log_norm : float
         Largest logarithm of a kernel's integral that an absolute tolerance is multiplied by.
     rounding_share : float
-        Part of the tolerance of a logarithm that is reserved for rounding.
+        Fraction of the tolerance of a logarithm that is reserved for rounding.
     """
 
     min_weight: float = 1e-250
@@ -62,8 +62,8 @@ class Mixture:
     sample_weight : ndarray of shape (n_samples,) or None
         As `scale_weights` returns them.
     bandwidth : float or ndarray
-        What the units are chosen for. A number does not bind: densities for any other number can be
-        computed, too.
+        The bandwidth that units are chosen for. If it is a number, densities can be computed for
+        any other number as well.
     metric, metric_params, leaf_size, n_threads
         As for the sums.
     policy : MixturePolicy
@@ -162,8 +162,8 @@ class Mixture:
         weights = np.ones(len(self.X)) if weights is None else weights
         if exclude is None:
             return np.full(m, weights.sum())
-        # What comes before plus what comes after: subtracting a large weight from the sum would
-        # leave nothing but rounding.
+        # The sum of what comes before and what comes after: subtracting a large weight from the
+        # total would leave nothing but rounding.
         before = np.append(0.0, np.cumsum(weights))[exclude]
         after = np.append(np.cumsum(weights[::-1])[::-1], 0.0)[exclude + 1]
         return before + after

@@ -29,8 +29,8 @@ class PlannerPolicy:
     far_field_points : int
         Samples and queries, together, of the far field that is timed.
     max_rough : float
-        Part of the sums that a far field may leave to the other algorithms; with more of them it
-        saves little.
+        Fraction of the sums that a far field may leave to the other algorithms; with more of them
+        it saves little.
     """
 
     pair: float = 1.2
@@ -85,7 +85,7 @@ def log_sums(sums, X, kernel, algorithm, weights=None, exclude=None, far_field=N
 
 
 def _choose(sums, X, kernel, weights, exclude, far_field, policy):
-    """Return the algorithm that is predicted to take least time.
+    """Return the algorithm that is predicted to take the least time.
 
     The time of direct sums follows from the number of terms. That of the tree is extrapolated from
     a few queries, unless direct sums are done before the tree would be built; that of a far field

@@ -6,8 +6,8 @@ from sklearn.neighbors import KDTree
 from ..._ext.simd import log_sums as _core
 from .box_tree import BoxTree
 
-# From this dimension on the core takes distances from inner products, whose rounding is larger by
-# this factor.
+# In this dimension and above, the core computes distances from inner products, whose rounding is
+# larger by this factor.
 _DOT_DIM = 32
 _DOT_ROUNDING = 16
 # Queries up to this number are not sorted: the part of the tree that they visit stays in the cache.
@@ -140,7 +140,7 @@ class DensitySums:
 
 
 def _order_by_place(X):
-    """Return an order of shape (m,) in which points near each other follow each other."""
+    """Return an order of shape (m,) that keeps points near each other together."""
     if len(X) <= _MAX_UNSORTED:
         return np.arange(len(X))
     return np.array(KDTree(X, leaf_size=_SORT_LEAF_SIZE).get_arrays()[1], dtype=np.intp)

@@ -91,7 +91,7 @@ class BatchObjective:
         return evaluate_model(self._model, self._batch, self._training)[0]
 
     def restore_state(self):
-        """Set seeds, moving averages and counts to their values after one evaluation."""
+        """Set seeds, moving averages and counters to their values after one evaluation."""
         _assign(self._state, self._after)
 
 

@@ -31,8 +31,8 @@ class HessianOperator(LinearOperator):
     sample_weight : array-like of shape (n_samples,), default=None
     curvature : {"hessian", "gauss_newton"}, default="hessian"
     batch_size : int, default=1024
-        Samples at a time; it bounds memory and changes results by rounding alone. Losses that are
-        not the mean over samples (``reduction="sum"``) need all of them at once.
+        Samples processed at once; it bounds memory and changes results only by rounding. Losses
+        that are not the mean over samples (``reduction="sum"``) need all of them at once.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class HessianOperator(LinearOperator):
 
     Notes
     -----
-    Products are with the weights as they are when a product is taken.
+    A product uses the weights of the model at the time of the product.
 
     References
     ----------
@@ -134,9 +134,9 @@ class HessianOperator(LinearOperator):
         Parameters
         ----------
         rtol : float, default=1e-2
-            Wanted standard error, relative to the norm of the diagonal.
+            Standard error to reach, relative to the norm of the diagonal.
         max_products : int, default=512
-            Most products. If they are at least n the diagonal is computed.
+            Maximum number of products. If it is at least n, the diagonal is computed exactly.
         random_state : int, RandomState instance or None, default=None
 
         Returns

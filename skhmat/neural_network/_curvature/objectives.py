@@ -1,4 +1,4 @@
-"""What an optimizer knows of a loss: gradient, curvature products, values at other weights.
+"""What an optimizer knows about a loss: gradient, curvature products, values at other weights.
 
 Each objective, `BatchObjective` included, belongs to one batch and one set of random numbers:
 

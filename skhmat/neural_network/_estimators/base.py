@@ -33,7 +33,7 @@ _FIT_OWNS = {"x", "y", "sample_weight", "class_weight", "validation_split", "val
 
 @dataclass(frozen=True)
 class TrainingPolicy:
-    """Numbers that decide the training where a parameter leaves it open.
+    """Numbers that decide the training unless a parameter does.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ def _networks():
 
 
 def hide_routed(cls):
-    """Leave ``**routed`` out of the signature of a class, as scikit-learn knows no such thing."""
+    """Leave ``**routed`` out of the signature of a class: scikit-learn does not support it."""
     parameters = inspect.signature(cls.__init__).parameters.values()
     shown = [p for p in parameters if p.name not in ("self", "routed")]
     cls.__signature__ = inspect.Signature(shown)
@@ -420,7 +420,7 @@ class KerasEstimator(BaseEstimator):
         return outputs(self.model_, X)
 
     def _validated(self, X, y="no_validation", **options):
-        # Networks compute in float32, so numbers too large for that are refused, as NaN is.
+        # Networks compute in float32, so numbers beyond its range are refused like NaN.
         options["allow_nd"] = self.model is not None
         return validate_data(self, X, y, dtype=np.float32, **options)
 

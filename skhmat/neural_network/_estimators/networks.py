@@ -18,12 +18,12 @@ from .._preconditioner.optimizer import ProbabilisticPreconditioner
 from . import persistence
 from .targets import are_probabilities
 
-#: Rows of each batch of a prediction, see `outputs`: of a table, and of images and sequences, where
-#: one sample is much work. Multiples of 3 and of 64, so that 2, 3, 4, 6 or 8 threads that share a
-#: batch out get whole tiles, too.
+#: Rows of each batch of a prediction, see `outputs`: of a table, and of images and sequences, whose
+#: samples take more work. Multiples of 3 and of 64, so that batches split among 2, 3, 4, 6 or 8
+#: threads still consist of whole tiles.
 _ROWS_OF_TABLE, _ROWS_OF_OTHERS = 384, 192
 
-#: Samples whose outputs tell what a model without a last activation gives.
+#: Samples whose outputs show what a model without a last activation returns.
 _LOOKED_AT = 256
 
 #: Optimizers that Keras does not have, by the name that estimators take.

@@ -17,7 +17,7 @@ class DampingPolicy:
     Attributes
     ----------
     full : float
-        Automatic damping where no prediction came true, in units of the curvature along the
+        Automatic damping if the predictions are all wrong, in units of the curvature along the
         gradient. Measured: half of it overfits single batches, twice as much is slow
         (docs/neural_network.rst).
     slowest_fall : float
@@ -50,7 +50,7 @@ class DampingPolicy:
 def prediction_error(objective, state, policy):
     """Return the error of the gradient that the last step predicted: relative, at most 1, ()."""
     g = objective.gradient
-    # Gradients of pure rounding tell nothing, so earlier ones set the scale as well.
+    # Gradients that are all rounding carry no information, so earlier ones also set the scale.
     norm = tf.where(tf.math.is_finite(tf.norm(g)), tf.norm(g), tf.zeros([], g.dtype))
     state.largest_norm.assign(tf.maximum(norm, state.largest_norm))
     scale = tf.maximum(tf.norm(g), state.last_norm)
@@ -62,7 +62,7 @@ def prediction_error(objective, state, policy):
 
 def damping_rule(tau, error, state, policy):
     """Return the function from the curvature along the gradient, (n_blocks,), to the damping."""
-    # A rejected step predicts nothing but that damping must grow.
+    # All that a rejected step says is that damping must grow.
     error = tf.maximum(error, state.rejected)
     if tau == "auto":
         least = policy.slowest_fall * state.scale
@@ -76,7 +76,7 @@ def damping_rule(tau, error, state, policy):
 
 
 def update_damping(tau, solution, ratio, rejected, state, policy):
-    """Adapt the damping to how the step went.
+    """Adapt the damping to the outcome of the step.
 
     solution : Solution
     ratio : tensor of shape ()

@@ -12,7 +12,7 @@ class DiagonalPolicy:
     Attributes
     ----------
     memory : float
-        Part of the running mean that a step keeps.
+        Fraction of the running mean that a step keeps.
     floor : float
         Added to all entries, in units of their mean, so that none is next to zero.
     """
@@ -45,7 +45,7 @@ def update_diagonal(kind, objective, step, n_earlier, state, policy):
     state.diagonal.assign(tf.where(finite, updated, state.diagonal))
     diagonal = tf.abs(tf.convert_to_tensor(state.diagonal))
     if kind == "empirical_fisher":
-        # Squared gradients of batches have no scale of their own: take that of the matrix.
+        # Squared gradients of batches have no meaningful scale: use that of the matrix.
         along = tf.math.divide_no_nan(parameters.dot(g, diagonal * g), parameters.dot(g, g))
         factor = tf.math.divide_no_nan(tf.convert_to_tensor(state.scale), along)
         return diagonal * parameters.broadcast(factor)

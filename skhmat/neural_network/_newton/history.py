@@ -8,7 +8,7 @@ from .._keras import tf
 
 
 class Fallback(IntEnum):
-    """What was done in place of a plain Newton step; the number stands in the state."""
+    """What was done instead of a plain Newton step; the state holds the number."""
 
     NONE = 0
     NEGATIVE_CURVATURE = 1

@@ -12,9 +12,9 @@ class LineSearchPolicy:
     Attributes
     ----------
     max_trials : int
-        Most lengths that are tried.
+        Maximum number of lengths that are tried.
     smallest_part, largest_part : float
-        The next length is this part of the last one, at least and at most.
+        Smallest and largest ratio of the next length to the last one.
     rounding : float
         Losses that differ by less than this many relative rounding errors count as equal.
     """
@@ -45,7 +45,7 @@ def backtrack(evaluate, loss, slope, curvature, length, gamma, policy=POLICY):
     length : tensor of shape ()
         The first length to try.
     gamma : float
-        The part of the decrease of the linear model that is sufficient.
+        Fraction of the decrease of the linear model that is sufficient.
     policy : LineSearchPolicy
 
     Returns
@@ -53,7 +53,7 @@ def backtrack(evaluate, loss, slope, curvature, length, gamma, policy=POLICY):
     length, loss : tensors of shape ()
         Length 0 and the loss there if no length will do.
     """
-    # A decrease below the rounding of the loss cannot be seen, and must not stop the last steps.
+    # A decrease below the rounding of the loss is invisible, and must not stop the last steps.
     slack = policy.rounding * machine_epsilon(loss) * tf.abs(loss)
     bend = tf.minimum(curvature, 0) / 2
 

@@ -42,7 +42,8 @@ class NewtonPolicy:
     Attributes
     ----------
     max_cg_steps, max_unrolled_cg_steps : int
-        Most steps of conjugate gradients in a loop, and where each step is traced on its own.
+        Maximum number of steps of conjugate gradients: in a loop, and if each step is traced
+        separately.
     largest_tolerance : float
         The largest tolerance for conjugate gradients that is chosen automatically.
     tolerance_rounding : float
@@ -51,8 +52,8 @@ class NewtonPolicy:
         Length of the random right-hand side where the gradient is 0, in units of the radius of
         the trust region and for each weight.
     shrinkage_limit : float
-        Shrinking the weights changes the next gradient by at most this part of what was not
-        predicted of the present one.
+        Shrinking the weights changes the next gradient by at most this fraction of the part of the
+        present one that was not predicted.
     damping, diagonal, line_search, trust_region
         The policies of these modules.
     """
@@ -120,8 +121,8 @@ class NewtonCG(keras.optimizers.Optimizer):
         "auto" is the prediction error, as above, but at most 0.2: a forcing term in the sense of
         Eisenstat and Walker [2]_.
     max_cg_steps : int, default=None
-        Most steps of conjugate gradients, each of one product. None means 20, or 10 if only
-        gradients are known and each step is traced on its own.
+        Maximum number of steps of conjugate gradients, each of one product. None means 20, or 10 if
+        only gradients are known and each step is traced separately.
     armijo : float or None, default=1e-4
         The part of the decrease of the linear model that the line search requires [3]_; None
         for no line search.
@@ -147,8 +148,8 @@ class NewtonCG(keras.optimizers.Optimizer):
     history_size : int, default=10000
         Number of steps that `history` keeps.
     shrinkage : float, default=1e-3
-        Each step shrinks the weights by this part of them, times its length and the square of the
-        prediction error: it matters where batches disagree, and vanishes where steps are exact.
+        Each step shrinks the weights by this fraction of them, times its length and the square of
+        the prediction error: it matters where batches disagree, and vanishes where steps are exact.
         Weights of one dimension (biases, scales) and the variables of plain functions are left
         alone.
     name : str, default="newton_cg"
@@ -350,7 +351,7 @@ class NewtonCG(keras.optimizers.Optimizer):
         A dictionary of arrays of shape (n_steps,): ``step``; ``loss`` before the step, NaN if it
         is not known; ``gradient_norm``; ``cg_steps``, the products taken, one more than steps with
         `warm_start`; ``cg_residual``, relative; ``curvature``, the least that conjugate gradients
-        encountered, whose sign is that of the matrix as far as they saw it; ``tau``;
+        encountered, negative if they met negative curvature; ``tau``;
         ``prediction_error``; ``step_length``; ``reduction_ratio``; and ``fallback``, strings: ""
         for a plain Newton step. The history is not saved: that of a loaded optimizer is empty.
         """
@@ -461,7 +462,7 @@ class NewtonCG(keras.optimizers.Optimizer):
         return tf.cond(tf.reduce_any(b != 0), lambda: b, probe)
 
     def _newton_step(self, objective, system):
-        """Move along the solution, as far as the line search allows."""
+        """Move along the solution by the length that the line search allows."""
         g, parameters, solution = objective.gradient, objective.parameters, system.solution
         d, Bd, fallback = _safeguard(objective, system)
         slope, curvature = tf.tensordot(g, d, 1), tf.tensordot(d, Bd, 1)
@@ -495,7 +496,7 @@ class NewtonCG(keras.optimizers.Optimizer):
             self._shrink(objective, system, length)
             self._remember(objective, solution, d, g + length * Bd, length, ratio, rejected)
 
-        # What is not finite must not be remembered either.
+        # Values that are not finite must not enter the state either.
         tf.cond(broken, lambda: None, keep)
         self._record(
             objective,

@@ -1,4 +1,4 @@
-"""What NewtonCG keeps from step to step, apart from the rules that change it."""
+"""What NewtonCG keeps from step to step, separate from the rules that change it."""
 
 from .._keras import keras
 

@@ -131,7 +131,7 @@ def steihaug(
         usable = state.active & tf.math.is_finite(damped)
         negative = usable & (((damped < 0) & ~flat) | (flat & is_first))
         length = _ratio(rz, damped)
-        # So long a step has no digit in common with the weights: there is no curvature either.
+        # Weights would lose all digits in so long a step: this counts as no curvature as well.
         negative |= usable & (length * tf.sqrt(pp) > radius / machine_epsilon(b))
         limit = _to_boundary(parameters, state.x, p, pp, radius, bounded)
         outside = usable & (length > limit) if bounded else tf.zeros_like(usable)

@@ -1,4 +1,4 @@
-"""The radius of the trust region of a Newton step, from how well steps went."""
+"""The radius of the trust region of a Newton step, from the outcome of earlier steps."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class TrustRegionPolicy:
 
 
 def adapt_radius_to_gradient(g, state, policy):
-    """Shrink the region if the last step predicted this gradient, (n,), badly, or let it grow."""
+    """Shrink or grow the region, by how well the last step predicted this gradient, (n,)."""
     missed = tf.math.divide_no_nan(tf.norm(g - state.predicted), state.last_norm)
     missed = tf.where(tf.math.is_finite(missed), missed, tf.constant(np.inf, g.dtype))
     known = (state.has_prediction > 0) & tf.math.is_finite(tf.norm(g))

@@ -1,4 +1,4 @@
-"""Steps of the inner optimizers with preconditioned gradients, and what is learned on the way."""
+"""Steps of the inner optimizers with preconditioned gradients, and learning from each batch."""
 
 from dataclasses import dataclass, field
 
@@ -45,7 +45,7 @@ class DescentSettings:
     given_rate : float or None
         The learning rate of the first epoch.
     first_rate : float
-        The learning rate as long as nothing is known.
+        The learning rate until something is known.
     update_while_estimating : bool
     """
 
@@ -128,7 +128,7 @@ class PreconditionedDescent:
         self.request.update(is_new_epoch, self.estimate, self.diagnostics)
 
     def report(self):
-        """Warn of the trouble since the last report."""
+        """Warn of problems since the last report."""
         estimate = self._settings.estimate
         self.diagnostics.report(
             worst=float(self.estimate.state.worst.numpy()),
@@ -149,8 +149,8 @@ class PreconditionedDescent:
             U = self.groups.split([u.value for u in estimate.state.U])
             self.forecast.watch(gradients, U, estimate)
             self.request_if_forecast_fails()
-        # A step without a product is as cheap as its passes over gradients are few: this is one,
-        # for everything that follows.
+        # The cost of a step without a product is that of its passes over the gradients: this one
+        # serves everything that follows.
         squares = _squared_lengths(self.groups.split(gradients))
         finite = tf.math.is_finite(tf.reduce_sum(squares))
         # Nothing can be learned from a gradient that is zero.

@@ -1,9 +1,9 @@
-"""What goes wrong in the graphs of the probabilistic preconditioner, which cannot warn."""
+"""Problems in the graphs of the probabilistic preconditioner, which cannot issue warnings."""
 
 from ..._utils.warnings import warn
 from .._keras import tf
 
-#: Each kind of trouble, and the warning that tells of it afterwards.
+#: Each kind of problem, and the warning that reports it afterwards.
 TROUBLES = {
     "negative_curvature": (
         "{new} priors saw negative or no curvature along the gradient (down to {worst:.2g}); the "
@@ -30,7 +30,7 @@ TROUBLES = {
 
 
 class Diagnostics:
-    """Counts of each kind of trouble, and warnings of those that are new.
+    """Counts of each kind of problem, and warnings of new ones.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Diagnostics:
         self._reported = dict.fromkeys(TROUBLES, 0)
 
     def count(self, trouble, happened):
-        """Count a kind of trouble once, if `happened` is a true bool, or that many times."""
+        """Count a kind of problem: once if `happened` is True, or as many times as it says."""
         where = tf.one_hot(list(TROUBLES).index(trouble), len(TROUBLES), dtype=tf.int32)
         self._counts.assign_add(where * tf.cast(happened, tf.int32))
 
@@ -56,7 +56,7 @@ class Diagnostics:
         self._reported = self.counts()
 
     def report(self, *, worst, length):
-        """Warn of the trouble since the last report.
+        """Warn of problems since the last report.
 
         worst : float
             The most negative curvature so far.

@@ -1,4 +1,4 @@
-"""What an estimate of the Hessian keeps from step to step, apart from the rules that change it."""
+"""What an estimate of the Hessian keeps from step to step; the rules are in `hessian_estimate`."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +10,7 @@ from .inference import Sums
 
 
 class Phase(IntEnum):
-    """What a minibatch is used for besides the update; the number stands in the state."""
+    """What a minibatch is used for besides the update; the state holds the number."""
 
     IDLE = 0
     PRIOR = 1
@@ -64,9 +64,9 @@ class EstimateState:
     mean, scale, noise : (n_groups,)
         Parameters of the prior, but for factors of the size of the group.
     level : (n_groups,)
-        The curvature that is left.
+        The curvature that the preconditioner leaves.
     signal : (n_groups,)
-        The part of the squared length of gradients that is that of their mean.
+        The fraction of the squared length of gradients that is due to their mean.
     worst : ()
         The most negative curvature so far.
     sums : (n_groups, 3)

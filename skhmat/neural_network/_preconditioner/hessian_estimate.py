@@ -1,4 +1,4 @@
-"""An estimate of the Hessian, made in phases of one product a step, while training goes on."""
+"""An estimate of the Hessian, made by one product a step while training goes on."""
 
 from dataclasses import dataclass, field
 
@@ -17,8 +17,8 @@ class EstimatePolicy:
     Attributes
     ----------
     chance : float
-        Alignment of gradients that may be chance: two standard errors of the cosine of two vectors
-        of noise in 8 dimensions.
+        Alignment of gradients that may be due to chance: two standard errors of the cosine of two
+        vectors of noise in 8 dimensions.
     krylov_directions : int
         With noise, this many directions follow from the first gradient, and later ones from
         present gradients.
@@ -244,8 +244,8 @@ class HessianEstimate:
         mean, scale, noise = (tf.stack(numbers) for numbers in zip(*priors, strict=True))
         # Without a gradient, or with negative curvature, the last learning rate gives the mean.
         mean, curvature = tf.where(mean > 0, mean, self._rates.curvature()), mean
-        # As long as there is no estimate, what is known so far has to do. One product does not
-        # show whether batches agree.
+        # Until there is an estimate, what is known so far must do. One product does not show
+        # whether batches agree.
         is_alone = (state.taken.value < 2) & (self.settings.prior_iterations > 1)
         is_useful = (state.finished.value == 0) & (curvature > 0)
         self._rates.guess(mean, (noise > 0) | is_alone, is_useful)
@@ -315,7 +315,7 @@ class HessianEstimate:
     # ---- observations
 
     def _observed_direction(self, objective):
-        """Return the next direction, (n,), and whether a product with it would tell much."""
+        """Return the next direction, (n,), and whether a product with it is worth its cost."""
         found = []
         for group, start in enumerate(self._split(self._first_vector(objective))):
             posterior = self._posterior(group)
@@ -388,7 +388,7 @@ class HessianEstimate:
                 )
         if self.settings.rank:
             level = self._set_preconditioner(pairs, level)
-        # Nothing is known of losses yet at the first, so with noise it is only half believed.
+        # At the first estimate nothing is known about losses, so with noise it counts only by half.
         is_first = state.finished.value == 0
         prior = tf.where(state.noise.value > 0, state.mean.value, tf.zeros_like(level))
         last_level = tf.where(is_first, prior, state.level.value)
@@ -436,7 +436,7 @@ class HessianEstimate:
         level = tf.maximum(level, tf.reduce_max(kept * factors, axis=1))
         if self.settings.prior_iterations:
             level = tf.maximum(level, self._curvature_along_gradients(preconditioners))
-            # After negative curvature the mean stands for the last learning rate.
+            # After negative curvature, the mean is that which belongs to the last learning rate.
             is_known = state.sums.value[:, 0] > 0
             level = tf.where(is_known, level, tf.maximum(level, state.mean.value))
         return level

@@ -18,7 +18,7 @@ from .._keras import machine_epsilon, tf
 
 @dataclass(frozen=True)
 class InferencePolicy:
-    """Numbers that decide what counts as noise, and which products are worth taking.
+    """Limits that decide what counts as noise, and which products are worth taking.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class InferencePolicy:
         A product is worth taking if it lowers the variance of the Hessian along its direction by
         more than this part of the variance of the prior.
     rounding : float
-        Noise below this many relative rounding errors of a product is none.
+        Noise below this many relative rounding errors of a product counts as none.
     """
 
     worth: float = 0.01
@@ -168,8 +168,8 @@ def solve(posterior, x):
 def next_direction(posterior, g):
     """Return the next direction to observe, (n,): a unit vector, or zero if nothing is left.
 
-    It is the part of the inverse of B times g that is orthogonal to the directions before it. With
-    noise, too, the product with that part tells most.
+    It is the part of the inverse of B times g that is orthogonal to the directions before it. Even
+    with noise, the product with that part is the most informative one.
     """
     s = solve(posterior, g)
     s = tf.math.divide_no_nan(s, tf.norm(s))
@@ -181,7 +181,7 @@ def next_direction(posterior, g):
 
 
 def is_worthwhile(posterior, s, policy=POLICY):
-    """Return whether a product with s, (n,), would tell much: a tensor of shape (), bool.
+    """Return whether a product with s, (n,), is worth its cost: a tensor of shape (), bool.
 
     The variance of B along s is that of the prior times u = s'(I - projection) s, where the
     projection is shrunk by the noise. A product lowers u by u^2 / (u + noise^2 / w^2).

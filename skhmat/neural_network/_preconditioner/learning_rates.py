@@ -54,7 +54,7 @@ POLICY = LearningRatePolicy()
 
 
 class LearningRates:
-    """What an estimate says of the learning rates, within limits for what curvature cannot tell.
+    """The learning rates that follow from an estimate, within limits that curvature cannot give.
 
     Parameters
     ----------
@@ -124,9 +124,9 @@ class LearningRates:
     def limit(self, losses):
         """Let learning rates rise or fall as the mean loss since the last estimate did.
 
-        On the way up to the rates of their curvature they rise unless losses clearly rise, too:
-        small steps change little. Once there, they fall unless losses fall: that is how they come
-        down to what noise allows.
+        On the way up to the rates of their curvature they rise unless losses also rise clearly,
+        because small steps change little. Once there, they fall unless losses fall: that is how
+        they come down to what noise allows.
 
         losses : LossMonitor
         """

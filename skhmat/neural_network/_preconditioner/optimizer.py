@@ -66,7 +66,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         Number of eigenvalues of each group that are reduced, at most `num_observations`.
     num_observations : int, default=5
         Products for the posterior. Fewer are taken if the variance of the posterior shows that
-        another product would tell nothing. With 0, only the learning rate is learned
+        another product would add nothing. With 0, only the learning rate is learned
         ("OnlyAdaptiveSGD" in [2]_).
     prior_iterations : int, default=10
         Products with the gradient for the prior. With 0, :math:`b_0` is the curvature that belongs
@@ -79,7 +79,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         The learning rate until the second estimate begins, which is that of the first epoch. (If
         nothing ends that epoch, with ``restart=None`` or "auto" and in loops other than ``fit``,
         until the first estimate is finished; always if none is learned.) None takes the rate from
-        the curvature from the first step on.
+        the curvature, from the first step.
     parameter_groups : "per_variable" or list of str, default=None
         Groups of variables with a model and a learning rate of their own: each variable, or one
         group for each of these regular expressions, with the variables whose path contains it and
@@ -123,8 +123,8 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     point and of one batch. Four limits make up for what it cannot tell:
 
     - If batches differ, the first estimate is made with a twentieth of the learning rate. The first
-      learned rate, too, is that part of what curvature allows if gradients are all noise, and all
-      of it if a fifth of their squared length, besides what may be chance, is that of their mean.
+      learned rate is also a twentieth of what curvature allows if gradients are all noise, and all
+      of it if a fifth of their squared length, beyond what chance explains, is due to their mean.
       At the start of some networks all gradients vanish, and curvature vanishes with them: the rate
       that it allows would ruin the weights. (It is no less than a given `learning_rate`, unless
       curvature allows less.)

@@ -177,7 +177,7 @@ class LossMonitor:
 def find_loss_metric(optimizer):
     """Return the metric of the mean loss of this epoch of ``fit``, or None if there is none.
 
-    Keras tells optimizers nothing of losses and epochs. But that mean starts anew with each epoch,
+    Keras tells optimizers nothing about losses and epochs. But that mean restarts with each epoch,
     so this looks through the stack, while the graph is made, for the model that is being trained.
     (``train_on_batch`` starts it with each call.)
     """
@@ -204,7 +204,7 @@ class GradientForecast:
     add_variable : callable
     variables : list of tf.Variable
     n_predicted : int
-        Most components of a gradient that are predicted.
+        Maximum number of components of a gradient that are predicted.
     policy : RestartPolicy
     """
 
