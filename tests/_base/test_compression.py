@@ -3,27 +3,24 @@
 import ast
 import inspect
 import math
+import re
 from importlib.util import find_spec
 from numbers import Integral, Real
+from pathlib import Path
 
 import pytest
 from sklearn.utils._param_validation import make_constraint
 
+import skhmat
+from skhmat import kernel_approximation, kernel_ridge, manifold
 from skhmat._base.compression import CONSTRAINTS, PARAMETERS, sklearn_constraints
 from skhmat._utils.validation import Constraint
-from skhmat.kernel_approximation import HierarchicalNystroem
-from skhmat.kernel_ridge import KernelRidge, KernelRidgeClassifier, KernelRidgeCV
 from skhmat.linalg import compress
-from skhmat.manifold import DiffusionMaps, GeometricHarmonics
+from skhmat.linalg._gofmm.distances import DISTANCES
 
-ESTIMATORS = [
-    DiffusionMaps,
-    GeometricHarmonics,
-    HierarchicalNystroem,
-    KernelRidge,
-    KernelRidgeClassifier,
-    KernelRidgeCV,
-]
+# `neighbors` is not here: densities have other defaults, and say what is for which algorithm.
+FAMILIES = [kernel_approximation, kernel_ridge, manifold]
+ESTIMATORS = [getattr(family, name) for family in FAMILIES for name in family.__all__]
 
 
 def test_the_text_names_every_parameter_and_its_default():
@@ -56,6 +53,23 @@ def test_shared_parameters_are_documented_for_datafold():
     classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
     documented = [node.name for node in classes if PARAMETERS in (ast.get_docstring(node) or "")]
     assert documented == ["DiffusionMaps", "GeometricHarmonicsInterpolator"]
+
+
+def test_every_docstring_names_every_distance():
+    names = ", ".join(f'"{name}"' for name in ("auto", *DISTANCES))
+    line = f'distance : {{{names}}}, default="auto"'
+    package = Path(skhmat.__file__).parent
+    # Lines that a backslash joins are one line of the docstring.
+    texts = {
+        str(path.relative_to(package)): path.read_text(encoding="utf-8").replace("\\\n", "")
+        for path in package.rglob("*.py")
+    }
+    found = {
+        path: re.findall(r"^ *(distance : \{.*)", text, re.MULTILINE)
+        for path, text in texts.items()
+    }
+    assert sum(map(len, found.values())) > len(ESTIMATORS)
+    assert [path for path, lines in found.items() if set(lines) - {line}] == []
 
 
 @pytest.mark.parametrize(
