@@ -17,7 +17,7 @@ from ._entries.sources import as_source
 from ._gofmm.blocks import assemble
 from ._gofmm.cluster_tree import Tree, build_tree
 from ._gofmm.cost_model import extrapolate_ranks, pays, product_cost
-from ._gofmm.distances import make_distance
+from ._gofmm.distances import POINT_DISTANCES, make_distance
 from ._gofmm.error_estimate import ErrorEstimator
 from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
@@ -179,7 +179,7 @@ def compress(
     n_threads = effective_n_threads(n_jobs)
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     source = as_source(K, shape, dtype, points)
-    if distance == "geometric" and source.points is None:
+    if distance in POINT_DISTANCES and source.points is None:
         allowed = "another one where K has no points (give them by points=)"
         raise parameter_error("distance", allowed, distance)
     if distance == "auto":

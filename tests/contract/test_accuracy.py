@@ -9,11 +9,11 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.linalg import KernelMatrix, compress
+from skhmat.linalg._gofmm.distances import DISTANCES, POINT_DISTANCES
 from skhmat.linalg._gofmm.error_estimate import POLICY
 
 from ..linalg.matrices import NAMES, WITHOUT_POINTS, compress_recorded, make_matrix, relative_error
 
-DISTANCES = ("geometric", "kernel", "angle", "lexicographic", "random")
 PRECISIONS = [(np.float64, 1e-2), (np.float64, 1e-4), (np.float64, 1e-6)]
 PRECISIONS += [(np.float32, 1e-2), (np.float32, 1e-4)]
 # Both the estimate (on sampled rows) and the truth are measured with random vectors.
@@ -50,7 +50,7 @@ def check_contract(H, warning, dense, rtol, seed, honest=HONEST):
         (name, distance)
         for name in NAMES
         for distance in DISTANCES
-        if distance != "geometric" or name not in WITHOUT_POINTS
+        if distance not in POINT_DISTANCES or name not in WITHOUT_POINTS
     ],
 )
 def test_promise(name, distance, dtype, rtol, global_random_seed):

@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 
 from skhmat.linalg import KernelMatrix, compress
+from skhmat.linalg._gofmm.distances import DISTANCES, POINT_DISTANCES
 from skhmat.linalg._parameters import COMPRESSION
 
 N = 80
@@ -42,7 +43,7 @@ def forms(dense, tmp_path):
         (
             "distance",
             ["euclidean", "Kernel", "", None, 3],
-            "one of 'auto', 'kernel', 'angle', 'geometric', 'lexicographic', 'random'",
+            "one of " + ", ".join(map(repr, ("auto", *DISTANCES))),
         ),
         ("max_bytes", [-1, "1GB", np.nan], "a number of at least 0 or None"),
     ],
@@ -97,11 +98,13 @@ def test_parameters_are_checked_before_entries_are_read():
             compress(never, shape=(N, N), **bad)
 
 
+@pytest.mark.parametrize("distance", POINT_DISTANCES)
 @pytest.mark.parametrize("form", ["array", "callable"])
-def test_geometric_distance_needs_points(form, dense):
+def test_distances_of_points_need_points(form, distance, dense):
     K, options = (dense, {}) if form == "array" else (lambda r, c: dense, {"shape": dense.shape})
-    with pytest.raises(ValueError, match=r"distance must be .*no points.*points=.*got 'geometric'"):
-        compress(K, distance="geometric", **options)
+    message = rf"distance must be .*no points.*points=.*got '{distance}'"
+    with pytest.raises(ValueError, match=message):
+        compress(K, distance=distance, **options)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from skhmat.datasets import load_matrix
 from skhmat.linalg import KernelMatrix
+from skhmat.linalg._gofmm.distances import DISTANCES, POINT_DISTANCES
 
 from ..linalg.matrices import as_dense, compress_recorded
 
@@ -15,8 +16,8 @@ N = 2048
 
 
 def distances(matrix):
-    geometric = [] if matrix.points is None else ["geometric"]
-    return ["kernel", "angle", *geometric, "lexicographic", "random"]
+    has_points = matrix.points is not None
+    return [name for name in DISTANCES if has_points or name not in POINT_DISTANCES]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

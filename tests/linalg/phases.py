@@ -5,10 +5,13 @@ import numpy as np
 from skhmat.linalg import KernelMatrix
 from skhmat.linalg._entries.entries import Entries
 from skhmat.linalg._gofmm.cluster_tree import build_tree
-from skhmat.linalg._gofmm.distances import make_distance
+from skhmat.linalg._gofmm.distances import DISTANCES, make_distance
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
 from skhmat.linalg._gofmm.neighbors import find_neighbors
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
+
+# Distances by which trees and neighbours are found; the other two are orders.
+SEARCHED = [name for name in DISTANCES if name not in ("lexicographic", "random")]
 
 
 def run_to_interactions(

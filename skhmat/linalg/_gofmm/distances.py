@@ -15,6 +15,8 @@ from ..._utils.validation import check_option, parameter_error
 _CACHED_ENTRIES = 2**18
 
 DISTANCES = ("kernel", "angle", "geometric", "lexicographic", "random")
+# Those that read points, which not every matrix has.
+POINT_DISTANCES = ("geometric",)
 
 
 def as_generator(random_state):
@@ -188,13 +190,13 @@ class OrderDistance:
 
 
 def make_distance(name, entries, random_state=None):
-    """Return one of the five distances of a matrix.
+    """Return a distance of a matrix.
 
     Parameters
     ----------
-    name : {"kernel", "angle", "geometric", "lexicographic", "random"}
-        "kernel" and "angle" read entries (`GramDistance`), "geometric" reads points
-        (`GeometricDistance`), "lexicographic" keeps the given order and "random" draws one
+    name : str
+        One of `DISTANCES`. "kernel" and "angle" read entries (`GramDistance`), "geometric" reads
+        points (`GeometricDistance`), "lexicographic" keeps the given order and "random" draws one
         (`OrderDistance`).
     entries : entries object
         The matrix.
@@ -207,15 +209,11 @@ def make_distance(name, entries, random_state=None):
     """
     check_option("distance", name, DISTANCES)
     n = entries.shape[0]
+    if name in POINT_DISTANCES and entries.points is None:
+        raise parameter_error("distance", "'kernel' or 'angle' for a matrix without points", name)
     if name in ("kernel", "angle"):
         return GramDistance(entries, angle=name == "angle")
     if name == "geometric":
-        if entries.points is None:
-            raise parameter_error(
-                "distance",
-                "'kernel' or 'angle' for a matrix without points",
-                name,
-            )
         return GeometricDistance(entries.points)
     if name == "lexicographic":
         return OrderDistance(np.arange(n, dtype=np.intp))

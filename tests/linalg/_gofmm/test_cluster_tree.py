@@ -8,6 +8,7 @@ from skhmat.linalg._gofmm.cluster_tree import build_tree
 from skhmat.linalg._gofmm.distances import DISTANCES, make_distance
 
 from ..dense_entries import DenseEntries, GaussianEntries, gram_matrix
+from ..phases import SEARCHED
 
 
 def check_tree(tree, n, leaf_size):
@@ -61,7 +62,7 @@ def test_heavy_duplicates_stay_together(name, global_random_seed):
         assert len(set(groups[leaf])) == 1
 
 
-@pytest.mark.parametrize("name", ["kernel", "angle", "geometric"])
+@pytest.mark.parametrize("name", SEARCHED)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_two_clusters_land_in_different_halves(name, dtype, global_random_seed):
     rng = np.random.default_rng(global_random_seed)

@@ -8,6 +8,7 @@ from skhmat._ext.simd import nearest
 from skhmat.linalg._gofmm.distances import DISTANCES, as_generator, make_distance
 
 from ..dense_entries import DenseEntries, gram_matrix
+from ..phases import SEARCHED
 
 
 def ratio(values, reference):
@@ -51,7 +52,7 @@ def test_orders(rng, global_random_seed):
     assert_array_equal(random.order, make_distance("random", entries, global_random_seed).order)
 
 
-@pytest.mark.parametrize("name", ["kernel", "angle", "geometric"])
+@pytest.mark.parametrize("name", SEARCHED)
 def test_centre_point_and_projection_agree_with_block(name, rng, dtype):
     n, sample = 60, np.arange(5, 25)
     entries = gram_matrix(rng, n, dtype=dtype)

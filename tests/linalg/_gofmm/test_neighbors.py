@@ -10,6 +10,7 @@ from skhmat.linalg._gofmm.distances import DISTANCES, make_distance
 from skhmat.linalg._gofmm.neighbors import SearchPolicy, find_neighbors
 
 from ..dense_entries import DenseEntries, GaussianEntries, gram_matrix
+from ..phases import SEARCHED
 
 
 def check_rows(indices, n, k):
@@ -68,8 +69,8 @@ def test_exhaustive_search_is_exact(isa, d, dtype, global_random_seed):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", ["kernel", "angle"])
-def test_exhaustive_gram_search_is_exact(name, dtype, isa, global_random_seed):
+@pytest.mark.parametrize("name", SEARCHED)
+def test_exhaustive_search_agrees_with_block(name, dtype, isa, global_random_seed):
     n, k = 501, 20
     entries = gram_matrix(np.random.default_rng(global_random_seed), n, dtype=dtype)
     distance = make_distance(name, entries)
