@@ -98,7 +98,9 @@ def imports(module):
 
 def layer_of(module, layers, depth):
     room = [*module.split("."), *[""] * depth][depth]
-    return next(i for i, rooms in enumerate(layers) if room in rooms), room
+    found = [i for i, rooms in enumerate(layers) if room in rooms]
+    assert found, f"{module}: no layer has {room!r}; it joins one in tests/test_house.py"
+    return found[0], room
 
 
 def test_imports_have_no_circle():
@@ -143,6 +145,15 @@ def test_every_module_has_a_test_file_of_its_name(module):
     assert "def test_" in tests.read_text(encoding="utf-8")
 
 
+def test_meson_build_names_every_folder():
+    """Or the caches of Python in it would be installed."""
+    text = (ROOT / "meson.build").read_text(encoding="utf-8")
+    named = re.findall(r"'([\w/]+)'", re.search(r"foreach folder : \[(.*?)\]", text, re.DOTALL)[1])
+    package = ROOT / "skhmat"
+    folders = {path.parent.relative_to(package).as_posix() for path in SOURCES.values()}
+    assert sorted(named) == sorted(folders - {"."})
+
+
 def test_the_package_installed_is_the_tree():
     installed = Path(skhmat.__file__).parent
     if installed == ROOT / "skhmat":
@@ -170,3 +181,13 @@ def test_public_names_say_their_public_module(module, name):
     thing = getattr(importlib.import_module(module), name)
     assert thing.__module__ == module
     assert pickle.loads(pickle.dumps(thing)) is thing
+
+
+def test_docs_list_every_public_name():
+    listed, module = set(), None
+    for line in (ROOT / "docs" / "api.rst").read_text(encoding="utf-8").splitlines():
+        if line.startswith(".. currentmodule::"):
+            module = line.split()[-1]
+        elif re.fullmatch(r"   \w+", line):
+            listed.add((module, line.strip()))
+    assert listed == set(PUBLIC)

@@ -1,8 +1,10 @@
 """Parameters of compression are the same in every estimator: constraints, defaults and text."""
 
 import ast
+import importlib
 import inspect
 import math
+import pkgutil
 import re
 from importlib.util import find_spec
 from numbers import Integral, Real
@@ -12,15 +14,35 @@ import pytest
 from sklearn.utils._param_validation import make_constraint
 
 import skhmat
-from skhmat import kernel_approximation, kernel_ridge, manifold
-from skhmat._base.compression import CONSTRAINTS, PARAMETERS, sklearn_constraints
+from skhmat._base.compression import (
+    CONSTRAINTS,
+    PARAMETERS,
+    CompressionMixin,
+    sklearn_constraints,
+)
 from skhmat._utils.validation import Constraint
 from skhmat.linalg import compress
 from skhmat.linalg._gofmm.distances import DISTANCES
 
-# `neighbors` is not here: densities have other defaults, and say what is for which algorithm.
-FAMILIES = [kernel_approximation, kernel_ridge, manifold]
-ESTIMATORS = [getattr(family, name) for family in FAMILIES for name in family.__all__]
+FAMILIES = [
+    importlib.import_module(f"skhmat.{package.name}")
+    for package in pkgutil.iter_modules(skhmat.__path__)
+    if package.ispkg and not package.name.startswith("_")
+]
+
+
+def shares_the_text(name, thing):
+    # A density has other defaults, and says which of its algorithms a parameter is for.
+    is_estimator = inspect.isclass(thing) and issubclass(thing, CompressionMixin)
+    return is_estimator and name != "KernelDensity"
+
+
+ESTIMATORS = [
+    thing
+    for family in FAMILIES
+    for name, thing in vars(family).items()
+    if name in family.__all__ and shares_the_text(name, thing)
+]
 
 
 def test_the_text_names_every_parameter_and_its_default():
