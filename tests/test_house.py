@@ -191,3 +191,11 @@ def test_docs_list_every_public_name():
         elif re.fullmatch(r"   \w+", line):
             listed.add((module, line.strip()))
     assert listed == set(PUBLIC)
+
+
+def test_paths_in_contributing_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folders = "_ext|benchmarks|docs|examples|skhmat|tests|tools"
+    paths = set(re.findall(rf"(?:(?<=`)|(?<= ))(?:{folders})/[\w./-]*\w", text))
+    assert "tests/test_house.py" in paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
