@@ -128,7 +128,7 @@ static int NAME(log_sums)(const struct NAME(skhmat_log_sums) *in, int n_threads)
 {
     struct NAME(job) job = {.X = in->X, .Y = in->Y, .n_rows = in->n_rows, .n_cols = in->n_cols,
                             .d = in->d, .direct = skhmat_is_compact(in->density.kernel)};
-    const intptr_t per_thread = BLOCK_ROWS * (job.d + 1) / 16 * 16 + 16;
+    const intptr_t per_thread = NAME(packed_size)(job.d);
     if (NAME(prepare)(&job, SKHMAT_KERNEL_sqeuclidean, NULL, n_threads))
         return -1;
     REAL *work = NAME(buffer)(n_threads * per_thread);

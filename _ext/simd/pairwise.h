@@ -4,6 +4,12 @@
 
 #define BLOCK_ROWS 64
 
+/* Numbers of the buffer in which a thread packs BLOCK_ROWS rows and their norms, in whole cache lines. */
+static inline intptr_t NAME(packed_size)(intptr_t d)
+{
+    return BLOCK_ROWS * (d + 1) / 16 * 16 + 16;
+}
+
 /* Rows i0..i0+n-1 of the block; `x` holds the packed rows, `norms` their norms. */
 static void NAME(block_rows)(const struct NAME(job) *job, intptr_t i0, intptr_t n, REAL *x,
                              REAL *norms, REAL *out)
@@ -27,7 +33,7 @@ static int NAME(block)(const REAL *X, const intptr_t *rows, intptr_t n_rows, con
 {
     struct NAME(job) job = {.X = X, .Y = Y, .rows = rows, .cols = cols,
                             .n_rows = n_rows, .n_cols = n_cols, .d = d};
-    const intptr_t per_thread = BLOCK_ROWS * (d + 1) / 16 * 16 + 16;
+    const intptr_t per_thread = NAME(packed_size)(d);
     if (NAME(prepare)(&job, kernel, params, n_threads))
         return -1;
     REAL *work = NAME(buffer)(n_threads * per_thread);
@@ -104,7 +110,7 @@ static int NAME(few_rhs)(const struct NAME(job) *job, const REAL *W, intptr_t n_
                          int n_threads)
 {
     const intptr_t ld_w = (job->n_cols + STRIP - 1) / STRIP * STRIP;
-    const intptr_t per_thread = BLOCK_ROWS * (job->d + 1) / 16 * 16 + 16;
+    const intptr_t per_thread = NAME(packed_size)(job->d);
     REAL *Wt = NAME(buffer)(n_rhs * ld_w), *work = NAME(buffer)(n_threads * per_thread);
     const int failed = !Wt || !work;
     if (!failed) {

@@ -125,6 +125,11 @@ def as_dense(K):
     return K.toarray() if isinstance(K, KernelMatrix) else K(every, every)
 
 
+def small(K, **options):
+    """Compress K, of few rows, with leaves that are small enough for a tree of several levels."""
+    return compress(K, **{"rtol": 1e-3, "leaf_size": 32, "random_state": 0, **options})
+
+
 def compress_recorded(K, **options):
     """Compress K; return the result and the ConvergenceWarning, or None where there is none.
 

@@ -14,16 +14,12 @@ from skhmat.linalg import KernelMatrix, _compress, compress
 from skhmat.linalg._gofmm.distances import DISTANCES
 from skhmat.linalg._hierarchical.form import exact_form
 
-from .matrices import compress_recorded, make_matrix
+from .matrices import compress_recorded, make_matrix, small
 
 
 @pytest.fixture
 def points(global_random_seed):
     return np.random.default_rng(global_random_seed).standard_normal((700, 2))
-
-
-def small(K, **options):
-    return compress(K, **{"rtol": 1e-3, "leaf_size": 32, "random_state": 0, **options})
 
 
 def test_all_forms_of_one_matrix_give_one_result(points):

@@ -3,9 +3,10 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skhmat.linalg import KernelMatrix, compress, inverse_diagonal, inverse_trace, logdet
+from skhmat.linalg import KernelMatrix, inverse_diagonal, inverse_trace, logdet
 
-N = 600
+from ._solvers.problems import FORMS, N, own_dense
+from .matrices import small
 
 
 @pytest.fixture
@@ -13,22 +14,14 @@ def K(rng):
     return KernelMatrix(rng.standard_normal((N, 2)))
 
 
-FORMS = {"hss": {"budget": 0}, "fmm": {"budget": 0.2}, "dense": {"rtol": 1e-10}}
-
-
-def small(K, form):
-    return compress(K, **{"rtol": 1e-3, "leaf_size": 32, "random_state": 0, **FORMS[form]})
-
-
 def dense(H, shift):
-    A = H @ np.eye(N)
-    return (A + A.T) / 2 + np.diag(np.full(N, shift))
+    return own_dense(H) + np.diag(np.full(N, shift))
 
 
 @pytest.mark.parametrize("vector", [False, True])
 @pytest.mark.parametrize("form", ["hss", "dense"])
 def test_direct(form, vector, K, rng):
-    H = small(K, form)
+    H = small(K, **FORMS[form])
     shift = 0.5 + vector * rng.random(N)
     A = dense(H, shift)
     inverse = np.linalg.inv(A)
@@ -41,7 +34,7 @@ def test_direct(form, vector, K, rng):
 
 @pytest.mark.parametrize("kind", ["fmm", "array", "sparse", "operator"])
 def test_estimates(kind, K, global_random_seed):
-    H = small(K, "fmm")
+    H = small(K, **FORMS["fmm"])
     A, shift = dense(H, 0.0), 0.5
     given = {"fmm": H, "array": A, "sparse": sparse.csr_array(A), "operator": K}[kind]
     exact = (K.toarray() if kind == "operator" else A) + shift * np.eye(N)
@@ -61,7 +54,7 @@ def test_estimates(kind, K, global_random_seed):
 
 def test_all_products_are_exact(K):
     """With as many products as rows nothing is random."""
-    H = small(K, "fmm")
+    H = small(K, **FORMS["fmm"])
     A = dense(H, 1.0)
     assert logdet(H, 1.0, max_products=N) == pytest.approx(np.linalg.slogdet(A)[1], rel=1e-8)
     trace = inverse_trace(H, 1.0, max_products=N, rtol=1e-6)
@@ -79,7 +72,7 @@ def test_a_miss_is_a_warning(K):
 @pytest.mark.parametrize("form", FORMS)
 def test_indefinite(function, form, K):
     with pytest.raises(np.linalg.LinAlgError, match=r"[Rr]aise shift"):
-        function(small(K, form), -5.0, random_state=0)
+        function(small(K, **FORMS[form]), -5.0, random_state=0)
 
 
 @pytest.mark.parametrize("function", [logdet, inverse_trace, inverse_diagonal])

@@ -127,6 +127,11 @@ def assert_extends(model, reference, K_new, Y, error=1e-10):
     np.testing.assert_allclose(model.transform(Y), found[:, 1:] * powers, rtol=1e-12)
 
 
+def assert_refuses(model, X, message):
+    with pytest.raises(ValueError, match=message):
+        model.fit(X)
+
+
 # Parameters of DiffusionMaps that decide which points are neighbours, and of what scale.
 OPTIONS = {
     "plain": {},

@@ -21,6 +21,7 @@ from .affinities import (
     Reference,
     arc,
     assert_eigenpairs,
+    assert_refuses,
     assert_same_functions,
     in_form,
     kernel,
@@ -219,11 +220,6 @@ def test_it_is_a_markov_matrix(seed, alpha, d):
 
 
 # ---- parameters and input ----
-
-
-def assert_refuses(model, X, message):
-    with pytest.raises(ValueError, match=message):
-        model.fit(X)
 
 
 @pytest.mark.parametrize(

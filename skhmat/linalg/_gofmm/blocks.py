@@ -1,5 +1,7 @@
 """Block phase: the exact near blocks and the skeleton blocks of far pairs, in flat arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..._utils.parallel import run_tasks
@@ -26,7 +28,7 @@ def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
     entries = entries.in_order(moved)
     new_position = np.empty_like(moved)
     new_position[moved] = np.arange(len(moved))
-    positions = new_position[skeletons.positions]
+    moved_bases = replace(skeletons, positions=new_position[skeletons.positions])
     n_leaves = 1 << tree.depth
     order_ptr = skeletons.order_ptr[:n_leaves].copy()
     order_ptr = np.concatenate([order_ptr, np.full(n_leaves, order_ptr[-1])])
@@ -51,7 +53,7 @@ def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
         far_transposed=far_transposed,
         far=_blocks(
             entries,
-            lambda node: positions[skeletons.skel_ptr[node] : skeletons.skel_ptr[node + 1]],
+            moved_bases.skeletons_of,
             (far_ptr, far_node, far_offset, far_transposed, far_size),
             n_threads,
         ),

@@ -9,7 +9,7 @@ import pytest
 from skhmat.linalg import KernelMatrix
 from skhmat.linalg._kernels.table import KERNELS, SQEUCLIDEAN, core_parameters
 
-PARAMETERS = {"bandwidth": 1.7, "alpha": 0.8, "gamma": 0.3, "coef0": 0.6, "degree": 5}
+from .parameters import PARAMETERS
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

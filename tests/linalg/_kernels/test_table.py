@@ -13,9 +13,10 @@ from skhmat._ext.simd import pairwise as core
 from skhmat._utils.parallel import single_threaded_blas
 from skhmat.linalg._kernels.table import KERNELS, SQEUCLIDEAN, core_parameters
 
+from .parameters import PARAMETERS
+
 DTYPES = [np.float32, np.float64]
 LINEAR = KERNELS["linear"].id
-PARAMETERS = {"bandwidth": 1.7, "alpha": 0.8, "gamma": 0.3, "coef0": 0.6, "degree": 5}
 
 
 def reference(kernel, X, Y, p=PARAMETERS):

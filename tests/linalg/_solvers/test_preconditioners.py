@@ -18,7 +18,8 @@ from skhmat.linalg._solvers.preconditioners import (
     make_preconditioner,
 )
 
-from .problems import N, own_dense, small
+from ..matrices import small
+from .problems import N, own_dense
 
 
 def condition(A, M):

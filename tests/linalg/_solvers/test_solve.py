@@ -12,17 +12,14 @@ from skhmat.linalg import KernelMatrix, compress
 from skhmat.linalg._solvers.preconditioners import POLICY
 from skhmat.linalg._solvers.solve import solve
 
-from ..matrices import make_matrix
-from .problems import N, own_dense, small
+from ..matrices import make_matrix, small
+from .problems import FORMS, N, own_dense
 
 
 def largest_residual(A, shift, x, b):
     A = A + np.diag(np.full(len(A), shift))
     missed = np.linalg.norm(A @ x - b, axis=0)
     return np.max(missed / np.linalg.norm(b, axis=0))
-
-
-FORMS = {"hss": {"budget": 0}, "fmm": {"budget": 0.2}, "dense": {"rtol": 1e-10}}
 
 
 @pytest.mark.parametrize("form", FORMS)

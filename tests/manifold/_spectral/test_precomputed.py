@@ -14,6 +14,7 @@ from ..affinities import (
     Reference,
     arc,
     assert_eigenpairs,
+    assert_refuses,
     assert_same_functions,
     kernel,
 )
@@ -130,11 +131,6 @@ def test_negative_eigenvalues(t, rng):
         own = model.fit(K).transform(K) if t else None
     if t:
         np.testing.assert_allclose(own, model.embedding_, atol=1e-10)
-
-
-def assert_refuses(model, X, message):
-    with pytest.raises(ValueError, match=message):
-        model.fit(X)
 
 
 @pytest.mark.parametrize("name", ["kernel", "metric"])

@@ -7,7 +7,11 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.neural_network import ProbabilisticPreconditioner
-from skhmat.neural_network._preconditioner.learning_rates import LearningRatePolicy, LearningRates
+from skhmat.neural_network._preconditioner.learning_rates import (
+    POLICY,
+    LearningRatePolicy,
+    LearningRates,
+)
 
 from ..networks import keras, tf
 from .problems import (
@@ -17,18 +21,26 @@ from .problems import (
 )
 
 
-def test_rates_do_not_follow_rising_curvature():
-    """As long as that is at most 2.5 times as large."""
+def learned_rates(levels, policy=POLICY):
+    """Return the rate of one group after each of these levels of curvature."""
 
     def add(name, shape=(), dtype="float64", initializer="zeros"):
         return keras.Variable(initializer, shape=shape, dtype=dtype, name=name)
 
-    rates = LearningRates(add, 1, 0.1, is_given=False, is_preconditioned=True, adapts=True)
+    rates = LearningRates(
+        add, 1, 0.1, is_given=False, is_preconditioned=True, adapts=True, policy=policy
+    )
     found = []
-    for level in (1.0, 2.0, 2.4, 5.0, 0.1):
+    for level in levels:
         level = tf.constant([level], tf.float64)
         rates.learn(level, level, tf.ones_like(level), is_first=not found)
         found.append(float(rates.value[0]))
+    return found
+
+
+def test_rates_do_not_follow_rising_curvature():
+    """As long as that is at most 2.5 times as large."""
+    found = learned_rates([1.0, 2.0, 2.4, 5.0, 0.1])
     np.testing.assert_allclose(found, [1.5, 1.5, 1.5, 0.75, 15])
 
 
@@ -163,15 +175,5 @@ def test_negative_curvature_beside_little(rng):
 
 def test_another_policy():
     """Rates follow the curvature at once, at its inverse."""
-
-    def add(name, shape=(), dtype="float64", initializer="zeros"):
-        return keras.Variable(initializer, shape=shape, dtype=dtype, name=name)
-
-    policy = LearningRatePolicy(safety=1.0, keep=1.0)
-    rates = LearningRates(add, 1, 0.1, False, True, True, policy)
-    found = []
-    for level in (1.0, 2.0, 5.0):
-        level = tf.constant([level], tf.float64)
-        rates.learn(level, level, tf.ones_like(level), is_first=not found)
-        found.append(float(rates.value[0]))
+    found = learned_rates([1.0, 2.0, 5.0], LearningRatePolicy(safety=1.0, keep=1.0))
     np.testing.assert_allclose(found, [1, 0.5, 0.2])
