@@ -95,7 +95,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     leaf_size : int, default=256
         Largest number of points in a leaf of the tree.
     max_rank : int, default=None
-        Largest rank; None lets ranks grow until dense would be cheaper.
+        Largest rank; None lets ranks grow until a dense matrix would be cheaper.
     n_neighbors : int, default=32
         Neighbours of each point that guide the sampling of rows.
     budget : float or "auto", default="auto"
