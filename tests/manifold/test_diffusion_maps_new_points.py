@@ -9,7 +9,7 @@ from skhmat.manifold import DiffusionMaps
 
 from .affinities import EPSILON, FEW, FORMS, OPTIONS, RTOL, Reference, arc, in_form, kernel
 
-# Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
+# Division by zero must be noticed. Samples in parts are the subject of other tests.
 pytestmark = [
     pytest.mark.filterwarnings("error::RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),

@@ -30,7 +30,7 @@ from .affinities import (
     with_policy,
 )
 
-# Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
+# Division by zero must be noticed. Samples in parts are the subject of other tests.
 pytestmark = [
     pytest.mark.filterwarnings("error::RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),

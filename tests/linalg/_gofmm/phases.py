@@ -1,4 +1,4 @@
-"""What comes before the skeletons, for the tests of these."""
+"""The phases before the skeletons, for the tests of these."""
 
 import numpy as np
 

@@ -141,7 +141,7 @@ def test_lobpcg_that_does_not_converge(global_random_seed):
     assert len(values) < 4
 
 
-# Whether pairs converge in so few iterations, too, depends on the matrix.
+# Whether pairs also converge in so few iterations depends on the matrix.
 @pytest.mark.filterwarnings("ignore:eigsh. . of 2 eigenpairs")
 def test_systems_that_are_not_solved_are_warned_of(monkeypatch, global_random_seed):
     monkeypatch.setattr("skhmat.linalg._spectral.shift_invert._MAX_ITERATIONS", 5)

@@ -45,7 +45,7 @@ def test_starts_from_few_points(n, alpha, rng):
 
 
 def test_starts_from_points_that_are_the_same(rng):
-    """There is no distance that a bandwidth could be found by."""
+    """There is no distance from which to choose a bandwidth."""
     problem = Problem(np.ones((20, 2)), 1.0, rng)
     assert np.all(np.isfinite(problem.start(rng).block(8).vectors))
 
@@ -61,7 +61,7 @@ def test_a_start_saves_products(rng):
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_parts_without_a_connection_are_all_found(parts, rng):
-    """Single points far away, too, which a subsample leaves out: an eigenvalue 1 for each."""
+    """Including single points far away, which a subsample omits: an eigenvalue 1 for each."""
     X = arc(rng, 600)
     X[[10, 301, 550][: parts - 1]] = 100 * np.eye(3)[: parts - 1]
     problem = Problem(X, 1.0, rng, 0.05)

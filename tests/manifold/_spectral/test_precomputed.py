@@ -10,7 +10,7 @@ from skhmat.manifold import DiffusionMaps
 
 from ..affinities import EPSILON, Reference, arc, assert_eigenpairs, assert_same_functions, kernel
 
-# Nothing divides by zero unnoticed. Some data fall into parts, which others are about.
+# Division by zero must be noticed. Samples in parts are the subject of other tests.
 pytestmark = [
     pytest.mark.filterwarnings("error::RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:DiffusionMaps.*eigenvalues are 1:UserWarning"),
@@ -37,7 +37,7 @@ def test_precomputed_kernel(given, t, rng):
 
 
 def distances(A, B, given):
-    """The zeros of a sparse matrix are distances, too: all are held."""
+    """The zeros of a sparse matrix are also distances: all are kept."""
     D = cdist(A, B)
     if given == "dense":
         return D
