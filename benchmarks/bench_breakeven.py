@@ -1,8 +1,8 @@
 """Break-even against the dense product
 
-From which N on ``compress`` and a product with 1,000 vectors together take less time than ``K @
+The N above which ``compress`` and a product with 1,000 vectors together take less time than ``K @
 W`` with K already in memory (float32, 6-D standard normal points, Gaussian kernel of bandwidth 4,
-rtol=1e-3); medians of five runs in turn. Break-even is the smallest N measured from which all
+rtol=1e-3); medians of five runs in turn. Break-even is the smallest N measured such that it and all
 larger ones win. In [1]_ it is 6,000.
 """
 

@@ -1,10 +1,10 @@
 """Kernel density
 
-*Accuracy*: the largest error of a logarithm of the density, in nats, beside sums over all samples
-in NumPy, float64, relative to the largest term; scikit-learn's KernelDensity with its defaults
-beside. Outliers are points 50 bandwidths away from all samples. *Time*: standard normal samples and
-queries, bandwidth by Silverman's rule; medians of runs in turn. All fits are timed with the first
-``score_samples``. *NumPy* is a chunked sum over all samples. *auto over best* compares
+*Accuracy*: the largest error of a logarithm of the density, in nats, compared with sums over all
+samples in NumPy, float64, relative to the largest term; also for scikit-learn's KernelDensity with
+its defaults. Outliers are points 50 bandwidths away from all samples. *Time*: standard normal
+samples and queries, bandwidth by Silverman's rule; medians of runs in turn. All fits are timed with
+the first ``score_samples``. *NumPy* is a chunked sum over all samples. *auto over best* compares
 ``algorithm="auto"`` with the best of the three algorithms. *Larger*: as that, once.
 """
 

@@ -1,6 +1,6 @@
 """Diffusion maps
 
-*Accuracy*: leading eigenvalues and their space beside those of the dense matrix in SciPy, with the
+*Accuracy*: leading eigenvalues and their space against those of the dense matrix in SciPy, with the
 form that is chosen and with a hierarchical matrix, rtol=1e-6. *The same coordinates as datafold*:
 dense, in the norm of the largest entry, up to sign. *Time*: seven eigenpairs of the S-curve. Each
 fit is in a process of its own, and programs take turns, three times where they take seconds;
@@ -9,7 +9,7 @@ seconds are medians, memory is how far the process rises above what it held befo
 ``.venv-datafold``), with the cut-off that its own choice of epsilon goes with: the root of
 epsilon ln 1e8.
 *Dense Lanczos* is ARPACK on the stored and normalised matrix, which is made by the kernel loops of
-this package. The error is that of the seven eigenvectors, in the 2-norm, beside those of dense
+this package. The error is that of the seven eigenvectors, in the 2-norm, against those of dense
 Lanczos. *Larger*: time and memory, and how they grow at the same epsilon.
 """
 

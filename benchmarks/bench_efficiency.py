@@ -1,6 +1,6 @@
 """How well the product uses the machine
 
-With 512 vectors: floating-point operations really done per second, as a part of what a dense
+With 512 vectors: floating-point operations performed per second, as a fraction of what a dense
 product (8,192 rows, 512 vectors) of the same dtype does in the same run. With one vector: bytes
 of blocks and bases read per second, as a part of what a dense matrix-vector product (8,192 rows)
 reads. A block that two nodes share is multiplied, and read, once for each of them; bases are read

@@ -1,6 +1,6 @@
 """Sums at new points
 
-``H.evaluate`` beside the sum over all points, ``KernelMatrix.evaluate``: as many new points as
+``H.evaluate`` against the sum over all points, ``KernelMatrix.evaluate``: as many new points as
 points, both standard normal in six dimensions, Gaussian kernel of bandwidth 4, rtol=1e-3. Medians
 of runs in turn; the sum over all points is timed on a tenth of the new ones, and that times ten is
 given. Weights are positive, uniform in [0, 1), or standard normal, where the sums cancel. The

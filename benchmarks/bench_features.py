@@ -1,6 +1,6 @@
 """Features of kernels
 
-*Error*: what is left of the trace of the kernel matrix, relative, with as many features; *best* are
+*Error*: the fraction of the trace of the kernel matrix not explained by the features; *best* are
 the leading eigenvectors of the dense matrix in SciPy. Gaussian kernels: gamma=0.05 for the swiss
 roll, and 1 / 64 for digits whose pixels are scaled to variance 1. *Time*: ``fit_transform`` of all
 samples of the swiss roll, medians of runs in turn.

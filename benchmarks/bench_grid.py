@@ -2,9 +2,9 @@
 
 The grid of Table 6.8 in [1]_: a Gaussian kernel matrix of standard normal points in the plane
 (bandwidth 1, given as an array), ``n_neighbors=64``, rtol=5e-5; each figure is the relative error
-of the product over all rows. Marked w: a warning was given; d: the dense matrix was kept. There
-the errors are up to 8.6e-4 from rank 32 on, and at rank 8 between 0.85 and 3.9 without a word.
-Here rank 8 may miss the promise too, but not in silence.
+of the product over all rows. Marked w: a warning was given; d: the dense matrix was kept. In the
+thesis the errors are up to 8.6e-4 for ranks of 32 and more, and between 0.85 and 3.9 at rank 8,
+without a warning. Here rank 8 may also miss the promise, but not silently.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Gaussian kernel of standard normal points, N = 4,096: a block of 512 x 512 entries on one thread,
 and exact products with ``KernelMatrix`` on all threads, in billions of point pairs a second;
-beside them NumPy (GEMM for the distances, then the exponential in place; products in chunks of
+compared with NumPy (GEMM for the distances, then the exponential in place; products in chunks of
 rows). Medians of runs in turn; the error is that of 16 rows, against float64. The targets, for
 two cores and one vector, are what a plain C loop reaches that was compiled for the machine.
 """

@@ -1,6 +1,6 @@
 """Second-order training
 
-NewtonCG with its defaults, on ``second_order(model)``, beside Adam and SGD of Keras with four rates
+NewtonCG with its defaults, on ``second_order(model)``, against Keras' Adam and SGD with four rates
 each, from the same initial weights. Losses are means over all samples, evaluated after each epoch
 and not counted in the seconds; neither is the first epoch, which traces the graph. *Tuned* is the
 rate with the least median validation loss, or, where it says so, training loss. Data: digits (64

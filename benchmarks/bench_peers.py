@@ -1,6 +1,6 @@
 """One-off products beside other ways to write them
 
-``K @ W`` for a Gaussian kernel matrix that is in no memory, from the points to the result: in
+``K @ W`` for a Gaussian kernel matrix that is not in memory, from the points to the result: in
 chunks with NumPy (GEMM for the distances, then the exponential in place), in chunks with
 scikit-learn's ``rbf_kernel``, with ``KernelMatrix``, and with ``compress`` (rtol=1e-3) and one
 product. Standard normal points, bandwidth 4 in six dimensions and 8 in forty; medians of runs in

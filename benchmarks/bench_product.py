@@ -4,9 +4,9 @@ Gaussian kernel matrices of 6-D standard normal points, ``leaf_size=256``. *Dens
 @ W`` with 512 vectors, K in memory and of the same dtype, on all threads, in the same run.
 *Set-up* is the whole of ``compress`` on the points. Medians of runs in turn (five, or three to
 five where they take long), each with another ``random_state``; the error is the largest of these,
-over all rows, against the dense product; the estimate is that of the same run. At bandwidth 2 and
-1 blocks have hardly a low rank: there the promise is to be kept by being dense if need be, or a
-warning given, at no more than 1.5 times the cost of the dense product in total.
+over all rows, against the dense product; the estimate is that of the same run. At bandwidths 2 and
+1, blocks are hardly of low rank: there the promise must be kept, by the dense matrix if need be, or
+a warning be given, at no more than 1.5 times the cost of the dense product in total.
 """
 
 import numpy as np

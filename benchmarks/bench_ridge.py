@@ -1,6 +1,6 @@
 """Kernel ridge regression
 
-*Accuracy*: predictions for held-out points beside those of scikit-learn, as the largest difference
+*Accuracy*: predictions for held-out points against those of scikit-learn, as the largest difference
 divided by the largest absolute target, all kernels "rbf". Features are standardised and targets
 centred; for the digits the targets are ten, -1 and 1, one for each digit against the rest, and for
 the image patches (:func:`skhmat.datasets.load_matrix`) it is the brightness of the pixel in the
@@ -10,7 +10,7 @@ programs take turns, twice; seconds are medians, memory is how far the process r
 held before the fit. scikit-learn's dense Cholesky factorization is not tried above N = 10,000.
 *GPyTorch*, where it is installed, solves the same system by its conjugate gradients, in float64 and
 to the same tolerance. The residual is computed anew with the exact matrix. *Cross-validation*:
-``KernelRidgeCV`` with 20 penalties beside one fit of ``KernelRidge`` with the best of them.
+``KernelRidgeCV`` with 20 penalties against one fit of ``KernelRidge`` with the best of them.
 """
 
 import importlib.util

@@ -2,12 +2,12 @@
 
 *Inverse*: the grid of the thesis [1]_, table 6.9, ||K K^-1 - I|| in the Frobenius norm divided by
 sqrt(N), over all columns: K is the exact matrix plus a shift, and K^-1 the factorization of the
-compressed one plus the shift. The thesis says no more than Gaussian kernel, normal points in the
-plane, and a tolerance of 1e-5; assumed are the standard normal distribution, bandwidth 1 (given as
-an array, as for table 6.8), rtol=1e-5, ``n_neighbors=64``, the HSS format and float64. Its root
-mean square is taken to be that norm, and its shift, which it does not give, to be one for all
-cells. K alone is singular to rounding; the shift must be more than what compression is off by, and
-the error is about the quotient of both. So there are, for each N, the least shift of every cell, a
+compressed one plus the shift. The thesis states only a Gaussian kernel, normal points in the plane,
+and a tolerance of 1e-5; assumed are the standard normal distribution, bandwidth 1 (given as an
+array, as for table 6.8), rtol=1e-5, ``n_neighbors=64``, the HSS format and float64. Its root mean
+square is taken to be that norm, and its shift, which it does not give, to be one for all cells. K
+alone is singular to rounding; the shift must exceed the error of compression, and the error of the
+inverse is about the quotient of the two. So there are, for each N, the least shift of every cell, a
 power of ten times ||K||_2, with which the compressed matrix is definite, and the error with it; the
 errors with the largest of these shifts; and, if some are above the table's, with the least shift
 with which none is. Targets are the figures of the table, but no more than 1e-4 from leaf size 32
@@ -18,7 +18,7 @@ factorization has no more than rounding errors.
 all but singular. Medians of runs in turn; the residual is the largest of 64 right-hand sides,
 against the compressed matrix. *Iterative*: four right-hand sides, to the default tolerance 1e-8.
 The residual is measured again, with the exact matrix, or in the FMM format with the compressed one.
-That is not definite where compression is off by more than the shift; then MINRES is tried, without
+That is not definite where the error of compression exceeds the shift; then MINRES is tried, without
 a target. *Log-determinant*: against that of the dense matrix, by LU.
 """
 

@@ -2,10 +2,10 @@
 
 python benchmarks/promises.py [names] [--sizes 4096 16384] [--output docs/promises.rst]
 
-All of it takes about two hours on two cores. Each matrix runs in a process of its own and leaves
-its figures in build/benchmarks/promises; the page is made from all that lie there. Without names
-those matrices are measured that are not there yet, so that a run can be broken off and gone on
-with. Large matrices are written to files in build/benchmarks/data, 3.2 GB for each, and deleted
+All of it takes about two hours on two cores. Each matrix runs in a process of its own and writes
+its figures to build/benchmarks/promises; the page is made from everything there. Without names,
+only matrices that are not there yet are measured, so an interrupted run can be resumed. Large
+matrices are written to files in build/benchmarks/data, 3.2 GB for each, and deleted
 again.
 """
 
@@ -55,17 +55,17 @@ BATCH = 1024
 
 INTRODUCTION = """\
 Every promise of :func:`skhmat.linalg.compress` on the 23 matrix families of the thesis [1]_
-(:func:`skhmat.datasets.load_matrix`): there are errors below what was promised, and warnings, and
-nothing else. ``make promises`` repeats all of it; with 2,048 rows the test suite does.
+(:func:`skhmat.datasets.load_matrix`): either the error is below what was promised, or there is a
+warning. ``make promises`` repeats all of it; the test suite does so with 2,048 rows.
 
 The *error* is that of the product with 512 standard normal vectors, on all rows, in float64; the
-*estimate* is what ``compress`` says. Beyond 4,096 rows it is from a sample of them, which an error
-in very few rows may escape: where *error / estimate*, in which errors that are rounding are left
-out, is far from 1, two or three rows have nearly all of it. Where compression does not pay, the
-exact matrix is held: *dense*. *Read* is the part of the entries that were looked at, some of them
-more than once; *memory* is that of the result against the dense matrix of the same dtype, nothing
-where entries are computed from points. Bytes and seconds are of ``leaf_size=256`` and default
-parameters but for the distance."""
+*estimate* is that of ``compress``. Beyond 4,096 rows it comes from a sample of the rows, which may
+miss an error in very few of them: where *error / estimate* (without errors that are rounding) is
+far from 1, two or three rows have nearly all of the error. Where compression does not pay, the
+exact matrix is held: *dense*. *Read* is the fraction of the entries that were read, counting
+repeated reads; *memory* is that of the result against the dense matrix of the same dtype, nothing
+if entries are computed from points. Bytes and seconds are for ``leaf_size=256`` and default
+parameters except the distance."""
 
 REFERENCES = """\
 .. [1] S. Reiz. On the algorithmic impact of scientific computing on machine learning. PhD thesis,

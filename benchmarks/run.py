@@ -39,11 +39,11 @@ NAMES = (
 )
 
 INTRODUCTION = """\
-Speed and accuracy, beside dense NumPy in the same run, with the figure that each measurement is
-meant to reach. ``make bench`` repeats all of them, ``python benchmarks/run.py growth`` one.
-Where two programs are compared they run in turn, again and again, and medians are given; what takes
-less than 50 milliseconds is repeated within each turn, with warm caches. Errors are relative, in
-the Frobenius norm, for the product with standard normal vectors."""
+Speed and accuracy, compared with dense NumPy in the same run, with a target for each measurement.
+``make bench`` repeats all of them, ``python benchmarks/run.py growth`` one. Programs that are
+compared run in turn several times, and medians are given; anything that takes less than 50
+milliseconds is repeated within each turn, with warm caches. Errors are relative, in the Frobenius
+norm, for the product with standard normal vectors."""
 
 REFERENCES = """\
 .. [1] S. Reiz. On the algorithmic impact of scientific computing on machine learning. PhD thesis,

@@ -2,10 +2,9 @@
 Compress, multiply, find eigenvectors: two real matrices
 ========================================================
 
-Two kernel matrices, compressed and compared with the exact ones that they stand for: 20,000
-patches of two photographs in 147 dimensions, and diffusion maps of the S-curve. A table and the
-figure ``demo.png`` show what was promised, what was measured, and what it cost beside the dense
-matrix.
+Two kernel matrices, compressed and compared with the exact ones: 20,000 patches of two photographs
+in 147 dimensions, and diffusion maps of the S-curve. A table and the figure ``demo.png`` show what
+was promised, what was measured, and the cost relative to the dense matrix.
 """
 
 import time
@@ -51,7 +50,7 @@ def median_distance(X, n_sample=1000):
 
 @dataclass
 class Result:
-    """What came out for one matrix."""
+    """The results for one matrix."""
 
     name: str
     H: object
@@ -69,7 +68,7 @@ def timed(function, *args, **kwargs):
 
 
 def study(name, K, rtol, operator):
-    """Compress K and compare with the dense matrix, also the eigenpairs of ``operator(K)``."""
+    """Compress K and compare it with the dense matrix; also the eigenpairs of ``operator(K)``."""
     H, setup = timed(compress, K, rtol=rtol, random_state=0)
     dense, forming = timed(K.toarray)
     W = np.random.default_rng(1).standard_normal((len(dense), N_VECTORS)).astype(K.dtype)
@@ -89,7 +88,7 @@ def study(name, K, rtol, operator):
 
 def compare_products(H, dense, W):
     """Return the error over all rows, and the seconds of products."""
-    H @ W[:, 0]  # so that the first call does not pay for what it sets up
+    H @ W[:, 0]  # a first call: its set-up is not timed
     ours, ours_512 = timed(H.matmat, W)
     exact, exact_512 = timed(np.matmul, dense, W)
     ours_1 = min(timed(H.matvec, W[:, 0])[1] for _ in range(5))
@@ -109,9 +108,9 @@ def mean_operator(K):
 def diffusion_operator(K):
     """Return the symmetric conjugate of the diffusion maps transition matrix (alpha = 1) around K.
 
-    K is normalised by its row sums q on both sides, which takes the density of the points out, then
-    by the new row sums d to a Markov matrix, conjugate to D^-1/2 Q^-1 K Q^-1 D^-1/2. Its leading
-    eigenvalue is 1.
+    K is normalised by its row sums q on both sides, which divides out the density of the points,
+    then by the new row sums d to a Markov matrix, conjugate to D^-1/2 Q^-1 K Q^-1 D^-1/2. Its
+    leading eigenvalue is 1.
     """
     q = K @ np.ones(K.shape[0])
     d = (K @ (1 / q)) / q
@@ -123,7 +122,7 @@ def diffusion_operator(K):
 
 def angles(exact, ours):
     """Return the angles in degrees between eigenvectors, whose sign is arbitrary."""
-    # Through the sine: the cosine of a small angle has lost its digits.
+    # By the sine, because the cosine of a small angle has lost its digits.
     cosines = np.sum(exact * ours, axis=0, dtype=np.float64)
     sines = np.linalg.norm(ours - exact * cosines, axis=0)
     return np.degrees(np.arctan2(sines, np.abs(cosines)))

@@ -6,8 +6,7 @@ Extended dynamic mode decomposition (EDMD) describes a nonlinear system by a lin
 coordinates in which the system is nearly linear. In datafold they are often eigenvectors of
 diffusion maps. Here the system is the Hopf normal form: all trajectories spiral towards a circle.
 EDMD is fitted twice, once with datafold's own ``DiffusionMaps`` and once with that of
-``skhmat.datafold``. Then both follow trajectories that they have not seen, each from its first
-point alone.
+``skhmat.datafold``. Then both predict new trajectories, each from its first point alone.
 
 This example needs datafold, and so older versions of NumPy and scikit-learn than the rest of the
 documentation: see :doc:`/datafold`.
@@ -73,8 +72,8 @@ apart = np.linalg.norm(followed["skhmat"] - followed["datafold"], axis=2)
 print(f"{'apart':9} {np.sqrt(np.mean(apart**2)):.2e}")
 
 # %%
-# The picture: some of the new trajectories, and the error at each time. What the two models differ
-# by is less than what each of them is off by.
+# The picture: some of the new trajectories, and the error at each time. The models differ from each
+# other by less than each of them differs from the truth.
 
 STYLES = {
     "the system": {"color": "0.8", "linewidth": 5},

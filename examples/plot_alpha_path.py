@@ -9,8 +9,8 @@ that is too large it is a dark blur.
 
 ``KernelRidgeCV`` scores each alpha by the errors of 4,000 models, each fitted without one of the
 pixels (*leave-one-out*). They all come from one solution and the diagonal of the inverse matrix, so
-that scoring eleven alphas takes little more than a few fits. Here, where the whole photograph is at
-hand, they can be compared with what they stand for: the error at pixels that no model has seen
+that scoring eleven alphas takes little more than a few fits. Here the whole photograph is known, so
+they can be compared with what they estimate: the error at pixels that no model has seen
 (*held-out*).
 """
 
@@ -49,8 +49,8 @@ for alpha, *errors in zip(ALPHAS, chosen.loo_mse_, held_out_mse, strict=True):
     print("alpha {:7.1e}: leave-one-out {:.4f}, held-out {:.4f}".format(alpha, *np.sqrt(errors)))
 
 # %%
-# The picture: both errors, and below what was known, what the chosen model makes of it, and what it
-# should be.
+# The picture: both errors; below them the known pixels, the image that the chosen model makes of
+# them, and the photograph.
 
 figure, axes = plt.subplot_mosaic(
     [["errors"] * 3, ["known", "filled", "photograph"]],

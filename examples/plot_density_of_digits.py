@@ -29,7 +29,7 @@ def truth(bandwidth):
 
 # %%
 # scikit-learn's tree, at its default settings, is off by hundreds of nats for narrow bandwidths:
-# its sums are what rounding leaves of larger ones. With the same parameters, ours are right.
+# its sums are rounding errors of larger ones. With the same parameters, ours are right.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 exact = truth(1.0)

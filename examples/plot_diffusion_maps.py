@@ -10,9 +10,9 @@ frequency,
 .. math:: \\mu = \\left( \\frac{j \\pi}{a} \\right)^2 + \\left( \\frac{l \\pi}{b} \\right)^2,
    \\qquad j, l = 0, 1, 2, \\dots
 
-So a side that is four to five times as long as the other takes the first four coordinates: 1, 2, 3
-and 4 half waves along the long side. They are all functions of the first one. The second coordinate
-that says something new is the fifth.
+So if one side is four to five times as long as the other, the first four coordinates are 1, 2, 3
+and 4 half waves along the long side. They are all functions of the first one. The first coordinate
+that adds information is the fifth.
 """
 
 import matplotlib.pyplot as plt
@@ -25,8 +25,8 @@ N = 10_000
 
 # %%
 # The layers of the roll are :math:`2 \pi` apart. With ``epsilon=1`` the kernel between two layers
-# is at most :math:`\exp(-(2 \pi)^2 / 2)`, 3e-9; what follows shows that with larger ones it is not
-# a roll any more. For the S-curve the choice is left to ``epsilon="auto"``.
+# is at most :math:`\exp(-(2 \pi)^2 / 2)`, 3e-9; with larger ones, as shown below, the roll is no
+# longer recognised. For the S-curve the choice is left to ``epsilon="auto"``.
 
 data = {
     "swiss roll": (*make_swiss_roll(N, random_state=0), 1.0),
@@ -40,14 +40,14 @@ for model in models.values():
     print(model.summary())
 
 # %%
-# Which coordinates are new? If one is a function of the first, samples that are neighbours in the
-# first have nearly the same value of it. So the samples are sorted by the first coordinate and cut
-# into groups of 100; what the first coordinate does not tell is the variance inside the groups, as
-# a part of the whole.
+# Which coordinates add information? If one is a function of the first, samples that are neighbours
+# in the first have nearly the same value of it. So the samples are sorted by the first coordinate
+# and cut into groups of 100; the fraction of the variance that lies inside the groups is not
+# explained by the first coordinate.
 
 
 def untold(coordinates):
-    """Return the part of the variance of each coordinate that is not a function of the first."""
+    """Return the fraction of each coordinate's variance that the first one does not explain."""
     groups = coordinates[np.argsort(coordinates[:, 0])].reshape(-1, 100, coordinates.shape[1])
     return groups.var(axis=1).mean(axis=0) / coordinates.var(axis=0)
 
@@ -61,8 +61,8 @@ for name, model in models.items():
 # %%
 # The picture has the true position along the long side as its colour. The first coordinate follows
 # it from one end to the other; the second one is a parabola over the first, two half waves instead
-# of one; with the fifth the samples fill a rectangle. It is a little crooked, because the fifth and
-# the sixth eigenvalue are close, and which mixture of the two comes out is up to the samples.
+# of one; with the fifth the samples fill a rectangle. It is slightly distorted, because the fifth
+# and the sixth eigenvalue are close, and which mixture of the two is found depends on the samples.
 
 figure = plt.figure(figsize=(12, 6), layout="constrained")
 for row, (name, (X, position, _)) in enumerate(data.items()):
@@ -87,9 +87,9 @@ plt.show()
 
 # %%
 # **The roll cut short.** A bandwidth is too large as soon as the kernel reaches from one layer to
-# the next. Then there is a shorter way than that along the roll, and the first coordinate takes it.
-# ``epsilon="auto"`` looks for the bandwidth where the sum of the kernel grows fastest; it knows
-# about distances in space only, and takes the roll for the solid that it nearly fills.
+# the next. Then there is a shorter way than along the roll, and the first coordinate follows it.
+# ``epsilon="auto"`` looks for the bandwidth at which the sum of the kernel grows fastest; it only
+# knows distances in space, and mistakes the roll for the solid that it nearly fills.
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
 X, position, _ = data["swiss roll"]

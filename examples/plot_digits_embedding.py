@@ -4,8 +4,8 @@ Handwritten digits in a few coordinates
 
 1,797 pictures of digits, 8 x 8 pixels each, are points with 64 coordinates. Diffusion maps find new
 ones in which pictures that turn into each other in small steps are close. The bandwidth is chosen
-from the data: with ``epsilon="auto"`` it is the one where the sum of all entries of the kernel
-matrix grows fastest. The steeper, the more dimensions: on a manifold of dimension :math:`m` the sum
+from the data: with ``epsilon="auto"`` it is the one at which the sum of all entries of the kernel
+matrix grows fastest. The slope reveals the dimension: on a manifold of dimension :math:`m` the sum
 grows like :math:`\\varepsilon^{m / 2}`.
 """
 
@@ -23,9 +23,9 @@ print(f"dimension {model.dimension_:.1f}")
 
 # %%
 # On the left the curve and the bandwidth chosen; then the first four coordinates in pairs, each
-# class in its colour. The classes were not told to the model. In the first two coordinates 0, 2, 4,
-# 6 and 7 have places of their own, and the 1 has three, for it is written in three ways; 3, 5, 8
-# and 9 need more coordinates.
+# class in its colour. The model does not know the classes. In the first two coordinates 0, 2, 4, 6
+# and 7 are separate, and the 1 forms three clusters, one for each way of writing it; 3, 5, 8 and 9
+# need more coordinates.
 
 figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained", width_ratios=[3, 4, 4])
 model.plot_epsilon(axes[0])
@@ -38,9 +38,9 @@ figure.legend(*points.legend_elements(), loc="outside right center", frameon=Fal
 plt.show()
 
 # %%
-# New pictures get their coordinates from the same model. How much of the classes is in how many
-# coordinates? Of 500 pictures that the model has not seen, so many are told right by their five
-# nearest neighbours; with all 64 pixels it is 98 %.
+# New pictures get their coordinates from the same model. How many coordinates does it take to
+# recognise the classes? This is the fraction of 500 new pictures that their five nearest neighbours
+# classify correctly; with all 64 pixels it is 98 %.
 
 split = train_test_split(pictures, digits, test_size=500, random_state=0, stratify=digits)
 known, new, known_digits, new_digits = split

@@ -2,11 +2,11 @@
 A good distance beats the given order
 =====================================
 
-A hierarchical matrix is as good as the order of its rows. Four matrices of the collection have
-their rows shuffled, as data come in practice. Then each is compressed in five orders: as it lies
-there (*lexicographic*), at random, by what its entries say about which rows are close (*kernel* and
-*angle*), and by the places of its rows where there are any (*geometric*), which is what the other
-two try to find out.
+How well a hierarchical matrix compresses depends on the order of its rows. Four matrices of the
+collection have their rows shuffled, as real data often are. Then each is compressed in five orders:
+as given (*lexicographic*), at random, by distances computed from its entries (*kernel* and
+*angle*), and by the distance of its points if it has any (*geometric*), which the other two try to
+recover.
 
 The upper row shows the ranks that the promise of 1e-3 needs; where they are too high for
 compression to pay, the exact matrix is held. The lower row shows the error that is left when ranks

@@ -2,10 +2,10 @@
 How good features of a kernel are
 =================================
 
-The Nystroem method makes features of a kernel from some landmarks. Where these are drawn uniformly,
-as scikit-learn does, regions with few samples are missed. Randomly pivoted Cholesky draws the next
-landmark where the others explain least, and the leading eigenvectors of the whole matrix are the
-best there is. What is compared is the part of the trace of the kernel matrix that is not explained.
+The Nystroem method makes features of a kernel from a few landmarks. If these are drawn uniformly,
+as in scikit-learn, regions with few samples are missed. Randomly pivoted Cholesky draws the next
+landmark where the others explain least, and the leading eigenvectors of the whole matrix are
+optimal. The comparison is by the fraction of the trace of the kernel matrix that is not explained.
 """
 
 import matplotlib.pyplot as plt

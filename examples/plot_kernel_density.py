@@ -2,10 +2,10 @@
 A density from few points
 =========================
 
-One Gaussian around each of some points adds up to a density. How wide it is decides what is seen:
-too narrow, and the density is that of the points one by one; too wide, and two groups are one. Here
+Gaussians around a number of points add up to a density. Their width decides what it shows: if they
+are too narrow, single points; if they are too wide, two groups merge into one. Here
 :class:`~skhmat.neighbors.KernelDensityCV` tries 30 bandwidths and takes the one with the largest
-likelihood of points that are left out.
+likelihood of held-out points.
 """
 
 import matplotlib.pyplot as plt
@@ -43,7 +43,7 @@ for ax, (title, bandwidth) in zip(axes.ravel(), bandwidths.items(), strict=True)
 plt.show()
 
 # %%
-# The likelihood of points left out, for all bandwidths.
+# The likelihood of held-out points, for all bandwidths.
 
 figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
 ax.semilogx(chosen.bandwidths_, chosen.scores_, "o-", markersize=4)

@@ -8,8 +8,8 @@ approximation of low rank or, up to 6,000 samples, by a factorization in float32
 both to the same samples and compares seconds, memory and predictions.
 
 Memory is the peak of what a process holds, beyond what it held before the fit. Such a peak never
-goes down again, so each fit has a process of its own. Up to 1,024 samples skhmat, too, factorizes
-the dense matrix, because nothing else is faster.
+goes down again, so each fit has a process of its own. Up to 1,024 samples skhmat also factorizes
+the dense matrix, because nothing is faster.
 """
 
 import json

@@ -2,11 +2,11 @@
 100,000 samples, with a narrow and a wide kernel
 ================================================
 
-All entries of a kernel matrix of 100,000 samples take 80 GB. Two forms of the matrix do with less.
-A narrow kernel is 0 nearly everywhere, up to what does not matter, and a sparse matrix holds the
-rest. A wide kernel has no zeros, but it is smooth, and a hierarchical matrix holds that (see
-:doc:`/hierarchical`). ``DiffusionMaps`` chooses the form by the bandwidth. This example fits both
-to the same S-curve and compares the eigenvalues with those of the surface itself.
+All entries of a kernel matrix of 100,000 samples take 80 GB. Two forms of the matrix take less. A
+narrow kernel is negligible nearly everywhere, and a sparse matrix stores the rest. A wide kernel is
+not, but it is smooth, so that a hierarchical matrix can represent it (see :doc:`/hierarchical`).
+``DiffusionMaps`` chooses the form by the bandwidth. This example fits both to the same S-curve and
+compares the eigenvalues with those of the surface itself.
 """
 
 import matplotlib.pyplot as plt
@@ -29,10 +29,11 @@ for name, epsilon in {"narrow": 0.001, "wide": 0.1}.items():
 # %%
 # An S-curve is a bent rectangle with sides :math:`3 \pi` and 2. The Laplacian on it has the
 # eigenvalues :math:`\mu = (j / 3)^2 + (l \pi / 2)^2` with :math:`j, l = 0, 1, \dots`; with many
-# samples and a small bandwidth :math:`2 (1 - \lambda) / \varepsilon` goes to them. The fifth is the
-# first one across the curve. What is missed here is not the error of the matrices, but that of the
-# bandwidth. With the narrow kernel a sample sees about 33 others and itself, so that one step in 34
-# goes nowhere, which makes 3 % less of all. The wide one feels the edges of a strip of width 2.
+# samples and a small bandwidth :math:`2 (1 - \lambda) / \varepsilon` tends to them. The fifth is
+# the first one across the curve. The differences here are due to the bandwidth, not to errors of
+# the matrices. With the narrow kernel a sample reaches about 33 others and itself, so that one step
+# in 34 goes nowhere, which lowers all of these figures by 3 %. The wide one is affected by the
+# edges of the strip of width 2.
 
 along, across = np.meshgrid(np.arange(6), np.arange(2))
 exact = np.sort((along / 3) ** 2 + (across * np.pi / 2) ** 2, axis=None)[1:6]
@@ -44,8 +45,8 @@ for name, model in models.items():
 # %%
 # The picture: every fifth sample in space, then by its first and its fifth coordinate, with the
 # true position along the curve as its colour. Either kernel unrolls the surface. The rectangle is
-# slanted because the sixth eigenvalue is close to the fifth, so that two eigenvectors are mixed a
-# little.
+# slanted because the sixth eigenvalue is close to the fifth, so that the two eigenvectors are
+# slightly mixed.
 
 some = np.arange(0, N, 5)
 points = {"c": position[some], "s": 1, "linewidths": 0}

@@ -2,9 +2,10 @@
 Learning rates from curvature
 =============================
 
-A network on scikit-learn's digits, by SGD with five learning rates, and by SGD behind the
-probabilistic preconditioner, which has none to tune: it takes one from products of the Hessian with
-a few vectors at the beginning of each epoch, and two large eigenvalues out of the gradients.
+A network on scikit-learn's digits, trained by SGD with five learning rates, and by SGD with the
+probabilistic preconditioner, which has none to tune: at the beginning of each epoch it multiplies
+the Hessian by a few vectors, from which it derives a learning rate and two large eigenvalues by
+which it rescales the gradients.
 """
 
 import keras
@@ -51,8 +52,8 @@ rates = [0.01, 0.03, 0.1, 0.3, 1.0]
 given = [train(keras.optimizers.SGD(rate)) for rate in rates]
 
 # %%
-# The learning rate follows the curvature that is left, :math:`\rho`; eigenvalues above it are those
-# that the gradients are rescaled by.
+# The learning rate follows the remaining curvature :math:`\rho`; the gradients are rescaled by the
+# eigenvalues above it.
 
 fig, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
 epochs = np.arange(1, EPOCHS + 1)

@@ -5,7 +5,7 @@ Newton-CG on three test functions
 Paths of Newton-CG, gradient descent and Adam on a quadratic, the Rosenbrock function and the
 Rastrigin function, from the same points. The quadratic takes Newton's method one step; in
 Rosenbrock's valley it follows the curve; on Rastrigin's function all of them end in the minimum
-next to where they came from, which is what a local method can do.
+nearest to their start, as local methods do.
 """
 
 import keras

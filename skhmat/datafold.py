@@ -60,7 +60,7 @@ class _Wrapper(BaseEstimator):
         return self.estimator_
 
     def _delete(self, *names):
-        """Delete those of some attributes that there are."""
+        """Delete those of the named attributes that exist."""
         for name in names:
             if hasattr(self, name):
                 delattr(self, name)
@@ -69,7 +69,7 @@ class _Wrapper(BaseEstimator):
 class DiffusionMaps(TSCTransformerMixin, _Wrapper):
     """Diffusion maps for time series, as a step of EDMD.
 
-    Takes the place of `datafold.dynfold.DiffusionMaps`, with :class:`skhmat.manifold.DiffusionMaps`
+    Replaces `datafold.dynfold.DiffusionMaps`, with :class:`skhmat.manifold.DiffusionMaps`
     inside. The kernel is a parameter and not an object: datafold's ``GaussianKernel(epsilon=e)`` is
     ``epsilon=e``.
 
@@ -77,7 +77,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
     ----------
     epsilon : float or "auto", default="auto"
         Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). This and the
-        parameters without a text are explained in :class:`skhmat.manifold.DiffusionMaps`.
+        parameters without a description are explained in :class:`skhmat.manifold.DiffusionMaps`.
     n_eigenpairs : int, default=10
         Number of eigenpairs, the trivial one included.
     time_exponent : float, default=0
@@ -274,10 +274,10 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
             allowed = f"at most {len(X)} for {len(X)} samples"
             raise parameter_error("n_eigenpairs", allowed, self.n_eigenpairs)
         self._check_target_coords(self._coordinates())
-        # datafold keeps attributes that are there, and would take those of a former fit.
+        # datafold keeps existing attributes, and would use those of an earlier fit.
         self._delete("n_features_in_", "feature_names_in_", "n_features_out_", "inv_coeff_matrix_")
         self._setup_feature_attrs_fit(X)
-        # The estimator inside has at least one eigenpair beside the trivial one.
+        # The estimator inside has at least one eigenpair besides the trivial one.
         estimator = self._fit_inner(_values(X), n_components=max(self.n_eigenpairs - 1, 1))
         self.eigenvalues_ = estimator.eigenvalues_[: self.n_eigenpairs]
         self.eigenvectors_ = estimator.eigenvectors_[:, : self.n_eigenpairs]
@@ -326,7 +326,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
     def _powers(self):
         # The exponent may have been changed after the fit.
         self._validate_params()
-        # Eigenvalues are not negative, but for errors.
+        # Eigenvalues are negative only by error.
         return np.maximum(self.eigenvalues_[self._coordinates()], 0) ** self.time_exponent
 
     def inverse_transform(self, X):
@@ -347,7 +347,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
             chosen = np.asarray(self.eigenvectors_)[:, self._coordinates()]
             self.inv_coeff_matrix_ = scipy.linalg.lstsq(chosen, _values(self.X_fit_))[0]
         powers = self._powers()
-        # Coordinates that are 0 for all points say nothing about any of them.
+        # Coordinates that are 0 for all points carry no information.
         powers[powers == 0] = np.inf
         values = _values(X) / powers @ self.inv_coeff_matrix_
         numbered = [f"x{i}" for i in range(self.n_features_in_)]
@@ -357,7 +357,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
 class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper):
     """Geometric harmonics: functions known at samples, extended to new points.
 
-    Takes the place of `datafold.dynfold.GeometricHarmonicsInterpolator`, with
+    Replaces `datafold.dynfold.GeometricHarmonicsInterpolator`, with
     :class:`skhmat.manifold.GeometricHarmonics` inside. The kernel is the plain Gaussian, as in
     datafold by default; it is not made stochastic. There is no ``gradient``.
 
@@ -365,7 +365,7 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
     ----------
     epsilon : float or "auto", default="auto"
         Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). This and the
-        parameters without a text are explained in :class:`skhmat.manifold.GeometricHarmonics`.
+        parameters without a description are those of :class:`skhmat.manifold.GeometricHarmonics`.
     n_eigenpairs : int, default=10
         Number of eigenpairs, at most the number of samples.
     cut_off : "auto", float or None, default="auto"
@@ -394,7 +394,7 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
     Attributes
     ----------
     eigenvalues_ : ndarray of shape (n_eigenpairs,)
-        Descending; fewer than `n_eigenpairs` where the others are no more than rounding.
+        Descending; fewer than `n_eigenpairs` if the others are rounding errors.
     eigenvectors_ : ndarray of shape (n_samples, n_eigenpairs)
     epsilon_ : float
     estimator_ : skhmat.manifold.GeometricHarmonics

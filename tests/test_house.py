@@ -1,4 +1,4 @@
-"""The house: what a person meets before the first line of numerics."""
+"""What a newcomer meets first: the README, the imports and the layers of the package."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-/* Sorted neighbour lists, and index sets split at a rank. No instruction set matters here. */
+/* Sorted neighbour lists, and index sets split at a rank. The instruction set does not matter here. */
 #ifndef SKHMAT_SELECTION_H
 #define SKHMAT_SELECTION_H
 

@@ -1,7 +1,7 @@
 /* The density kernels, functions of u = (r / bandwidth)^2 for a distance r.
  *
- * The first two vanish nowhere and are summed as exponentials; the others are 0 from u = 1 on. To add one
- * of these, add a row to its table and a function below; Python needs its integral, too (`log_integral`).
+ * The first two vanish nowhere and are summed as exponentials; the others are 0 for u >= 1. To add one
+ * of these, add a row to its table and a function below; Python also needs its integral (`log_integral`).
  */
 #ifndef SKHMAT_DENSITY_TABLE_H
 #define SKHMAT_DENSITY_TABLE_H
@@ -25,7 +25,7 @@ enum skhmat_density_kernel { SKHMAT_DENSITY_TABLE(DENSITY) SKHMAT_N_DENSITIES };
 static const char *const skhmat_density_names[] = {SKHMAT_DENSITY_TABLE(DENSITY)};
 #undef DENSITY
 
-/* Whether it is 0 from u = 1 on. */
+/* Whether it is 0 for u >= 1. */
 static inline int skhmat_is_compact(int kernel)
 {
     return kernel > SKHMAT_DENSITY_exponential;

@@ -31,7 +31,7 @@
 #define GEMM_COLS 256  /* ... with the part of W it meets */
 #define COLLECT 2048   /* terms of a product that are summed in float32 before double takes over */
 #define GEMM_RHS 1024  /* right-hand sides taken at once, to bound the buffers */
-#define DOT_DIM 32     /* from here on distances from inner products are faster */
+#define DOT_DIM 32     /* from this dimension, distances from inner products are faster */
 #define PACK_BYTES (256 * 1024) /* packed columns of a chunk: stay in L2 */
 #define RECOMPUTE 0.0625 /* of |x|^2 + |y|^2: closer pairs are recomputed from differences */
 

@@ -1,4 +1,4 @@
-/* The kernels: what is known of each, and what it computes.
+/* The kernels: what is known about each, and what it computes.
  *
  * To add one, add its row to SKHMAT_KERNEL_TABLE and, further below, the two functions that the row
  * names. Everything else is made from the table: the numbers of the kernels, the cases of the loops, and
@@ -20,8 +20,8 @@ enum skhmat_argument {
  * name        for users
  * function    of the C functions below: `function` and `function_constants`
  * argument    one of skhmat_argument, without SKHMAT_
- * parameters  their names, parted by spaces, in the order of `params`; those of KernelMatrix
- * min_dim     the least dimension of the points
+ * parameters  their names, separated by spaces, in the order of `params`; those of KernelMatrix
+ * min_dim     the smallest dimension of the points
  * formula     as the docstring of KernelMatrix has it: r = |x - y|, d the dimension
  *
  * The first row is no kernel of a KernelMatrix, as it is not positive definite. */

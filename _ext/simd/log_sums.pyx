@@ -14,7 +14,7 @@ cdef extern from "density_table.h" nogil:
     const char** skhmat_density_names
     bint skhmat_is_compact(int)
 
-# The number of each kernel, and those that are 0 from the bandwidth on; see density_table.h.
+# The number of each kernel, and those that are 0 beyond the bandwidth; see density_table.h.
 DENSITIES = {skhmat_density_names[i].decode(): i for i in range(SKHMAT_N_DENSITIES)}
 COMPACT = frozenset(name for name, i in DENSITIES.items() if skhmat_is_compact(i))
 
@@ -95,7 +95,7 @@ def tree_log_sums(
     """Write ``log sum_j w[j] k(X[i], Y[j])`` to ``out[i]``, within the tolerances in `params`.
 
     The arguments up to `weights` are those of skhmat_tree in simd.h; `Y` has a row for each
-    coordinate. `work` receives the numbers of points summed one by one and of nodes visited.
+    coordinate. `work` receives the numbers of points summed directly and of nodes visited.
     """
     cdef skhmat_density density = _density(kernel_id, params)
     cdef const double* w = NULL

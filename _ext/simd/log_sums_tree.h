@@ -1,6 +1,6 @@
 /* Logarithms of sums of density kernels by a tree of bounding boxes; included by each_type.h, in double.
  *
- * Each point traverses the tree on its own, the nearer child first, and does not descend where the bounds
+ * Each point traverses the tree independently, the nearer child first, and does not descend where the bounds
  * of a node are tight enough. So a result does not depend on the other points.
  */
 
@@ -139,7 +139,7 @@ static void leaf_distances(const struct skhmat_tree *tree, const double *q, intp
     }
 }
 
-/* Add the points of a leaf one by one, but for `exclude`. */
+/* Add the points of a leaf directly, except `exclude`. */
 static void add_leaf(const struct skhmat_tree *tree, const struct skhmat_density *k, intptr_t node,
                      const double *q, intptr_t exclude, struct visit *v)
 {

@@ -1,6 +1,6 @@
 /* The neighbour search and projections. Compiled once per instruction set, as isa.c is, but with the
- * rounding of every operation as it is written: the trees that are split by projections, and so all that
- * is compressed, shall not depend on what a compiler contracts. */
+ * every operation rounded as it is written: trees are split by projections, so no compressed result may
+ * depend on which operations a compiler contracts. */
 #include "simd.h"
 
 #include <math.h>

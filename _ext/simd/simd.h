@@ -38,7 +38,7 @@ struct skhmat_step {
 struct skhmat_density {
     int kernel;
     double c;       /* exp(-c t), exp(-c sqrt(t)), otherwise u = c t */
-    double support; /* 0 from this squared distance on */
+    double support; /* 0 at this squared distance and above */
     double rtol;    /* relative to the sum */
     double atol;    /* in units of the kernel */
 };
@@ -124,7 +124,7 @@ struct skhmat_simd {
     void (*sparse_f64)(const struct skhmat_rows *A, const struct skhmat_step *step, int n_threads);
     int (*log_sums_f32)(const struct skhmat_log_sums_f32 *in, int n_threads);
     int (*log_sums_f64)(const struct skhmat_log_sums_f64 *in, int n_threads);
-    /* `work` receives the numbers of points summed one by one and of nodes visited, (n_rows, 2). */
+    /* `work` receives the numbers of points summed directly and of nodes visited, (n_rows, 2). */
     void (*tree_log_sums_f64)(const struct skhmat_tree *tree, const struct skhmat_density *density,
                               const double *X, intptr_t n_rows, const intptr_t *exclude, double *out,
                               double *work, int n_threads);

@@ -256,7 +256,7 @@ static void NAME(set_kernel)(struct NAME(job) *job, int kernel, const double *pa
             job->scale = NAME(unit_scale)(params[0], largest);
             b = params[0] * job->scale;
         }
-        /* Norms of centred points that overflow are no use. */
+        /* Norms of centred points that overflow are useless. */
         job->dot = !job->direct && job->d >= DOT_DIM &&
                    largest * job->scale < SQRT(REAL_MAX / 32 / job->d);
     }

@@ -27,7 +27,7 @@ def _blas_controller():
 
 
 def _release_blas():
-    """Let any thread change the limits: threadpoolctl >= 3.8 lets only the first that did."""
+    """Let any thread change the limits; with threadpoolctl >= 3.8 only the first one may."""
     for library in _blas_controller().lib_controllers:
         if hasattr(library, "clear_controlling_thread"):
             library.clear_controlling_thread(force=True)

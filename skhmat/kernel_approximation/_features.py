@@ -26,7 +26,7 @@ class FeaturesPolicy:
     many : float
         Fraction of the eigenpairs above which all of them are computed, up to `max_held` rows.
     compression : float
-        Error of the compressed matrix relative to the last eigenvalue that is wanted.
+        Error of the compressed matrix relative to the smallest eigenvalue that is needed.
     min_rtol : float
         Smallest tolerance of the compression.
     n_more : int

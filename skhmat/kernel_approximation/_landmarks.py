@@ -176,7 +176,7 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
         else:
             features = by_cholesky(samples.K, min(landmarks, n), 0.0, rng, n_jobs)
         features = samples.centered(features)
-        # Features of landmarks that are drawn one by one stay in that order, if nothing is dropped.
+        # Features of landmarks that were drawn one by one keep that order if none is dropped.
         if features.Z.shape[1] > k or tol is not None:
             features = features.best(k)
     return features if tol is None else features.until(tol, trace)

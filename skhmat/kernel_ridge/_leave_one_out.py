@@ -146,8 +146,8 @@ def _by_factorization(system, Y, alpha, policy):
 def _solution_and_diagonal(system, Y, shift, policy):
     """Return the solution, of shape (n, k), and the diagonal of the inverse, of shape (n,).
 
-    From the compressed matrix if it can be factorized, else from the exact one, in float32 if that
-    is accurate enough.
+    From the compressed matrix if it can be factorized, otherwise from the exact one, in float32 if
+    that is accurate enough.
     """
     H = system.H
     if not H.is_dense and system.can_factorize(H):

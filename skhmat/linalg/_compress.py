@@ -100,7 +100,7 @@ def compress(
     leaf_size : int, default=256
         Largest number of points in a leaf of the tree, at least 2.
     max_rank : int, default=None
-        Largest rank of a node, at least 1; None lets ranks grow until dense would be cheaper.
+        Largest rank of a node, at least 1; None lets ranks grow while compression pays.
     n_neighbors : int, default=32
         Number of neighbours to find for each point, at least 1; they vote for near pairs and guide
         the sampling of rows.

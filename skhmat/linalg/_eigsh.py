@@ -302,7 +302,7 @@ def find_eigenpairs(
 
 
 def _choose_method(method, which, is_block, sigma, preconditioner):
-    """Return the method that "auto" stands for; raise if one cannot do what is wanted."""
+    """Return the method that "auto" stands for; raise if a method cannot do what is asked."""
     check_option("method", method, _METHODS)
     if method == "auto":
         if sigma is not None or which not in _ENDS:

@@ -262,7 +262,7 @@ class HierarchicalMatrix(HierarchicalOperator):
         Parameters
         ----------
         path : str or path-like
-            Used as it is, no suffix is added.
+            Used unchanged; no suffix is added.
         """
         write_form(self.form, path)
 

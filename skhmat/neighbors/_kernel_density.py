@@ -106,7 +106,7 @@ default="gaussian"
         Largest error of the logarithm of each density, apart from rounding: about 1e-14 of the
         logarithm, and of distances at the edge of a compact kernel. With 0 no term is left out.
     max_rank : int, default=None
-        For "gofmm": the largest rank; None lets ranks grow until dense would be cheaper.
+        For "gofmm": the largest rank; None lets ranks grow while compression pays.
     n_neighbors : int, default=32
         For "gofmm": neighbours of each point that guide the sampling of rows.
     budget : float or "auto", default="auto"

@@ -59,7 +59,7 @@ def test_the_text_names_every_parameter_and_its_default():
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_shared_parameters_are_documented(estimator):
-    """The one guard that docstrings written out in every class stay equal."""
+    """This test alone keeps the docstrings, written out in every class, equal."""
     text = inspect.getdoc(estimator)
     assert PARAMETERS in text + "\n"
     defaults, shared = inspect.signature(estimator).parameters, inspect.signature(compress)

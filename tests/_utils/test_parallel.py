@@ -46,7 +46,7 @@ class TestSingleThreadedBlas:
         assert set(blas_threads()) == {2}
 
     def test_overlapping_threads(self):
-        """The first to come is the first to go; the limit holds until the last has gone."""
+        """The first user leaves first; the limit holds until the last one has left."""
         entered, leave, left = threading.Event(), threading.Event(), threading.Event()
 
         def first():

@@ -1,4 +1,4 @@
-"""Matplotlib where there is one, and a message where there is none."""
+"""Matplotlib if it is installed, and a message if it is not."""
 
 import sys
 

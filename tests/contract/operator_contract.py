@@ -49,7 +49,7 @@ class Case:
 
     @property
     def rounding(self):
-        """What two ways to the same product may differ by, relative to its norm."""
+        """Largest difference allowed between two ways to the same product, relative to its norm."""
         return 200 * np.finfo(self.dtype).eps
 
     @cached_property
@@ -118,7 +118,7 @@ def diagonal(case):
     assert found.dtype == case.dtype
     expected = np.diagonal(case.dense)
     np.testing.assert_allclose(found, expected, rtol=20 * np.finfo(case.dtype).eps)
-    found[:] = 0  # the caller's own: writing to it changes nothing
+    found[:] = 0  # the caller owns it: writing to it changes nothing
     np.testing.assert_allclose(
         case.operator.diagonal(), expected, rtol=20 * np.finfo(case.dtype).eps
     )

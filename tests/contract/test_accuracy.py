@@ -16,7 +16,7 @@ from ..linalg.matrices import NAMES, WITHOUT_POINTS, compress_recorded, make_mat
 
 PRECISIONS = [(np.float64, 1e-2), (np.float64, 1e-4), (np.float64, 1e-6)]
 PRECISIONS += [(np.float32, 1e-2), (np.float32, 1e-4)]
-# Both the estimate (on sampled rows) and the truth are measured with random vectors.
+# Both the estimate (on sampled rows) and the true error are measured with random vectors.
 HONEST = 2.0
 # More rows than are all measured.
 LARGE = POLICY.all_rows_up_to + 404
@@ -25,7 +25,7 @@ matrix_of = cache(make_matrix)
 
 
 def check_contract(H, warning, dense, rtol, seed, honest=HONEST):
-    """Promise kept, dense form, or a warning with the truth in it; the estimate near the truth."""
+    """The promise is kept, the form dense, or a true warning given; the estimate is honest."""
     error = relative_error(H, dense, seed)
     rounding = 100 * np.finfo(H.dtype).eps
     if H.is_dense:
@@ -74,7 +74,7 @@ def test_promise_when_rows_are_sampled(name, global_random_seed):
         dense, rtol=1e-3, leaf_size=128, points=points, random_state=global_random_seed
     )
     # The promise holds for each, the factor 2 between estimate and truth for most. Where a few rows
-    # have all of the error, a sample of rows cannot tell how far below rtol it is.
+    # have all of the error, a sample of rows cannot show how far below rtol it is.
     honest = np.inf if name == "block_diagonal" else 2 * HONEST
     check_contract(H, warning, dense, 1e-3, global_random_seed + 1, honest)
 

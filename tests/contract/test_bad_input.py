@@ -1,4 +1,4 @@
-"""Bad input is refused before any work, by name: the parameter, what was given, what is allowed."""
+"""Bad input is refused before any work; the message names parameter, value and allowed values."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Legal but hard: never NaN, never silent, and what the user gave is never changed."""
+"""Legal but hard input: never NaN, never a silent failure, and the input is never changed."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ DTYPES = [np.float32, np.float64]
 
 
 def check(K, dense, rtol=1e-3, **options):
-    """Compress K: finite, and as accurate as it says; a miss must be announced."""
+    """Compress K: the result is finite and as accurate as it says, or there is a warning."""
     options = {"leaf_size": 32, "random_state": 0, **options}
     H, warning = compress_recorded(K, rtol=rtol, **options)
     error = relative_error(H, dense)
@@ -141,7 +141,7 @@ def test_bandwidths(bandwidth, dtype, rng):
 @pytest.mark.parametrize("scale", [1e-45, 1e-42, 1e-38, 1e-37, 1e-30, 1e30, 1e37, 3e38])
 @pytest.mark.parametrize("form", ["hierarchical", "dense"])
 def test_ends_of_the_range_of_float32(scale, form, rng):
-    """Down to where a number has one digit left, and up to where one more doubling overflows."""
+    """From numbers with a single digit left up to the last doubling before overflow."""
     n = 400
     dense = make_matrix("gaussian_2d_wide" if form == "hierarchical" else "incompressible", n, 0)
     dense = dense.dense / dense.dense.max()
@@ -150,7 +150,7 @@ def test_ends_of_the_range_of_float32(scale, form, rng):
     if scale < 1e-37:
         try:
             check(K, K.astype(float), rtol=1e-2, budget=0)
-        except ValueError as error:  # refusing is not silent
+        except ValueError as error:  # an error is not silent
             assert "K" in str(error)  # noqa: PT017
     else:
         H = compress(K, rtol=1e-2, leaf_size=32, budget=0, random_state=0)
@@ -191,7 +191,7 @@ def test_promise_below_rounding_is_missed_in_public_or_kept_exactly(rng):
     assert relative_error(H, gaussian(X)) < 1e-4
 
 
-# ---- indefinite: not promised to work, but never silent ----
+# ---- indefinite: no promise, but never a silent failure ----
 
 
 def test_slightly_indefinite(rng):

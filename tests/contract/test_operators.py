@@ -131,7 +131,7 @@ def factorized(make_matrix, shift=1.0):
         own = (H @ np.eye(H.shape[0], dtype=H.dtype)).astype(np.float64)
         inverse = np.linalg.inv((own + own.T) / 2 + shift * np.eye(len(own)))
         error = 1e-10 if H.dtype == np.float64 else 1e-3
-        # What is next to 1 / shift are all the eigenvalues of K that are next to 0.
+        # All eigenvalues of K near 0 become eigenvalues near 1 / shift.
         return Case(H.factorize(shift), inverse, error, has_entries=False, is_clustered=True)
 
     return make

@@ -66,7 +66,7 @@ def test_condition_number_is_that_of_the_description(name):
     n = legal_size(name, 2048)
     matrix = load_matrix(name, n)
     eigenvalues, condition = np.linalg.eigvalsh(as_dense(matrix.K)), matrix.condition
-    if condition > 1e14:  # nothing but rounding is left of the smallest eigenvalue
+    if condition > 1e14:  # the smallest eigenvalue is rounding
         assert abs(eigenvalues[0]) < 1e-13 * eigenvalues[-1]
     else:
         assert eigenvalues[-1] / eigenvalues[0] == pytest.approx(condition, rel=0.05)

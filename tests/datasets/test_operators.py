@@ -1,4 +1,4 @@
-"""Each matrix against the dense computation that its description says in words."""
+"""Each matrix against the dense computation that its description states."""
 
 from functools import reduce
 

@@ -23,7 +23,7 @@ def distances(matrix):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", NAMES)
 def test_promises_are_kept_or_warned_about(name, dtype, global_random_seed):
-    """The true error, in the Frobenius norm, is that of no random vectors."""
+    """The true error, in the Frobenius norm, uses no random vectors."""
     matrix = load_matrix(name, N, dtype, random_state=global_random_seed)
     exact = as_dense(matrix.K).astype(np.float64)
     points = None if isinstance(matrix.K, KernelMatrix) else matrix.points

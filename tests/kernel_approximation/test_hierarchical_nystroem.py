@@ -102,7 +102,7 @@ def test_all_samples_give_the_best_rank(k, center, form, rng):
 @pytest.mark.parametrize("center", [False, True])
 @pytest.mark.parametrize("landmarks", LANDMARKS)
 def test_new_points(landmarks, center, rng):
-    """Inner products of features are what the Nystroem method makes of the kernel."""
+    """Inner products of features are the Nystroem approximation of the kernel."""
     X, Y = roll(rng), roll(rng, 50)
     model = HierarchicalNystroem(
         gamma=GAMMA, n_components=200, landmarks=LANDMARKS[landmarks], center=center, random_state=0
@@ -378,7 +378,7 @@ def test_kernels_that_are_not_definite(rng):
     indefinite = {"kernel": "sigmoid", "gamma": 1.0, "coef0": -2.0, "n_components": 20}
     with pytest.raises(np.linalg.LinAlgError, match=r"semidefinite|negative"):
         HierarchicalNystroem(**indefinite, landmarks="rpcholesky").fit(X)
-    # The sum of all self-similarities is positive, if not each.
+    # The sum of all self-similarities is positive, though not each one.
     Z = HierarchicalNystroem(**indefinite).fit_transform(np.vstack([X, 10 * X, 10 * X]))
     assert np.all(np.isfinite(Z))
 

@@ -1,4 +1,4 @@
-"""Systems that are solved in every way there is, beside dense solutions."""
+"""Systems solved in every possible way, against dense solutions."""
 
 import pickle
 from dataclasses import replace
@@ -73,7 +73,7 @@ def test_indefinite_kernels(rng):
 
 
 def test_negative_diagonals(rng):
-    """Of a sigmoid kernel: not semidefinite, but a solution all the same."""
+    """A sigmoid kernel is not semidefinite, but there is a solution nevertheless."""
     X, Y, _ = problem(rng, 200)
     model = KernelRidge(1.0, kernel="sigmoid", coef0=-1, gamma=0.1)
     with_policy(model, ITERATIVE)

@@ -1,4 +1,4 @@
-"""KernelRidge and KernelRidgeClassifier beside scikit-learn."""
+"""KernelRidge and KernelRidgeClassifier against scikit-learn."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -26,7 +26,7 @@ def expected_failures(estimator):
     return {}
 
 
-# Some checks take a matrix for a kernel that is none.
+# Some checks pass a matrix that is not a kernel.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [

@@ -24,7 +24,7 @@ def expected_failures(estimator):
     return {f"check_{name}": reason for name in names}
 
 
-# Some checks take a matrix for a kernel that is none.
+# Some checks pass a matrix that is not a kernel.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [

@@ -1,4 +1,4 @@
-"""Leave-one-out errors in every way there is, beside those of dense inverses."""
+"""Leave-one-out errors computed in every possible way, against dense inverses."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Systems by low rank, and their leave-one-out errors, beside dense solutions."""
+"""Systems by low rank, and their leave-one-out errors, against dense solutions."""
 
 from dataclasses import replace
 

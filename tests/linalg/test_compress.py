@@ -125,7 +125,7 @@ def test_callable_that_does_not_pay_is_read_once(global_random_seed):
 
     H = compress(K, rtol=1e-6, leaf_size=32, random_state=0, shape=dense.shape)
     assert H.is_dense
-    # All of it once, after those that showed that it does not pay.
+    # All of it once, after the reads that showed that compression does not pay.
     assert sum(calls) >= H.report_.n_read >= dense.size
     calls.clear()
     assert_array_equal(H @ np.eye(500), dense)

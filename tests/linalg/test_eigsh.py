@@ -21,7 +21,7 @@ def symmetric(n, seed=0, dtype=np.float64):
 
 
 def expected_values(values, k, which):
-    """Pick by hand what `which` means."""
+    """Select by hand the eigenvalues that `which` means."""
     by_size = sorted(values, key=abs)
     ascending = sorted(values)
     return sorted(
@@ -248,7 +248,7 @@ def test_a_block_to_start_with(n_start, global_random_seed):
     assert (info.residuals <= 1e-11).all()
     without = eigsh(A, k=5, method="chebyshev", return_info=True, random_state=0)[2]
     assert info.n_products < without.n_products or n_start < 5
-    # One vector at a time knows nothing of blocks; their sum is a start vector.
+    # The Lanczos method takes one start vector: the sum of the block.
     lanczos = eigsh(A, k=5, v0=V, method="lanczos", return_info=True)
     np.testing.assert_allclose(lanczos[0], values[-5:])
 

@@ -102,11 +102,11 @@ def assert_same_functions(actual, expected, tolerance):
 
 
 def assert_eigenpairs(model, reference, error=1e-14, vector_error=1e-5):
-    """To the documented error of the vectors, and what that of the kernel makes of them."""
+    """To the documented error of the vectors, plus that caused by the error of the kernel."""
     k = len(model.eigenvalues_)
     values, gaps = reference.values[:k], reference.gaps(k)
     np.testing.assert_allclose(model.eigenvalues_, values, atol=10 * error + 1e-9)
-    # That the largest be positive decides nothing between two that are as large as each other.
+    # The sign is undetermined between two entries of the same magnitude.
     tolerance = vector_error + 10 * error / gaps
     assert_same_functions(model.eigenvectors_, reference.functions[:, :k], tolerance)
     np.testing.assert_allclose(np.linalg.norm(model.eigenvectors_, axis=0), 1, rtol=1e-12)

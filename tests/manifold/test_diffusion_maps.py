@@ -96,7 +96,7 @@ def test_operator_and_residuals_belong_to_the_samples_as_given(form, rng):
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_outliers_have_their_coordinates(form, alpha, rng):
-    """Sums of their rows are small beside the others; the promise is for each."""
+    """The sums of their rows are small compared with the others; the promise is for each."""
     X = arc(rng, 600)
     X[:4] = X[4] + [[0.9, 0, 0], [0, -1.1, 0], [0, 0, 1.3], [-0.7, 0.9, -0.6]]
     reference = Reference(kernel(X, X, 0.1), alpha)
@@ -106,7 +106,7 @@ def test_outliers_have_their_coordinates(form, alpha, rng):
     tolerance = 5e-5 + 10 * ERRORS[form] / gaps
     assert np.count_nonzero(tolerance < 0.1) >= (3 if form in ("dense", "float32") else 1)
     assert_same_functions(model.eigenvectors_, reference.functions[:, :6], tolerance)
-    # In the outliers alone, too.
+    # Also in the outliers alone.
     shown = reference.functions[:4, :6]
     signs = np.sign((model.eigenvectors_ * reference.functions[:, :6]).sum(axis=0))
     assert np.all(np.abs(model.eigenvectors_[:4] * signs - shown) <= tolerance)
@@ -114,7 +114,7 @@ def test_outliers_have_their_coordinates(form, alpha, rng):
 
 @pytest.mark.parametrize("distance", [30.0, 1e8])
 def test_samples_far_from_all_others(form, distance, rng):
-    """The kernel is 0 but on the diagonal: an eigenvalue 1 for each, and a warning."""
+    """The kernel is 0 off the diagonal: an eigenvalue 1 for each, and a warning."""
     X = arc(rng, 600)
     X[:2] = [[distance, 0, 0], [0, distance, 0]]
     reference = Reference(kernel(X, X), 1.0)
@@ -131,7 +131,7 @@ def test_samples_far_from_all_others(form, distance, rng):
 
 @pytest.mark.parametrize("distance", [10.0, 1e4])
 def test_two_clusters(distance, rng):
-    # So many that no gap within a cluster makes two of it.
+    # Enough points that no gap splits a cluster in two.
     X = arc(rng, 500)
     X[300:] += distance
     with pytest.warns(UserWarning, match="2 of 4 eigenvalues are 1"):

@@ -22,7 +22,7 @@ def test_scikit_learn_api(estimator, check):
 
 
 def harmonics(X, Y_new, targets, k, epsilon):
-    """Projection on leading eigenvectors of the kernel, and what Nystroem makes of it."""
+    """Projection on leading eigenvectors of the kernel, and its Nystroem extension."""
     values, vectors = np.linalg.eigh(kernel(X, X, epsilon))
     values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
     coefficients = vectors.T @ targets

@@ -71,7 +71,7 @@ def digits():
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("bandwidth", [1, 2, 4, 8])
 def test_digits(bandwidth, algorithm, digits):
-    """Where scikit-learn's is off by up to hundreds of nats (its issue 7492)."""
+    """Where scikit-learn's estimate is off by up to hundreds of nats (its issue 7492)."""
     X, Y, logs = digits
     model = KernelDensity(bandwidth=bandwidth, algorithm=algorithm, n_jobs=1).fit(Y)
     assert_logs(model.score_samples(X), logs[bandwidth], LOG_TOL)

@@ -74,7 +74,7 @@ def test_folds(algorithm, weighted, rng):
 
 
 def test_a_weight_that_outweighs_all_others(rng):
-    """What is left of the total weight is not the rounding of that one."""
+    """The remaining total weight is not just the rounding of the large one."""
     Y = rng.random((50, 2))
     w = np.ones(50)
     w[7] = 1e20

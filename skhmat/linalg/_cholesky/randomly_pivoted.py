@@ -89,7 +89,7 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
     rank : int
         Largest number of columns, at least 1; n are enough for any matrix.
     rtol : float, default=0.0
-        Stop at the first column that leaves no more than this part of the trace, in [0, 1).
+        Stop at the first column that leaves no more than this fraction of the trace, in [0, 1).
     block_size : int, default=None
         Pivots proposed at once, at least 1; None means `rank`, and at most 100. The distribution of
         the result does not depend on it.
@@ -209,7 +209,7 @@ class _Elimination:
 
     @property
     def continues(self):
-        """Whether another column is wanted, and more than rounding is left for it."""
+        """Whether the tolerance needs another column and the residual is more than rounding."""
         return (
             not self._is_rounding
             and len(self.pivots) < self.rank

@@ -87,7 +87,7 @@ class CholeskyPreconditioner(SymmetricOperator):
         self._set_shift(shift)
 
     def with_shift(self, shift):
-        """Return the same for another shift, in O(k³) operations.
+        """Return the inverse for another shift, in O(k³) operations.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class MultiShiftWoodbury:
         return out / self.shifts
 
     def columns(self, which):
-        """Return the same for some of the shifts, which may be repeated."""
+        """Return the inverses for a selection of the shifts, which may be repeated."""
         other = copy.copy(self)
         other.shifts = self.shifts[which]
         return other

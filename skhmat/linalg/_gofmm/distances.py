@@ -173,7 +173,7 @@ class OrderDistance:
     order : ndarray of shape (n,)
         The indices in order.
     is_random : bool, default=False
-        Whether the order has no meaning, so that neighbours are drawn anew.
+        Whether the order has no meaning, so that neighbours are drawn at random.
     """
 
     thread_safe = True

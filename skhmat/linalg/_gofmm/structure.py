@@ -31,11 +31,11 @@ class BlockStructure:
     skel_ptr : ndarray of shape (n_nodes + 1,)
         First skeleton of each node among those of all nodes.
     order_ptr : ndarray of shape (n_nodes + 1,)
-        Where the part of each node in `child_order` begins; the parts of the leaves are empty.
+        Offset of each node in `child_order`, which has no entries for leaves.
     child_order : ndarray of shape (order_ptr[-1],)
         For each inner node an order of its children's skeletons, the node's own first.
     interp_ptr : ndarray of shape (n_nodes + 1,)
-        Where the block of each node in `interpolation` begins.
+        Offset of each node's block in `interpolation`.
     interpolation : ndarray of shape (interp_ptr[-1],)
         For each node its X, of shape (n_columns - rank, rank), row-major: row i expresses the i-th
         column that is no skeleton as a combination of the skeletons.
@@ -44,7 +44,7 @@ class BlockStructure:
     far_node : ndarray of shape (n_far_pairs,)
         The partner of each far pair.
     far_offset : ndarray of shape (n_far_pairs,)
-        Where the pair's block begins in `far`.
+        Offset of the pair's block in `far`.
     far_transposed : ndarray of shape (n_far_pairs,), uint8
         Whether the block is that of the mirrored pair.
     far : ndarray

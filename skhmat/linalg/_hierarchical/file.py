@@ -39,7 +39,7 @@ def write_form(form, path):
     ----------
     form : HierarchicalForm
     path : str or path-like
-        Used as it is, no suffix is added.
+        Used unchanged; no suffix is added.
     """
     kind, kernel = "hierarchical", None
     if form.is_dense:

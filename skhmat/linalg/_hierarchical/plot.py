@@ -182,7 +182,7 @@ def _write_ranks(ax, blocks, bounds, rank):
 def _points_per_row(ax):
     """Return how many points (1/72 inch) one row of the matrix takes on paper."""
     box = ax.get_window_extent()
-    # The bar and labels will take some of the width when the figure is laid out.
+    # The colour bar and labels will take up a part of the width.
     return 0.85 * min(box.width, box.height) / ax.figure.dpi * 72 / ax.get_xlim()[1]
 
 

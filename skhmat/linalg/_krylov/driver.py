@@ -47,7 +47,7 @@ def solve_iteratively(method, A, M, B, rtol, maxiter, inner=None, *, policy=POLI
     A, M : operator
         The matrix, and the preconditioner, an approximate inverse, or None. Products with arrays
         of shape (n, k) in float64 by ``@``. Operators with a method `columns` are k matrices, one
-        for each column, and ``columns(which)`` is the operator of some of them.
+        for each column, and ``columns(which)`` selects some of them.
     B : ndarray of shape (n, k)
     rtol : float
     maxiter : int

@@ -1,4 +1,4 @@
-"""Operators made of other operators."""
+"""Operators built from other operators."""
 
 import numpy as np
 
@@ -96,7 +96,7 @@ class CountedOperator(SymmetricOperator):
 
 
 class ShiftedColumns:
-    """Products with A + shift I that have a shift of their own for each column.
+    """Products with A + shift I, with a separate shift for each column.
 
     Parameters
     ----------

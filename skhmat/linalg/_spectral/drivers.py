@@ -115,13 +115,13 @@ def lanczos_eigenpairs(A, task, sigma=None, inverse=None):
         # Newer versions of SciPy draw restart vectors from it; older ones have a fixed generator.
         options["rng"] = np.random.default_rng(0)
     try:
-        # The vectors cost little beside the products, and with them the order is always ascending.
+        # The vectors cost little compared with the products, and make ARPACK sort ascending.
         values, vectors = arpack_eigsh(A, k, **options)
     except ArpackNoConvergence as error:
         values, vectors = error.eigenvalues, error.eigenvectors
         _warn_of_missing(len(values), k, maxiter)
     except ArpackError:
-        # ARPACK refuses the zero matrix, which has eigenpairs like any other.
+        # ARPACK refuses the zero matrix, although it has eigenpairs.
         if not _is_zero(A, v0):
             raise
         return Eigenpairs(np.zeros(k, dtype=A.dtype), np.eye(n, k, dtype=A.dtype))

@@ -41,7 +41,7 @@ _N_FIRST = 32
 # Rows up to which A is formed from n products, however few are allowed: it costs little, and random
 # signs of so short vectors may coincide.
 _MAX_FORMED = 64
-# Rounding of leverages: from 1 less this on a column of R has a direction of its own.
+# Rounding of leverages: above 1 minus this, a column of R is not in the span of the others.
 _LEVERAGE_ROUNDING = 1e-10
 
 
@@ -215,7 +215,7 @@ def estimate_diagonal(
 
     Notes
     -----
-    The norm of all standard errors is that of the error up to a factor of 1.5, mostly too small.
+    The norm of all standard errors is that of the error up to a factor of 1.5; usually too small.
 
     References
     ----------

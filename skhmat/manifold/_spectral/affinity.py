@@ -29,7 +29,7 @@ class AffinityPolicy:
     max_dense: int = 4096
     # Samples: up to this many, all entries are held in float32; for more, they are compressed.
     max_float32: int = 20_000
-    # Part of all entries: with more, a sparse matrix is multiplied no faster than a dense one.
+    # Fraction of all entries: with more, a sparse matrix is multiplied no faster than a dense one.
     max_sparse_part: float = 0.1
     # Entries, of 12 bytes each, of a sparse matrix with more than `max_float32` samples.
     max_sparse_entries: int = 250_000_000
@@ -80,13 +80,13 @@ class Affinity(ABC):
         return self._matrix
 
     def sums(self, W):
-        """Return K W for W of shape (n, k); each row is accurate by itself."""
+        """Return K W for W of shape (n, k); each row is accurate relative to itself."""
         return self.matrix @ W
 
     def take_operator(self, factors):
         """Hand over the entries as the operator D K D, where D is diagonal.
 
-        They are scaled in place, so that they are held once; the affinity has none afterwards.
+        They are scaled in place, so that memory holds them once; the affinity then has none.
 
         Parameters
         ----------

@@ -38,7 +38,7 @@ class EigenpairPolicy:
     first_tried: int = 11
     # Eigenpairs with which that search ends.
     max_tried: int = 257
-    # Distance from 1 of an eigenvalue that counts as 1, beside what its error allows.
+    # Distance from 1 of an eigenvalue that counts as 1, in addition to its error.
     unit_distance: float = 1e-10
     # Relative residual: the error of an eigenvalue is taken to be no larger than this.
     max_doubt: float = 1e-6

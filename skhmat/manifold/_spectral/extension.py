@@ -26,7 +26,7 @@ POLICY = ExtensionPolicy()
 
 @dataclass(frozen=True, eq=False)
 class NystroemExtension:
-    """Right eigenvectors of a Markov matrix at new points, each point by itself.
+    """Right eigenvectors of a Markov matrix at new points, each point independently.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ def mean_powers(values, residuals, t, policy=POLICY):
     powers : ndarray of shape (k,)
         0 for eigenvalues that are not usable.
     is_usable : ndarray of shape (k,)
-        Whether an eigenvalue is positive and, if it is divided by, large beside its residual.
+        Whether an eigenvalue is positive and, if it is divided by, much larger than its residual.
     """
     is_usable = values > 0
     if t < 1:

@@ -143,7 +143,7 @@ def compute_rows(A, B, kernel, n_threads):
 
 
 def multiply_rows(rows, W, n_threads):
-    """Multiply rows by W of shape (n_cols, k), each row by itself; (n_rows, k) is returned."""
+    """Multiply rows by W of shape (n_cols, k), each row independently; (n_rows, k) is returned."""
     out = np.zeros((len(rows.start) - 1, W.shape[1]))
     if len(rows.entries) > 0:
         W = np.ascontiguousarray(W)

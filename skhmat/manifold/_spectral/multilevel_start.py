@@ -191,7 +191,7 @@ class ComponentStart:
     """Starts for a kernel that falls into parts which nothing connects.
 
     On each part the right eigenvector of the eigenvalue 1 is constant. The block begins with those
-    of the largest parts, and goes on with another start.
+    of the largest parts, and is completed by another start.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Sums of a Gaussian kernel at new points, each by itself."""
+"""Sums of a Gaussian kernel at new points, each point independently."""
 
 from dataclasses import dataclass
 

@@ -52,7 +52,7 @@ def compressed_log_sums(
     The kernel matrix of all points, samples and queries, is compressed twice, with different random
     samples and leaves. The largest difference of the two products, and the largest error of the
     sums that are also added up term by term, estimate the error of every sum. A sum that is too
-    small beside this error is left to the caller.
+    small compared with this error is left to the caller.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def compressed_log_sums(
     -------
     logs : ndarray of shape (m,)
     rough : ndarray of int
-        Rows whose sum is too small beside the error; all rows where the matrix does not compress.
+        Rows whose sum is too small compared with the error; all rows if nothing compresses.
     """
     n, rng = len(Y), check_random_state(random_state)
     nothing = np.empty(len(X)), np.arange(len(X))

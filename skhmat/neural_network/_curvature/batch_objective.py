@@ -33,7 +33,7 @@ class BatchObjective:
         The batch.
     curvature : {"hessian", "gauss_newton"}
     fraction : float
-        Part of the batch that products are taken on: its first samples.
+        Fraction of the batch that products are taken on: its first samples.
     by_variable : bool
         Whether products are with the diagonal blocks of the variables only.
     training : bool

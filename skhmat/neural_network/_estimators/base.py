@@ -40,7 +40,7 @@ class TrainingPolicy:
     patience : int
         Epochs without a lower loss after which ``early_stopping=True`` stops.
     validation_part : float
-        Part of the samples that early stopping sets aside.
+        Fraction of the samples that early stopping sets aside.
     largest_batch : int
         Samples of a batch with ``batch_size="auto"``, if there are as many.
     """

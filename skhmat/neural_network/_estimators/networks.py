@@ -256,7 +256,7 @@ def takes_indices(loss):
     return isinstance(loss, keras.losses.SparseCategoricalCrossentropy) or "sparse" in name
 
 
-#: Layers that leave the meaning of their input as it is.
+#: Layers that do not change the meaning of their input.
 _TRANSPARENT = (keras.layers.Dropout, keras.layers.Reshape, keras.layers.Flatten)
 
 

@@ -32,7 +32,7 @@ def find_custom_objects(network, *others):
 def pack_network(network, *others):
     """Return what `unpack_network` restores, ready to be pickled.
 
-    That is all that training goes on from, and functions and classes of the user in the network
+    That is all that training resumes from, and functions and classes of the user in the network
     and in `others`.
     """
     seeds = [state.numpy() for state in _find_seeds(network)]

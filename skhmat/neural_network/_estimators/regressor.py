@@ -38,7 +38,7 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     batch_size : int or "auto", default="auto"
         "auto" is 200, or all samples if there are fewer.
     validation_split : float, default=None
-        Part of the samples that is set aside, drawn at random (for classes in proportion). None
+        Fraction of the samples to set aside, drawn at random (for classes in proportion). None
         means 0.1 with `early_stopping`, and 0 without.
     early_stopping : bool or int, default=False
         Stop when the loss of the samples set aside has not fallen for that many epochs (True means

@@ -72,7 +72,7 @@ class NewtonPolicy:
 
 POLICY = NewtonPolicy()
 
-#: Parameters that configurations hold as they are, besides those of all optimizers of Keras.
+#: Parameters that configurations store unchanged, besides those of all optimizers of Keras.
 _PLAIN_PARAMETERS = (
     "tau",
     "cg_tol",
@@ -138,7 +138,7 @@ class NewtonCG(keras.optimizers.Optimizer):
     warm_start : float, default=0.0
         Conjugate gradients start from this multiple of the last direction.
     curvature_fraction : float, default=1.0
-        Products are taken on this part of the batch: its first samples.
+        Products are taken on this fraction of the batch: its first samples.
     trust_radius : float, default=1.0
         The initial radius of the trust region, in units of the weights. It limits steps along
         directions of negative curvature [5]_, and all steps if the loss is not known.

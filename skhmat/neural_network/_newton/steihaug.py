@@ -26,7 +26,7 @@ class _State(NamedTuple):
     r: Any  # (n,) residual
     p: Any  # (n,) search direction
     rz: Any  # (n_blocks,) r' z, z the preconditioned residual
-    damping: Any  # (n_blocks,) negative as long as it is not known
+    damping: Any  # (n_blocks,) negative until it is known
     first: Any  # (n_blocks,) curvature p' G p / p' p along the first direction
     largest: Any  # (n_blocks,) largest |curvature| so far: the scale below which it counts as none
     least: Any  # (n_blocks,) smallest curvature so far
@@ -54,7 +54,7 @@ def steihaug(
     Conjugate gradients stop at the tolerance, at the boundary of the trust region, or at a
     direction of negative curvature, which is followed to the boundary: algorithm 7.2 in
     Nocedal & Wright, Numerical Optimization (2006), after T. Steihaug, SIAM J. Numer. Anal. 20
-    (1983). If there are blocks, each is solved on its own.
+    (1983). If there are blocks, each is solved separately.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ class TrustRegionPolicy:
     Attributes
     ----------
     boundary : float
-        A step of at least this part of the radius has ended at the boundary.
+        A step of at least this fraction of the radius has ended at the boundary.
     poor_ratio, good_ratio : float
         If the loss is known: the radius shrinks if the reduction of the loss is less than
         `poor_ratio` of the predicted one, and grows if it is more than `good_ratio`.

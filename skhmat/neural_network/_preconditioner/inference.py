@@ -24,7 +24,7 @@ class InferencePolicy:
     ----------
     worth : float
         A product is worth taking if it lowers the variance of the Hessian along its direction by
-        more than this part of the variance of the prior.
+        more than this fraction of the variance of the prior.
     rounding : float
         Noise below this many relative rounding errors of a product counts as none.
     """

@@ -23,12 +23,12 @@ class LearningRatePolicy:
         2021), so rates that follow the curvature would fall for ever. That takes 4 / 3; the rest
         allows for the noise of estimates, and the losses show if it is too much.
     clear_signal : float
-        The first learning rates are those of curvature if at least this part of the squared
+        The first learning rates are those of curvature if at least this fraction of the squared
         length of gradients is that of their mean, and proportionally less below. A smaller part
         shows that the weights are where all gradients vanish, as at the start of some networks:
         curvature vanishes there too, and the rate it allows would turn noise into ruined weights.
     smallest_trust : float
-        But at least this part of the rates of curvature.
+        But at least this fraction of the rates of curvature.
     rise : float
         From one estimate to the next, the learning rate grows at most by this factor if the mean of
         the losses has fallen.

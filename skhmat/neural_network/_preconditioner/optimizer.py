@@ -23,7 +23,7 @@ from .inner_optimizer import check_inner, is_linear, learning_rate_of
 from .restart import check_restart, find_loss_metric
 from .variable_groups import VariableGroups, check_groups
 
-#: Parameters that configurations hold as they are.
+#: Parameters that configurations store unchanged.
 _PLAIN_PARAMETERS = (
     "est_rank",
     "num_observations",
@@ -73,7 +73,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         to the learning rate. With fewer than 2, the noise is not known, and assumed to be zero:
         then batches must agree.
     weight_decay : float, default=0
-        Passed to the inner optimizer: each step subtracts this part of the weights, times the
+        Passed to the inner optimizer: each step subtracts this fraction of the weights, times the
         learning rate. If it is 0, that of the inner optimizer stays.
     learning_rate : float, default=None
         The learning rate until the second estimate begins, which is that of the first epoch. (If

@@ -58,7 +58,7 @@ def test_the_environment_reaches_every_loop(chosen, tmp_path):
 
 
 def test_results_tell_the_instruction_sets_apart():
-    """Else the test above would say nothing."""
+    """Otherwise the test above would be vacuous."""
     before, found = dispatch.isa(), {}
     try:
         for name in dispatch.available():

@@ -101,7 +101,7 @@ def test_any_size_and_panel(n, columns, k, seed):
 
 
 def test_more_rows_than_the_panel_has_columns(rng):
-    """The panel as it is, and not its size of the other tests."""
+    """With the default panel, unlike the other tests."""
     n = module._PANEL + 76
     A = rng.standard_normal((n, 50))
     A = A @ A.T / n + np.eye(n)
@@ -115,7 +115,7 @@ def test_more_rows_than_the_panel_has_columns(rng):
 
 
 def test_ill_conditioned(panel, rng):
-    """Backward stable: what the condition number allows, and no less."""
+    """Backward stable: as accurate as the condition number allows."""
     Q = np.linalg.qr(rng.standard_normal((N, N)))[0]
     A = (Q * np.logspace(-8, 0, N)) @ Q.T
     A = (A + A.T) / 2
@@ -148,7 +148,7 @@ def test_dtypes(given, dtype, panel, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("exponent", [-200, -60, 60, 200])
 def test_scale(exponent, dtype, panel, rng):
-    """A power of two takes entries of any size into the range of float32, shift and all."""
+    """A power of two brings entries of any size, with the shift, into the range of float32."""
     A, shift = definite(rng), rng.random(N)
     one = factorize(A, shift, dtype=dtype)
     large = 2.0**exponent
@@ -257,7 +257,7 @@ def test_what_the_user_holds_is_not_changed(panel, rng):
 
 
 def test_results_are_ones_own(panel, rng):
-    """What a call returned, the next one neither reads nor writes."""
+    """A call neither reads nor writes what an earlier one returned."""
     factor = factorize(definite(rng))
     B = rng.standard_normal((N, 2))
     X, diagonal = factor.solve(B, 1), factor.inverse_diagonal(1)
@@ -273,7 +273,7 @@ def test_results_are_ones_own(panel, rng):
 @pytest.mark.parametrize("n_threads", [1, 4])
 @pytest.mark.parametrize("thread_safe", [False, True])
 def test_threads(thread_safe, n_threads, monkeypatch, rng):
-    """Only sources that allow it are read by several; it changes no bit."""
+    """Only sources that allow it are read by several threads; the result is equal to the bit."""
     monkeypatch.setattr(module, "_PANEL", 20)
     A = definite(rng)
     source = Recorder(A, thread_safe)
@@ -291,7 +291,7 @@ def test_threads(thread_safe, n_threads, monkeypatch, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", [0, 1, 70, N - 1])
 def test_no_more_is_read_of_an_indefinite_matrix(row, panel, dtype, rng):
-    """Than the panels up to the one with a negative pivot."""
+    """Panels after the one with a negative pivot are not read."""
     A = definite(rng)
     done = A[:row, :row], A[:row, row]
     A[row, row] = done[1] @ np.linalg.solve(*done) - 0.5

@@ -132,7 +132,7 @@ def test_any_gram_matrix(B, rank, block_size, dtype, seed):
     result = pivoted_cholesky(K, rank, block_size=block_size, random_state=seed, n_jobs=1)
     assert_factor_of(K.astype(float), result, 1e-9 if dtype == np.float64 else 1e-3)
     k, rounding = len(result.pivots), 200 * np.finfo(dtype).eps
-    # Columns beyond the rank, and what is left with all the rank there is, are rounding.
+    # Columns beyond the rank, and the residual at full rank, are rounding.
     assert k <= rank
     surplus = result.factor[:, np.linalg.matrix_rank(B) :].astype(float)
     assert np.sum(surplus**2) <= rounding * np.trace(K)
@@ -149,7 +149,7 @@ def test_a_multiple_of_the_matrix_has_that_multiple_of_the_factor(exponent, dtyp
     exponent = exponent if dtype == np.float64 else exponent // 10
     K = make_matrix("gaussian_2d_narrow", 40).dense.astype(dtype)
     scaled = np.ldexp(K, 2 * exponent)
-    # What is no number of this dtype any more is no longer a multiple.
+    # A number beyond the range of the dtype is not a multiple any more.
     lost = np.ldexp(scaled, -2 * exponent) != K
     K = np.where(lost, 0, K)
     expected = pivoted_cholesky(K, 15, random_state=seed, n_jobs=1)
@@ -300,7 +300,7 @@ def test_low_rank_has_its_columns_and_no_more(dtype, global_random_seed):
     B = np.random.default_rng(global_random_seed).standard_normal((400, 7))
     K = (B @ B.T).astype(dtype)
     result = pivoted_cholesky(K, 400, random_state=global_random_seed)
-    # One more where rounding is just above what is expected of it.
+    # One more if rounding is slightly larger than expected.
     assert 7 <= len(result.pivots) <= 8
     assert result.trace_error <= 100 * np.finfo(dtype).eps
 
@@ -315,7 +315,7 @@ def test_what_is_left_in_the_end_is_rounding(bandwidth, dtype, global_random_see
     assert F.shape[1] < 700
     assert result.trace_error <= 200 * np.finfo(dtype).eps
     assert np.abs(K.toarray() - F @ F.T).max() <= 2e4 * np.finfo(dtype).eps
-    # No column takes mainly from rows that have nothing left.
+    # No column takes mainly from rows whose residual is zero.
     left = K.diagonal().astype(np.float64)[:, np.newaxis] - np.cumsum(F**2, axis=1)
     excess = -np.minimum(left, 0).sum(axis=0)
     assert (np.diff(excess) <= 0.51 * np.sum(F[:, 1:] ** 2, axis=0)).all()
@@ -333,7 +333,7 @@ def test_rounding_may_be_larger_than_the_dtype_lets_expect(global_random_seed):
 
 
 def test_diagonal_may_have_more_than_the_entries(global_random_seed):
-    """A nugget that only the diagonal knows of is left, and no pivot is drawn twice."""
+    """A nugget, which is on the diagonal only, remains, and no pivot is drawn twice."""
     K = DenseEntries(make_matrix("gaussian_2d_wide", 60, global_random_seed).dense)
     K.diagonal = lambda: np.full(60, 1.1)
     result = pivoted_cholesky(K, 60, random_state=global_random_seed)

@@ -37,7 +37,7 @@ def test_gram_distance_is_the_distance_of_the_gram_vectors(name, rng, dtype):
 def test_angle_is_one_minus_cosine(rng, dtype):
     entries = gram_matrix(rng, 100, dtype=dtype)
     expected = cdist(entries.points[ROWS], entries.points[COLS], "cosine")
-    assert expected.max() > 1  # negative entries are there, and they are far
+    assert expected.max() > 1  # negative entries exist, and their rows are far apart
     block = make_distance("angle", entries).block(ROWS, COLS)
     assert block.dtype == dtype
     assert_allclose(block, expected, atol=1e-5)

@@ -55,7 +55,7 @@ def test_rows_of_a_large_matrix(global_random_seed):
     own = check.rows[: check.n_held_out]
     drawn = check.rows[check.n_held_out :]
     assert check.n_held_out >= 100
-    # Held back is one row from each of equal stretches; the others are no rows held back.
+    # One row of each of equal stretches is held out; the others are not.
     np.testing.assert_array_equal(np.flatnonzero(check.held_out), own)
     edges = np.linspace(0, LARGE, check.n_held_out + 1).astype(int)
     assert np.all((own >= edges[:-1]) & (own < edges[1:]))
@@ -98,7 +98,7 @@ def test_rare_bad_rows_are_not_overlooked(global_random_seed):
 
 @pytest.mark.parametrize("n", [600, LARGE])
 def test_an_error_in_one_direction_stays_under_the_upper_bound(n, global_random_seed):
-    """Few random vectors tell least about such an error: it is chi-squared distributed."""
+    """Few random vectors say least about such an error: it is chi-squared distributed."""
     rng = np.random.default_rng(global_random_seed)
     u, v = rng.standard_normal((2, n, 1))
     true = np.linalg.norm(u) * np.linalg.norm(v) / np.sqrt(n)  # for K = I
@@ -112,7 +112,7 @@ def test_an_error_in_one_direction_stays_under_the_upper_bound(n, global_random_
 
 
 def test_few_rows_may_have_most_of_the_norm(global_random_seed):
-    """Five rows, a thousand times as large: uniform rows would know nothing of them."""
+    """Five rows, a thousand times as large: uniform rows would miss them."""
     rng = np.random.default_rng(global_random_seed)
     scale = np.ones(LARGE)
     scale[rng.permutation(LARGE)[:5]] = 1e3

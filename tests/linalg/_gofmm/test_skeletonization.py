@@ -164,7 +164,7 @@ def test_equal_columns(method, rng):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_sampled_rows_raise_the_rank(method, rng):
-    """What rows outside the sample would see grows with rank / rows; full rank is never enough."""
+    """The remainder outside the sample grows with rank / rows; full rank is never enough."""
     A, _ = decaying(rng, 60, 50, 0.8)
     exact = decompose(A, 1e-2, method=method)
     sampled = decompose(A, 1e-2, n_sampled=60, method=method)

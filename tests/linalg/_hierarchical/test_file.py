@@ -207,7 +207,7 @@ def test_foreign_files_are_refused(tmp_path, write, mmap_mode):
 
 
 def rewritten(path, header=None, **arrays):
-    """Write the file anew with some arrays changed, or left out where None."""
+    """Write the file again with some arrays changed, or left out if None."""
     with np.load(path) as npz:
         content = {name: npz[name] for name in npz.files} | arrays
     if header is not None:
@@ -221,7 +221,7 @@ def rewritten(path, header=None, **arrays):
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 def test_files_of_the_first_version_are_read(H, saved, mmap_mode):
-    """They had the positions of the skeletons as well, which nothing read."""
+    """These files also held the positions of the skeletons, which nothing read."""
     n_skeletons = H.form.structure.skel_ptr[-1]
     rewritten(saved, {"version": 1}, skeletons=np.arange(n_skeletons))
     assert_same(load(saved, mmap_mode), H)
@@ -284,7 +284,7 @@ def test_truncated_file_is_refused(saved, fraction, mmap_mode):
 )
 def test_flipped_bytes_are_found_or_harmless(saved, H, data, mmap_mode):
     whole = bytearray(saved.read_bytes())
-    # Headers and the table of contents are where damage could mislead; data are mostly in between.
+    # Damage could mislead in headers and in the directory; most bytes between them are data.
     with zipfile.ZipFile(saved) as archive:
         starts = [info.header_offset for info in archive.infolist()] + [archive.start_dir]
     place = data.draw(st.sampled_from(starts)) + data.draw(st.integers(0, 300))

@@ -11,7 +11,7 @@ from ..matrices import make_matrix
 
 N = 3000
 
-# Other weights and other rows than those the promise was measured with miss it by a little.
+# With other weights and rows than those of the measurement, the error may be slightly larger.
 pytestmark = pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -41,7 +41,7 @@ def test_agrees_with_the_exact_sums(kernel, budget, rng):
     K = KernelMatrix(X, kernel, **KERNELS[kernel])
     H = small(K, budget=budget)
     assert not H.is_dense
-    # Not of mean zero: the sums of a wide kernel are those of the weights, and might be any small.
+    # Not of mean zero: a wide kernel sums up the weights, and that sum must not be tiny.
     W = 0.5 + rng.standard_normal((N, 2))
     sums, error = H.evaluate(X_new, W, return_error=True)
     true = relative(sums, K.evaluate(X_new, W))
@@ -154,7 +154,7 @@ def test_matrices_that_are_held_as_they_are(rng):
 
 
 def test_a_miss_is_a_warning_with_the_error(rng):
-    """Weights that a solve made: the terms of the sums cancel."""
+    """Weights that solve a system: the terms of the sums cancel."""
     K = KernelMatrix(rng.standard_normal((N, 2)))
     H = small(K, rtol=1e-2)
     b = np.sin(K.X[:, 0])

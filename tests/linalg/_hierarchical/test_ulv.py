@@ -54,7 +54,7 @@ def own_dense(H, shift):
 
 
 def definite_shift(H, part=1e-3):
-    """A shift that leaves a smallest eigenvalue of this part of the largest."""
+    """A shift for which the smallest eigenvalue is this fraction of the largest."""
     eigenvalues = np.linalg.eigvalsh(own_dense(H, 0.0))
     return max(part * eigenvalues[-1] - eigenvalues[0], 0.0)
 
@@ -239,7 +239,7 @@ def test_exact_form(n, form, small_panels, global_random_seed):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", ["array", "kernel"])
 def test_exact_form_in_single_precision(form, dtype, small_panels, rng, global_random_seed):
-    """What preconditions: half the bytes, and the accuracy of float32."""
+    """The factor of a preconditioner has half the bytes, and the accuracy of float32."""
     H = make(form, 300, global_random_seed, dtype)
     shift = 0.5 + rng.random(300)
     F, single = factorize(H, shift), factorize(H, shift, np.float32)
@@ -373,7 +373,7 @@ def test_the_given_array_is_not_changed(form, small_panels, rng, global_random_s
     F.solve(np.ones(300))
     F.condition_estimate()
     np.testing.assert_array_equal(shift, before)
-    # And what the user does with it later changes nothing.
+    # Nor does modifying the input later change anything.
     shift[:] = 1e30
     np.testing.assert_array_equal(F.shift, before)
     assert F.logdet() == logdet
@@ -443,7 +443,7 @@ def test_the_eigenvalue_has_the_scale_of_the_matrix(form, scale, small_panels, g
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("leaf_size", [16, 200])
 def test_the_eigenvalue_of_a_singular_matrix(leaf_size, dtype):
-    """Zero but for rounding, of either sign."""
+    """Zero up to rounding, of either sign."""
     H = hss(np.ones((100, 100), dtype=dtype), 0, leaf_size=leaf_size)
     with pytest.raises(NotPositiveDefiniteError) as caught:
         H.factorize()
@@ -452,7 +452,7 @@ def test_the_eigenvalue_of_a_singular_matrix(leaf_size, dtype):
 
 
 def test_the_error_can_be_pickled(global_random_seed):
-    """As it must be to come back from another process."""
+    """Needed to return from another process."""
     with pytest.raises(NotPositiveDefiniteError) as caught:
         make("hss", 300, global_random_seed).factorize(-3.0)
     again = pickle.loads(pickle.dumps(caught.value))

@@ -1,4 +1,4 @@
-"""What Python says of the kernels, against the table of the core."""
+"""What Python says about the kernels, against the table of the core."""
 
 import inspect
 import re

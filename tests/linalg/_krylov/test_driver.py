@@ -16,7 +16,7 @@ def spd(n, rng, condition=100.0):
 
 
 class Counted:
-    """A matrix that knows how wide its products were, or makes them in another dtype."""
+    """A matrix that records the widths of its products, or computes them in another dtype."""
 
     def __init__(self, A, dtype=np.float64):
         self.A, self.widths = A.astype(dtype), []
@@ -74,7 +74,7 @@ def test_columns_share_products_and_leave_when_they_are_done(method, rng):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_rounding_ends_the_iteration(method, rng):
-    """Products in float32: no residual below their rounding can be had, and none is claimed."""
+    """Products in float32: no residual below their rounding is reached, and none is claimed."""
     A, B = Counted(spd(100, rng, 1e3), np.float32), rng.standard_normal((100, 2))
     X, residuals, n_iterations = solve_iteratively(method, A, None, B, 1e-12, 100_000)
     assert n_iterations < 5000
@@ -96,7 +96,7 @@ def test_maxiter_is_kept_and_what_was_found_returned(method, rng):
 
 
 def test_many_starts_from_the_true_residual(rng):
-    """A method that gains two digits at a time: six times, and what is given stays as it is."""
+    """A method that gains two digits each time is called six times; the input is not changed."""
     A, B = spd(50, rng), rng.standard_normal((50, 3))
     exact, before = np.linalg.inv(A), B.copy()
 

@@ -49,7 +49,7 @@ def test_scaled_rows_and_columns(rng, monkeypatch):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernels_in_single(kernel, rng):
-    """Far from the origin too, where only distances count."""
+    """Also far from the origin, where only distances count."""
     X = rng.standard_normal((100, 3)) + (1e6 if KERNELS[kernel].is_radial else 0)
     K = KernelMatrix(X, kernel, bandwidth=2.0)
     single = round_to_float32(K)

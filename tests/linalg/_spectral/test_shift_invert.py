@@ -143,7 +143,7 @@ def test_lobpcg_that_does_not_converge(global_random_seed):
     assert len(values) < 4
 
 
-# Whether pairs converge in so few iterations, too, depends on the matrix.
+# Whether pairs also converge in so few iterations depends on the matrix.
 @pytest.mark.filterwarnings("ignore:eigsh. . of 2 eigenpairs")
 def test_systems_that_are_not_solved_are_warned_of(global_random_seed):
     policy = DriverPolicy(max_solve_iterations=5)

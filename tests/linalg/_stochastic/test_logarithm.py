@@ -243,7 +243,7 @@ def test_determinant_of_small_matrices_is_exact(n, global_random_seed):
 
 
 def test_standard_error_of_the_determinant_is_honest(global_random_seed):
-    """As for the trace, and with what the Lanczos method is off by."""
+    """As for the trace, plus the error of the Lanczos method."""
     A = sparse.diags(np.geomspace(1, 100, 100)).tocsr()
     exact = np.log(A.diagonal()).sum()
     ratios = []
@@ -292,7 +292,7 @@ def test_scaling_shifts_the_determinant_of_small_matrices(n, scale, seed):
 @settings(max_examples=15, deadline=None)
 def test_scaling_shifts_the_determinant(scale, seed):
     A = sparse.diags(np.geomspace(0.1, 10, 100)).tocsr()
-    # With one round the accuracy, which the scale has a part in, decides nothing.
+    # With one round, the accuracy, which depends on the scale, has no effect.
     options = {"n_products": 32, "max_products": 32, "atol": 1.0, "random_state": seed}
     one = quietly(estimate_logdet, A, **options)
     other = quietly(estimate_logdet, scale * A, **options)

@@ -176,7 +176,7 @@ def test_as_many_products_as_rows_are_exact(global_random_seed):
 
 @pytest.mark.parametrize("spectrum", ["flat", "slow", "geometric", "indefinite"])
 def test_standard_error_of_the_trace_is_honest(spectrum, global_random_seed):
-    """One of 100 is off by more than 4 standard errors at most; 12 of 200 would be very odd."""
+    """At most one of 100 is off by more than 4 standard errors; 12 of 200 are very unlikely."""
     # Normal vectors have no preferred basis, so this stands for all matrices of that spectrum.
     eigenvalues = SPECTRA[spectrum](200)
     ratios = []
@@ -187,7 +187,7 @@ def test_standard_error_of_the_trace_is_honest(spectrum, global_random_seed):
         )
         ratios.append((estimate.value - eigenvalues.sum()) / estimate.standard_error)
     assert np.sum(np.abs(ratios) > 4) <= 12
-    # Not far too large, either, and no bias.
+    # Nor far too large; and there is no bias.
     assert 0.8 <= np.sqrt(np.mean(np.square(ratios))) <= 3
     assert abs(np.mean(ratios)) <= 1
 

@@ -1,4 +1,4 @@
-"""A cloud of points, its normalised kernel, and what a dense computation makes of it."""
+"""A cloud of points, its normalised kernel, and the results of dense computations."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ def ordered_arc(rng, n):
 
 
 class Problem:
-    """A cloud, its kernel, and what a dense computation makes of it."""
+    """A cloud, its kernel, and the results of dense computations."""
 
     def __init__(self, X, alpha, rng, epsilon=EPSILON, radius=None, policy=POLICY):
         radii = None if radius is None else np.full(len(X), radius)

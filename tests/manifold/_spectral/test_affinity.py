@@ -28,7 +28,7 @@ def relative(actual, expected):
 
 
 def test_sums_of_rows_are_right_each_by_itself(form, rng):
-    """To the promise, also where they are small beside those of others."""
+    """As accurate as promised, even if they are small compared with others."""
     X = with_outliers(rng)
     K = affinity_in(form, X)
     assert K.form == form

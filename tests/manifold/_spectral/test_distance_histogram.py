@@ -155,7 +155,7 @@ def test_bandwidth_with_duplicates_and_outliers(rng):
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_dimension_of_a_grid(d):
-    """Of few points, whose edges are felt: roughly."""
+    """Roughly: there are few points, and their edges matter."""
     axes = [np.linspace(0, 1, 400 if d == 1 else 20)] * d
     X = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, d)
     dimension = berry_giannakis_harlim(histogram_of(X, np.random.default_rng(0))).dimension
@@ -173,7 +173,7 @@ def test_curve_has_the_chosen_bandwidth(rng):
     ratios = epsilons[1:] / epsilons[:-1]
     np.testing.assert_allclose(ratios, ratios[0])
     assert ratios[0] <= 1.07
-    # It begins where each point is alone and ends where all see each other.
+    # It begins where each point reaches only itself and ends where all reach each other.
     assert slopes[0] < 0.1 * slopes.max()
     assert slopes[-1] < 0.5 * slopes.max()
 

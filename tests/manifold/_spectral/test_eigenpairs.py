@@ -50,7 +50,7 @@ def test_any_number_of_pairs(k, solver, rng, global_random_seed):
 @pytest.mark.parametrize("solver", ["chebyshev", "dense"])
 @pytest.mark.parametrize("copies", [2, 4])
 def test_eigenvalues_that_come_more_than_once(copies, solver, rng, global_random_seed):
-    """With their multiplicity, and in orthogonal vectors; also where it goes beyond k."""
+    """With their multiplicity, even if it exceeds k, and with orthogonal vectors."""
     values = np.r_[np.ones(copies), np.full(3, 0.8), np.linspace(0.5, 0, 593 - copies + 4)]
     A = symmetric(values, global_random_seed)
     for k in (3, 6):

@@ -83,7 +83,7 @@ def test_batches_of_far_points_change_nothing(rng):
 
 
 def test_extension_through_a_hierarchical_matrix(rng):
-    """Far away as exact as near: sums relative to their size."""
+    """As exact far away as nearby, relative to the size of the sums."""
     policy = AffinityPolicy(max_always_dense=0, max_dense=0, max_float32=0, max_sparse_entries=0)
     problem = Problem(ordered_arc(rng, 600), 1.0, rng, policy=policy)
     assert problem.affinity.form == "compressed"

@@ -22,7 +22,7 @@ def as_dense(rows, n_columns):
 
 
 def curve(rng, n, d=2):
-    """Points along a line, so that neighbours have close numbers, and something beside it."""
+    """Points along a line, so that neighbours have close numbers, and a few beside it."""
     X = 0.1 * rng.random((n, d))
     X[:, 0] = np.sort(10 * rng.random(n))
     return X

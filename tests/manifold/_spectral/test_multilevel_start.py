@@ -44,7 +44,7 @@ def test_starts_from_few_points(n, alpha, rng):
 
 
 def test_starts_from_points_that_are_the_same(rng):
-    """There is no distance that a bandwidth could be found by."""
+    """There is no distance from which to choose a bandwidth."""
     problem = Problem(np.ones((20, 2)), 1.0, rng)
     assert np.all(np.isfinite(problem.start(rng).block(8).vectors))
 

@@ -42,7 +42,7 @@ def test_precomputed_kernel(given, t, rng):
 
 
 def distances(A, B, given):
-    """The zeros of a sparse matrix are distances, too: all are held."""
+    """The zeros of a sparse matrix are also distances: all are kept."""
     D = cdist(A, B)
     if given == "dense":
         return D

@@ -1,4 +1,4 @@
-"""Sums with other metrics beside all terms."""
+"""Sums with other metrics against sums of all terms."""
 
 import numpy as np
 import pytest

@@ -45,5 +45,5 @@ def test_weights_reduce_the_number_of_samples(rng):
     w = np.repeat([1.0, 1e-12], 50)
     few = choose_bandwidth("scaled_scott", X[:50], None, 50)
     np.testing.assert_allclose(choose_bandwidth("scaled_scott", X, w, 100), few, rtol=1e-6)
-    # The plain rules count samples without a weight, too.
+    # The plain rules also count samples without a weight.
     assert choose_bandwidth("scott", X[:50], None, 100) == pytest.approx(100 ** (-1 / 6))

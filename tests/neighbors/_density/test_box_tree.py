@@ -1,4 +1,4 @@
-"""Moments of all nodes beside those of their points."""
+"""Moments of all nodes against those of their points."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Scores of samples that are left out, by the definition."""
+"""Scores of held-out samples, by the definition."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sums by far fields beside all terms."""
+"""Sums by far fields against sums of all terms."""
 
 from dataclasses import replace
 

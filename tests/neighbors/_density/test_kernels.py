@@ -1,4 +1,4 @@
-"""Kernels and their integrals beside quadrature."""
+"""Kernels and their integrals against quadrature."""
 
 import numpy as np
 import pytest

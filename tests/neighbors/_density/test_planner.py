@@ -1,4 +1,4 @@
-"""The choice among algorithms, by costs that are given."""
+"""The choice among algorithms, for given costs."""
 
 from dataclasses import replace
 

@@ -12,7 +12,7 @@ from ..densities import VALUES
 @pytest.mark.parametrize("d", [1, 2, 5])
 @pytest.mark.parametrize("name", VALUES)
 def test_steps_have_the_radii_of_the_kernel(name, d):
-    """Of a fixed seed: a test of significance fails now and then."""
+    """The seed is fixed, because a test of significance fails now and then."""
     steps = draw_steps(name, 4000, d, np.random.RandomState(0))
     radii = np.linalg.norm(steps, axis=1)
     r = np.linspace(0, 1 if VALUES[name](np.float64(1.01)) == 0 else 40, 200_001)

@@ -1,4 +1,4 @@
-"""Sums of density kernels beside all terms, added up by NumPy."""
+"""Sums of density kernels against sums of all terms in NumPy."""
 
 import pickle
 
@@ -54,7 +54,7 @@ def test_every_instruction_set(name, isa, rng):
 )
 @settings(max_examples=100, deadline=None)
 def test_bounds_of_the_tree_hold(seed, name, n, d, scale, leaf_size, rtol):
-    """On lattices too, where many distances are the same, and points come more than once."""
+    """Also on lattices, where many distances are equal and points are repeated."""
     rng = np.random.default_rng(seed)
     Y = rng.integers(-3, 4, (n, d)) + rng.choice([0, 0.1]) * rng.standard_normal((n, d))
     X = 2.0 * rng.integers(-3, 4, (10, d))

@@ -21,7 +21,7 @@ def test_newton_beats_its_start_and_uses_second_order():
     model = KerasRegressor(random_state=0, epochs=5).fit(X, y)
     assert isinstance(model.model_.optimizer, NewtonCG)
     history = model.model_.optimizer.history
-    assert np.isfinite(history["loss"]).all()  # which gradients alone would not tell
+    assert np.isfinite(history["loss"]).all()  # which gradients alone would not show
     assert model.loss_curve_[-1] < 0.7 * model.loss_curve_[0]
 
 

@@ -1,4 +1,4 @@
-"""What NewtonCG says of its steps."""
+"""What NewtonCG records about its steps."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Training of Keras models by NewtonCG, in both ways in."""
+"""Training of Keras models by NewtonCG, by both entry points."""
 
 import warnings
 from copy import deepcopy

@@ -35,7 +35,7 @@ def test_two_large_eigenvalues(dtype, rng):
     log = optimizer.get_log()
     assert log["noise"] == 0
     np.testing.assert_allclose(log["spectrum"][0][:2], [1000, 500], rtol=1e-3)
-    # Five observations were promised at most; the fourth tells nothing and is not taken.
+    # At most five observations are allowed; the fourth would add nothing and is not taken.
     assert len(log["spectrum"][0]) == 3
 
 
@@ -122,7 +122,7 @@ def test_variants(rng):
     optimizer, only = rates(precondition=False, num_observations=0)
     for log in (adaptive, only):
         assert log["learning_rate"] == pytest.approx(1 / log["curvature"], rel=1e-6)
-    assert optimizer._descent.estimate.state.directions is None  # nothing is built in vain
+    assert optimizer._descent.estimate.state.directions is None  # nothing is built unnecessarily
     tuned, log = rates(adapt_learning_rate=False, inner=keras.optimizers.SGD(0.07))
     assert log["learning_rate"] == pytest.approx(0.07)
     assert len(tuned.get_log()["spectrum"][0]) > 0

@@ -1,4 +1,4 @@
-"""Trouble is counted, and warned of once."""
+"""Problems are counted, and reported once."""
 
 import warnings
 

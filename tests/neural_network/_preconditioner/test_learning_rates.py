@@ -45,7 +45,7 @@ def test_rates_do_not_follow_rising_curvature():
 
 
 def test_rates_fall_where_losses_do_not(rng):
-    """The loss rises, and its curvature does not tell."""
+    """The loss rises, and its curvature does not show it."""
     x = keras.Variable(rng.uniform(1, 2, 3), dtype="float64")
     height = tf.Variable(0.0, dtype=tf.float64)
     optimizer = ProbabilisticPreconditioner(prior_iterations=2, num_observations=1, restart=4)

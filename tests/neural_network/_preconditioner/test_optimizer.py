@@ -1,4 +1,4 @@
-"""Parameters of the probabilistic preconditioner, right and wrong."""
+"""Valid and invalid parameters of the probabilistic preconditioner."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ from .problems import Quadratic, fit, net
 )
 def test_options(options, rng):
     model, X, y = net(int(rng.integers(1000)), ProbabilisticPreconditioner(**options))
-    # Noise is not known where the prior does not tell: then batches have to agree.
+    # Without an estimate of the noise from the prior, batches must agree.
     is_blind = options.get("prior_iterations") in (0, 1)
     length = {"batch_size": 24, "epochs": 36} if is_blind else {"epochs": 6}
     losses = fit(model, X, y, **length)
