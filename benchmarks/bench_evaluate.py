@@ -30,7 +30,7 @@ from skhmat.linalg import KernelMatrix
 BANDWIDTH = 4.0
 RTOL = 1e-3
 SPEED_UP = 10
-PART = 10  # the sum over all points is timed on one of so many new points
+PART = 10  # the sum over all points is timed on one in this many new points
 N_CHECKED = 1000
 SECONDS = 30
 

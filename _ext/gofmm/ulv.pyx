@@ -13,12 +13,13 @@ U of a leaf           the basis [I; X], skeleton rows first; X is the leaf's blo
 B of two siblings     their block of `far`, stored transposed where `far_transposed` says so
 ====================  ==============================================================================
 
-The paper's R is a translation; the R of this module is the triangular factor of a basis. A node
-with matrix M and basis P meets the rest of K only through P: its block row is [M, P (...)]. For a
-leaf M = D and P = U. From the leaves to the root, for each node:
+The paper's R is a translation; the R of this module is the triangular factor of a basis. The basis
+P, of shape (m, rank), is the transpose of GOFMM's interpolation P in `matvec`. A node with diagonal
+block M is coupled to the rest of K only through P: its block row is [M, P (...)]. For a leaf M = D
+and P = U. From the leaves to the root, for each node:
 
 1. The QR factorization P = Q [R; 0] gives Q^T [M, P (...)] = [Q^T M, [R; 0] (...)]: after the
-   rotation only the first `rank` rows meet the rest of the matrix.
+   rotation only the first `rank` rows are coupled to the rest of the matrix.
 2. The others are eliminated by Cholesky: L L^T = (Q^T M Q)_22 and W = L^-1 (Q^T M Q)_21.
 3. The Schur complement S = (Q^T M Q)_11 - W^T W and R stand for the node in its parent, where
    M = [[S_a, R_a B R_b^T], [., S_b]] and P = diag(R_a, R_b) [R_a; R_b]_HSS.

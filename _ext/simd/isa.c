@@ -28,7 +28,7 @@
 #define CHUNK 256      /* columns of a tile in L1, at most; a multiple of every strip */
 #define FEW_RHS 6      /* up to here a weighted sum of the tile beats a call of GEMM */
 #define GEMM_ROWS 512  /* tile handed to GEMM, at most: stays in L2 ... */
-#define GEMM_COLS 256  /* ... with the part of W it meets */
+#define GEMM_COLS 256  /* ... with the rows of W that it multiplies */
 #define COLLECT 2048   /* terms of a product that are summed in float32 before double takes over */
 #define GEMM_RHS 1024  /* right-hand sides taken at once, to bound the buffers */
 #define DOT_DIM 32     /* from this dimension, distances from inner products are faster */

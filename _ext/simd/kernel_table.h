@@ -7,7 +7,7 @@
 #ifndef SKHMAT_KERNEL_TABLE_H
 #define SKHMAT_KERNEL_TABLE_H
 
-/* What the function of a kernel is given for two points x and y. */
+/* The argument of a kernel's function for two points x and y. */
 enum skhmat_argument {
     SKHMAT_SQUARE,        /* r^2 = |x - y|^2 */
     SKHMAT_SCALED_SQUARE, /* r^2 of points in units of about the bandwidth, which is the first parameter */

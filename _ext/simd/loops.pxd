@@ -1,4 +1,4 @@
-"""What simd.h declares, for the modules of this folder; see there what it means."""
+"""The declarations of simd.h, where they are explained, for the modules of this folder."""
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, intptr_t

@@ -90,7 +90,7 @@ def compiled(problem, optimizer, seed, init="problem"):
         def loss(true, output):
             return keras.ops.mean(output, axis=-1)
 
-    # With XLA, the preconditioner would take a product in each step; so nobody has it.
+    # With XLA, the preconditioner would take a product in each step; so none uses it.
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
     return model
 

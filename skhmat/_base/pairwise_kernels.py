@@ -17,7 +17,7 @@ class _Pairwise:
 
     def __call__(self, A, B):
         """Return the block of points A (m, d) and B (n, d), of shape (m, n)."""
-        # Kernels by name take different parameters; a callable gets exactly those it was given.
+        # Kernels by name take different parameters; a callable receives those given.
         return pairwise_kernels(
             A,
             B,

@@ -21,7 +21,7 @@ def parameter_error(name, allowed, value=None, *, got=None, kind=ValueError):
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a parameter may be: a number in an interval, one of some options, or None.
+    """The allowed values of a parameter: a number in an interval, an option, or None.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Constraint:
     none: bool = False
 
     def __str__(self):
-        """Say what is allowed."""
+        """Return the allowed values as text."""
         texts = [] if self.kind is None else [self._interval()]
         options = [*map(repr, self.options), *(["None"] if self.none else [])]
         if self.kind is None and len(options) > 1:

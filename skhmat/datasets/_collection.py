@@ -192,7 +192,7 @@ def load_matrix(
         Folder for files, in which a folder "skhmat" is made; None means scikit-learn's,
         `sklearn.datasets.get_data_home`.
     download_if_missing : bool, default=True
-        Whether what is not in `data_home` may be downloaded.
+        Whether files missing from `data_home` may be downloaded.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What the estimators of kernel ridge regression share."""
+"""Base classes of the estimators of kernel ridge regression."""
 
 from functools import partial
 from numbers import Integral, Real

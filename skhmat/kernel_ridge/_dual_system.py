@@ -146,7 +146,7 @@ class RidgeSystem:
         return can_factorize(H, self.solver_policy)
 
     def relative_residual_trace(self, alpha, max_rank, target):
-        """Raise the rank of `low_rank` and return what it leaves of K.
+        """Raise the rank of `low_rank` and return the size of its residual.
 
         Parameters
         ----------

@@ -172,7 +172,7 @@ class LowRankRidgeSystem:
 
         The diagonal of the inverse is that of (F F^T + (shift + s) I)^-1, where F F^T ~ D K D and s
         is the mean of the diagonal that it leaves. Random signs z correct it: the mean of
-        z * (A^-1 z - B z), with A the system and B this inverse, is what is missing.
+        z * (A^-1 z - B z), with A the system and B this inverse, is the missing part.
 
         Parameters
         ----------
@@ -205,7 +205,7 @@ class LowRankRidgeSystem:
         n_certain = np.count_nonzero(self._needs_no_correction(shifts))
         try:
             if n_certain > 0 and score(slice(n_certain - 1, n_certain), policy.n_signs):
-                # What is not corrected for larger penalties is less than what signs correct here.
+                # For larger penalties, the uncorrected error is below the one corrected here.
                 n_float32 = np.count_nonzero(self._allows_float32(shifts[: n_certain - 1]))
                 size = max(policy.max_columns // k, 1)
                 parts = _slices(0, n_float32, size) + _slices(n_float32, n_certain - 1, size)
@@ -286,7 +286,7 @@ class LowRankRidgeSystem:
         diagonal : ndarray of shape (n,)
             The known part of the diagonal of the inverse.
         corrections : ndarray of shape (n, n_signs)
-            Independent estimates of what is missing.
+            Independent estimates of the missing part of the diagonal.
         """
         variance = np.zeros(len(C))
         n_signs = corrections.shape[1]

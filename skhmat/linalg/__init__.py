@@ -1,4 +1,10 @@
-"""Hierarchical matrices as SciPy linear operators."""
+"""Hierarchical matrices as SciPy linear operators.
+
+Reading order: `_operators`, `_kernels` and `_entries` say what a matrix is here; `_compress` runs
+the phases of `_gofmm`, and `_hierarchical` has what can be done with the result. `_krylov`,
+`_cholesky` and `_stochastic` are methods for any symmetric matrix; `_solvers`, `_inverse`,
+`_spectral` and `_eigsh` combine these with hierarchical matrices.
+"""
 
 from ._cholesky.randomly_pivoted import PivotedCholesky, pivoted_cholesky
 from ._cholesky.woodbury import CholeskyPreconditioner

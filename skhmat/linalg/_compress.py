@@ -309,7 +309,7 @@ class _Compression:
         )
 
     def _approximate(self, matrix, interactions, skeletonizer, tolerance):
-        """Compress until the promise is kept, or as far as the caller's limits allow."""
+        """Compress until the promise is kept or a limit stops it; return the best result."""
         best, least, read_all, previous = None, np.inf, False, None
         for attempt in range(self.policy.max_attempts):
             with self._phase("skeletons"):

@@ -250,7 +250,7 @@ def find_eigenpairs(
     method="auto",
     policy=POLICY,
 ):
-    """Check the parameters of `eigsh`, and find what it returns.
+    """Check the parameters of `eigsh`, and find the eigenpairs that it returns.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def _choose_method(method, which, is_block, sigma, preconditioner):
 
 
 def _most_specific(given, A):
-    """Return what the caller gave if it can be factorized, or knows more than its products."""
+    """Return the matrix as given, which may have entries or factors, or else its operator A."""
     if isinstance(given, (list, tuple)):
         return np.asarray(given)
     if sparse.issparse(given) or isinstance(given, (np.ndarray, LinearOperator)):

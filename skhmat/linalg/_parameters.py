@@ -1,4 +1,4 @@
-"""What the parameters of compression may be: one table for `compress` and for all estimators."""
+"""Allowed values of the parameters of compression, for `compress` and for all estimators."""
 
 import math
 from numbers import Integral, Real

@@ -72,7 +72,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
         )
 
     def _start(self, samples, normalized, alpha, rng):
-        """Return what the eigensolver starts from."""
+        """Return the start of the eigensolver."""
         return MultilevelStart(
             samples.cloud,
             samples.bandwidth.epsilon,

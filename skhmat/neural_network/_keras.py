@@ -67,7 +67,7 @@ def is_in_xla():
 
 
 def check_known_to_keras(name, get, value, allowed):
-    """Return what a ``get`` function of Keras makes of the value of a parameter."""
+    """Return the object that a ``get`` function of Keras makes of a parameter."""
     try:
         return get(value)
     except (ValueError, TypeError) as error:

@@ -124,7 +124,7 @@ def _read(entries, cols, scale, dtype, n_threads):
     return panel
 
 
-# What is row-major here is column-major and transposed for BLAS, which works in place.
+# BLAS sees row-major arrays as column-major and transposed, and works in place.
 
 
 def _subtract_product(panel, below):

@@ -60,7 +60,7 @@ class PivotedCholesky:
     factor : ndarray of shape (n, k)
         F, Fortran-contiguous, in the dtype of K. ``factor[pivots]`` is lower triangular.
     trace_error : float
-        (tr K - ||F||_F²) / tr K, what is left of the trace; 0 for the zero matrix.
+        (tr K - ||F||_F²) / tr K, the remaining fraction of the trace; 0 for the zero matrix.
     n_read : int
         Entries of K that were read.
     """
@@ -76,7 +76,7 @@ class PivotedCholesky:
 def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n_jobs=None):
     """Approximate a positive semidefinite matrix by randomly pivoted Cholesky.
 
-    Pivots are drawn in proportion to the diagonal of what is left of the matrix [1]_. Proposals are
+    Pivots are drawn in proportion to the diagonal of the residual K - F F^T [1]_. Proposals are
     drawn and eliminated in blocks, and rejection makes their distribution that of pivots drawn one
     by one [2]_. About (k + 1) n entries are read for k columns, in O(k² n) operations.
 
@@ -240,7 +240,7 @@ class _Elimination:
         proposed = rng.choice(len(weights), size=size, p=weights / weights.sum())
         proposed = proposed.astype(np.intp, copy=False)
         left = self.left[proposed]
-        # A proposal is accepted with probability (what is left of it now) / (when it was drawn).
+        # A proposal is accepted with probability (residual now) / (residual when it was drawn).
         least = rng.random(size) * left
         F = self.rows[: len(self.pivots), proposed].astype(np.float64)
         residual = self.entries.block(proposed, proposed).astype(np.float64) - F.T @ F

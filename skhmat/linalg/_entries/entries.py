@@ -154,7 +154,7 @@ def as_entries(source, rng, n_threads):
 
 
 def _is_memmap(array):
-    """Return whether an array, or what it is a view of, is a file."""
+    """Return whether an array, or the array that it is a view of, is a mapped file."""
     while array is not None:
         if isinstance(array, np.memmap):
             return True

@@ -101,7 +101,7 @@ class CallableSource(LockHolder):
         self._lock = threading.Lock()
 
     def block(self, rows, cols):
-        """Call the function and check what it returns."""
+        """Call the function and check its result."""
         with self._lock:
             block = self.function(np.array(rows), np.array(cols))
         block = np.asarray(block)
@@ -130,7 +130,7 @@ _READABLE = "a dense array, a KernelMatrix or a callable with a shape"
 
 
 def as_source(K, shape=None, dtype=None, points=None):
-    """Check what the user gave as K and return it as a source.
+    """Check the user's K and return it as a source.
 
     Parameters
     ----------

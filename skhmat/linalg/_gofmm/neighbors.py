@@ -226,7 +226,7 @@ class _Search:
 
 
 def _trees_missing(recall, n_trees, target):
-    """Return how many more trees meet the target if each finds what the average one found."""
+    """Return how many more trees reach the target if each finds as much as the average so far."""
     if not 0 < recall < target < 1:
         return np.inf
     return n_trees * (np.log1p(-target) / np.log1p(-recall) - 1)

@@ -33,7 +33,7 @@ class HierarchicalOperator(SymmetricOperator):
     Attributes
     ----------
     form : HierarchicalForm
-        What the matrix consists of.
+        The data of the matrix.
     """
 
     def __init__(self, form):

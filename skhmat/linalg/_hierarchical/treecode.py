@@ -8,8 +8,8 @@ its skeletons b~ with the charges w_b~ = P_b~b w_b that the upward pass of the p
 
 (ASKIT: March, Xiao and Biros, SIAM J. Sci. Comput. 37, 2015). Of K_ab ~ P_a^T K_a~b~ P_b only the
 right half is used: x is no row of K and has no P_a. P_b was fitted to rows k(x_i, .) of points x_i
-far from b, so it suits x as far as k(x, .) is like these rows. That cannot be relied on for an x
-farther from the mean of its leaf than every point of the leaf; its sum is taken over all points.
+far from b, so it is accurate for x if k(x, .) resembles these rows. That is doubtful for an x that
+is farther from the mean of its leaf than every point of the leaf; its sum is over all points.
 Each decision concerns one point, so its result does not depend on the others.
 """
 

@@ -12,7 +12,7 @@ from .table import KERNELS, check_kernel, check_parameter, core_parameters
 
 # Points on which a callable is tried at construction.
 _N_PROBED = 5
-# Points, rows and columns, that a callable gets at once.
+# Largest number of points, for rows and for columns, passed to a callable at once.
 _TILE = 1024
 # Diagonal entries that are read from one call of a callable, which computes their whole block.
 _DIAGONAL_BLOCK = 16

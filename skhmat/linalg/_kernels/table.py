@@ -1,4 +1,4 @@
-"""The kernels as Python sees them.
+"""The kernels in Python.
 
 The table of the core, ``_ext/simd/kernel_table.h``, has their names, parameters and formulas.
 """
@@ -18,10 +18,10 @@ class Kernel:
     Parameters
     ----------
     id : int
-        What the compiled core calls it.
+        Its number in the compiled core.
     name : str
     argument : {"square", "scaled square", "inner product", "cosine"}
-        What it is a function of; "scaled" means in units of the bandwidth.
+        The argument of its function; "scaled" means in units of the bandwidth.
     parameters : tuple of str
         The parameters it reads, in the order the compiled core expects.
     min_dim : int
@@ -70,7 +70,7 @@ def _polynomial_diagonal(X, values):
         return base ** float(values["degree"])
 
 
-# What the neighbour search evaluates; not positive definite, so no kernel of a KernelMatrix.
+# Evaluated by the neighbour search; not positive definite, so no kernel of a KernelMatrix.
 SQEUCLIDEAN = _core.SQEUCLIDEAN
 KERNELS = {row["name"]: Kernel(**row) for row in _core.kernel_table() if row["id"] != SQEUCLIDEAN}
 

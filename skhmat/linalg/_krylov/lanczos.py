@@ -58,7 +58,7 @@ class LanczosProcess:
 
     @property
     def residual_norm(self):
-        """Norm of what the last product added to the space."""
+        """Norm of the component of the last product outside the space."""
         return self._off_diagonal[-1]
 
     def extend(self, product):

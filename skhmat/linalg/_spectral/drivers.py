@@ -18,7 +18,7 @@ from .pairs import Eigenpairs
 
 @dataclass(frozen=True)
 class DriverPolicy:
-    """What `eigsh` decides where the caller does not.
+    """What `eigsh` decides if the caller does not.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ POLICY = DriverPolicy()
 
 @dataclass(frozen=True)
 class EigenTask:
-    """What an iterative driver is asked for; see `eigsh`.
+    """The task of an iterative driver; see `eigsh`.
 
     Attributes
     ----------

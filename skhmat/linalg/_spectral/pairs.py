@@ -1,4 +1,4 @@
-"""The result type of all eigensolvers, and what is computed from eigenpairs."""
+"""The result type of all eigensolvers, and signs and residuals of eigenpairs."""
 
 from dataclasses import dataclass
 

@@ -61,7 +61,7 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
         accuracy takes about as many steps as the square root of the condition number; more than n
         are never needed.
     scale : float, default=1.0
-        A is divided by this number. What is "relative" for the logarithm depends on it.
+        A is divided by this number. Relative errors of the logarithm depend on it.
 
     Returns
     -------

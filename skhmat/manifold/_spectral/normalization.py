@@ -9,7 +9,7 @@ from ...linalg._operators.base import SymmetricOperator
 
 @dataclass(frozen=True, eq=False)
 class Normalization:
-    """What the rows and columns of a kernel matrix K are multiplied with.
+    """The factors of the rows and columns of a kernel matrix K.
 
     With q = K 1 and the weights q^-alpha on the diagonal of Q, the weighted kernel is Q K Q, whose
     row sums d are the degrees; its Markov matrix is D^-1 Q K Q, with d on the diagonal of D.

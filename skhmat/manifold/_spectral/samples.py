@@ -9,7 +9,7 @@ from .policy import POLICY
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What is known of the samples of a fit.
+    """The samples of a fit and what was measured on them.
 
     Attributes
     ----------

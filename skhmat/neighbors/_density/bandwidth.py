@@ -16,7 +16,7 @@ SCALED_RULES = ("scaled_scott", "scaled_silverman")
 
 @dataclass(frozen=True)
 class BandwidthPolicy:
-    """What is accepted as a bandwidth, and which ones cross-validation tries by default.
+    """Which bandwidths are accepted, and which ones cross-validation tries by default.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PlannerPolicy:
-    """Costs of the algorithms, in nanoseconds of one core, and what a choice may itself cost.
+    """Costs of the algorithms, in nanoseconds of one core, and limits on the cost of choosing.
 
     Attributes
     ----------

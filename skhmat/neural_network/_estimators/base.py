@@ -1,4 +1,4 @@
-"""What the estimators share: parameters, training, pickling."""
+"""The base class of the estimators: parameters, training, pickling."""
 
 import contextlib
 import inspect

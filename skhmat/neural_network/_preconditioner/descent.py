@@ -14,7 +14,7 @@ from .restart import GradientForecast, LossMonitor, RestartPolicy, RestartReques
 
 @dataclass(frozen=True)
 class DescentPolicy:
-    """Numbers that decide what the preconditioner does, where no parameter does.
+    """Numbers that decide what the preconditioner does, unless a parameter does.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ POLICY = DescentPolicy()
 
 @dataclass(frozen=True)
 class DescentSettings:
-    """What the user asked of the steps.
+    """The user's settings of the steps.
 
     Attributes
     ----------

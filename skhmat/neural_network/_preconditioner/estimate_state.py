@@ -24,7 +24,7 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True)
 class EstimateSettings:
-    """What the user asked of an estimate.
+    """The user's settings of an estimate.
 
     Attributes
     ----------

@@ -404,7 +404,7 @@ class HessianEstimate:
         error, mean : tensors of shape ()
             Of the Ritz values, and of the prior.
         """
-        # If directions ran out, the smallest of the existing ones stands for what is left.
+        # If directions ran out, the smallest of the existing ones stands for the rest.
         existing = tf.where(ritz > 0, ritz, np.inf)
         following = tf.where(tf.math.is_inf(ritz[-1]), tf.reduce_min(existing), np.inf)
         rank = self.settings.rank

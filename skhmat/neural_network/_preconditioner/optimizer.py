@@ -110,7 +110,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     -----
     There is one Gaussian model for each group of variables, by default one for all of them. In each
     step that takes a product, it is the product of the whole Hessian with a vector in all groups,
-    of which each group sees its own part: so curvature that groups share counts. (The original has
+    of which each group uses its own part, so curvature shared by groups counts. (The original has
     a model for each tensor. On digits, one for all of them ends with a lower training loss, in two
     thirds of the time.)
 
@@ -120,7 +120,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     estimates the larger counts (in the first, where there is noise, :math:`b_0`), and a learning
     rate stays as it is while it is between this and 2.5 times this: with a smaller one, the
     curvature of networks grows until it is 2 over that rate [3]_. A curvature is that near one
-    point and of one batch. Four limits make up for what it cannot tell:
+    point and of one batch. Four limits make up for what it does not show:
 
     - If batches differ, the first estimate is made with a twentieth of the learning rate. The first
       learned rate is also a twentieth of what curvature allows if gradients are all noise, and all
@@ -497,7 +497,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         self._descent.report()
 
     def get_log(self):
-        r"""Return what has been learned, and warn of the trouble since the last warning.
+        r"""Return what has been learned, and warn of problems since the last warning.
 
         Returns
         -------

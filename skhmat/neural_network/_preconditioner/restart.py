@@ -131,7 +131,7 @@ class LossMonitor:
         if metric is None:
             return tf.constant(False), tf.constant(False)
         total, samples = (tf.cast(x.value, tf.float64) for x in (metric.total, metric.count))
-        # If nobody updates the metric, there are neither losses nor epochs.
+        # If nothing updates the metric, there are neither losses nor epochs.
         is_seen = samples > 0
         is_new = is_seen & (samples <= self._samples.value)
         last = [self._total.value, self._samples.value]

@@ -452,7 +452,7 @@ def test_the_eigenvalue_of_a_singular_matrix(leaf_size, dtype):
 
 
 def test_the_error_can_be_pickled(global_random_seed):
-    """Needed to return from another process."""
+    """It must be, to be raised in another process."""
     with pytest.raises(NotPositiveDefiniteError) as caught:
         make("hss", 300, global_random_seed).factorize(-3.0)
     again = pickle.loads(pickle.dumps(caught.value))
