@@ -31,7 +31,7 @@ distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, 
 n_jobs : int, default=None
     Number of threads; None means all that OpenMP would use, -1 all cores.
 random_state : int, RandomState or None, default=None
-    Draws the tree and the samples.
+    Draws the tree, the samples and whatever else is random.
 verbose : int, default=0
     1 logs each phase to the logger "skhmat".
 """

@@ -37,22 +37,22 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     tol : float, default=1e-6
     max_iter : int, default=None
     rtol : float, default=1e-4
-        Promised relative error of the compressed matrix, in (0, 1); see
+        Relative error that the compressed matrix promises, in (0, 1); see
         :func:`skhmat.linalg.compress`.
     leaf_size : int, default=256
-        Largest number of points in a leaf of the tree.
+        Largest number of points in a leaf of the tree, at least 2.
     max_rank : int, default=None
         Largest rank; None lets ranks grow until a dense matrix would be cheaper.
     n_neighbors : int, default=32
         Neighbours of each point that guide the sampling of rows.
     budget : float or "auto", default="auto"
-        Largest fraction of all pairs of leaves that are held exactly.
+        Largest fraction of all pairs of leaves that are held exactly, in [0, 1].
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         Distance that decides which points are near each other.
     n_jobs : int, default=None
-        Threads; None means all that OpenMP would use, -1 all cores.
+        Number of threads; None means all that OpenMP would use, -1 all cores.
     random_state : int, RandomState or None, default=None
-        Draws the tree and the samples.
+        Draws the tree, the samples and whatever else is random.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
 
