@@ -90,6 +90,7 @@ def setup_cost(tree, ranks, itemsize, *, policy=POLICY):
     total = 0.0
     for level in range(1, tree.depth + 1):
         columns = _columns(tree, ranks, level)
+        # A sample has columns / 2 neighbour rows and 2 columns + 256 uniform ones (SamplingPolicy).
         gram = (2.5 * columns + 256) * columns**2 / 2
         cholesky = columns**2 * ranks[level] / 2
         total += (1 << level) * (gram + policy.cholesky_penalty * cholesky)
