@@ -45,7 +45,8 @@ def test_the_zero_matrix_has_eigenpairs():
     A = DenseOperator(np.zeros((100, 100)))
     pairs = lanczos_eigenpairs(A, EigenTask(3, "LA", 0.0, np.ones((100, 1))))
     np.testing.assert_array_equal(pairs.values, 0)
-    np.testing.assert_array_equal(pairs.vectors.T @ pairs.vectors, np.eye(3))
+    # Newer versions of ARPACK refuse the matrix, older ones find vectors that rounding changed.
+    np.testing.assert_allclose(pairs.vectors.T @ pairs.vectors, np.eye(3), atol=1e-14)
 
 
 def test_width_of_a_block():
