@@ -66,12 +66,15 @@ def test_features_at_landmarks_are_those_of_nystroem(precomputed, rng):
 
 
 def test_as_many_uniform_landmarks_as_a_tolerance_needs(rng):
-    samples = measure(rng.standard_normal((100, 2)))
-    many = find(samples, "uniform", None, 1e-3)
-    few = find(samples, "uniform", None, 1e-3, replace(POLICY, n_first=8))
-    assert len(few.landmarks) < len(many.landmarks) == 64
-    for features in (few, many):
-        assert 1 - features.squares.sum() / samples.trace <= 1e-3
+    samples, tol = measure(rng.standard_normal((300, 2))), 1e-3
+    for n_first in (8, 64):
+        features = find(samples, "uniform", None, tol, replace(POLICY, n_first=n_first))
+        m = len(features.landmarks)
+        assert m in n_first * 2 ** np.arange(5)
+        assert 1 - features.squares.sum() / samples.trace <= tol
+        if m > n_first:
+            half = samples.features_at(features.landmarks[: m // 2], POLICY)
+            assert 1 - half.squares.sum() / samples.trace > tol
 
 
 def test_a_matrix_of_rank_zero(rng):
