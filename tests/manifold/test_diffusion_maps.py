@@ -97,14 +97,19 @@ def test_operator_and_residuals_belong_to_the_samples_as_given(form, rng):
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_outliers_have_their_coordinates(form, alpha, rng):
     """The sums of their rows are small compared with the others; the promise is for each."""
-    X = arc(rng, 600)
-    X[:4] = X[4] + [[0.9, 0, 0], [0, -1.1, 0], [0, 0, 1.3], [-0.7, 0.9, -0.6]]
-    reference = Reference(kernel(X, X, 0.1), alpha)
+    n_determined = 3 if form in ("dense", "float32") else 1
+    for _ in range(20):
+        X = arc(rng, 600)
+        X[:4] = X[4] + [[0.9, 0, 0], [0, -1.1, 0], [0, 0, 1.3], [-0.7, 0.9, -0.6]]
+        reference = Reference(kernel(X, X, 0.1), alpha)
+        # Close eigenvalues leave their functions undetermined: such samples show nothing.
+        tolerance = 5e-5 + 10 * ERRORS[form] / reference.gaps(6)
+        if np.count_nonzero(tolerance < 0.1) >= n_determined:
+            break
+    else:
+        pytest.fail("none of 20 samples has eigenvalues far enough apart")
     model = in_form(DiffusionMaps(5, epsilon=0.1, alpha=alpha, **FEW), form).fit(X)
-    gaps, values = reference.gaps(6), reference.values[:6]
-    np.testing.assert_allclose(model.eigenvalues_, values, atol=10 * RTOL)
-    tolerance = 5e-5 + 10 * ERRORS[form] / gaps
-    assert np.count_nonzero(tolerance < 0.1) >= (3 if form in ("dense", "float32") else 1)
+    np.testing.assert_allclose(model.eigenvalues_, reference.values[:6], atol=10 * RTOL)
     assert_same_functions(model.eigenvectors_, reference.functions[:, :6], tolerance)
     # Also in the outliers alone.
     shown = reference.functions[:4, :6]
