@@ -99,7 +99,7 @@ class HierarchicalOperator(SymmetricOperator):
         charges, potentials, buffers = work.arrays(columns.stop - columns.start)
         _core.multiply(
             self.form.plan,
-            s.interpolation,
+            s.interp,
             s.far,
             s.near,
             W,

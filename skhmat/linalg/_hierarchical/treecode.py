@@ -165,8 +165,8 @@ def _collect_charges(form, weights):
     charges = np.empty((max(plan.n_skeletons, 1), weights.shape[1]), dtype=form.dtype)
     buffers = np.empty((n_threads, plan.buffer_rows * weights.shape[1]), dtype=form.dtype)
     with single_threaded_blas():
-        interpolation = form.structure.interpolation
-        _core.collect_charges(plan, interpolation, weights, 0, charges, buffers, n_threads)
+        interp = form.structure.interp
+        _core.collect_charges(plan, interp, weights, 0, charges, buffers, n_threads)
     return charges
 
 
@@ -180,7 +180,7 @@ def _skeleton_positions(s):
             out[own] = s.leaf_bounds[node - inner] + np.arange(s.rank[node])
         else:
             both = slice(s.skel_ptr[2 * node + 1], s.skel_ptr[2 * node + 3])
-            chosen = s.child_order[s.order_ptr[node] : s.order_ptr[node] + s.rank[node]]
+            chosen = s.order[s.order_ptr[node] : s.order_ptr[node] + s.rank[node]]
             out[own] = out[both][chosen]
     return out
 
