@@ -21,7 +21,10 @@ from common import (
     relative_error,
 )
 
-MIN_FLOPS, MIN_BANDWIDTH = 0.5, 0.6
+# Smallest part of the dense product's GFLOP/s, with many vectors.
+MIN_FLOPS = 0.5
+# Smallest part of the dense product's GB/s, with one vector.
+MIN_BANDWIDTH = 0.6
 
 
 def entries_used(H):

@@ -30,7 +30,12 @@ RTOL = 1e-3
 SECONDS = 40
 LIMIT = 2.3
 MILLION = 1_000_000
-MILLION_SECONDS, MILLION_BYTES, MILLION_PRODUCT = 240, 12 * 2**30, 0.05
+# Most seconds of the set-up for a million points.
+MILLION_SECONDS = 240
+# Largest memory of that process.
+MILLION_BYTES = 12 * 2**30
+# Largest time of a product there, relative to the set-up.
+MILLION_PRODUCT = 0.05
 
 
 def child(n, repeats):

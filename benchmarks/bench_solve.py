@@ -70,9 +70,11 @@ THESIS = {
     },
 }
 GRID_RTOL = 1e-5
-GRID_LIMIT, GRID_FROM = 1e-4, 32  # for leaf sizes and ranks from 32 on
+GRID_LIMIT = 1e-4  # for leaf sizes and ranks from GRID_FROM on
+GRID_FROM = 32
 SHIFTS = [10.0**exponent for exponent in range(-16, 2)]  # times the norm
-DIRECT_LIMIT, SAFE = 1e-10, 10
+DIRECT_LIMIT = 1e-10
+SAFE = 10  # shifts are this many times the least that makes the matrix definite
 ITERATIVE_LIMIT = 1e-8
 LOGDET_LIMIT = 1e-6
 N_VECTORS = 64

@@ -10,7 +10,8 @@ small enough.
 
 A basis of rank k fits the m rows it was computed from better than other rows, by a factor of about
 (m - k) / m in the norm. Both routines take `n_sampled`, the number of rows that are a random sample
-(0 if all rows are there), and apply the tolerance to the estimated remainder outside the sample.
+(0 if all rows are there), and apply the tolerance to the estimated remainder outside the sample. Pi
+is the permutation that puts the pivots first.
 """
 
 from libc.math cimport INFINITY, fmax, sqrt
@@ -49,7 +50,7 @@ def pivoted_cholesky(
     double[:, ::1] gram, double tolerance, Py_ssize_t max_rank, Py_ssize_t n_sampled,
     int[::1] pivots, double[::1] work,
 ):
-    """Factorize gram = (A P)^T (A P) = R^T R in place until ||remainder of A||_F <= tolerance.
+    """Factorize gram = (A Pi)^T (A Pi) = R^T R in place until ||remainder of A||_F <= tolerance.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def pivoted_qr(
 
     Parameters
     ----------
-    At : (n, m) row-major, so A is (m, n) column-major; overwritten by the factors of A P = Q R
+    At : (n, m) row-major, so A is (m, n) column-major; overwritten by the factors of A Pi = Q R
     tolerance : absolute, in the Frobenius norm
     max_rank : largest rank to return
     n_sampled : see above

@@ -12,16 +12,17 @@ Appl. 28, 2006), where the only far pairs are siblings, the matrices have other 
 ======  ====  =======================================  ====================  =======================
 pass    task  GOFMM                                    HSS                   here
 ======  ====  =======================================  ====================  =======================
-up      N2S   w_a~ = P_a~a w_a, of a leaf              U^T                   [I, X^T], X in `interp`
-up      N2S   w_a~ = P_a~[l~r~] [w_l~; w_r~]           [R_l; R_r]^T          the same, by `order`
+up      N2S   w_a~ = P_a w_a, of a leaf                U^T                   [I, X^T], X in `interp`
+up      N2S   w_a~ = P_a [w_l~; w_r~]                  [R_l; R_r]^T          the same, by `order`
 across  S2S   u_b~ = sum over Far(b) of K_b~a~ w_a~    B                     `far`
-down    S2N   [u_l~; u_r~] += P^T u_b~, u_b = P^T u_b~ [R_l; R_r] and U      as for up
+down    S2N   [u_l~; u_r~] += P_b^T u_b~, u_b the same [R_l; R_r] and U      as for up
 near    L2L   u_b += sum over Near(b) of K_ba w_a      D                     `near`
 ======  ====  =======================================  ====================  =======================
 
-P is an interpolation: its columns of skeletons are the identity. So skeleton rows, which come
-first, are copied, and only the others are multiplied by X. That P appears on both sides follows
-from the symmetry of K: K_ba = P_b^T K_b~a~ P_a for a far pair.
+P_a, of shape (rank, columns), interpolates: it is the identity on the columns of the skeletons. So
+skeleton rows, which come first, are copied, and only the others are multiplied by X. For a far pair
+of leaves K_ba ~ P_b^T K_b~a~ P_a, with P on both sides because K is symmetric. At an inner node P
+acts on the skeletons of the children l and r.
 
 Nodes are in heap order (the children of i are 2 i + 1 and 2 i + 2). A pair is stored once and read
 by both of its nodes. Each node sums its own potentials in a fixed order, so that the result does

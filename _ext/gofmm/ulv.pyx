@@ -8,21 +8,23 @@ letters, with V = U and W = R because K is symmetric:
 HSS generator         in this module
 ====================  ==============================================================================
 D of a leaf           its block of `near`, plus the shift on the diagonal
-U of a leaf           the basis [I; X], skeleton rows first; X is the leaf's block of `interp`
-[R_a; R_b]            translation from the children a, b: also [I; X], its rows sorted by `order`
+U of a leaf           P^T = [I; X], skeleton rows first; X is the leaf's block of `interp`
+[R_a; R_b]            P^T of a node with children a, b: also [I; X], its rows sorted by `order`
 B of two siblings     their block of `far`, stored transposed where `far_transposed` says so
 ====================  ==============================================================================
 
-The paper's R is a translation; the R of this module is the triangular factor of a basis. The basis
-P, of shape (m, rank), is the transpose of GOFMM's interpolation P in `matvec`. A node with diagonal
-block M is coupled to the rest of K only through P: its block row is [M, P (...)]. For a leaf M = D
-and P = U. From the leaves to the root, for each node:
+P, of shape (rank, m), is the interpolation of the table in `matvec`. The paper's translations R
+appear in this table only: below, R is the triangular factor of a basis.
 
-1. The QR factorization P = Q [R; 0] gives Q^T [M, P (...)] = [Q^T M, [R; 0] (...)]: after the
+A node with m rows and diagonal block M is coupled to the rest of K only through its basis U, of
+shape (m, rank): its block row is [M, U (...)]. For a leaf M = D and U = P^T. From the leaves to the
+root, for each node:
+
+1. The QR factorization U = Q [R; 0] gives Q^T [M, U (...)] = [Q^T M, [R; 0] (...)]: after the
    rotation only the first `rank` rows are coupled to the rest of the matrix.
 2. The others are eliminated by Cholesky: L L^T = (Q^T M Q)_22 and W = L^-1 (Q^T M Q)_21.
 3. The Schur complement S = (Q^T M Q)_11 - W^T W and R stand for the node in its parent, where
-   M = [[S_a, R_a B R_b^T], [., S_b]] and P = diag(R_a, R_b) [R_a; R_b]_HSS.
+   M = [[S_a, R_a B R_b^T], [., S_b]] and U = diag(R_a, R_b) P^T.
 
 Everything is computed in float64. Matrices are column-major, as in LAPACK; right-hand sides are
 row-major, which is column-major and transposed.
@@ -141,7 +143,7 @@ cdef unsigned char _node(
     else:
         _assemble[real](f, node, far, far_offset, far_transposed, S, R, M, Y)
     if r > 0:
-        # Step 1: P = Q [R; 0], and M becomes Q^T M Q.
+        # Step 1: U = Q [R; 0], and M becomes Q^T M Q.
         _basis[real](f, node, is_leaf, interp, interp_ptr, order, order_ptr, R, V)
         lwork = m * m
         dgeqrf(&m, &r, V, &m, tau, Y, &lwork, &info)
@@ -228,26 +230,26 @@ cdef void _assemble(
 cdef void _basis(
     Factor f, Py_ssize_t node, bint is_leaf, const real[::1] interp,
     const Py_ssize_t[::1] interp_ptr, const Py_ssize_t[::1] order, const Py_ssize_t[::1] order_ptr,
-    double[::1] R, double* P,
+    double[::1] R, double* U,
 ) noexcept nogil:
-    """Write the basis P, (m, r): [I; X] of a leaf, diag(R_a, R_b) [I; X] of an inner node."""
+    """Write the basis U, (m, r): P^T of a leaf, diag(R_a, R_b) P^T of an inner node."""
     cdef int m = <int> f.size[node], r = <int> f.rank[node], ra, rb, i, j, row
     cdef Py_ssize_t a = 2 * node + 1, b = a + 1
     cdef double one = 1.0
-    memset(P, 0, m * r * sizeof(double))
+    memset(U, 0, m * r * sizeof(double))
     for i in range(m):
         row = i if is_leaf else <int> order[order_ptr[node] + i]
         if i < r:
-            P[i * m + row] = 1.0
+            U[i * m + row] = 1.0
         else:
             for j in range(r):
-                P[j * m + row] = interp[interp_ptr[node] + (i - r) * r + j]
+                U[j * m + row] = interp[interp_ptr[node] + (i - r) * r + j]
     if not is_leaf:
         ra, rb = <int> f.rank[a], <int> f.rank[b]
         if ra > 0:
-            dtrmm(b"L", b"U", b"N", b"N", &ra, &r, &one, &R[f.t_ptr[a]], &ra, P, &m)
+            dtrmm(b"L", b"U", b"N", b"N", &ra, &r, &one, &R[f.t_ptr[a]], &ra, U, &m)
         if rb > 0:
-            dtrmm(b"L", b"U", b"N", b"N", &rb, &r, &one, &R[f.t_ptr[b]], &rb, P + ra, &m)
+            dtrmm(b"L", b"U", b"N", b"N", &rb, &r, &one, &R[f.t_ptr[b]], &rb, U + ra, &m)
 
 
 def inverse_diagonal(Factor f, double[::1] out, int n_threads):

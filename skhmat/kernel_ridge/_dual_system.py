@@ -12,7 +12,7 @@ from ..linalg._entries.entries import Entries, check_symmetric
 from ..linalg._entries.sources import as_source
 from ..linalg._hierarchical.form import exact_form
 from ..linalg._hierarchical.report import CompressionReport
-from ..linalg._hierarchical.treecode import KernelSum
+from ..linalg._hierarchical.treecode import KernelSum, rows_to_measure
 from ..linalg._hierarchical_matrix import HierarchicalMatrix
 from ..linalg._kernels.matrix import KernelMatrix
 from ..linalg._krylov.columns import relative_norms
@@ -205,7 +205,7 @@ class RidgeSystem:
         if not isinstance(self.K, KernelMatrix) or not self._has_treecode:
             return exact
         fast = KernelSum(self.H.form, self.K, C, self.n_jobs)
-        points = self.K.X[fast.some(len(self.K.X))]
+        points = self.K.X[rows_to_measure(len(self.K.X))]
         return fast if fast.error(points, fast(points)) <= rtol else exact
 
     @property

@@ -47,6 +47,8 @@ class CompressionPolicy:
         Fraction of the promise that is aimed for after a miss.
     auto_partners : int
         Near partners of each leaf that budget="auto" tries.
+    min_factor : float
+        Smallest factor by which the tolerance is multiplied after a miss.
     surprise : float
         An error larger than the tolerance explains by this factor is blamed on the sample.
     read_all_below : int
@@ -56,6 +58,7 @@ class CompressionPolicy:
     max_attempts: int = 6
     first_aim: float = 0.65
     next_aim: float = 0.8
+    min_factor: float = 0.02
     auto_partners: int = 6
     surprise: float = 4.0
     read_all_below: int = 32_768
@@ -310,7 +313,8 @@ class _Compression:
 
     def _approximate(self, matrix, interactions, skeletonizer, tolerance):
         """Compress until the promise is kept or a limit stops it; return the best result."""
-        best, least, read_all, previous = None, np.inf, False, None
+        best, least, read_all = None, np.inf, False
+        previous = None  # tolerance and error of the last attempt with the same kind of sample
         for attempt in range(self.policy.max_attempts):
             with self._phase("skeletons"):
                 if skeletonizer is None:
@@ -330,30 +334,36 @@ class _Compression:
                 best, least = H, error
             if error <= self.report.rtol:
                 break
-            n = matrix.entries.shape[0]
-            if self._sample_is_to_blame(n, tolerance, error, previous):
-                # No sample helps against a cap that the caller put on the ranks.
-                capped = skeletons.rank.max() == self.options["max_rank"]
-                if capped or read_all or n > self.policy.read_all_below:
+            can_read_all = matrix.entries.shape[0] <= self.policy.read_all_below
+            if error > self._explained_error(tolerance, previous, can_read_all):
+                # The sample is to blame: the same tolerance again, with all rows. This is in vain
+                # if all were read already, or if the caller put a cap on the ranks.
+                is_capped = skeletons.rank.max() == self.options["max_rank"]
+                if is_capped or read_all or not can_read_all:
                     break
                 read_all, previous = True, None
-                continue
-            previous = tolerance, error
-            tolerance *= max(self.policy.next_aim * self.report.rtol / error, 0.02)
+            else:
+                previous = tolerance, error
+                factor = self.policy.next_aim * self.report.rtol / error
+                tolerance *= max(factor, self.policy.min_factor)
         return best
 
-    def _sample_is_to_blame(self, n, tolerance, error, previous):
-        """Return whether the sample limits the error, so that a smaller tolerance would not help.
+    def _explained_error(self, tolerance, previous, can_read_all):
+        """Return the largest error that the tolerance explains; more is the fault of the sample.
 
-        The error should shrink in proportion to the tolerance. It is the sample's fault if the
-        first error is several times the promise, or if a later one hardly followed the tolerance.
+        With a good sample the error is in proportion to the tolerance, and the first tolerance is
+        chosen so that it gives about rtol.
         """
         if previous is None:
-            return error > self.policy.surprise * self.report.rtol
-        factor = tolerance / previous[0]
-        if n > self.policy.read_all_below:  # nothing else is left to try
-            return error > self.policy.surprise * factor * previous[1]
-        return error > np.sqrt(factor) * previous[1]
+            return self.policy.surprise * self.report.rtol
+        previous_tolerance, previous_error = previous
+        reduction = tolerance / previous_tolerance
+        if can_read_all:
+            # In logarithms, halfway between the error in proportion to the tolerance, which is
+            # reduction * previous_error, and an error that did not follow it, previous_error.
+            return np.sqrt(reduction) * previous_error
+        # Blaming the sample means to give up here, so only a clear case counts.
+        return self.policy.surprise * reduction * previous_error
 
     def _skeletons(self, skeletonizer):
         """Find all bases, or return None as soon as they turn out not to pay."""

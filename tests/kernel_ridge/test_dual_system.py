@@ -43,9 +43,9 @@ def test_predictions_through_the_treecode_where_it_is_accurate(rng):
     X, Y, X_new = problem(rng, 2000, 2)
     options = {"kernel": "rbf", "leaf_size": 64, "random_state": 0}
     fast = with_policy(KernelRidge(200.0, rtol=1e-4, **options), COMPRESSED).fit(X, Y)
-    assert fast._kernel_sum._plan is not None
+    assert fast._kernel_sum._tree is not None
     slow = with_policy(KernelRidge(1e-3, rtol=1e-2, **options), COMPRESSED).fit(X, Y)
-    assert slow._kernel_sum._plan is None  # the terms cancel
+    assert slow._kernel_sum._tree is None  # the terms cancel
     for model in (fast, slow):
         exact = pairwise_kernels(X_new, X, metric="rbf") @ model.dual_coef_
         assert np.abs(model.predict(X_new) - exact).max() <= 1e-3 * np.abs(Y).max()

@@ -8,7 +8,7 @@ from ..._utils.parallel import run_tasks
 from .structure import BlockStructure
 
 # Entries from which several threads pay: for fewer, passing the GIL around takes longer.
-_LARGE = 1 << 25
+_THREADED_ENTRIES = 1 << 25
 
 
 def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
@@ -44,9 +44,9 @@ def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
         rank=skeletons.rank,
         skel_ptr=skeletons.skel_ptr,
         order_ptr=order_ptr,
-        child_order=skeletons.order[: order_ptr[-1]],
+        order=skeletons.order[: order_ptr[-1]],
         interp_ptr=skeletons.interp_ptr,
-        interpolation=skeletons.interp,
+        interp=skeletons.interp,
         far_ptr=far_ptr,
         far_node=far_node,
         far_offset=far_offset,
@@ -122,6 +122,6 @@ def _blocks(entries, indices_of, pairs, n_threads):
                 block = entries.block(rows, indices_of(partner[p]))
                 data[offset[p] : offset[p] + block.size] = block.ravel()
 
-    threads = n_threads if entries.thread_safe and total >= _LARGE else 1
+    threads = n_threads if entries.thread_safe and total >= _THREADED_ENTRIES else 1
     run_tasks(fill, range(len(ptr) - 1), threads)
     return data

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .row_sample import SAMPLING, SamplingPolicy
+
 
 @dataclass(frozen=True)
 class CostPolicy:
@@ -27,6 +29,8 @@ class CostPolicy:
         Largest cost of a product, relative to the dense product, at which compression pays.
     max_total : float
         The same for a product and its share of the set-up together.
+    sampling : SamplingPolicy
+        From how many rows a basis is found, at first.
     """
 
     growth_decay: float = 0.85
@@ -35,6 +39,7 @@ class CostPolicy:
     n_vectors: int = 512
     max_product: float = 0.6
     max_total: float = 1.0
+    sampling: SamplingPolicy = SAMPLING
 
 
 POLICY = CostPolicy()
@@ -87,11 +92,11 @@ def setup_cost(tree, ranks, itemsize, *, policy=POLICY):
 
     They run in float64: where entries have half its size, one of these costs two of a product.
     """
-    total = 0.0
+    total, sampling = 0.0, policy.sampling
+    rows_per_column = sampling.near_per_column + sampling.uniform_per_column
     for level in range(1, tree.depth + 1):
         columns = _columns(tree, ranks, level)
-        # A sample has columns / 2 neighbour rows and 2 columns + 256 uniform ones (SamplingPolicy).
-        gram = (2.5 * columns + 256) * columns**2 / 2
+        gram = (rows_per_column * columns + sampling.min_rows) * columns**2 / 2
         cholesky = columns**2 * ranks[level] / 2
         total += (1 << level) * (gram + policy.cholesky_penalty * cholesky)
     return total * (8 / itemsize)

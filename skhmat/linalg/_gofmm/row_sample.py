@@ -18,9 +18,12 @@ class SamplingPolicy:
     ----------
     read_all_up_to : float
         All far rows are read if they are at most this multiple of the size of a sample.
+    near_per_column : float
+        Neighbour rows for each column of the node.
+    uniform_per_column : float
+        Uniform rows for each column.
     min_rows : int
-        Uniform rows in addition to two per column; half of it is the smallest number of neighbour
-        rows.
+        Uniform rows in addition to those; half of it is the smallest number of neighbour rows.
     validation_uniform : int
         Uniform rows outside the sample that validate a basis.
     max_validation_neighbors : int
@@ -31,6 +34,8 @@ class SamplingPolicy:
     """
 
     read_all_up_to: float = 2.0
+    near_per_column: float = 0.5
+    uniform_per_column: float = 2.0
     min_rows: int = 256
     validation_uniform: int = 64
     max_validation_neighbors: int = 512
@@ -86,6 +91,30 @@ class NeighborRows:
         return cls(rows[order], position[order], votes[order])
 
 
+@dataclass(frozen=True)
+class ValidationRows:
+    """Far rows outside the sample, on which a basis is validated.
+
+    Attributes
+    ----------
+    near : ndarray of shape (m,), intp
+        Positions in tree order of rows near the node, or near the rows that joined last.
+    near_weight : float
+        Number of such rows that each of these stands for.
+    uniform : ndarray of shape (m,), intp
+        Uniform rows, which stand for all that the sample's strata do not represent.
+    """
+
+    near: np.ndarray
+    near_weight: float
+    uniform: np.ndarray
+
+    @property
+    def rows(self):
+        """All of them, the near ones first."""
+        return np.concatenate([self.near, self.uniform])
+
+
 class RowSample:
     """Sampled far rows of one node: strata of rows near to it, and one of uniform rows.
 
@@ -101,8 +130,7 @@ class RowSample:
     far : FarRows
         The far rows of the node.
     preferred : ndarray of shape (m,), intp
-        Neighbour rows, the most important first; the sample starts with half as many of them as
-        there are columns.
+        Neighbour rows, the most important first; the sample starts with the first of them.
     n_columns : int
         Columns of the node's basis: points of a leaf, skeletons of two children.
     rng : numpy.random.Generator
@@ -129,7 +157,8 @@ class RowSample:
         self.rng = rng
         self.policy = policy
         n, none = n_columns, np.empty(0, dtype=np.intp)
-        n_near, n_uniform = max(n // 2, policy.min_rows // 2), 2 * n + policy.min_rows
+        n_near = max(int(policy.near_per_column * n), policy.min_rows // 2)
+        n_uniform = int(policy.uniform_per_column * n) + policy.min_rows
         if read_all or far.n_rows <= policy.read_all_up_to * (n_near + n_uniform):
             self.frontier, self.waiting, self.uniform = far.all(), none, none
         else:
@@ -138,8 +167,6 @@ class RowSample:
         # Pairs of the rows of a stratum and their weight.
         self.near_strata = [(self.frontier, 1.0)]
         self.n_represented = float(len(self.frontier))
-        # Rows drawn for validation: near ones, their weight, and uniform ones.
-        self._validation = none, 1.0, none
         self._near_gram, self._uniform_gram = np.zeros((n, n)), np.zeros((n, n))
         self._n_strata_summed, self._n_uniform_summed = 0, 0
 
@@ -174,12 +201,9 @@ class RowSample:
         )
 
     def draw_validation_rows(self):
-        """Draw far rows outside the sample, (m,): near the node or the last to join, and uniform.
-
-        Empty where the sample has all far rows.
-        """
+        """Draw `ValidationRows`: none where the sample has all far rows."""
         if len(self.uniform) == 0:
-            return self.uniform
+            return ValidationRows(self.uniform, 1.0, self.uniform)
         sampled, most = self.rows()[0], self.policy.max_validation_neighbors
         near = self.far.beyond(self.neighbors, self.frontier, self.waiting, sampled)
         weight = max(len(near) / most, 1.0)
@@ -187,22 +211,23 @@ class RowSample:
             near = self.rng.permutation(near)[:most]
         exclude = np.concatenate([sampled, near])
         uniform = self._draw_uniform(self.policy.validation_uniform, exclude)
-        self._validation = near, weight, uniform
-        return np.concatenate([near, uniform])
+        return ValidationRows(near, weight, uniform)
 
-    def extend_if_missed(self, missed, allowed):
+    def extend_if_missed(self, validation, missed, allowed):
         """Extend the sample by the validation rows if the basis misses too much in them.
 
         Return whether it was extended.
 
         Parameters
         ----------
+        validation : ValidationRows
+            Drawn since the sample was last extended.
         missed : ndarray of shape (m,)
-            Squared norm of what the basis misses in each of the rows drawn last.
+            Squared norm of what the basis misses in each of `validation.rows`.
         allowed : float
             Largest sum of these over all far rows.
         """
-        near, weight, uniform = self._validation
+        near, weight, uniform = validation.near, validation.near_weight, validation.uniform
         uniform_weight = (self.far.n_rows - self.n_represented) / max(len(uniform), 1)
         missed_near = weight * missed[: len(near)].sum()
         missed_uniform = uniform_weight * missed[len(near) :].sum()

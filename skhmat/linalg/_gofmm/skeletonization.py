@@ -29,9 +29,6 @@ from ..._utils.parallel import run_tasks
 from .nested_bases import NodeBasis, flatten_bases
 from .row_sample import SAMPLING, NeighborRows, RowSample, SamplingPolicy
 
-# Columns that the QR factorization eliminates before it updates the others.
-_PANEL = 16
-
 
 @dataclass(frozen=True)
 class SkeletonPolicy:
@@ -42,6 +39,8 @@ class SkeletonPolicy:
     gram_limit : float
         Squared tolerance, relative to the trace of the Gram matrix, below which that matrix has too
         few digits, and the block itself is factorized by QR.
+    panel : int
+        Columns that QR eliminates before it updates the others.
     max_extensions : int
         Maximum number of times that the sample of a node is extended.
     incompressible : float
@@ -54,6 +53,7 @@ class SkeletonPolicy:
     """
 
     gram_limit: float = 1e-14
+    panel: int = 16
     max_extensions: int = 12
     incompressible: float = 0.9
     max_ring: int = 8192
@@ -263,11 +263,12 @@ class Skeletonizer:
             is_full = rank > policy.incompressible * len(columns) or rank == self.max_rank
             if n_extensions == policy.max_extensions or is_full:
                 break
-            rows = sample.draw_validation_rows()
+            validation = sample.draw_validation_rows()
+            rows = validation.rows
             if len(rows) == 0:
                 break
             missed = self._missed_squares(columns[order], weights[order], rank, interp, rows)
-            if not sample.extend_if_missed(missed, (policy.slack * tolerance) ** 2):
+            if not sample.extend_if_missed(validation, missed, (policy.slack * tolerance) ** 2):
                 break
         squares = weights[order[:rank]] ** 2
         squares += weights[order[rank:]] ** 2 @ np.square(interp)
@@ -308,8 +309,9 @@ class Skeletonizer:
         # A smaller remainder is indistinguishable from the rounding of the reflections.
         rounding = np.finfo(np.float64).eps * np.sqrt(len(rows) * np.trace(gram))
         tolerance = max(tolerance, rounding)
-        work = np.empty(4 * n + _PANEL * (n + 1))
-        rank, _ = _core.pivoted_qr(block, tolerance, self.max_rank, n_sampled, _PANEL, pivots, work)
+        panel = self.policy.panel
+        work = np.empty(4 * n + panel * (n + 1))
+        rank, _ = _core.pivoted_qr(block, tolerance, self.max_rank, n_sampled, panel, pivots, work)
         return block, rank, pivots
 
     def _missed_squares(self, columns, weights, rank, interp, rows):

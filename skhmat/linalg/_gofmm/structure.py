@@ -16,9 +16,8 @@ class BlockStructure:
     (b, a) share one stored block, which one of them reads transposed.
 
     In the letters of GOFMM, a far block is K_ab ~ P_a^T K_a~b~ P_b, where a~ are the skeletons of
-    node a. With the skeletons first, P_a = [I, X^T]: only X is stored, in `interpolation`, and
-    K_a~b~ in `far`. For an inner node P_a acts on the skeletons of its children, in the order
-    `child_order`.
+    node a. With the skeletons first, P_a = [I, X^T]: only X is stored, in `interp`, and K_a~b~ in
+    `far`. For an inner node P_a acts on the skeletons of its children, sorted by `order`.
 
     Attributes
     ----------
@@ -31,12 +30,12 @@ class BlockStructure:
     skel_ptr : ndarray of shape (n_nodes + 1,)
         First skeleton of each node among those of all nodes.
     order_ptr : ndarray of shape (n_nodes + 1,)
-        Offset of each node in `child_order`, which has no entries for leaves.
-    child_order : ndarray of shape (order_ptr[-1],)
+        Offset of each node in `order`, which has no entries for leaves.
+    order : ndarray of shape (order_ptr[-1],)
         For each inner node an order of its children's skeletons, the node's own first.
     interp_ptr : ndarray of shape (n_nodes + 1,)
-        Offset of each node's block in `interpolation`.
-    interpolation : ndarray of shape (interp_ptr[-1],)
+        Offset of each node's block in `interp`.
+    interp : ndarray of shape (interp_ptr[-1],)
         For each node its X, of shape (n_columns - rank, rank), row-major: row i expresses the i-th
         column that is no skeleton as a combination of the skeletons.
     far_ptr : ndarray of shape (n_nodes + 1,)
@@ -61,9 +60,9 @@ class BlockStructure:
     rank: np.ndarray
     skel_ptr: np.ndarray
     order_ptr: np.ndarray
-    child_order: np.ndarray
+    order: np.ndarray
     interp_ptr: np.ndarray
-    interpolation: np.ndarray
+    interp: np.ndarray
     far_ptr: np.ndarray
     far_node: np.ndarray
     far_offset: np.ndarray
@@ -111,7 +110,7 @@ class BlockStructure:
             self.leaf_bounds,
             self.rank,
             self.skel_ptr,
-            self.child_order,
+            self.order,
             self.order_ptr,
             self.interp_ptr,
             self.far_ptr,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_DATA = ("interpolation", "far", "near")
+_DATA = ("interp", "far", "near")
 _FLAGS = ("far_transposed", "near_transposed")
 
 
@@ -70,7 +70,7 @@ def _check_tree(arrays, n):
 
 def _check_bases(arrays):
     """Check ranks, the order of the children's skeletons and the interpolation."""
-    rank, order, order_ptr = arrays["rank"], arrays["child_order"], arrays["order_ptr"]
+    rank, order, order_ptr = arrays["rank"], arrays["order"], arrays["order_ptr"]
     n, n_leaves = len(arrays["permutation"]), len(arrays["leaf_bounds"]) - 1
     n_nodes = 2 * n_leaves - 1
     _require(len(rank) == n_nodes, "rank", f"has {len(rank)} entries, allowed is {n_nodes}")
@@ -86,20 +86,20 @@ def _check_bases(arrays):
     fits = (listed[:inner] == columns[:inner]) | ((listed[:inner] == 0) & (rank[:inner] == 0))
     _require(fits.all() and not listed[inner:].any(), "order_ptr", "disagrees with rank")
     _check_order(order, order_ptr, listed)
-    _check_pointers("interp_ptr", arrays["interp_ptr"], n_nodes + 1, len(arrays["interpolation"]))
+    _check_pointers("interp_ptr", arrays["interp_ptr"], n_nodes + 1, len(arrays["interp"]))
     blocks = np.diff(arrays["interp_ptr"])
     _require(np.array_equal(blocks, rank * (columns - rank)), "interp_ptr", "disagrees with rank")
 
 
 def _check_order(order, order_ptr, listed):
-    """Check that each node's part of `child_order` is a permutation of its own positions."""
+    """Check that each node's part of `order` is a permutation of its own positions."""
     _require(
         (order >= 0).all() and (order < np.repeat(listed, listed)).all(),
-        "child_order",
+        "order",
         "has entries outside its node",
     )
     places = np.repeat(order_ptr[:-1], listed) + order
-    _require((np.bincount(places, minlength=1) <= 1).all(), "child_order", "repeats an entry")
+    _require((np.bincount(places, minlength=1) <= 1).all(), "order", "repeats an entry")
 
 
 def _check_pairs(kind, ptr, partner, sizes, arrays):

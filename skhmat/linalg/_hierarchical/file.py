@@ -25,8 +25,6 @@ _FORMAT = "skhmat.HierarchicalMatrix"
 _VERSION = 2
 # Entries of K that are in memory at once while a file is written.
 _BATCH_ENTRIES = 1 << 23
-# Arrays of the structure that have another name in the file.
-_NAMES_IN_FILE = {"child_order": "order", "interpolation": "interp"}
 
 
 def write_form(form, path):
@@ -111,19 +109,12 @@ def _named_kernel(exact):
 
 
 def _write_structure(npz, form):
-    for name, name_in_file in _structure_names().items():
-        array = getattr(form.structure, name)
+    for name, array in vars(form.structure).items():
         if array is None:
             length, pieces = _near_blocks(form)
-            npz.write_pieces(name_in_file, (length,), form.dtype, pieces)
+            npz.write_pieces(name, (length,), form.dtype, pieces)
         else:
-            npz.write(name_in_file, array)
-
-
-def _structure_names():
-    """Return the name in the file of each array of a structure."""
-    names = [field.name for field in dataclasses.fields(BlockStructure)]
-    return {name: _NAMES_IN_FILE.get(name, name) for name in names}
+            npz.write(name, array)
 
 
 def _near_blocks(form):
@@ -201,7 +192,7 @@ def _read(npz, header, n_jobs):
         exact = npz.read("exact")
         _check_array("exact", exact, (n, n), dtype)
         return exact_form(Entries(ArraySource(exact)), report, n_jobs)
-    arrays = {name: npz.read(in_file) for name, in_file in _structure_names().items()}
+    arrays = {field.name: npz.read(field.name) for field in dataclasses.fields(BlockStructure)}
     check_structure(arrays, n, dtype)
     return HierarchicalForm((n, n), dtype, report, BlockStructure(**arrays), n_jobs=n_jobs)
 

@@ -17,12 +17,15 @@ import numpy as np
 
 # Arrays begin at multiples of this in the file: a cache line, and more than any dtype needs.
 _ALIGNMENT = 64
+# The header of a file inside a zip archive, before its name and extra fields.
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+# Bytes of the extra field that holds the sizes of a file in 64 bits.
 _ZIP64_EXTRA = 20
 # An extra field that readers skip, because its number is not an assigned one.
 _PADDING_ID = 0x4853
 # Longer than any header this format needs, shorter than what NumPy refuses to parse.
 _MAX_NPY_HEADER = 4096
+# Bytes that are written or read at once.
 _PIECE_BYTES = 1 << 24
 
 

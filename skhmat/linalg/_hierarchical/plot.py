@@ -9,12 +9,16 @@ from .summary import describe_format, format_bytes
 
 _NEAR_COLOR = "#c8452f"
 _EMPTY_COLOR = "#f7f7f7"
-# Smallest and largest font of a rank that is written in its block; the number of texts is limited
-# because each takes long to draw.
-_FONT_SIZES = (5.0, 11.0)
+# Font size below which a rank would be illegible, and is not written in its block.
+_MIN_FONT_SIZE = 5.0
+# Font size of a rank in a block that has room for more.
+_MAX_FONT_SIZE = 11.0
+# Ranks that are written: each takes long to draw.
 _MAX_TEXTS = 600
-# Width and height of a digit, in units of the font size.
-_DIGIT = 0.62, 1.3
+# Width of a digit, in units of the font size.
+_DIGIT_WIDTH = 0.62
+# Height of a digit, in units of the font size.
+_DIGIT_HEIGHT = 1.3
 
 
 def plot(form, ax=None):
@@ -160,8 +164,8 @@ def _write_ranks(ax, blocks, bounds, rank):
     size = np.minimum(bounds[:, 1] - bounds[:, 0], bounds[:, 3] - bounds[:, 2])
     digits = np.char.str_len(rank.astype(str))
     points = size * _points_per_row(ax)
-    font = np.minimum(0.8 * points / (digits * _DIGIT[0]), 0.8 * points / _DIGIT[1])
-    legible = np.flatnonzero(font >= _FONT_SIZES[0])
+    font = np.minimum(0.8 * points / (digits * _DIGIT_WIDTH), 0.8 * points / _DIGIT_HEIGHT)
+    legible = np.flatnonzero(font >= _MIN_FONT_SIZE)
     legible = legible[np.argsort(-size[legible], kind="stable")][:_MAX_TEXTS]
     if len(legible) == 0:
         return
@@ -172,7 +176,7 @@ def _write_ranks(ax, blocks, bounds, rank):
             bounds[block, 2:].mean(),
             bounds[block, :2].mean(),
             str(rank[block]),
-            fontsize=min(font[block], _FONT_SIZES[1]),
+            fontsize=min(font[block], _MAX_FONT_SIZE),
             color="white" if is_dark else "black",
             ha="center",
             va="center_baseline",

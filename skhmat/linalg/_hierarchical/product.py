@@ -8,6 +8,7 @@ right-hand sides are cut into chunks that stay in the cache, and work arrays are
 
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,15 +17,34 @@ from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_b
 from .._kernels.matrix import KernelMatrix
 from .._operators.base import SymmetricOperator
 
-# Right-hand sides per chunk: enough for an efficient GEMM, few enough that the rows of a leaf stay
-# in a core's cache and that a work array stays near _WORK_BYTES.
-_MIN_CHUNK = 64
-_MAX_CHUNK = 256
-_WORK_BYTES = 64 << 20
-# Total size up to which work arrays are kept for the next product: first touching memory is slow.
-_MAX_KEPT_BYTES = 144 << 20
 # Rows of an exact matrix that are multiplied at once.
 _EXACT_ROWS = 256
+
+
+@dataclass(frozen=True)
+class ProductPolicy:
+    """How many right-hand sides a chunk has, and which work arrays are kept.
+
+    Attributes
+    ----------
+    min_chunk : int
+        Right-hand sides that make an efficient GEMM.
+    max_chunk : int
+        Right-hand sides for which the rows of a leaf stay in a core's cache.
+    work_bytes : int
+        Between these, a chunk is as wide as makes a work array this large.
+    max_kept_bytes : int
+        Total size up to which work arrays are kept for the next product: first touching memory is
+        slow.
+    """
+
+    min_chunk: int = 64
+    max_chunk: int = 256
+    work_bytes: int = 64 << 20
+    max_kept_bytes: int = 144 << 20
+
+
+POLICY = ProductPolicy()
 
 
 class HierarchicalOperator(SymmetricOperator):
@@ -62,8 +82,8 @@ class HierarchicalOperator(SymmetricOperator):
         """
         out = np.empty_like(W)
         n_threads = self.form.n_threads
-        fitting = _WORK_BYTES // (max(self.form.plan.n_skeletons, 1) * W.dtype.itemsize)
-        widest = min(max(fitting, _MIN_CHUNK), _MAX_CHUNK)
+        fitting = POLICY.work_bytes // (max(self.form.plan.n_skeletons, 1) * W.dtype.itemsize)
+        widest = min(max(fitting, POLICY.min_chunk), POLICY.max_chunk)
         n_chunks = max(math.ceil(W.shape[1] / widest), 1)
         width = max(math.ceil(W.shape[1] / n_chunks), 1)
         work = self._take_work(width, n_threads)
@@ -71,7 +91,7 @@ class HierarchicalOperator(SymmetricOperator):
             for first in range(0, W.shape[1], width):
                 columns = slice(first, min(first + width, W.shape[1]))
                 self._multiply_chunk(W, columns, out, work, n_threads)
-        if work.nbytes <= _MAX_KEPT_BYTES:
+        if work.nbytes <= POLICY.max_kept_bytes:
             self._kept_work[:] = [work]
         return out
 
@@ -99,7 +119,7 @@ class HierarchicalOperator(SymmetricOperator):
         charges, potentials, buffers = work.arrays(columns.stop - columns.start)
         _core.multiply(
             self.form.plan,
-            s.interpolation,
+            s.interp,
             s.far,
             s.near,
             W,

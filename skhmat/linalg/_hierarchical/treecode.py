@@ -13,6 +13,7 @@ is farther from the mean of its leaf than every point of the leaf; its sum is ov
 Each decision concerns one point, so its result does not depend on the others.
 """
 
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,14 +26,30 @@ from ..._utils.warnings import warn
 from .._gofmm.cluster_tree import Tree
 from .._kernels.matrix import KernelMatrix
 
-# Fraction of all points above which a leaf sums over all of them, which saves gathering them.
-_FEW = 0.5
-# Closest leaves that count as near in addition to the near leaves of the matrix.
-_N_CLOSEST = 4
-# New points on which the error is measured.
-_N_MEASURED = 256
 # New points that descend the tree together.
-_BATCH = 1 << 14
+_POINTS_PER_BATCH = 1 << 14
+
+
+@dataclass(frozen=True)
+class TreecodePolicy:
+    """What a leaf sums directly, and on how many points the error is measured.
+
+    Attributes
+    ----------
+    max_sources : float
+        Fraction of all points above which a leaf sums over all of them, which saves gathering them.
+    n_closest : int
+        Closest leaves that count as near in addition to the near leaves of the matrix.
+    n_measured : int
+        New points on which the error is measured.
+    """
+
+    max_sources: float = 0.5
+    n_closest: int = 4
+    n_measured: int = 256
+
+
+POLICY = TreecodePolicy()
 
 
 class KernelSum:
@@ -52,17 +69,17 @@ class KernelSum:
         self.kernel_matrix = kernel_matrix
         self.weights = np.ascontiguousarray(weights, dtype=kernel_matrix.dtype)
         self.n_jobs = n_jobs
-        self._plan = None
+        self._tree = None
         if form is not None and not form.is_dense:
-            self._plan = _plan_for(form, kernel_matrix)
+            self._tree = _target_tree_of(form, kernel_matrix)
             self._permuted = self.weights[form.structure.permutation]
             self._charges = _collect_charges(form, self.weights)
 
     def __call__(self, X_new):
         """Return the sums, of shape (n_new, k), for checked points of the matrix' dtype."""
-        if self._plan is None:
+        if self._tree is None:
             return self.exact(X_new)
-        leaf_of, is_inside = self._plan.leaf_of(X_new)
+        leaf_of, is_inside = self._tree.leaf_of(X_new)
         out = np.empty((len(X_new), self.weights.shape[1]), dtype=self.weights.dtype)
         out[~is_inside] = self.exact(X_new[~is_inside])
         inside = np.flatnonzero(is_inside)
@@ -91,34 +108,34 @@ class KernelSum:
         missed = np.linalg.norm(sums - exact)
         return float(missed / np.linalg.norm(exact)) if missed > 0 else 0.0
 
-    @staticmethod
-    def some(n):
-        """Return up to 256 evenly spaced row numbers below n, to measure the error on."""
-        return np.unique(np.linspace(0, n - 1, min(n, _N_MEASURED)).astype(np.intp))
-
     def _sums_of_leaf(self, leaf, points):
-        near, far = self._plan.near[leaf], self._plan.far[leaf]
+        near, far = self._tree.near[leaf], self._tree.far[leaf]
         K = self.kernel_matrix
-        if len(near) + len(far) > _FEW * len(K.X):
+        if len(near) + len(far) > POLICY.max_sources * len(K.X):
             return K._sums(points, K.X, self.weights, 1)
-        sources = np.concatenate([near, self._plan.skeletons[far]])
+        sources = np.concatenate([near, self._tree.skeletons[far]])
         charges = np.concatenate([self._permuted[near], self._charges[far]])
-        return K._sums(points, self._plan.points[sources], charges, 1)
+        return K._sums(points, self._tree.points[sources], charges, 1)
 
 
-# Plans of matrices in use, kept because making one takes longer than a few sums.
-_PLANS = WeakKeyDictionary()
+def rows_to_measure(n):
+    """Return evenly spaced row numbers below n, on which the error is measured."""
+    return np.unique(np.linspace(0, n - 1, min(n, POLICY.n_measured)).astype(np.intp))
 
 
-def _plan_for(form, kernel_matrix):
-    """Return the plan of a matrix, made once."""
-    if form not in _PLANS:
-        _PLANS[form] = _Plan(form.structure, kernel_matrix)
-    return _PLANS[form]
+# Target trees of matrices in use, kept because making one takes longer than a few sums.
+_TARGET_TREES = WeakKeyDictionary()
 
 
-class _Plan:
-    """How new points find their leaf, and what is near and far for each leaf.
+def _target_tree_of(form, kernel_matrix):
+    """Return the target tree of a matrix, made once."""
+    if form not in _TARGET_TREES:
+        _TARGET_TREES[form] = _TargetTree(form.structure, kernel_matrix)
+    return _TARGET_TREES[form]
+
+
+class _TargetTree:
+    """The tree that new points, the targets, descend, and what is near and far for each leaf.
 
     Attributes
     ----------
@@ -146,16 +163,16 @@ class _Plan:
         """Return the leaf of each new point, and whether it lies within the leaf's radius."""
         leaf_of = np.empty(len(X_new), dtype=np.intp)
         is_inside = np.empty(len(X_new), dtype=bool)
-        for start in range(0, len(X_new), _BATCH):
-            points = X_new[start : start + _BATCH]
+        for start in range(0, len(X_new), _POINTS_PER_BATCH):
+            points = X_new[start : start + _POINTS_PER_BATCH]
             node = np.zeros(len(points), dtype=np.intp)
             for _ in range(self.depth):
                 right = np.einsum("ij,ij->i", points, self._axes[node]) > self._cuts[node]
                 node = 2 * node + 1 + right
             leaf = node - ((1 << self.depth) - 1)
-            leaf_of[start : start + _BATCH] = leaf
+            leaf_of[start : start + _POINTS_PER_BATCH] = leaf
             distance = _lengths(points - self.means[leaf])
-            is_inside[start : start + _BATCH] = distance <= self.radii[leaf]
+            is_inside[start : start + _POINTS_PER_BATCH] = distance <= self.radii[leaf]
         return leaf_of, is_inside
 
 
@@ -165,8 +182,8 @@ def _collect_charges(form, weights):
     charges = np.empty((max(plan.n_skeletons, 1), weights.shape[1]), dtype=form.dtype)
     buffers = np.empty((n_threads, plan.buffer_rows * weights.shape[1]), dtype=form.dtype)
     with single_threaded_blas():
-        interpolation = form.structure.interpolation
-        _core.collect_charges(plan, interpolation, weights, 0, charges, buffers, n_threads)
+        interp = form.structure.interp
+        _core.collect_charges(plan, interp, weights, 0, charges, buffers, n_threads)
     return charges
 
 
@@ -180,7 +197,7 @@ def _skeleton_positions(s):
             out[own] = s.leaf_bounds[node - inner] + np.arange(s.rank[node])
         else:
             both = slice(s.skel_ptr[2 * node + 1], s.skel_ptr[2 * node + 3])
-            chosen = s.child_order[s.order_ptr[node] : s.order_ptr[node] + s.rank[node]]
+            chosen = s.order[s.order_ptr[node] : s.order_ptr[node] + s.rank[node]]
             out[own] = out[both][chosen]
     return out
 
@@ -209,7 +226,7 @@ def _partners(s, means):
 
 def _closest(means):
     """Return for each leaf the leaves with the closest means, itself included, (n_leaves, few)."""
-    k = min(_N_CLOSEST + 1, len(means))
+    k = min(POLICY.n_closest + 1, len(means))
     return KDTree(means).query(means, k=range(1, k + 1))[1].astype(np.intp)
 
 
@@ -273,8 +290,8 @@ def evaluate(form, X_new, weights, return_error=False):
     W = check_columns("weights", weights, form.shape[0], real=True)
     kernel_sum = KernelSum(form, K, W, form.n_jobs)
     sums = K._checked_sums(kernel_sum(X_new))
-    some = kernel_sum.some(len(X_new))
-    error = 0.0 if form.is_dense else kernel_sum.error(X_new[some], sums[some])
+    rows = rows_to_measure(len(X_new))
+    error = 0.0 if form.is_dense else kernel_sum.error(X_new[rows], sums[rows])
     if not error <= form.report.rtol:
         warn(
             f"evaluate: relative error {error:.2e} of the sums, but the matrix was promised with "

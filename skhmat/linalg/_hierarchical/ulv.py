@@ -297,9 +297,9 @@ def _factorize_hss(H, shift, sign=1):
             far,
             s.far_offset[pair],
             s.far_transposed[pair],
-            s.interpolation,
+            s.interp,
             s.interp_ptr,
-            s.child_order,
+            s.order,
             s.order_ptr,
             form.n_threads,
         )

@@ -91,9 +91,11 @@ def make_preconditioner(H, operator, shift, preconditioner, random_state=None, p
         return preconditioner, 0.0
     size = np.abs(shift)
     if preconditioner in ("auto", "hierarchical"):
-        hss = hss_form(H, must=preconditioner == "hierarchical", policy=policy)
-        if hss is not None:
-            return definite_factorization(hss, size, policy)
+        factorizable = find_factorizable(H, policy)
+        if factorizable is not None:
+            return definite_factorization(factorizable, size, policy)
+        if preconditioner == "hierarchical":
+            raise _not_factorizable(H, policy)
     source = _source(H, operator)
     if np.min(size) == 0 or source is None:
         return None, 0.0
@@ -132,13 +134,13 @@ def definite_factorization(H, shift, policy=POLICY):
             raised = max(raised - policy.shift_growth * error.eigenvalue_bound, 4 * raised)
 
 
-def hss_form(H, must=False, policy=POLICY):
+def find_factorizable(H, policy=POLICY):
     """Return H if it can be factorized, otherwise a rough compression of it that can.
 
     Returns
     -------
-    hss : HierarchicalOperator or None
-        None if that would be a large dense matrix.
+    factorizable : HierarchicalOperator or None
+        In the HSS format, or dense and small; None if H has no such compression.
     """
     if can_factorize(H, policy):
         return H
@@ -146,17 +148,20 @@ def hss_form(H, must=False, policy=POLICY):
         rough = _rough_hss(H.form, policy)
         if can_factorize(rough, policy):
             return rough
-    if must:
-        why = (
-            "has near pairs off the diagonal and was loaded without its entries"
-            if H.form.entries is None
-            else f"does not compress to the HSS format, and has more than {policy.max_dense} rows"
-        )
-        raise ValueError(
-            f"preconditioner is 'hierarchical', but this matrix {why}. Use preconditioner=None or "
-            "'cholesky', or compress with budget=0."
-        )
     return None
+
+
+def _not_factorizable(H, policy):
+    """Return the exception to raise where "hierarchical" was asked for in vain."""
+    why = (
+        "has near pairs off the diagonal and was loaded without its entries"
+        if H.form.entries is None
+        else f"does not compress to the HSS format, and has more than {policy.max_dense} rows"
+    )
+    return ValueError(
+        f"preconditioner is 'hierarchical', but this matrix {why}. Use preconditioner=None or "
+        "'cholesky', or compress with budget=0."
+    )
 
 
 def can_factorize(H, policy=POLICY):

@@ -18,7 +18,7 @@ from .._krylov.driver import IterativeSolver
 from .._krylov.minres import minres
 from .._operators.inverse import InverseOperator
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
-from .._solvers.preconditioners import hss_form
+from .._solvers.preconditioners import find_factorizable
 
 # Multiple of the wanted residual above which a residual causes a warning.
 _SLACK = 10
@@ -72,9 +72,9 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
 
     shifted = ShiftedOperator(A, -sigma)
     if isinstance(A, HierarchicalOperator) and preconditioner is None:
-        hss = hss_form(A)
-        F = None if hss is None else _definite_factor(hss, sigma)
-        if F is not None and hss is A:
+        factorizable = find_factorizable(A)
+        F = None if factorizable is None else _definite_factor(factorizable, sigma)
+        if F is not None and factorizable is A:
             return F
         if isinstance(F, NegatedOperator):
             # conjugate gradients need the definite one of A - sigma I and its negative

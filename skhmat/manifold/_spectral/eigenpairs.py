@@ -137,22 +137,22 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
 def _filtered_pairs(A, k, tol, start, is_definite, policy):
     """Find eigenpairs by Chebyshev filters; A counts its products."""
     block = start.block(block_width(A.shape[0], k))
-    V, drops, wanted = block.vectors, block.drops, tol
+    V, gaps, wanted = block.vectors, block.gaps, tol
     for _ in range(policy.max_solutions):
         if tol is None:
-            wanted = policy.first_tol if drops is None else _tolerance(drops, k, A.dtype, policy)
+            wanted = policy.first_tol if gaps is None else _tolerance(gaps, k, A.dtype, policy)
         pairs = chebyshev_filtered(A, V, k, wanted, policy.max_filters, is_definite)
-        V, drops = pairs.vectors, 1 - pairs.values / (pairs.values[0] or 1.0)
+        V, gaps = pairs.vectors, 1 - pairs.values / (pairs.values[0] or 1.0)
         is_converged = bool((pairs.residuals <= wanted).all())
         if tol is not None or not is_converged:
             break
-        if wanted <= 2 * _tolerance(drops, k, A.dtype, policy):
+        if wanted <= 2 * _tolerance(gaps, k, A.dtype, policy):
             break
     values, vectors = pairs.values[:k], pairs.vectors[:, :k]
     return Eigenpairs(values, vectors, pairs.residuals, A.n_products, "chebyshev", is_converged)
 
 
-def _tolerance(drops, k, dtype, policy):
+def _tolerance(gaps, k, dtype, policy):
     """Return the residual that makes the eigenvectors as accurate as the policy wants.
 
     The error of an eigenvector is about its residual divided by the distance to the eigenvalues of
@@ -160,11 +160,11 @@ def _tolerance(drops, k, dtype, policy):
 
     Parameters
     ----------
-    drops : ndarray of shape (width,)
-        1 - lambda_k / lambda_0 for the vectors of a block.
+    gaps : ndarray of shape (width,)
+        Spectral gaps 1 - lambda_k / lambda_0 for the vectors of a block.
     """
     least = policy.min_tol if dtype == np.float64 else policy.min_tol_float32
-    return max(policy.vector_error * (drops[-1] - drops[k - 1]), least)
+    return max(policy.vector_error * (gaps[-1] - gaps[k - 1]), least)
 
 
 def find_significant_pairs(find, n, t, delta, policy=POLICY):

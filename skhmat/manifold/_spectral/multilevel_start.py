@@ -53,12 +53,12 @@ class StartBlock:
     Attributes
     ----------
     vectors : ndarray of shape (n, width)
-    drops : ndarray of shape (width,) or None
-        Guesses of 1 - lambda_k / lambda_0 for the eigenvalues lambda_k; None if there are none.
+    gaps : ndarray of shape (width,) or None
+        Guesses of the spectral gaps 1 - lambda_k / lambda_0; None if there are none.
     """
 
     vectors: np.ndarray
-    drops: np.ndarray | None
+    gaps: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +126,8 @@ class MultilevelStart:
         V /= np.maximum(np.linalg.norm(V, axis=0), np.finfo(np.float64).tiny)
         V += self.rng.standard_normal(V.shape) * (self.policy.noise / math.sqrt(len(V)))
         # As for a Laplacian, 1 - lambda_k is in proportion to epsilon.
-        drops = (1 - values / (values[0] or 1.0)) * min(1.0, self.epsilon / epsilon)
-        return StartBlock(V, drops)
+        gaps = (1 - values / (values[0] or 1.0)) * min(1.0, self.epsilon / epsilon)
+        return StartBlock(V, gaps)
 
     def _coarser_points(self, step):
         """Return points of the coarser set: every `step`-th, and those with the smallest row sums.
@@ -213,9 +213,9 @@ class ComponentStart:
         parts = self.labels[:, np.newaxis] == largest
         constants = parts * np.sqrt(self.degrees)[:, np.newaxis]
         V = np.hstack([constants, block.vectors])[:, :width]
-        if block.drops is None:
+        if block.gaps is None:
             return StartBlock(V, None)
-        return StartBlock(V, np.append(np.zeros(len(largest)), block.drops)[:width])
+        return StartBlock(V, np.append(np.zeros(len(largest)), block.gaps)[:width])
 
 
 def with_components(start, normalized):

@@ -76,7 +76,7 @@ def log_sums(sums, X, kernel, algorithm, weights=None, exclude=None, far_field=N
     if algorithm == "auto":
         algorithm = _choose(sums, X, kernel, weights, exclude, far_field, policy)
     if algorithm == "tree":
-        return sums.by_bounds(X, kernel, weights, exclude)[0], algorithm
+        return sums.by_tree(X, kernel, weights, exclude)[0], algorithm
     if algorithm == "brute":
         return sums.direct(X, kernel, weights, exclude), algorithm
     logs, rough = far_field(sums.Y, X, kernel, weights)
@@ -97,8 +97,8 @@ def _choose(sums, X, kernel, weights, exclude, far_field, policy):
     build = policy.build + policy.build_per_feature * d
     seconds_to_build = 0.0 if sums.has_tree else 1e-9 * build * n
     if seconds > policy.worth_building * seconds_to_build and m > policy.n_probes:
-        by_bounds = _predict_bounds(sums, X, kernel, weights, exclude, policy)
-        seconds, chosen = min((seconds, chosen), (by_bounds, "tree"))
+        by_tree = _predict_tree(sums, X, kernel, weights, exclude, policy)
+        seconds, chosen = min((seconds, chosen), (by_tree, "tree"))
     is_long = seconds > policy.far_field_after and n + m > policy.far_field_points
     if is_long and far_field is not None:
         by_far_field = _predict_far_field(sums.Y, X, kernel, weights, far_field, policy)
@@ -106,12 +106,12 @@ def _choose(sums, X, kernel, weights, exclude, far_field, policy):
     return chosen
 
 
-def _predict_bounds(sums, X, kernel, weights, exclude, policy):
+def _predict_tree(sums, X, kernel, weights, exclude, policy):
     """Return the seconds that the tree would take, from the work for a few of the queries."""
     m, d = X.shape
     probes = np.linspace(0, m - 1, policy.n_probes).astype(np.intp)
     exclude = None if exclude is None else exclude[probes]
-    _, work = sums.by_bounds(X[probes], kernel, weights, exclude)
+    _, work = sums.by_tree(X[probes], kernel, weights, exclude)
     n_pairs, n_boxes = work.mean(axis=0) * m
     pair = policy.tree_pair + policy.tree_pair_per_feature * d
     box = policy.box + policy.box_per_feature * d

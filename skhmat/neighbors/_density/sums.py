@@ -98,7 +98,7 @@ class DensitySums:
         )
         return logs, largest
 
-    def by_bounds(self, X, kernel, weights=None, exclude=None):
+    def by_tree(self, X, kernel, weights=None, exclude=None):
         """Go down the tree only until bounds of the nodes are within the tolerance.
 
         Parameters

@@ -46,7 +46,7 @@ def _of_dtype(X, rows, W):
 def _of_one_dtype(rng):
     X, Y = rng.standard_normal((40, 3)), rng.standard_normal((900, 3))
     out = {}
-    out["tree"], _ = DensitySums(Y, 40, 1).by_bounds(X, DensityKernel("exponential", 0.5, 1e-3))
+    out["tree"], _ = DensitySums(Y, 40, 1).by_tree(X, DensityKernel("exponential", 0.5, 1e-3))
     out["csr"], W = np.empty((40, 17)), rng.standard_normal((40, 17))
     start, cols = np.arange(41) * 6, rng.integers(0, 40, 240).astype(np.int32)
     csr.sparse_step(start, cols, rng.standard_normal(240), W, 1.3, 0.7, 0.0, out["csr"], out["csr"])

@@ -20,7 +20,7 @@ def test_blocks_are_stored_once(global_random_seed):
     own = np.repeat(np.arange(tree.n_nodes), np.diff(s.far_ptr))
     upper = own < s.far_node
     assert len(s.far) == max((s.rank[own] * s.rank[s.far_node])[upper].sum(), 1)
-    assert s.nbytes >= 8 * (len(s.near) + len(s.far) + len(s.interpolation))
+    assert s.nbytes >= 8 * (len(s.near) + len(s.far) + len(s.interp))
     # Within each leaf the skeletons come first.
     for leaf in range(16):
         node = 15 + leaf

@@ -11,7 +11,8 @@ from skhmat.linalg._gofmm.cost_model import (
 )
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
 
-N, DEPTH = 1024, 3
+N = 1024
+DEPTH = 3
 
 
 @pytest.fixture

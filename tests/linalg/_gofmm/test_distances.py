@@ -22,7 +22,8 @@ def dtype(request):
     return request.param
 
 
-ROWS, COLS = np.arange(40), np.arange(20, 70)
+ROWS = np.arange(40)
+COLS = np.arange(20, 70)
 
 
 @pytest.mark.parametrize("name", ["kernel", "geometric"])

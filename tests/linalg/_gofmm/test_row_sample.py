@@ -133,20 +133,16 @@ def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
             seen = set(rows.tolist())
             if read_all:
                 assert seen == set(np.flatnonzero(far).tolist())
-            unseen = sample.draw_validation_rows()
+            validation = sample.draw_validation_rows()
+            unseen = validation.rows
             assert len(unseen) == len(set(unseen.tolist()))
             assert np.all(far[unseen])
             assert not seen & set(unseen.tolist())
             if len(unseen) == 0:
                 break
-            assert sample.extend_if_missed(np.ones(len(unseen)), 1e-9)
+            assert sample.extend_if_missed(validation, np.ones(len(unseen)), 1e-9)
             assert set(unseen.tolist()) & set(sample.rows()[0].tolist())
-        assert (
-            sample.extend_if_missed(
-                np.zeros(len(sample._validation[0]) + len(sample._validation[2])), 0
-            )
-            is False
-        )
+        assert sample.extend_if_missed(validation, np.zeros(len(unseen)), 0) is False
 
 
 def test_gram_of_a_sample_is_that_of_its_weighted_rows(global_random_seed):
@@ -163,7 +159,8 @@ def test_gram_of_a_sample_is_that_of_its_weighted_rows(global_random_seed):
         np.testing.assert_allclose(
             gram[lower], (block @ block.T)[lower], rtol=1e-9, atol=1e-12 * np.trace(gram)
         )
-        sample.extend_if_missed(np.ones(len(sample.draw_validation_rows())), 1e-9)
+        validation = sample.draw_validation_rows()
+        sample.extend_if_missed(validation, np.ones(len(validation.rows)), 1e-9)
 
 
 def test_gram_is_summed_up_in_float64(rng):

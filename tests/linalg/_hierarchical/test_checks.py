@@ -49,11 +49,11 @@ def put(index, value):
         ("rank", lambda a: a[1:], "'rank' has 30 entries, allowed is 31"),
         ("skel_ptr", put(1, 1), "'skel_ptr' (disagrees with rank|decreases)"),
         ("order_ptr", put(-1, 0), "'order_ptr' does not go from 0"),
-        ("child_order", put(0, -1), "'child_order' has entries outside its node"),
-        ("child_order", lambda a: put(0, a[1])(a), "'child_order' repeats an entry"),
+        ("order", put(0, -1), "'order' has entries outside its node"),
+        ("order", lambda a: put(0, a[1])(a), "'order' repeats an entry"),
         ("interp_ptr", put(-1, 0), "'interp_ptr' does not go from 0"),
-        ("interpolation", lambda a: a[:-1], "'interp_ptr' does not go from 0"),
-        ("interpolation", lambda a: a.astype(np.float32), "dtype float32, allowed is float64"),
+        ("interp", lambda a: a[:-1], "'interp_ptr' does not go from 0"),
+        ("interp", lambda a: a.astype(np.float32), "dtype float32, allowed is float64"),
         ("far_node", put(0, 31), r"'far_node' has entries outside \[0, 31\)"),
         ("far_offset", put(0, 2**62), "'far_offset' points outside 'far'"),
         ("far_offset", put(0, -1), "'far_offset' points outside 'far'"),
@@ -75,7 +75,7 @@ def test_what_is_wrong_is_named(H, name, change, message):
 INDEX_ARRAYS = [
     field.name
     for field in dataclasses.fields(BlockStructure)
-    if field.name not in ("interpolation", "far", "near")
+    if field.name not in ("interp", "far", "near")
 ]
 
 
@@ -99,9 +99,7 @@ def test_no_single_wrong_index_reaches_the_core_unsafely(H, name, place, value):
     assert_safe(**arrays)
 
 
-def assert_safe(
-    *, rank, leaf_bounds, skel_ptr, order_ptr, child_order, interp_ptr, interpolation, **rest
-):
+def assert_safe(*, rank, leaf_bounds, skel_ptr, order_ptr, order, interp_ptr, interp, **rest):
     """Follow every index as the compiled loops do, one by one."""
     inner = len(leaf_bounds) - 2
     for node in range(1, len(rank)):
@@ -111,11 +109,11 @@ def assert_safe(
             columns = leaf_bounds[node - inner + 1] - leaf_bounds[node - inner]
         else:
             children = rank[2 * node + 1] + rank[2 * node + 2]
-            own = child_order[order_ptr[node] : order_ptr[node + 1]]
+            own = order[order_ptr[node] : order_ptr[node + 1]]
             assert sorted(own) == list(range(children))
             columns = children
         assert 0 <= rank[node] <= columns
-        assert 0 <= interp_ptr[node] <= len(interpolation) - rank[node] * (columns - rank[node])
+        assert 0 <= interp_ptr[node] <= len(interp) - rank[node] * (columns - rank[node])
         assert 0 <= skel_ptr[node] <= skel_ptr[-1] - rank[node]
     assert sorted(rest["permutation"]) == list(range(leaf_bounds[-1]))
     sizes = np.diff(leaf_bounds)

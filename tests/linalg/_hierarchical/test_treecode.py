@@ -98,8 +98,8 @@ def test_every_point_is_counted_once(rng):
         H = small(K, budget=budget)
         w = rng.random(1000)
         np.testing.assert_allclose(H.evaluate(rng.standard_normal((50, 2)), w), w.sum())
-        plan = module._Plan(H.form.structure, K)
-        for near, far in zip(plan.near, plan.far, strict=True):
+        tree = module._TargetTree(H.form.structure, K)
+        for near, far in zip(tree.near, tree.far, strict=True):
             assert len(np.unique(near)) == len(near)
             assert len(np.unique(far)) == len(far)
 

@@ -14,7 +14,7 @@ from skhmat.linalg._solvers.preconditioners import (
     can_factorize,
     check_preconditioner_of_solve,
     definite_factorization,
-    hss_form,
+    find_factorizable,
     make_preconditioner,
 )
 
@@ -77,9 +77,9 @@ def test_what_can_be_factorized(max_dense, K):
     assert can_factorize(hss, policy)
     assert not can_factorize(fmm, policy)
     assert can_factorize(dense, policy) == (max_dense >= N)
-    assert hss_form(hss, policy=policy) is hss
-    assert hss_form(fmm, policy=policy).form.is_hss
-    assert hss_form(dense, policy=policy) is (dense if max_dense >= N else None)
+    assert find_factorizable(hss, policy=policy) is hss
+    assert find_factorizable(fmm, policy=policy).form.is_hss
+    assert find_factorizable(dense, policy=policy) is (dense if max_dense >= N else None)
 
 
 @pytest.mark.parametrize("given", ["auto", "hierarchical", "cholesky", None])

@@ -19,7 +19,7 @@ def test_starts_are_close_to_the_eigenvectors(alpha, rng):
     block = problem.start(rng).block(16)
     V = block.vectors
     assert V.shape == (600, 16)
-    assert block.drops.shape == (16,)
+    assert block.gaps.shape == (16,)
     assert np.all(np.isfinite(V))
     assert np.linalg.matrix_rank(V) == 16
     assert angles_between(V, problem.vectors[:, :4]).max() <= 0.1
@@ -40,7 +40,7 @@ def test_starts_from_few_points(n, alpha, rng):
     block = problem.start(rng).block(n)
     assert block.vectors.shape == (n, n)
     assert np.all(np.isfinite(block.vectors))
-    assert np.all(np.isfinite(block.drops))
+    assert np.all(np.isfinite(block.gaps))
 
 
 def test_starts_from_points_that_are_the_same(rng):
@@ -80,7 +80,7 @@ def test_a_start_begins_with_the_largest_parts(rng):
     start = with_components(RandomStart(100, draws(rng)), normalized)
     block = start.block(8)
     assert block.vectors.shape == (100, 8)
-    assert block.drops is None
+    assert block.gaps is None
     V = block.vectors[:, :3]
     np.testing.assert_allclose(normalized.operator @ V, V, atol=1e-12)
     assert [np.count_nonzero(column) for column in V.T] == [60, 30, 10]

@@ -16,7 +16,7 @@ from ..densities import RTOL, assert_logs, clusters, distances, slow_logs, weigh
 @pytest.mark.parametrize("kind", ["none", "some are zero", "of any size"])
 @pytest.mark.parametrize("d", [1, 2, 3, 7, 40])
 @pytest.mark.parametrize("name", DENSITIES)
-def test_direct_and_by_bounds(name, d, kind, rng):
+def test_direct_and_by_tree(name, d, kind, rng):
     X, Y = clusters(rng, 500, d)
     w = weights_of(rng, 500, kind)
     sums, R = DensitySums(Y, 16, 1), distances(X, Y)
@@ -24,8 +24,8 @@ def test_direct_and_by_bounds(name, d, kind, rng):
         expected = slow_logs(name, R / bandwidth, w)
         exact = DensityKernel(name, bandwidth)
         assert_logs(sums.direct(X, exact, w), expected, 1e-10)
-        assert_logs(sums.by_bounds(X, exact, w)[0], expected, 1e-10)
-        logs, work = sums.by_bounds(X, DensityKernel(name, bandwidth, RTOL), w)
+        assert_logs(sums.by_tree(X, exact, w)[0], expected, 1e-10)
+        logs, work = sums.by_tree(X, DensityKernel(name, bandwidth, RTOL), w)
         assert_logs(logs, expected, 1.001 * RTOL)
         assert work[:, 0].max() <= 500
         assert work[:, 1].min() >= 1
@@ -40,7 +40,7 @@ def test_every_instruction_set(name, isa, rng):
         kernel = DensityKernel(name, 2.0)
         sums = DensitySums(Y, 20, 1)
         assert_logs(sums.direct(X, kernel, w), expected, 1e-10)
-        assert_logs(sums.by_bounds(X, kernel, w)[0], expected, 1e-10)
+        assert_logs(sums.by_tree(X, kernel, w)[0], expected, 1e-10)
 
 
 @given(
@@ -62,7 +62,7 @@ def test_bounds_of_the_tree_hold(seed, name, n, d, scale, leaf_size, rtol):
     expected = slow_logs(name, distances(X, Y) / kernel.bandwidth)
     # A distance that is the bandwidth, up to rounding, may fall on either side of it.
     edges = np.isclose(distances(X, Y), kernel.bandwidth, rtol=1e-12).any(axis=1)
-    logs, _ = DensitySums(Y, leaf_size, 1).by_bounds(X, kernel)
+    logs, _ = DensitySums(Y, leaf_size, 1).by_tree(X, kernel)
     assert_logs(logs[~edges], expected[~edges], -1.001 * np.log1p(-rtol) + 1e-9)
 
 
@@ -71,8 +71,8 @@ def test_absolute_tolerance(name, rng):
     Y, X = rng.standard_normal((2000, 2)), 3 * rng.standard_normal((200, 2))
     sums = DensitySums(Y, 16, 1)
     exact = np.exp(sums.direct(X, DensityKernel(name, 0.3)))
-    _, work = sums.by_bounds(X, DensityKernel(name, 0.3, 1e-6))
-    logs, less_work = sums.by_bounds(X, DensityKernel(name, 0.3, 1e-6, atol=1.0))
+    _, work = sums.by_tree(X, DensityKernel(name, 0.3, 1e-6))
+    logs, less_work = sums.by_tree(X, DensityKernel(name, 0.3, 1e-6, atol=1.0))
     assert np.all(np.abs(np.exp(logs) - exact) <= 1.0 + 2e-6 * exact)
     assert less_work.sum() < 0.9 * work.sum()
 
@@ -88,7 +88,7 @@ def test_an_excluded_point_does_not_count(name, kind, rng):
     expected = slow_logs(name, R, w)
     sums = DensitySums(Y, 8, 2)
     assert_logs(sums.direct(Y[exclude], DensityKernel(name, 1.0), w, exclude), expected, 1e-10)
-    logs, _ = sums.by_bounds(Y[exclude], DensityKernel(name, 1.0, RTOL), w, exclude)
+    logs, _ = sums.by_tree(Y[exclude], DensityKernel(name, 1.0, RTOL), w, exclude)
     assert_logs(logs, expected, 1.001 * RTOL)
 
 
@@ -97,11 +97,11 @@ def test_a_single_point(rng):
     Y = rng.standard_normal((1, 2))
     sums, kernel = DensitySums(Y, 10, 1), DensityKernel("gaussian", 1.0, RTOL)
     exclude = np.zeros(1, dtype=np.intp)
-    for logs in (sums.direct(Y, kernel), sums.by_bounds(Y, kernel)[0]):
+    for logs in (sums.direct(Y, kernel), sums.by_tree(Y, kernel)[0]):
         assert logs == [0.0]
     for logs in (
         sums.direct(Y, kernel, None, exclude),
-        sums.by_bounds(Y, kernel, None, exclude)[0],
+        sums.by_tree(Y, kernel, None, exclude)[0],
     ):
         assert logs == [-np.inf]
 
@@ -126,7 +126,7 @@ def test_a_row_depends_on_no_other(rng):
     X, Y = clusters(rng, 3000, 3)
     X = np.vstack([X] * 10)
     sums, kernel = DensitySums(Y, 32, 2), DensityKernel("gaussian", 0.7, RTOL)
-    for logs_of in (lambda X: sums.direct(X, kernel), lambda X: sums.by_bounds(X, kernel)[0]):
+    for logs_of in (lambda X: sums.direct(X, kernel), lambda X: sums.by_tree(X, kernel)[0]):
         every, order = logs_of(X), rng.permutation(len(X))
         np.testing.assert_array_equal(logs_of(X[order]), every[order])
         for i in (0, 100, len(X) - 1):
@@ -138,14 +138,14 @@ def test_threads_do_not_matter(rng):
     kernel = DensityKernel("gaussian", 0.7, RTOL)
     one, two = (DensitySums(Y, 32, n) for n in (1, 3))
     np.testing.assert_array_equal(one.direct(X, kernel), two.direct(X, kernel))
-    np.testing.assert_array_equal(one.by_bounds(X, kernel)[0], two.by_bounds(X, kernel)[0])
+    np.testing.assert_array_equal(one.by_tree(X, kernel)[0], two.by_tree(X, kernel)[0])
 
 
 def test_no_new_points():
     sums = DensitySums(np.ones((5, 2)), 10, 1)
     kernel = DensityKernel("gaussian", 1.0)
     assert sums.direct(np.empty((0, 2)), kernel).shape == (0,)
-    assert sums.by_bounds(np.empty((0, 2)), kernel)[0].shape == (0,)
+    assert sums.by_tree(np.empty((0, 2)), kernel)[0].shape == (0,)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "exponential", "epanechnikov", "cosine"])
@@ -158,7 +158,7 @@ def test_points_far_from_the_origin(offset, bandwidth, name, rng):
     sums = DensitySums(Y, 16, 1)
     exact = sums.direct(X, DensityKernel(name, bandwidth))
     for rtol in (1e-4, 1e-8):
-        logs, _ = sums.by_bounds(X, DensityKernel(name, bandwidth, rtol))
+        logs, _ = sums.by_tree(X, DensityKernel(name, bandwidth, rtol))
         assert_logs(logs, exact, 1.001 * rtol + 1e-11)
 
 
@@ -170,7 +170,7 @@ def test_light_points_that_are_all_that_counts():
     expected = slow_logs("exponential", distances(X, Y), w)
     for leaf_size in (1, 4, 7):
         sums = DensitySums(Y, leaf_size, 1)
-        logs, _ = sums.by_bounds(X, DensityKernel("exponential", 1.0, RTOL), w)
+        logs, _ = sums.by_tree(X, DensityKernel("exponential", 1.0, RTOL), w)
         assert_logs(logs, expected, 1.001 * RTOL)
 
 
@@ -182,13 +182,13 @@ def test_bandwidths_at_the_edge_of_float64(bandwidth, name, rng):
     sums = DensitySums(Y, 8, 1)
     kernel = DensityKernel(name, bandwidth, RTOL)
     expected = np.log(50) if bandwidth > 1 else 0.0
-    for logs in (sums.direct(Y, kernel), sums.by_bounds(Y, kernel)[0]):
+    for logs in (sums.direct(Y, kernel), sums.by_tree(Y, kernel)[0]):
         np.testing.assert_allclose(logs, expected, atol=1.001 * RTOL)
     left = np.log(49) if bandwidth > 1 else -np.inf
     single = DensitySums(Y.astype(np.float32), 8, 1)
     for logs in (
         sums.direct(Y, kernel, None, exclude),
-        sums.by_bounds(Y, kernel, None, exclude)[0],
+        sums.by_tree(Y, kernel, None, exclude)[0],
         single.direct(single.Y, kernel, None, exclude),
     ):
         if np.isfinite(left):
@@ -201,15 +201,15 @@ def test_fewer_points_are_summed_up_where_bounds_tell_enough(rng):
     Y, X = rng.standard_normal((20_000, 2)), rng.standard_normal((50, 2))
     sums = DensitySums(Y, 64, 1)
     for bandwidth in (0.01, 0.1, 30.0):
-        _, work = sums.by_bounds(X, DensityKernel("gaussian", bandwidth, RTOL))
+        _, work = sums.by_tree(X, DensityKernel("gaussian", bandwidth, RTOL))
         assert work[:, 0].mean() < 0.15 * 20_000
-    _, work = sums.by_bounds(X, DensityKernel("epanechnikov", 30.0, 1e-9))
+    _, work = sums.by_tree(X, DensityKernel("epanechnikov", 30.0, 1e-9))
     assert work[:, 0].mean() == 0
 
 
 def test_pickle(rng):
     X, Y = clusters(rng, 300, 2)
     sums, kernel = DensitySums(Y, 16, 1), DensityKernel("gaussian", 1.0, RTOL)
-    logs, _ = sums.by_bounds(X, kernel)
+    logs, _ = sums.by_tree(X, kernel)
     copy = pickle.loads(pickle.dumps(sums))
-    np.testing.assert_array_equal(copy.by_bounds(X, kernel)[0], logs)
+    np.testing.assert_array_equal(copy.by_tree(X, kernel)[0], logs)
