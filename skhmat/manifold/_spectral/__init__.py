@@ -14,7 +14,7 @@ small frozen object to the next, and no step reaches back::
       normalization       Normalization          row sums, weights, degrees
                           NormalizedAffinity     symmetric conjugate of the Markov matrix
       multilevel_start    StartBlock             block of vectors that the eigensolver starts from
-      eigenpairs          Eigenpairs             leading eigenpairs
+      eigenpairs          LeadingEigenpairs      leading eigenpairs
       extension           NystroemExtension      eigenvectors at new points
       new_point_sums      NewPointSums           sums of the kernel there
 

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from skhmat.linalg import compress
 from skhmat.manifold._spectral.affinity import POLICY, choose_affinity
 from skhmat.manifold._spectral.distance_histogram import DistanceHistogram
-from skhmat.manifold._spectral.eigenpairs import Eigenpairs
+from skhmat.manifold._spectral.eigenpairs import LeadingEigenpairs
 from skhmat.manifold._spectral.extension import NystroemExtension
 from skhmat.manifold._spectral.multilevel_start import MultilevelStart
 from skhmat.manifold._spectral.normalization import normalize
@@ -81,7 +81,7 @@ class Problem:
 
     def pairs(self, k):
         nothing = np.zeros(k)
-        return Eigenpairs(self.values[:k], self.vectors[:, :k], nothing, 0, "dense", True)
+        return LeadingEigenpairs(self.values[:k], self.vectors[:, :k], nothing, 0, "dense", True)
 
 
 def angles_between(V, W):
