@@ -12,6 +12,11 @@ class DenseOperator(SymmetricOperator):
         super().__init__(array.dtype, array.shape)
         self.array = array
 
+    def scale(self, factors):
+        """Multiply rows and columns by the same factors, (n,), in place."""
+        self.array *= factors
+        self.array *= factors[:, np.newaxis]
+
     def _multiply(self, W):
         return self.array @ W
 
