@@ -1,7 +1,7 @@
 """The linear system of kernel ridge estimators, for many right-hand sides and many penalties."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..linalg._kernels.matrix import KernelMatrix
 from ..linalg._krylov.columns import relative_norms
 from ..linalg._operators.wrappers import ShiftedOperator
 from ..linalg._solvers.preconditioners import POLICY as SOLVER_POLICY
-from ..linalg._solvers.preconditioners import can_factorize
+from ..linalg._solvers.preconditioners import PreconditionerPolicy, can_factorize
 from ..linalg._solvers.solve import MAX_ITERATIONS, SolveInfo, solve
 from ._low_rank_system import POLICY as LOW_RANK_POLICY
 from ._low_rank_system import LowRankPolicy, LowRankRidgeSystem
@@ -47,10 +47,10 @@ class RidgePolicy:
     max_residual : float
         The same, up to which the approximation of low rank is the preconditioner.
     max_residual_if_held : float
-        The same for up to `max_dense` samples: iterations are cheap where all entries are held.
-    max_dense : int
-        Samples up to which a matrix that does not compress is factorized densely: 0.8 GB in
-        float32.
+        The same for up to ``solver.max_dense`` samples: iterations are cheap where all entries are
+        held.
+    solver : PreconditionerPolicy
+        Its `max_dense` is the number of samples up to which all entries may be held.
     low_rank : LowRankPolicy
     """
 
@@ -62,7 +62,7 @@ class RidgePolicy:
     target: float = 0.1
     max_residual: float = 0.1
     max_residual_if_held: float = 1.0
-    max_dense: int = 20_000
+    solver: PreconditionerPolicy = SOLVER_POLICY
     low_rank: LowRankPolicy = LOW_RANK_POLICY
 
 
@@ -113,7 +113,6 @@ class RidgeSystem:
         if n > policy.max_factorized:
             self._first_rank = min(n // policy.first_rows_per_rank, policy.first_rank)
         self.last_rank = n // policy.last_rows_per_rank
-        self.solver_policy = replace(SOLVER_POLICY, max_dense=policy.max_dense)
         self.residual, self.n_iterations = 0.0, 0
 
     @cached_property
@@ -143,7 +142,7 @@ class RidgeSystem:
 
     def can_factorize(self, H):
         """Return whether a HierarchicalMatrix can be factorized with the memory that is allowed."""
-        return can_factorize(H, self.solver_policy)
+        return can_factorize(H, self.policy.solver)
 
     def relative_residual_trace(self, alpha, max_rank, target):
         """Raise the rank of `low_rank` and return the size of its residual.
@@ -210,15 +209,15 @@ class RidgeSystem:
 
     @property
     def _has_treecode(self):
-        """Whether K is compressed; for more than `max_dense` samples it is now, if need be."""
-        is_worthwhile = self._is_compressed or self.K.shape[0] > self.policy.max_dense
+        """Whether K is compressed; where its entries cannot be held it is now, if need be."""
+        is_worthwhile = self._is_compressed or self.K.shape[0] > self.policy.solver.max_dense
         return is_worthwhile and not self.H.is_dense
 
     def _solve_definite(self, Y, alpha, shift, tol, max_iter):
         """Return C and SolveInfo by the first way that is good enough and reaches tol."""
         if self.is_direct:
             return solve(
-                self.H, Y, shift, tol, return_info=True, quiet=True, policy=self.solver_policy
+                self.H, Y, shift, tol, return_info=True, quiet=True, policy=self.policy.solver
             )
         C, info = self._solve_approximately(Y, alpha, shift, tol, max_iter)
         if info is not None and (info.residuals.max(initial=0.0) <= tol or max_iter is not None):
@@ -231,7 +230,7 @@ class RidgeSystem:
     def _solve_approximately(self, Y, alpha, shift, tol, max_iter):
         """Return C and SolveInfo with an approximation of K, or None twice if none is suitable."""
         policy = self.policy
-        is_held = self.K.shape[0] <= policy.max_dense
+        is_held = self.K.shape[0] <= policy.solver.max_dense
         max_residual = policy.max_residual_if_held if is_held else policy.max_residual
         left = self.relative_residual_trace(alpha, self._first_rank, policy.target)
         if left <= max_residual:
@@ -260,7 +259,7 @@ class RidgeSystem:
             random_state=0,
             return_info=True,
             quiet=True,
-            policy=self.solver_policy,
+            policy=self.policy.solver,
         )
 
     def _solve_indefinite(self, Y, shift, tol, max_iter):
@@ -277,7 +276,7 @@ class RidgeSystem:
                 operator=self.K,
                 return_info=True,
                 quiet=True,
-                policy=self.solver_policy,
+                policy=self.policy.solver,
             )
         K = self.dense()
         np.fill_diagonal(K, K.diagonal() + shift)

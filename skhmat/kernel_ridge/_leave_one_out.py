@@ -128,7 +128,7 @@ def _estimate(system, Y, alphas, policy):
     smallest = alphas[order[-1]]
     if system.relative_residual_trace(smallest, system.last_rank, policy.target) < math.inf:
         # Rough estimates are worth their time only if no factorization can replace them.
-        rtol = policy.rtol if len(Y) <= system.policy.max_dense else policy.max_error
+        rtol = policy.rtol if len(Y) <= system.policy.solver.max_dense else policy.max_error
         means[order], errors[order] = system.low_rank.leave_one_out(Y, alphas[order], rtol)
     return means, errors
 
@@ -167,5 +167,5 @@ def _solution_and_diagonal(system, Y, shift, policy):
         return C, F.inverse_diagonal()
     if H.is_dense:
         raise np.linalg.LinAlgError("the matrix is too large to be factorized")
-    C = solve(H, Y, shift, policy=system.solver_policy)
+    C = solve(H, Y, shift, policy=system.policy.solver)
     return C, inverse_diagonal(H, shift, random_state=0)

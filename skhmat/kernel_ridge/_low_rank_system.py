@@ -17,12 +17,15 @@ from ..linalg._krylov.driver import solve_iteratively
 from ..linalg._operators.base import SymmetricOperator
 from ..linalg._operators.packed import PackedSymmetricMatrix
 from ..linalg._operators.wrappers import ShiftedColumns, ShiftedOperator
+from ..linalg._solvers.preconditioners import POLICY as SOLVER_POLICY
 from ..linalg._solvers.solve import MAX_ITERATIONS
 
 _FLOAT32_EPS = np.finfo(np.float32).eps
-# (1 + e)^-2 = 1 - 2 e + 3 e^2 - ...: first and second order of the square of a quotient whose
-# divisor has the relative error e.
-_FIRST_ORDER, _SECOND_ORDER = 2, 3
+# The square of a quotient whose divisor has the relative error e is off by the factor
+# (1 + e)^-2 = 1 - 2 e + 3 e^2 - ...: the coefficient of -e,
+_FIRST_ORDER = 2
+# and that of e^2.
+_SECOND_ORDER = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class LowRankPolicy:
     max_residual: float = 0.5
     min_residual_in_float32: float = 1e-5
     max_bytes: int = 3_200_000_000
-    max_dense: int = 20_000
+    max_dense: int = SOLVER_POLICY.max_dense
     n_signs: int = 8
     max_uncorrected: float = 1e-3
     max_uncorrected_rounding: float = 3e-4

@@ -24,7 +24,7 @@ from ._spectral.drivers import (
     lobpcg_eigenpairs,
 )
 from ._spectral.pairs import Eigenpairs, relative_residuals, with_signs
-from ._spectral.shift_invert import check_accuracy, shifted_inverse
+from ._spectral.shift_invert import shifted_inverse, warn_of_inaccurate_solves
 from ._spectral.start import start_block
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
@@ -215,8 +215,8 @@ eigsh.__module__ = "skhmat.linalg"
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What `find_eigenpairs` found, and how.
+class EigenSolution:
+    """Eigenpairs, and how they were found.
 
     Attributes
     ----------
@@ -260,7 +260,7 @@ def find_eigenpairs(
 
     Returns
     -------
-    _Found
+    EigenSolution
     """
     given, A = A, check_operator("A", A)
     n = A.shape[0]
@@ -275,14 +275,14 @@ def find_eigenpairs(
     start = start_block(v0, n, given, policy.block_width(k), which, random_state)
     A = CountedOperator(A)
     if k >= n or n <= policy.dense_up_to:
-        return _Found(dense_eigenpairs(A, min(k, n), which, sigma), "dense", A, 0)
+        return EigenSolution(dense_eigenpairs(A, min(k, n), which, sigma), "dense", A, 0)
     ncv = check_integer("ncv", ncv, k + 1, n, none=True)
     task = EigenTask(k, which, tol, start, maxiter, ncv, random_state)
-    inverse = exact = None
+    inverse = solver = None
     if sigma is not None:
         rtol = max(tol * 0.01, policy.min_solve_rtol)
-        exact = shifted_inverse(
-            _most_specific(given, A), sigma, rtol, preconditioner, policy.max_solve_iterations
+        exact, solver = shifted_inverse(
+            _matrix_to_invert(given, A), sigma, rtol, preconditioner, policy.max_solve_iterations
         )
         # As a preconditioner it must be positive: sigma is above the largest eigenvalues.
         is_negative = method == "lobpcg" and which == "LA"
@@ -296,9 +296,9 @@ def find_eigenpairs(
         pairs = chebyshev_eigenpairs(A, task, policy=policy)
     else:
         pairs = lobpcg_eigenpairs(A, task, inverse, policy=policy)
-    if exact is not None:
-        check_accuracy(exact)
-    return _Found(pairs, method, A, 0 if inverse is None else inverse.n_products)
+    if solver is not None:
+        warn_of_inaccurate_solves(solver, policy.solve_slack)
+    return EigenSolution(pairs, method, A, 0 if inverse is None else inverse.n_products)
 
 
 def _choose_method(method, which, is_block, sigma, preconditioner):
@@ -316,8 +316,11 @@ def _choose_method(method, which, is_block, sigma, preconditioner):
     return method
 
 
-def _most_specific(given, A):
-    """Return the matrix as given, which may have entries or factors, or else its operator A."""
+def _matrix_to_invert(given, A):
+    """Return the matrix as given if `shifted_inverse` can take it, or else its operator A.
+
+    As given it may have entries, or a structure, that can be factorized.
+    """
     if isinstance(given, (list, tuple)):
         return np.asarray(given)
     if sparse.issparse(given) or isinstance(given, (np.ndarray, LinearOperator)):

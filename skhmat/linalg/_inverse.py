@@ -1,5 +1,7 @@
 """Log-determinant, and trace and diagonal of the inverse: direct if possible, else estimated."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .._utils.validation import check_operator, check_shift
@@ -14,8 +16,21 @@ from ._solvers.solve import MAX_ITERATIONS
 from ._stochastic.logarithm import estimate_logdet
 from ._stochastic.trace import Estimate, estimate_diagonal, xtrace
 
-# Residual of a solve, relative to the rtol of the estimate that is made with it.
-_SOLVE_PART = 1e-2
+
+@dataclass(frozen=True)
+class InversePolicy:
+    """How accurately systems are solved for an estimate.
+
+    Attributes
+    ----------
+    solve_part : float
+        Relative residual of a solve, as a fraction of the `rtol` of the estimate.
+    """
+
+    solve_part: float = 1e-2
+
+
+POLICY = InversePolicy()
 
 
 def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False):
@@ -140,7 +155,7 @@ def _make_inverse(A, shift, rtol):
     M = None
     if isinstance(A, HierarchicalOperator):
         M, _ = make_preconditioner(A, A, shift, "auto", random_state=0)
-    shifted, rtol = ShiftedOperator(A, shift), _SOLVE_PART * rtol
+    shifted, rtol = ShiftedOperator(A, shift), POLICY.solve_part * rtol
     solver = IterativeSolver(shifted, M, conjugate_gradients, rtol, MAX_ITERATIONS)
 
     def multiply(B):

@@ -31,13 +31,13 @@ from ._spectral.extension import (
     residuals_at_points,
 )
 from ._spectral.multilevel_start import RandomStart, with_components
-from ._spectral.normalization import normalize
 from ._spectral.point_cloud import restore_order
 from ._spectral.precomputed import (
     PrecomputedExtension,
+    as_symmetric_operator,
     check_precomputed,
     gaussian_of_distances,
-    wrap_precomputed,
+    normalize_precomputed,
 )
 
 
@@ -277,14 +277,13 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     def _fit_points(self, X, rng):
         """Fit samples, of shape (n_samples, n_features)."""
         samples = self._measure(X.astype(np.float64), rng, self.knn, self.variable_bandwidth)
-        affinity = self._choose_affinity(samples, rng)
-        normalized = normalize(affinity, self.alpha)
+        normalized = self._choose_affinity(samples, self.alpha, rng)
         start = with_components(self._start(samples, normalized, self.alpha, rng), normalized)
         pairs = self._wanted_pairs(normalized, start, rng)
         functions = self._markov_eigenvectors(pairs, normalized)
         weights = normalized.normalization.weights
         self._extension = NystroemExtension.from_eigenvectors(
-            affinity.new_point_sums, functions, weights
+            normalized.new_point_sums, functions, weights
         )
         self._samples = samples
         self._set_results(pairs, functions, samples.order, normalized, samples.bandwidth, X.dtype)
@@ -294,8 +293,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     def _fit_matrix(self, X, rng):
         """Fit a precomputed kernel or distances, of shape (n_samples, n_samples)."""
         bandwidth = self._bandwidth_of_matrix(X, rng)
-        affinity = wrap_precomputed(self._affinity_entries(X, bandwidth.epsilon), self._n_threads)
-        normalized = normalize(affinity, self.alpha)
+        K = as_symmetric_operator(self._affinity_entries(X, bandwidth.epsilon), self._n_threads)
+        normalized = normalize_precomputed(K, self.alpha)
         self._warn_of_isolated("samples", normalized.normalization.is_isolated)
         start = with_components(RandomStart(X.shape[0], rng), normalized)
         pairs = self._wanted_pairs(normalized, start, rng)

@@ -16,7 +16,6 @@ from .._utils.validation import parameter_error
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
 from ._spectral.eigenpairs import drop_unreliable_pairs
 from ._spectral.extension import HarmonicExtension, project
-from ._spectral.normalization import normalize
 from ._spectral.point_cloud import restore_order
 
 
@@ -166,14 +165,13 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         rng = check_random_state(self.random_state)
         self._n_threads = effective_n_threads(self.n_jobs)
         samples = self._measure(X.astype(np.float64), rng)
-        affinity = self._choose_affinity(samples, rng)
-        normalized = normalize(affinity, None)
+        normalized = self._choose_affinity(samples, None, rng)
         start = self._start(samples, normalized, None, rng)
         pairs = self._find_eigenpairs(self.n_eigenpairs, normalized, start, rng)
         pairs = drop_unreliable_pairs(pairs, normalized.error, self._policy.eigenpairs)
         Y = y.reshape(n, -1).astype(np.float64)
         coefficients, residual = project(pairs, Y[samples.order])
-        self._extension = HarmonicExtension(affinity.new_point_sums, coefficients)
+        self._extension = HarmonicExtension(normalized.new_point_sums, coefficients)
         self._samples, self._shape = samples, y.shape[1:]
         self._set_results(pairs, samples.order, normalized, samples.bandwidth, residual)
         self._log()

@@ -57,13 +57,14 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             X, self.epsilon, knn, n_scaling, cut_off, rng, self._n_threads, self._policy
         )
 
-    def _choose_affinity(self, samples, rng):
-        """Return the kernel between the samples."""
+    def _choose_affinity(self, samples, alpha, rng):
+        """Return the normalised kernel between the samples."""
         seed = rng.randint(2**31 - 1)
         return choose_affinity(
             samples.cloud,
             samples.bandwidth.epsilon,
             samples.histogram,
+            alpha,
             rtol=self.rtol,
             may_truncate=self.cut_off == "auto",
             n_threads=self._n_threads,

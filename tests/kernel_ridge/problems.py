@@ -13,7 +13,10 @@ ITERATIVE = replace(POLICY, max_direct=0, max_factorized=0)
 # Nothing of low rank is tried before the compressed matrix.
 COMPRESSED = replace(ITERATIVE, first_rank=0)
 # Nothing is small enough for a dense factorization either.
-NEVER_DENSE = {"max_dense": 0, "low_rank": replace(POLICY.low_rank, max_dense=0)}
+NEVER_DENSE = {
+    "solver": replace(POLICY.solver, max_dense=0),
+    "low_rank": replace(POLICY.low_rank, max_dense=0),
+}
 
 
 def problem(rng, n=700, d=3):

@@ -142,13 +142,14 @@ OPTIONS = {
 }
 
 
-def gaussian_affinity(X, epsilon, policy=POLICY, may_truncate=True, **options):
-    """The kernel of points as a fit makes it."""
+def gaussian_affinity(X, epsilon, policy=POLICY, may_truncate=True, alpha=None, **options):
+    """The normalised kernel of points as a fit makes it; without alpha the kernel itself."""
     cloud = PointCloud(np.ascontiguousarray(X), **options)
     return choose_affinity(
         cloud,
         epsilon,
         DistanceHistogram.from_points(cloud, np.random.RandomState(0)),
+        alpha,
         rtol=RTOL,
         may_truncate=may_truncate,
         n_threads=1,

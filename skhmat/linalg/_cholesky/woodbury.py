@@ -82,8 +82,8 @@ class CholeskyPreconditioner(SymmetricOperator):
         F = _check_factor(factor.factor if isinstance(factor, PivotedCholesky) else factor)
         shift = check_real("shift", shift, 0, closed="neither")
         super().__init__(F.dtype, (len(F), len(F)))
-        self._rows = np.ascontiguousarray(F.T)
-        self._gram = _gram(self._rows)
+        self._Ft = np.ascontiguousarray(F.T)
+        self._gram = _gram(self._Ft)
         self._set_shift(shift)
 
     def with_shift(self, shift):
@@ -103,14 +103,14 @@ class CholeskyPreconditioner(SymmetricOperator):
         return other
 
     def __repr__(self):
-        k, n = self._rows.shape
+        k, n = self._Ft.shape
         return f"<{n}x{n} CholeskyPreconditioner of {self.dtype}: rank {k}, shift {self.shift:.3g}>"
 
     def _set_shift(self, shift):
-        k, G = len(self._rows), self._gram
+        k, G = len(self._Ft), self._gram
         # k eps ||G||_F bounds the rounding of G, whose lower triangle alone is stored.
-        most = math.sqrt(max(2 * np.vdot(G, G) - np.vdot(G.diagonal(), G.diagonal()), 0.0))
-        self.shift = max(shift, k * np.finfo(np.float64).eps * most)
+        norm = math.sqrt(max(2 * np.vdot(G, G) - np.vdot(G.diagonal(), G.diagonal()), 0.0))
+        self.shift = max(shift, k * np.finfo(np.float64).eps * norm)
         shifted = G.copy(order="F")
         shifted[np.arange(k), np.arange(k)] += self.shift
         self._root = None
@@ -124,7 +124,7 @@ class CholeskyPreconditioner(SymmetricOperator):
         W = np.ascontiguousarray(W, dtype=np.float64)
         if self._root is None:
             return W / self.shift
-        return (W - _multiply_around(self._rows, self._solve_gram, W, self.n_jobs)) / self.shift
+        return (W - _multiply_around(self._Ft, self._solve_gram, W, self.n_jobs)) / self.shift
 
     def _solve_gram(self, C):
         """Return (F^T F + shift I)^-1 C."""
@@ -151,7 +151,7 @@ class MultiShiftWoodbury:
     """
 
     def __init__(self, preconditioner, shifts):
-        self._rows, self.shifts = preconditioner._rows, shifts
+        self._Ft, self.shifts = preconditioner._Ft, shifts
         self.n_jobs = preconditioner.n_jobs
         squares, self._vectors = np.linalg.eigh(preconditioner._gram, UPLO="L")
         self._squares = np.maximum(squares, 0.0)[:, np.newaxis]
@@ -159,9 +159,9 @@ class MultiShiftWoodbury:
     def diagonals(self):
         """Return the diagonals, of shape (n, m), in float64."""
         weights = 1 / (self._squares + self.shifts)
-        out = np.empty((self._rows.shape[1], len(self.shifts)))
-        for part in _stripes(self._rows):
-            wide = self._rows[:, part].astype(np.float64)
+        out = np.empty((self._Ft.shape[1], len(self.shifts)))
+        for part in _stripes(self._Ft):
+            wide = self._Ft[:, part].astype(np.float64)
             out[part] = 1 - np.square(wide.T @ self._vectors) @ weights
         return out / self.shifts
 
@@ -174,23 +174,23 @@ class MultiShiftWoodbury:
     def __matmul__(self, W):
         """Multiply each of m columns by the matrix of one shift."""
         W = np.ascontiguousarray(W)
-        return (W - _multiply_around(self._rows, self._solve_gram, W, self.n_jobs)) / self.shifts
+        return (W - _multiply_around(self._Ft, self._solve_gram, W, self.n_jobs)) / self.shifts
 
     def _solve_gram(self, C):
         """Return (F^T F + shift I)^-1 C, a shift for each column."""
         return self._vectors @ ((self._vectors.T @ C) / (self._squares + self.shifts))
 
 
-def _multiply_around(rows, function, W, n_jobs):
-    """Return F function(F^T W) for W of shape (n, k), where `rows` is F^T."""
-    (k, n), n_threads = rows.shape, effective_n_threads(n_jobs)
+def _multiply_around(Ft, function, W, n_jobs):
+    """Return F function(F^T W) for W of shape (n, m)."""
+    (k, n), n_threads = Ft.shape, effective_n_threads(n_jobs)
     C, out = np.empty((k, W.shape[1])), np.empty((n, W.shape[1]))
     if W.size == 0 or k == 0:
         return np.zeros_like(W)
     with single_threaded_blas():
-        _core.multiply_rows(rows, W, C, n_threads)
+        _core.multiply_rows(Ft, W, C, n_threads)
         C = np.ascontiguousarray(function(C))
-        _core.multiply_columns(rows, C, out, n_threads)
+        _core.multiply_columns(Ft, C, out, n_threads)
     return out
 
 
@@ -205,19 +205,19 @@ def _check_factor(factor):
     return factor if factor.dtype == np.float32 else factor.astype(np.float64, copy=False)
 
 
-def _stripes(rows):
+def _stripes(Ft):
     """Return slices of the columns of F^T, each small enough to be copied."""
-    k, n = rows.shape
+    k, n = Ft.shape
     step = max(_STRIPE_ENTRIES // max(k, 1), 64)
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
-def _gram(rows):
+def _gram(Ft):
     """Return the lower triangle of F^T F in float64."""
-    gram = np.zeros((len(rows), len(rows)), order="F")
-    if len(rows) > 0:
+    gram = np.zeros((len(Ft), len(Ft)), order="F")
+    if len(Ft) > 0:
         syrk = scipy.linalg.get_blas_funcs("syrk", (gram,))
-        for part in _stripes(rows):
-            wide = rows[:, part].astype(np.float64)
+        for part in _stripes(Ft):
+            wide = Ft[:, part].astype(np.float64)
             gram = syrk(1.0, wide.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
     return gram

@@ -6,6 +6,7 @@ into tree order and brings its entries to a safe scale; the rest of the package 
 
 import math
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,11 +15,28 @@ from ..._utils.validation import parameter_error
 from .._kernels.matrix import KernelMatrix
 from .sources import ArraySource, LockHolder
 
-# Rows, and as many columns, that are compared in the test for symmetry.
-_N_SYMMETRY = 128
-# A matrix is scaled where its largest diagonal entry is not within 2**-20 and 2**20: squares of
-# entries must stay in the range of float32.
-_SAFE_EXPONENT = 20
+
+@dataclass(frozen=True)
+class EntriesPolicy:
+    """Which matrices are taken as they are.
+
+    Attributes
+    ----------
+    n_compared : int
+        Rows, and as many columns, that are compared in the test for symmetry.
+    rounding_units : float
+        Units in the last place of the largest diagonal entry: an asymmetry that passes that test.
+    safe_exponent : int
+        A matrix is scaled if the exponent of 2 of its largest diagonal entry is beyond this, up or
+        down: squares of entries must stay in the range of float32.
+    """
+
+    n_compared: int = 128
+    rounding_units: float = 100
+    safe_exponent: int = 20
+
+
+POLICY = EntriesPolicy()
 
 
 class _Counter(LockHolder):
@@ -165,21 +183,25 @@ def _is_memmap(array):
 def _safe_scale(largest, dtype):
     """Return a power of two that brings the largest diagonal entry close to 1, if it is far."""
     exponent = math.frexp(largest)[1]
-    if abs(exponent) <= _SAFE_EXPONENT:
+    if abs(exponent) <= POLICY.safe_exponent:
         return 1.0
     # The inverse of a subnormal number would overflow.
     return math.ldexp(1.0, min(-exponent, np.finfo(dtype).maxexp - 2))
 
 
-def check_symmetric(entries, rng):
+def check_symmetric(entries, rng, *, policy=POLICY):
     """Raise ValueError if entries of random rows and columns differ from their transposes."""
     n = entries.shape[0]
-    rows = np.sort(rng.choice(n, size=min(n, _N_SYMMETRY), replace=False))
-    cols = np.sort(rng.choice(n, size=min(n, _N_SYMMETRY), replace=False))
+    rows = np.sort(rng.choice(n, size=min(n, policy.n_compared), replace=False))
+    cols = np.sort(rng.choice(n, size=min(n, policy.n_compared), replace=False))
     upper = entries.block(rows, cols)
     difference = np.abs(upper - entries.block(cols, rows).T)
     largest = float(difference.max())
-    allowed = 100 * np.finfo(entries.dtype).eps * float(np.abs(entries.diagonal()).max())
+    allowed = (
+        policy.rounding_units
+        * np.finfo(entries.dtype).eps
+        * float(np.abs(entries.diagonal()).max())
+    )
     if largest > allowed:
         i, j = np.unravel_index(int(np.argmax(difference)), difference.shape)
         got = (

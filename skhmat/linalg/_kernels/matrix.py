@@ -8,7 +8,7 @@ from ..._ext.simd import pairwise as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
 from ..._utils.validation import check_columns, parameter_error
 from .._operators.base import SymmetricOperator
-from .table import KERNELS, check_kernel, check_parameter, core_parameters
+from .table import CONSTRAINTS, KERNELS, check_kernel, core_parameters
 
 # Points on which a callable is tried at construction.
 _N_PROBED = 5
@@ -164,15 +164,6 @@ class KernelMatrix(SymmetricOperator):
         degree=3,
         n_jobs=None,
     ):
-        check_kernel(kernel)
-        check_parameter("bandwidth", bandwidth)
-        check_parameter("alpha", alpha)
-        if gamma is not None:
-            check_parameter("gamma", gamma)
-        check_parameter("coef0", coef0)
-        check_parameter("degree", degree)
-        effective_n_threads(n_jobs)  # raises if it is not allowed
-        self.X = _check_points("X", X)
         self.kernel = kernel
         self.bandwidth = bandwidth
         self.alpha = alpha
@@ -180,6 +171,11 @@ class KernelMatrix(SymmetricOperator):
         self.coef0 = coef0
         self.degree = degree
         self.n_jobs = n_jobs
+        check_kernel(kernel)
+        for name, constraint in CONSTRAINTS.items():
+            constraint.check(name, getattr(self, name))
+        effective_n_threads(n_jobs)  # raises if it is not allowed
+        self.X = _check_points("X", X)
         n = len(self.X)
         if callable(kernel):
             super().__init__(self._probe(), (n, n))

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from ..._ext.simd import pairwise as _core
+from ..._utils.validation import Constraint, parameter_error
 
 
 @dataclass(frozen=True)
@@ -74,29 +75,21 @@ def _polynomial_diagonal(X, values):
 SQEUCLIDEAN = _core.SQEUCLIDEAN
 KERNELS = {row["name"]: Kernel(**row) for row in _core.kernel_table() if row["id"] != SQEUCLIDEAN}
 
-_RANGES = {
-    "bandwidth": (Real, lambda v: v > 0, "a positive finite number"),
-    "alpha": (Real, lambda v: v > 0, "a positive finite number"),
-    "gamma": (Real, lambda v: v > 0, "a positive finite number or None (1 / n_features)"),
-    "coef0": (Real, lambda v: v >= 0, "a finite number >= 0"),
-    "degree": (Integral, lambda v: 1 <= v <= 2**31 - 1, "an integer >= 1"),
+# Allowed values of the parameters of kernels.
+CONSTRAINTS = {
+    "bandwidth": Constraint(Real, 0, closed="neither"),
+    "alpha": Constraint(Real, 0, closed="neither"),
+    "gamma": Constraint(Real, 0, closed="neither", none=True),
+    "coef0": Constraint(Real, 0),
+    "degree": Constraint(Integral, 1, 2**31 - 1),
 }
 
 
 def check_kernel(kernel):
-    """Raise ValueError unless `kernel` is a name in `KERNELS` or callable."""
-    if callable(kernel) or (isinstance(kernel, str) and kernel in KERNELS):
-        return
-    names = ", ".join(KERNELS)
-    raise ValueError(f"kernel must be one of {names}, or a callable, got {kernel!r}")
-
-
-def check_parameter(name, value):
-    """Raise ValueError unless `value` is in the range of parameter `name`."""
-    kind, allowed, text = _RANGES[name]
-    is_number = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
-    if not (is_number and np.isfinite(float(value)) and allowed(value)):
-        raise ValueError(f"{name} must be {text}, got {value!r}")
+    """Raise ValueError unless `kernel` is callable or a name in `KERNELS`."""
+    if not (callable(kernel) or (isinstance(kernel, str) and kernel in KERNELS)):
+        names = Constraint(options=tuple(KERNELS))
+        raise parameter_error("kernel", f"a callable or {names}", kernel)
 
 
 def core_parameters(kernel, values):

@@ -1,16 +1,33 @@
 """The Lanczos process of one vector, and the ends of a spectrum from a few of its steps."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.linalg
 
 from ..._utils.validation import parameter_error
 
-# Lanczos steps after which the smallest Ritz value is taken for the smallest eigenvalue.
-_N_STEPS_SMALLEST = 100
-# Lanczos steps for a lower bound of a spectrum.
-_N_STEPS_BOUND = 20
-# Fraction of the range of Ritz values by which that bound is lowered.
-_BOUND_MARGIN = 0.01
+
+@dataclass(frozen=True)
+class SpectrumPolicy:
+    """How much work the ends of a spectrum are worth.
+
+    Attributes
+    ----------
+    n_steps_smallest : int
+        Lanczos steps after which the smallest Ritz value is taken for the smallest eigenvalue.
+    n_steps_bound : int
+        Lanczos steps for a lower bound of a spectrum.
+    bound_margin : float
+        Fraction of the range of Ritz values by which that bound is lowered.
+    """
+
+    n_steps_smallest: int = 100
+    n_steps_bound: int = 20
+    bound_margin: float = 0.01
+
+
+POLICY = SpectrumPolicy()
 
 
 class LanczosProcess:
@@ -101,16 +118,16 @@ def multiply(A, B):
     return product
 
 
-def smallest_ritz_value(A):
+def smallest_ritz_value(A, *, policy=POLICY):
     """Return the smallest Ritz value of a symmetric operator after some Lanczos steps.
 
     It is above the smallest eigenvalue, and close to it if that is separated from the others.
     """
     b = np.random.default_rng(0).standard_normal(A.shape[0])
-    return float(run_lanczos(A, b, _N_STEPS_SMALLEST).ritz_pairs()[0][0])
+    return float(run_lanczos(A, b, policy.n_steps_smallest).ritz_pairs()[0][0])
 
 
-def lower_spectrum_bound(A):
+def lower_spectrum_bound(A, *, policy=POLICY):
     """Return a lower bound of the spectrum of a symmetric operator after a few Lanczos steps.
 
     It is the smallest Ritz value minus the norm of its residual (Zhou and Li, Journal of
@@ -119,13 +136,12 @@ def lower_spectrum_bound(A):
     eigenvector.
     """
     b = np.random.default_rng(0).standard_normal(A.shape[0])
-    process = run_lanczos(A, b, _N_STEPS_BOUND)
+    process = run_lanczos(A, b, policy.n_steps_bound)
     values, vectors = process.ritz_pairs()
     if process.is_invariant:
         return float(values[0])
-    return float(
-        values[0] - process.residual_norm * abs(vectors[-1, 0]) - _BOUND_MARGIN * np.ptp(values)
-    )
+    margin = policy.bound_margin * np.ptp(values)
+    return float(values[0] - process.residual_norm * abs(vectors[-1, 0]) - margin)
 
 
 def run_lanczos(A, b, n_steps):

@@ -11,7 +11,7 @@ class SymmetricOperator(LinearOperator):
         """Return the product with a real W of shape (n, k), in any floating-point dtype."""
         raise NotImplementedError
 
-    def step(self, W, before, scale, shift, factor):
+    def step(self, W, before=None, *, scale, shift, factor=0.0):
         """Return scale (A W - shift W) - factor before, a step of a three-term recurrence.
 
         W and `before` have shape (n, k) and one dtype; `before` is overwritten, None means 0.

@@ -50,7 +50,7 @@ class SymmetricCSR(SymmetricOperator):
         _core.label_components(self._start, self._cols, labels, stack)
         return labels
 
-    def step(self, W, before, scale, shift, factor):
+    def step(self, W, before=None, *, scale, shift, factor=0.0):
         """Compute a step of a three-term recurrence in one pass over the entries."""
         out = np.empty(W.shape) if before is None else before
         factor = 0.0 if before is None else factor
@@ -70,4 +70,4 @@ class SymmetricCSR(SymmetricOperator):
         return out
 
     def _multiply(self, W):
-        return self.step(W, None, 1.0, 0.0, 0.0)
+        return self.step(W, scale=1.0, shift=0.0)

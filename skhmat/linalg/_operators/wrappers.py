@@ -12,6 +12,11 @@ class DenseOperator(SymmetricOperator):
         super().__init__(array.dtype, array.shape)
         self.array = array
 
+    def scale(self, factors):
+        """Multiply rows and columns by the same factors, (n,), in place."""
+        self.array *= factors
+        self.array *= factors[:, np.newaxis]
+
     def _multiply(self, W):
         return self.array @ W
 
@@ -34,8 +39,8 @@ class NegatedOperator(SymmetricOperator):
         super().__init__(A.dtype, A.shape)
         self.A = A
 
-    def step(self, W, before, scale, shift, factor):
-        return self.A.step(W, before, -scale, -shift, factor)
+    def step(self, W, before=None, *, scale, shift, factor=0.0):
+        return self.A.step(W, before, scale=-scale, shift=-shift, factor=factor)
 
     def _multiply(self, W):
         return -(self.A @ W)
@@ -84,11 +89,11 @@ class CountedOperator(SymmetricOperator):
         super().__init__(A.dtype, A.shape)
         self._A, self.n_products = A, 0
 
-    def step(self, W, before, scale, shift, factor):
+    def step(self, W, before=None, *, scale, shift, factor=0.0):
         if not isinstance(self._A, SymmetricOperator):
-            return super().step(W, before, scale, shift, factor)
+            return super().step(W, before, scale=scale, shift=shift, factor=factor)
         self.n_products += W.shape[1]
-        return self._A.step(W, before, scale, shift, factor)
+        return self._A.step(W, before, scale=scale, shift=shift, factor=factor)
 
     def _multiply(self, W):
         self.n_products += W.shape[1]

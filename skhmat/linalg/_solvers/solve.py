@@ -28,6 +28,7 @@ from .preconditioners import (
 )
 
 _METHODS = {"cg": conjugate_gradients, "minres": minres}
+# Iterations for a right-hand side, if the caller does not say.
 MAX_ITERATIONS = 1000
 
 

@@ -158,13 +158,13 @@ def _apply_filter(A, V, degree, low, high, top, locked, largest, policy):
     if locked.shape[1] > 0:
         rate = math.acosh(max(_mapped(largest, low, high), 1 + 1e-15))
         period = max(1, int(math.log(policy.max_locked_growth) / rate))
-    first = scale = half / (top - centre)
-    before, V = V, A.step(V, None, first / half, centre, 0.0)
+    s_1 = s_i = half / (top - centre)
+    Y_before, Y = V, A.step(V, scale=s_1 / half, shift=centre)
     for i in range(1, degree):
         if i % period == 0:
-            before -= locked @ (locked.T @ before)
-            V -= locked @ (locked.T @ V)
-        next_scale = 1 / (2 / first - scale)
-        before, V = V, A.step(V, before, 2 * next_scale / half, centre, scale * next_scale)
-        scale = next_scale
-    return V
+            Y_before -= locked @ (locked.T @ Y_before)
+            Y -= locked @ (locked.T @ Y)
+        s_next = 1 / (2 / s_1 - s_i)
+        Y_next = A.step(Y, Y_before, scale=2 * s_next / half, shift=centre, factor=s_i * s_next)
+        Y_before, Y, s_i = Y, Y_next, s_next
+    return Y

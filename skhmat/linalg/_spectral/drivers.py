@@ -41,6 +41,8 @@ class DriverPolicy:
         Smallest relative residual of systems with A - sigma I.
     max_solve_iterations : int
         Most iterations for one of these.
+    solve_slack : float
+        Multiple of the residual wanted of these above which there is a warning.
     """
 
     dense_up_to: int = 64
@@ -52,6 +54,7 @@ class DriverPolicy:
     lobpcg_tol: float = 1e-8
     min_solve_rtol: float = 1e-12
     max_solve_iterations: int = 2000
+    solve_slack: float = 10
 
     def block_width(self, k):
         """Return the number of vectors in a block that finds k eigenpairs."""

@@ -20,15 +20,10 @@ from .._operators.inverse import InverseOperator
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
 from .._solvers.preconditioners import find_factorizable
 
-# Multiple of the wanted residual above which a residual causes a warning.
-_SLACK = 10
 
-
-def check_accuracy(inverse):
-    """Warn if products with an inverse were less accurate than wanted."""
-    inverse = inverse.A if isinstance(inverse, NegatedOperator) else inverse
-    solver = getattr(inverse, "solve", None)
-    if isinstance(solver, IterativeSolver) and solver.max_residual > _SLACK * solver.rtol:
+def warn_of_inaccurate_solves(solver, slack):
+    """Warn if a residual of an IterativeSolver exceeds the wanted one by more than a factor."""
+    if solver.max_residual > slack * solver.rtol:
         warn(
             f"eigsh: systems with A - sigma I were solved to a residual of "
             f"{solver.max_residual:.1e}, but {solver.rtol:.0e} was wanted; give a preconditioner, "
@@ -55,6 +50,12 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
     max_iterations : int
         Most iterations for a product.
 
+    Returns
+    -------
+    inverse : SymmetricOperator of shape (n, n)
+    solver : IterativeSolver or None
+        None if there is a factorization, so that no product takes an iteration.
+
     Raises
     ------
     numpy.linalg.LinAlgError
@@ -62,39 +63,43 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
     """
     n = A.shape[0]
     if sparse.issparse(A):
-        return InverseOperator(n, _sparse_factors(A, sigma))
+        return InverseOperator(n, _sparse_factors(A, sigma)), None
     if isinstance(A, np.ndarray):
-        return InverseOperator(n, _dense_factors(A, sigma))
-
-    def by_iteration(shifted, M, method):
-        solver = IterativeSolver(shifted, M, method, rtol, max_iterations)
-        return InverseOperator(n, solver)
-
+        return InverseOperator(n, _dense_factors(A, sigma)), None
     shifted = ShiftedOperator(A, -sigma)
     if isinstance(A, HierarchicalOperator) and preconditioner is None:
         factorizable = find_factorizable(A)
-        F = None if factorizable is None else _definite_factor(factorizable, sigma)
-        if F is not None and factorizable is A:
-            return F
-        if isinstance(F, NegatedOperator):
-            # conjugate gradients need the definite one of A - sigma I and its negative
-            negated = NegatedOperator(shifted)
-            return NegatedOperator(by_iteration(negated, F.A, conjugate_gradients))
+        F, sign = (None, 0) if factorizable is None else _factorize_definite(factorizable, sigma)
         if F is not None:
-            return by_iteration(shifted, F, conjugate_gradients)
-    return by_iteration(shifted, preconditioner, minres)
+            inverse, solver = F, None
+            if factorizable is not A:
+                # Conjugate gradients need the definite one of A - sigma I and its negative.
+                definite = shifted if sign > 0 else NegatedOperator(shifted)
+                solver = IterativeSolver(definite, F, conjugate_gradients, rtol, max_iterations)
+                inverse = InverseOperator(n, solver)
+            return inverse if sign > 0 else NegatedOperator(inverse), solver
+    solver = IterativeSolver(shifted, preconditioner, minres, rtol, max_iterations)
+    return InverseOperator(n, solver), solver
 
 
-def _definite_factor(H, sigma):
-    """Return the inverse of H - sigma I if that is definite, of either sign, otherwise None."""
+def _factorize_definite(H, sigma):
+    """Factorize the definite one of H - sigma I and its negative.
+
+    Returns
+    -------
+    F : Factorization or None
+        None if both are indefinite, or if the second would be a negated dense matrix.
+    sign : {1, -1, 0}
+        F is the inverse of ``sign * (H - sigma I)``.
+    """
     try:
-        return factorize(H, -sigma)
+        return factorize(H, -sigma), 1
     except NotPositiveDefiniteError:
         pass
     try:
-        return None if H.is_dense else NegatedOperator(factorize_negative(H, sigma))
+        return (None, 0) if H.is_dense else (factorize_negative(H, sigma), -1)
     except NotPositiveDefiniteError:
-        return None
+        return None, 0
 
 
 def _sparse_factors(A, sigma):

@@ -12,13 +12,10 @@ from ..._utils.warnings import warn
 from .._krylov.lanczos import LanczosProcess, multiply, run_lanczos
 from .trace import AdaptiveRounds, Estimate, leave_one_out_traces
 
-# Approximate size in bytes of the Krylov bases that are held at once.
-_BASIS_BYTES = 1 << 30
-
 
 @dataclass(frozen=True)
 class LogdetPolicy:
-    """How accurately products with log(A) are computed for an estimate.
+    """How products with log(A) are computed, and how accurately for an estimate.
 
     Attributes
     ----------
@@ -30,18 +27,21 @@ class LogdetPolicy:
         Largest such error: above, a small change between two steps may be a coincidence.
     n_pilot_steps : int
         Lanczos steps that find the middle of the spectrum.
+    basis_bytes : int
+        Approximate size in bytes of the Krylov bases that are held at once.
     """
 
     lanczos_part: float = 0.1
     min_rtol: float = 1e-10
     max_rtol: float = 1e-2
     n_pilot_steps: int = 30
+    basis_bytes: int = 1 << 30
 
 
 POLICY = LogdetPolicy()
 
 
-def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
+def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0, policy=POLICY):
     """Multiply the logarithm of a positive definite matrix by the columns of B.
 
     The Lanczos method [1]_ with full reorthogonalisation: each column has a Krylov space of its
@@ -62,6 +62,7 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
         are never needed.
     scale : float, default=1.0
         A is divided by this number. Relative errors of the logarithm depend on it.
+    policy : LogdetPolicy
 
     Returns
     -------
@@ -104,7 +105,7 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0):
     columns = check_columns("B", B, A.shape[0], real=True)
     rtol, maxiter = check_real("rtol", rtol, 0), check_integer("maxiter", maxiter, 1)
     scale = check_real("scale", scale, 0, closed="neither")
-    out, changes = _log_columns(A, columns, rtol, maxiter, scale)
+    out, changes = _log_columns(A, columns, rtol, maxiter, scale, policy)
     if (changes > rtol).any():
         warn(_unconverged_message("log_apply", changes, rtol, maxiter))
     return out.reshape(np.shape(B))
@@ -251,14 +252,14 @@ def _positive_ritz(process):
     return values, vectors
 
 
-def _log_columns(A, B, rtol, maxiter, scale):
+def _log_columns(A, B, rtol, maxiter, scale, policy=POLICY):
     """Return log(A / scale) B, (n, k), and the last relative change of each column, (k,)."""
     n, k = B.shape
     out, changes = np.zeros((n, k)), np.zeros(k)
     todo = np.flatnonzero(B.any(axis=0))
     expected = max_steps = min(maxiter, n)
     while len(todo) > 0:
-        width = max(1, _BASIS_BYTES // (8 * n * expected))
+        width = max(1, policy.basis_bytes // (8 * n * expected))
         group, todo = todo[:width], todo[width:]
         columns = _log_group(A, B[:, group], rtol, max_steps, scale)
         out[:, group] = np.transpose([column.result() for column in columns])

@@ -36,13 +36,28 @@ from sklearn.utils import check_random_state
 from ..._utils.validation import check_integer, check_real, parameter_error
 from ..._utils.warnings import warn
 
-# Products of the first round, if the caller does not say.
-_N_FIRST = 32
-# Rows up to which A is formed from n products, however few are allowed: it costs little, and random
-# signs of so short vectors may coincide.
-_MAX_FORMED = 64
-# Rounding of leverages: above 1 minus this, a column of R is not in the span of the others.
-_LEVERAGE_ROUNDING = 1e-10
+
+@dataclass(frozen=True)
+class TracePolicy:
+    """What an estimate decides if the caller does not.
+
+    Attributes
+    ----------
+    first_products : int
+        Products of the first round.
+    max_formed : int
+        Rows up to which A is formed from n products, however few are allowed: it costs little, and
+        random signs of so short vectors may coincide.
+    leverage_rounding : float
+        Rounding of leverages: above 1 minus this, a column of R is not in the span of the others.
+    """
+
+    first_products: int = 32
+    max_formed: int = 64
+    leverage_rounding: float = 1e-10
+
+
+POLICY = TracePolicy()
 
 
 @dataclass(frozen=True)
@@ -267,9 +282,9 @@ class AdaptiveRounds:
         self.rtol, self.atol = check_real("rtol", rtol, 0), check_real("atol", atol, 0)
         self.limit = check_integer("max_products", max_products, 4)
         if n_products is None:
-            n_products = min(_N_FIRST, self.limit)
+            n_products = min(POLICY.first_products, self.limit)
         self.first = check_integer("n_products", n_products, 4, self.limit)
-        self.is_exact = self.n <= max(self.limit, _MAX_FORMED)
+        self.is_exact = self.n <= max(self.limit, POLICY.max_formed)
 
     def run(self, apply, draw, leave_one_out, offset=0.0):
         """Estimate round by round.
@@ -355,7 +370,7 @@ class _Sketch:
         S /= np.maximum(np.linalg.norm(S, axis=0), np.finfo(np.float64).tiny)
         # The leverage of column i, the squared norm of row i of V, is 1 if and only if the column
         # is not in the span of the others.
-        return S * (np.einsum("ij,ij->j", Vt, Vt) > 1 - _LEVERAGE_ROUNDING)
+        return S * (np.einsum("ij,ij->j", Vt, Vt) > 1 - POLICY.leverage_rounding)
 
     def project_out(self, S):
         """Return (I - P_i) o_i and A (I - P_i) o_i by columns, both of shape (n, k).

@@ -10,16 +10,16 @@ small frozen object to the next, and no step reaches back::
                           Bandwidth              epsilon, given or chosen from the histogram
       samples             Samples                all of these
       gaussian            TruncatedGaussian      entries of the kernel, between any two clouds
-      affinity            Affinity               the kernel matrix in the form that costs least
       normalization       Normalization          row sums, weights, degrees
-                          NormalizedAffinity     symmetric conjugate of the Markov matrix
+      affinity            NormalizedAffinity     symmetric conjugate of the Markov matrix, in the
+                                                 form that costs least
       multilevel_start    StartBlock             block of vectors that the eigensolver starts from
-      eigenpairs          Eigenpairs             leading eigenpairs
+      eigenpairs          LeadingEigenpairs      leading eigenpairs
       extension           NystroemExtension      eigenvectors at new points
       new_point_sums      NewPointSums           sums of the kernel there
 
-A matrix that the user computed enters at `precomputed`, which makes an `Affinity` of it; it has no
-points, so it starts from random vectors and is extended by `PrecomputedExtension`.
+A matrix that the user computed enters at `precomputed`, which normalises it; it has no points, so
+it starts from random vectors and is extended by `PrecomputedExtension`.
 
 `policy` gathers the thresholds of these modules in one object, which the estimators hold.
 """

@@ -1,22 +1,24 @@
-"""Kernel matrices between all samples, in the form that costs least.
+"""The normalised kernel matrix between all samples, in the form that costs least.
 
 There are four forms: all entries in float64, all entries in float32, the entries above a threshold
 as a sparse matrix, and a hierarchical matrix. Row sums must be more accurate than the matrix, each
-relative to itself, because the normalization divides by them.
+relative to itself, because the normalization divides by them. A function for each form computes the
+entries and their sums and scales the entries in place, so that memory never holds them twice.
 """
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...linalg._kernels.matrix import KernelMatrix
+from ...linalg._operators.base import SymmetricOperator
 from ...linalg._operators.csr import SymmetricCSR
 from ...linalg._operators.packed import PackedSymmetricMatrix
 from ...linalg._operators.wrappers import DenseOperator, ScaledOperator
 from .gaussian import TruncatedGaussian, compute_rows, compute_sums
 from .new_point_sums import FullNewPointSums, NewPointSums
+from .normalization import Normalization, compute_normalization
 
 
 @dataclass(frozen=True)
@@ -50,213 +52,167 @@ class AffinityPolicy:
 POLICY = AffinityPolicy()
 
 
-class Affinity(ABC):
-    """A symmetric kernel matrix K between all samples.
+@dataclass(frozen=True, eq=False)
+class NormalizedAffinity:
+    """The symmetric conjugate of the Markov matrix, A = D^-1/2 Q K Q D^-1/2.
 
-    Parameters
+    Attributes
     ----------
-    matrix : ndarray or LinearOperator of shape (n, n)
-        The entries.
-    diagonal : ndarray of shape (n,)
+    operator : SymmetricOperator of shape (n, n)
+        A, which has the only copy of the entries.
+    normalization : Normalization
+    form : {"dense", "float32", "sparse", "compressed"}
+    description : str
+        How the entries are held, in a few words.
     error : float
         Relative error of the entries in the Frobenius norm.
     is_definite : bool
-        Whether no eigenvalue is clearly negative.
+        Whether no eigenvalue of K is clearly negative.
     new_point_sums : NewPointSums or None
         The kernel at new points, which needs no entries; None for a matrix without points.
     """
 
+    operator: SymmetricOperator
+    normalization: Normalization
     form: str
-
-    def __init__(self, matrix, diagonal, error=0.0, is_definite=False, new_point_sums=None):
-        self._matrix, self.diagonal = matrix, diagonal
-        self.error, self.is_definite, self.new_point_sums = error, is_definite, new_point_sums
-
-    @property
-    def matrix(self):
-        """The entries, until `take_operator` gives them away."""
-        if self._matrix is None:
-            raise RuntimeError("the entries of this affinity were given to an operator")
-        return self._matrix
-
-    def sums(self, W):
-        """Return K W for W of shape (n, k); each row is accurate relative to itself."""
-        return self.matrix @ W
-
-    def take_operator(self, factors):
-        """Hand over the entries as the operator D K D, where D is diagonal.
-
-        They are scaled in place, so that memory holds them once; the affinity then has none.
-
-        Parameters
-        ----------
-        factors : ndarray of shape (n,)
-            Diagonal of D.
-
-        Returns
-        -------
-        operator : SymmetricOperator of shape (n, n)
-        """
-        matrix, self._matrix = self.matrix, None
-        return self._scaled(matrix, factors)
-
-    @abstractmethod
-    def describe(self):
-        """Describe in a few words how the entries are held."""
-
-    @staticmethod
-    def _scaled(matrix, factors):
-        """Return D K D as an operator; K may be overwritten."""
-        matrix.scale(factors)
-        return matrix
+    description: str
+    error: float = 0.0
+    is_definite: bool = False
+    new_point_sums: NewPointSums | None = None
 
 
-class DenseAffinity(Affinity):
-    """All entries in float64."""
-
-    form = "dense"
-
-    @classmethod
-    def from_array(cls, array):
-        """Take over an array of shape (n, n), which `take_operator` overwrites."""
-        return cls(array, array.diagonal().copy())
-
-    @classmethod
-    def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
-        """Compute all entries of a kernel between the points of a cloud."""
-        every = np.arange(len(cloud))
-        array = kernel.block(cloud, every, cloud, every)
-        sums = NewPointSums(cloud, kernel, policy.least_sum, n_threads)
-        return cls(array, np.ones(len(cloud)), 0.0, _is_definite(cloud), sums)
-
-    def describe(self):
-        n = len(self.diagonal)
-        return f"all {n:,} x {n:,} entries in float64"
-
-    @staticmethod
-    def _scaled(matrix, factors):
-        matrix *= factors
-        matrix *= factors[:, np.newaxis]
-        return DenseOperator(matrix)
-
-
-class Float32Affinity(Affinity):
-    """All entries in float32, half of them held."""
-
-    form = "float32"
-
-    @classmethod
-    def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
-        """Compute all entries of a kernel between the points of a cloud."""
-        matrix = PackedSymmetricMatrix(GaussianEntries(cloud, kernel), n_threads)
-        error = float(np.finfo(np.float32).eps / 2)
-        sums = NewPointSums(cloud, kernel, policy.least_sum, n_threads)
-        return cls(matrix, np.ones(len(cloud)), error, _is_definite(cloud), sums)
-
-    def sums(self, W):
-        """Return K W in float64: the error of a sum would be one of all scaled entries of a row."""
-        new = self.new_point_sums
-        if new.cloud.scales is None:
-            return _gaussian_matrix(new.cloud, new.kernel, new.n_threads) @ W
-        return compute_sums(new.cloud, new.cloud, new.kernel, W, new.n_threads)
-
-    def describe(self):
-        n = len(self.diagonal)
-        return f"half of the {n:,} x {n:,} entries in float32"
-
-
-class SparseAffinity(Affinity):
-    """The entries of a sparse matrix; no others are in its sums."""
-
-    form = "sparse"
-
-    @classmethod
-    def from_matrix(cls, matrix):
-        """Take over a SymmetricCSR, which `take_operator` overwrites."""
-        return cls(matrix, matrix.tocsr().diagonal())
-
-    @classmethod
-    def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
-        """Compute the entries of a kernel between the points of a cloud that are not 0."""
-        rows = compute_rows(cloud, cloud, kernel, n_threads)
-        matrix = SymmetricCSR(rows.start, rows.cols, rows.entries, n_threads)
-        sums = NewPointSums(cloud, kernel, policy.least_sum, n_threads)
-        return cls(matrix, np.ones(len(cloud)), 0.0, _is_definite(cloud), sums)
-
-    def describe(self):
-        return f"sparse, {self.matrix.n_entries / len(self.diagonal):.0f} entries per row"
-
-
-class TruncatedAffinity(SparseAffinity):
-    """The entries of a Gaussian kernel above a threshold, as an approximation of all of them."""
-
-    @classmethod
-    def from_points(cls, cloud, kernel, n_threads, policy=POLICY):
-        """Compute the entries of a kernel between the points of a cloud that are not 0."""
-        rows = compute_rows(cloud, cloud, kernel, n_threads)
-        matrix = SymmetricCSR(rows.start, rows.cols, rows.entries, n_threads)
-        error = _truncation_error(cloud, kernel, policy.measured_rows)
-        is_definite = _is_definite(cloud) and kernel.threshold * len(cloud) <= policy.max_left_out
-        sums = NewPointSums(cloud, kernel, policy.least_truncated_sum, n_threads)
-        return cls(matrix, np.ones(len(cloud)), error, is_definite, sums)
-
-    def describe(self):
-        text, threshold = super().describe(), self.new_point_sums.kernel.threshold
-        return f"{text}: what is below {threshold:.1e} is left out" if self.error else text
-
-
-class CompressedAffinity(Affinity):
-    """A hierarchical matrix.
+def normalize_dense(K, diagonal, alpha, *, is_definite=False, new_point_sums=None):
+    """Normalise a DenseOperator with all entries in float64, in place.
 
     Parameters
     ----------
-    n_exact : int
-        Rows whose sums are computed from the points.
+    K : DenseOperator of shape (n, n)
+    diagonal : ndarray of shape (n,)
+    alpha : float or None
+        As for `compute_normalization`.
+    is_definite, new_point_sums
+        As in NormalizedAffinity.
+
+    Returns
+    -------
+    normalized : NormalizedAffinity
     """
+    n = len(diagonal)
+    normalization = compute_normalization(K.matmat, diagonal, alpha)
+    K.scale(normalization.factors)
+    text = f"all {n:,} x {n:,} entries in float64"
+    return NormalizedAffinity(K, normalization, "dense", text, 0.0, is_definite, new_point_sums)
 
-    form = "compressed"
 
-    def __init__(self, matrix, new_point_sums, n_exact):
-        diagonal = np.ones(len(new_point_sums.cloud))
-        # Its errors weigh most in rows with small sums, so that it may not be definite.
-        super().__init__(matrix, diagonal, matrix.error_estimate_, False, new_point_sums)
-        self._n_exact = n_exact
+def normalize_sparse(K, diagonal, alpha, *, error=0.0, is_definite=False, new_point_sums=None):
+    """Normalise a SymmetricCSR in place, as `normalize_dense` does; what it leaves out is 0.
 
-    @classmethod
-    def from_points(cls, cloud, kernel, n_threads, compress, policy=POLICY):
-        """Compress a kernel between the points of a cloud by ``compress(source, **options)``."""
-        n_exact = max(policy.min_exact_rows, policy.exact_entries // len(cloud))
+    If there is an `error`, the kernel of `new_point_sums` has the threshold that causes it.
+    """
+    normalization = compute_normalization(K.matmat, diagonal, alpha)
+    K.scale(normalization.factors)
+    text = f"sparse, {K.n_entries / len(diagonal):.0f} entries per row"
+    if error:
+        threshold = new_point_sums.kernel.threshold
+        text = f"{text}: what is below {threshold:.1e} is left out"
+    return NormalizedAffinity(K, normalization, "sparse", text, error, is_definite, new_point_sums)
+
+
+def dense_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
+    """Hold all entries of a kernel between the points of a cloud in float64."""
+    every = np.arange(len(cloud))
+    K = DenseOperator(kernel.block(cloud, every, cloud, every))
+    return normalize_dense(
+        K,
+        np.ones(len(cloud)),
+        alpha,
+        is_definite=_is_definite(cloud),
+        new_point_sums=NewPointSums(cloud, kernel, policy.least_sum, n_threads),
+    )
+
+
+def float32_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
+    """Hold half of the entries of a kernel between the points of a cloud in float32."""
+    n = len(cloud)
+    K = PackedSymmetricMatrix(GaussianEntries(cloud, kernel), n_threads)
+
+    def sums(W):
+        # In float64: the error of a sum would be one of all scaled entries of a row.
         if cloud.scales is None:
-            H = compress(_gaussian_matrix(cloud, kernel))
-            K = _gaussian_matrix(cloud, kernel, n_threads)
-            sums = FullNewPointSums(cloud, kernel, policy.least_sum, n_threads, K)
-            return cls(H, sums, n_exact)
+            return _gaussian_matrix(cloud, kernel, n_threads) @ W
+        return compute_sums(cloud, cloud, kernel, W, n_threads)
+
+    normalization = compute_normalization(sums, np.ones(n), alpha)
+    K.scale(normalization.factors)
+    return NormalizedAffinity(
+        K,
+        normalization,
+        "float32",
+        f"half of the {n:,} x {n:,} entries in float32",
+        float(np.finfo(np.float32).eps / 2),
+        _is_definite(cloud),
+        NewPointSums(cloud, kernel, policy.least_sum, n_threads),
+    )
+
+
+def sparse_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
+    """Hold the entries of a kernel between the points of a cloud that are not 0."""
+    return normalize_sparse(
+        _sparse_gaussian(cloud, kernel, n_threads),
+        np.ones(len(cloud)),
+        alpha,
+        is_definite=_is_definite(cloud),
+        new_point_sums=NewPointSums(cloud, kernel, policy.least_sum, n_threads),
+    )
+
+
+def truncated_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
+    """Hold the entries above a threshold, as an approximation of all of them."""
+    is_definite = _is_definite(cloud) and kernel.threshold * len(cloud) <= policy.max_left_out
+    return normalize_sparse(
+        _sparse_gaussian(cloud, kernel, n_threads),
+        np.ones(len(cloud)),
+        alpha,
+        error=_truncation_error(cloud, kernel, policy.measured_rows),
+        is_definite=is_definite,
+        new_point_sums=NewPointSums(cloud, kernel, policy.least_truncated_sum, n_threads),
+    )
+
+
+def compressed_affinity(cloud, kernel, alpha, n_threads, compress, policy=POLICY):
+    """Compress a kernel between the points of a cloud by ``compress(source, **options)``."""
+    n_exact = max(policy.min_exact_rows, policy.exact_entries // len(cloud))
+    if cloud.scales is None:
+        H = compress(_gaussian_matrix(cloud, kernel))
+        K = _gaussian_matrix(cloud, kernel, n_threads)
+        new_point_sums = FullNewPointSums(cloud, kernel, policy.least_sum, n_threads, K)
+    else:
         entries = GaussianEntries(cloud, kernel)
         H = compress(entries.block, shape=entries.shape, points=cloud.X)
-        return cls(H, NewPointSums(cloud, kernel, policy.least_sum, n_threads), n_exact)
+        new_point_sums = NewPointSums(cloud, kernel, policy.least_sum, n_threads)
 
-    def sums(self, W):
-        """Return K W, the rows with the smallest sums computed from the points.
-
-        The errors of the matrix are relative to its largest rows. In rows that are much smaller,
-        they may exceed the sum.
-        """
-        new = self.new_point_sums
-        out = self.matrix @ W
-        lowest = np.argsort(out[:, 0])[: self._n_exact]
+    def sums(W):
+        # The errors of the matrix are relative to its largest rows. In rows that are much smaller,
+        # they may exceed the sum: those with the smallest sums are computed from the points.
+        out = H @ W
+        lowest = np.argsort(out[:, 0])[:n_exact]
         lowest.sort()
-        out[lowest] = compute_sums(new.cloud[lowest], new.cloud, new.kernel, W, new.n_threads)
+        out[lowest] = compute_sums(cloud[lowest], cloud, kernel, W, n_threads)
         return out
 
-    def describe(self):
-        H = self.matrix
-        if H.is_dense:
-            return "computed anew for each product: its ranks are too high for compression to pay"
-        return f"hierarchical, {H.nbytes / H.shape[0] ** 2 / 8:.1%} of the memory of all entries"
-
-    @staticmethod
-    def _scaled(matrix, factors):
-        return ScaledOperator(matrix, factors)
+    normalization = compute_normalization(sums, np.ones(len(cloud)), alpha)
+    text = f"hierarchical, {H.nbytes / H.shape[0] ** 2 / 8:.1%} of the memory of all entries"
+    if H.is_dense:
+        text = "computed anew for each product: its ranks are too high for compression to pay"
+    return NormalizedAffinity(
+        ScaledOperator(H, normalization.factors),
+        normalization,
+        "compressed",
+        text,
+        H.error_estimate_,
+        False,  # the errors weigh most in rows with small sums, and may make it indefinite
+        new_point_sums,
+    )
 
 
 class GaussianEntries:
@@ -273,9 +229,9 @@ class GaussianEntries:
 
 
 def choose_affinity(
-    cloud, epsilon, histogram, *, rtol, may_truncate, n_threads, compress, policy=POLICY
+    cloud, epsilon, histogram, alpha, *, rtol, may_truncate, n_threads, compress, policy=POLICY
 ):
-    """Return the Gaussian kernel of a cloud in the form that costs least.
+    """Return the normalised Gaussian kernel of a cloud in the form that costs least.
 
     Parameters
     ----------
@@ -283,6 +239,8 @@ def choose_affinity(
     epsilon : float
     histogram : DistanceHistogram
         Of the cloud.
+    alpha : float or None
+        As for `compute_normalization`.
     rtol : float
         Relative error of each row sum.
     may_truncate : bool
@@ -294,32 +252,38 @@ def choose_affinity(
 
     Returns
     -------
-    affinity : Affinity
+    normalized : NormalizedAffinity
     """
     n, is_large = len(cloud), len(cloud) > policy.max_float32
     if cloud.radii is not None:
         # Most entries are 0, and so are those that have underflowed.
         kernel = TruncatedGaussian(epsilon, np.finfo(np.float64).tiny)
-        return SparseAffinity.from_points(cloud, kernel, n_threads, policy)
+        return sparse_affinity(cloud, kernel, alpha, n_threads, policy)
     full = TruncatedGaussian(epsilon)
     if n <= policy.max_always_dense:
-        return DenseAffinity.from_points(cloud, full, n_threads, policy)
+        return dense_affinity(cloud, full, alpha, n_threads, policy)
     # Fewer than n entries are left out of a row, and its sum is at least 1, that of the diagonal.
     truncated = TruncatedGaussian(epsilon, rtol / n)
     n_entries = n * (1 + histogram.mean_count(-2 * epsilon * math.log(truncated.threshold)))
     affordable = policy.max_sparse_entries if is_large else policy.max_sparse_part * n**2
     if may_truncate and n_entries <= affordable:
-        return TruncatedAffinity.from_points(cloud, truncated, n_threads, policy)
+        return truncated_affinity(cloud, truncated, alpha, n_threads, policy)
     if n <= policy.max_dense:
-        return DenseAffinity.from_points(cloud, full, n_threads, policy)
+        return dense_affinity(cloud, full, alpha, n_threads, policy)
     if not is_large:
-        return Float32Affinity.from_points(cloud, full, n_threads, policy)
-    return CompressedAffinity.from_points(cloud, full, n_threads, compress, policy)
+        return float32_affinity(cloud, full, alpha, n_threads, policy)
+    return compressed_affinity(cloud, full, alpha, n_threads, compress, policy)
 
 
 def _is_definite(cloud):
     """Return whether a Gaussian is definite: scales and radii may make it indefinite."""
     return cloud.scales is None and cloud.radii is None
+
+
+def _sparse_gaussian(cloud, kernel, n_threads):
+    """Return the entries of a kernel between the points of a cloud that are not 0."""
+    rows = compute_rows(cloud, cloud, kernel, n_threads)
+    return SymmetricCSR(rows.start, rows.cols, rows.entries, n_threads)
 
 
 def _truncation_error(cloud, kernel, n_rows):

@@ -50,8 +50,8 @@ POLICY = EigenpairPolicy()
 
 
 @dataclass(frozen=True, eq=False)
-class Eigenpairs:
-    """Eigenpairs of a symmetric matrix, largest first.
+class LeadingEigenpairs:
+    """The largest eigenpairs of a symmetric matrix, largest first, and how they were found.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
 
     Returns
     -------
-    pairs : Eigenpairs
+    pairs : LeadingEigenpairs
     """
     n = A.shape[0]
     if solver == "auto":
@@ -131,7 +131,7 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
         values, vectors = values[::-1], vectors[:, ::-1]
         is_converged = len(values) == k
     residuals = relative_residuals(A, values, vectors)
-    return Eigenpairs(values, vectors, residuals, counted.n_products, solver, is_converged)
+    return LeadingEigenpairs(values, vectors, residuals, counted.n_products, solver, is_converged)
 
 
 def _filtered_pairs(A, k, tol, start, is_definite, policy):
@@ -149,7 +149,9 @@ def _filtered_pairs(A, k, tol, start, is_definite, policy):
         if wanted <= 2 * _tolerance(gaps, k, A.dtype, policy):
             break
     values, vectors = pairs.values[:k], pairs.vectors[:, :k]
-    return Eigenpairs(values, vectors, pairs.residuals, A.n_products, "chebyshev", is_converged)
+    return LeadingEigenpairs(
+        values, vectors, pairs.residuals, A.n_products, "chebyshev", is_converged
+    )
 
 
 def _tolerance(gaps, k, dtype, policy):
@@ -180,7 +182,7 @@ def find_significant_pairs(find, n, t, delta, policy=POLICY):
 
     Returns
     -------
-    pairs : Eigenpairs
+    pairs : LeadingEigenpairs
         Including the first.
     is_complete : bool
         Whether the next eigenvalue is known to be too small.
@@ -200,7 +202,7 @@ def drop_unreliable_pairs(pairs, error, policy=POLICY):
 
     Parameters
     ----------
-    pairs : Eigenpairs
+    pairs : LeadingEigenpairs
     error : float
         Relative error of the matrix.
     """
@@ -220,7 +222,7 @@ def markov_eigenvectors(pairs, normalization, n_ones):
 
     Parameters
     ----------
-    pairs : Eigenpairs
+    pairs : LeadingEigenpairs
         Of its symmetric conjugate.
     normalization : Normalization
     n_ones : int

@@ -93,7 +93,7 @@ def project(pairs, Y):
 
     Parameters
     ----------
-    pairs : Eigenpairs
+    pairs : LeadingEigenpairs
     Y : ndarray of shape (n_samples, n_targets)
 
     Returns

@@ -8,10 +8,10 @@ import numpy as np
 from ...linalg._operators.csr import SymmetricCSR
 from ...linalg._spectral.chebyshev import chebyshev_filtered
 from ...linalg._spectral.dense import largest_eigenpairs
-from .affinity import DenseAffinity, SparseAffinity
+from .affinity import dense_affinity, sparse_affinity
 from .distance_histogram import DistanceHistogram
 from .gaussian import TruncatedGaussian, compute_sums
-from .normalization import Normalization, normalize
+from .normalization import Normalization
 from .point_cloud import PointCloud
 
 
@@ -96,7 +96,7 @@ class MultilevelStart:
     histogram : DistanceHistogram
         Of the cloud, or of a finer one that it is a part of.
     alpha : float or None
-        As for `normalize`.
+        As for `compute_normalization`.
     rng : numpy.random.RandomState
     n_threads : int
     policy : StartPolicy
@@ -167,9 +167,9 @@ class MultilevelStart:
         """
         n, is_coarsest = len(cloud), len(cloud) <= self.policy.max_coarsest
         threshold = 0.0 if is_coarsest else self.policy.threshold
-        form = DenseAffinity if is_coarsest else SparseAffinity
+        make_affinity = dense_affinity if is_coarsest else sparse_affinity
         kernel = TruncatedGaussian(epsilon, threshold)
-        normalized = normalize(form.from_points(cloud, kernel, self.n_threads), self.alpha)
+        normalized = make_affinity(cloud, kernel, self.alpha, self.n_threads)
         normalization, A = normalized.normalization, normalized.operator
         if is_coarsest:
             values, V = largest_eigenpairs(A.array, min(width, n))

@@ -8,8 +8,10 @@ from ...linalg._kernels.matrix import KernelMatrix
 from .gaussian import Rows, TruncatedGaussian, compute_rows, multiply_rows
 from .point_cloud import PointCloud
 
-# New points whose rows are computed at once, and the largest number of entries in these rows.
-_MAX_ROWS, _MAX_ENTRIES = 16_384, 1 << 24
+# New points whose rows are computed at once.
+_MAX_ROWS = 16_384
+# Entries of these rows, if each has one for every sample: for more there are fewer rows.
+_MAX_ENTRIES = 1 << 24
 # Columns that are summed up together where all entries count: so few that no product of blocks is
 # called, in which the rounding of a row may depend on the other rows.
 _FEW_COLUMNS = 6

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...linalg._operators.base import SymmetricOperator
-
 
 @dataclass(frozen=True, eq=False)
 class Normalization:
@@ -42,38 +40,17 @@ class Normalization:
         return self.weights / np.sqrt(self.degrees)
 
 
-@dataclass(frozen=True, eq=False)
-class NormalizedAffinity:
-    """The symmetric conjugate of the Markov matrix, A = D^-1/2 Q K Q D^-1/2.
-
-    Attributes
-    ----------
-    operator : SymmetricOperator of shape (n, n)
-        A, which has the only copy of the entries.
-    normalization : Normalization
-    form : str
-        That of the affinity, as are the following.
-    error : float
-    is_definite : bool
-    description : str
-    """
-
-    operator: SymmetricOperator
-    normalization: Normalization
-    form: str
-    error: float
-    is_definite: bool
-    description: str
-
-
-def compute_normalization(affinity, alpha):
+def compute_normalization(compute_sums, diagonal, alpha):
     """Return the normalization of diffusion maps.
 
     No sum is below its diagonal entry, however large the error of an approximation is.
 
     Parameters
     ----------
-    affinity : object with ``sums(W)`` and `diagonal`
+    compute_sums : callable
+        ``compute_sums(W)`` returns K W for W of shape (n, 1), each row accurate relative to itself.
+    diagonal : ndarray of shape (n,)
+        Of K.
     alpha : float or None
         From 0, which keeps the density of the points, to 1, which divides it out. None leaves the
         kernel as it is.
@@ -82,41 +59,13 @@ def compute_normalization(affinity, alpha):
     -------
     normalization : Normalization
     """
-    diagonal = affinity.diagonal
     ones = np.ones(len(diagonal))
-    sums = np.maximum(affinity.sums(ones[:, np.newaxis])[:, 0], diagonal)
+    sums = np.maximum(compute_sums(ones[:, np.newaxis])[:, 0], diagonal)
     mean_sum = float(np.mean(sums - diagonal))
     if alpha is None:
         return Normalization(ones, ones, sums, mean_sum)
     is_isolated = sums <= 0
     weights = np.where(is_isolated, 1.0, sums) ** -alpha
-    degrees = weights * affinity.sums(weights[:, np.newaxis])[:, 0]
+    degrees = weights * compute_sums(weights[:, np.newaxis])[:, 0]
     degrees = np.where(is_isolated, 1.0, np.maximum(degrees, weights**2 * diagonal))
     return Normalization(weights, degrees, sums, mean_sum)
-
-
-def normalize(affinity, alpha):
-    """Normalise an affinity, which gives its entries away.
-
-    Parameters
-    ----------
-    affinity : Affinity
-        It has no entries afterwards.
-    alpha : float or None
-        As for `compute_normalization`.
-
-    Returns
-    -------
-    normalized : NormalizedAffinity
-    """
-    normalization = compute_normalization(affinity, alpha)
-    description = affinity.describe()
-    operator = affinity.take_operator(normalization.factors)
-    return NormalizedAffinity(
-        operator,
-        normalization,
-        affinity.form,
-        affinity.error,
-        affinity.is_definite,
-        description,
-    )

@@ -2,7 +2,9 @@
 
 from ..._utils.plotting import pyplot
 
-_CURVE_COLOR, _CHOSEN_COLOR = "#31688e", "#c8452f"
+_CURVE_COLOR = "#31688e"
+# Of the chosen bandwidth.
+_CHOSEN_COLOR = "#c8452f"
 
 
 def plot_bandwidth(bandwidth, ax=None):

@@ -7,7 +7,8 @@ from scipy import sparse
 
 from ..._utils.validation import check_square, parameter_error
 from ...linalg._operators.csr import SymmetricCSR
-from .affinity import DenseAffinity, SparseAffinity
+from ...linalg._operators.wrappers import DenseOperator
+from .affinity import normalize_dense, normalize_sparse
 
 # Asymmetry that passes for rounding, relative to the largest entry.
 _MAX_ASYMMETRY = 1e-6
@@ -58,13 +59,20 @@ def gaussian_of_distances(distances, epsilon, cut_off):
     return K
 
 
-def wrap_precomputed(K, n_threads):
-    """Return a kernel matrix as an affinity, which overwrites it."""
+def as_symmetric_operator(K, n_threads):
+    """Return an array or csr_matrix in float64 as an operator that shares its entries."""
     if not sparse.issparse(K):
-        return DenseAffinity.from_array(K)
+        return DenseOperator(K)
     K.sort_indices()
     start, cols = K.indptr.astype(np.intp), K.indices.astype(np.int32)
-    return SparseAffinity.from_matrix(SymmetricCSR(start, cols, K.data, n_threads))
+    return SymmetricCSR(start, cols, K.data, n_threads)
+
+
+def normalize_precomputed(K, alpha):
+    """Normalise a DenseOperator or SymmetricCSR in place; returns a NormalizedAffinity."""
+    if isinstance(K, DenseOperator):
+        return normalize_dense(K, K.array.diagonal().copy(), alpha)
+    return normalize_sparse(K, K.tocsr().diagonal(), alpha)
 
 
 @dataclass(frozen=True, eq=False)

@@ -315,16 +315,23 @@ def test_bad_points(X, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("kernel", "gausian", "kernel must be one of gaussian, .*cosine.*got 'gausian'"),
-        ("kernel", None, "kernel must be one of"),
+        (
+            "kernel",
+            "gausian",
+            "kernel must be a callable or one of 'gaussian', .*'cosine'.*got 'gausian'",
+        ),
+        ("kernel", None, "kernel must be a callable or one of"),
         *[
-            ("bandwidth", v, "bandwidth must be a positive")
+            ("bandwidth", v, "bandwidth must be a number above 0, got")
             for v in (0, -1, np.inf, np.nan, "1", None)
         ],
-        *[("alpha", v, "alpha must be a positive finite number, got") for v in (0, -1, np.nan)],
-        *[("gamma", v, "gamma must be a positive finite number or None") for v in (0, -1, "auto")],
-        *[("coef0", v, "coef0 must be a finite number >= 0, got") for v in (-1, np.inf)],
-        *[("degree", v, "degree must be an integer >= 1, got") for v in (0, -2, 1.5, True)],
+        *[("alpha", v, "alpha must be a number above 0, got") for v in (0, -1, np.nan)],
+        *[("gamma", v, "gamma must be a number above 0 or None, got") for v in (0, -1, "auto")],
+        *[("coef0", v, "coef0 must be a number of at least 0, got") for v in (-1, np.inf)],
+        *[
+            ("degree", v, "degree must be an integer from 1 to 2147483647, got")
+            for v in (0, -2, 1.5, True, 2**31)
+        ],
         *[
             ("n_jobs", v, "n_jobs must be None or an integer other than 0, got")
             for v in (0, 1.5, True)

@@ -34,5 +34,6 @@ def test_a_step_of_a_recurrence_overwrites_the_vectors_before(rng):
     W, before = rng.standard_normal((2, 5, 3))
     expected = 0.5 * (2 * W - 3 * W) - 4 * before
     given = before.copy()
-    np.testing.assert_allclose(Doubling(5, float).step(W, given, 0.5, 3.0, 4.0), expected)
+    step = Doubling(5, float).step(W, given, scale=0.5, shift=3.0, factor=4.0)
+    np.testing.assert_allclose(step, expected)
     np.testing.assert_allclose(given, 4 * before)

@@ -89,9 +89,10 @@ def test_step_of_the_operator(k, rng):
     K, _ = symmetric_csr(rng, 100)
     W, before = rng.standard_normal((100, k)), rng.standard_normal((100, k))
     expected = 1.5 * (K.tocsr() @ W - 0.3 * W)
-    np.testing.assert_allclose(K.step(W, None, 1.5, 0.3, 0.8), expected, atol=1e-12)
+    coefficients = {"scale": 1.5, "shift": 0.3, "factor": 0.8}
+    np.testing.assert_allclose(K.step(W, None, **coefficients), expected, atol=1e-12)
     expected -= 0.8 * before
-    np.testing.assert_allclose(K.step(W, before, 1.5, 0.3, 0.8), expected, atol=1e-12)
+    np.testing.assert_allclose(K.step(W, before, **coefficients), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 7, 40])

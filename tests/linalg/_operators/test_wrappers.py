@@ -41,14 +41,15 @@ def wrapped(array, rng):
 
 def test_products_and_steps_are_those_of_the_arrays(array, rng):
     W, before = rng.standard_normal((2, N, 3))
+    coefficients = {"scale": 0.5, "shift": 2.0, "factor": 0.3}
     for operator, dense in wrapped(array, rng):
         np.testing.assert_allclose(operator @ W, dense @ W, atol=1e-12)
         np.testing.assert_allclose(operator @ W[:, 0], dense @ W[:, 0], atol=1e-12)
         np.testing.assert_allclose(operator @ (W + 1j * before), dense @ (W + 1j * before))
         np.testing.assert_allclose(operator.T @ W, dense @ W, atol=1e-12)
         expected = 0.5 * (dense @ W - 2 * W)
-        np.testing.assert_allclose(operator.step(W, None, 0.5, 2.0, 0.3), expected, atol=1e-12)
-        step = operator.step(W, before.copy(), 0.5, 2.0, 0.3)
+        np.testing.assert_allclose(operator.step(W, None, **coefficients), expected, atol=1e-12)
+        step = operator.step(W, before.copy(), **coefficients)
         np.testing.assert_allclose(step, expected - 0.3 * before, atol=1e-12)
 
 
@@ -57,7 +58,7 @@ def test_vectors_are_counted(array, rng):
     W = rng.standard_normal((N, 3))
     A @ W
     A @ W[:, 0]
-    A.step(W, None, 1.0, 0.0, 0.0)
+    A.step(W, scale=1.0, shift=0.0)
     assert A.n_products == 7
 
 

@@ -82,7 +82,8 @@ def test_factor_of_the_negative_matrix(points, rng):
 def test_product_with_the_inverse(points, rng, sigma):
     H, exact = compressed(points, budget=0)
     sigma *= exact[-1]
-    inverse = shifted_inverse(H, sigma, 1e-10)
+    inverse, solver = shifted_inverse(H, sigma, 1e-10)
+    assert solver is None  # the matrix itself is factorized
     B = rng.standard_normal((len(points), 3))
     X = inverse @ B
     assert np.linalg.norm(H @ X - sigma * X - B) <= 1e-9 * np.linalg.norm(B)
@@ -110,7 +111,7 @@ def test_a_preconditioner_saves_products(which, global_random_seed):
     options = {"method": "lobpcg", "tol": 1e-9, "maxiter": 30, "random_state": 0}
     with pytest.warns(ConvergenceWarning, match="eigenpairs converged in 30 iterations"):
         eigsh(A, 3, which, **options)
-    inverse = shifted_inverse(A, sigma, 1e-10)
+    inverse, _ = shifted_inverse(A, sigma, 1e-10)
     given = np.sign(-sigma) * inverse
     for how in ({"sigma": sigma}, {"preconditioner": given}):
         values, _, info = eigsh(A, 3, which, **how, **options, return_info=True)

@@ -8,8 +8,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.linalg import KernelMatrix
-from skhmat.linalg._stochastic import logarithm as module
-from skhmat.linalg._stochastic.logarithm import estimate_logdet, log_apply
+from skhmat.linalg._stochastic.logarithm import LogdetPolicy, estimate_logdet, log_apply
 from skhmat.linalg._stochastic.trace import Estimate
 
 from ..matrices import make_matrix, quietly, symmetric
@@ -67,13 +66,13 @@ def test_products_are_shared_and_no_more_than_needed(global_random_seed):
     assert [shape for shape in calls if shape[1] > 1] == [(100, 5), (100, 4), (100, 4)]
 
 
-def test_groups_of_columns(monkeypatch, global_random_seed):
+def test_groups_of_columns(global_random_seed):
     A = symmetric(np.geomspace(1, 100, 150), global_random_seed)
     B = np.random.default_rng(global_random_seed).standard_normal((150, 7))
     together = log_apply(A, B)
     for width in (1, 2):
-        monkeypatch.setattr(module, "_BASIS_BYTES", width * 8 * 150 * 150)
-        np.testing.assert_allclose(log_apply(A, B), together, atol=1e-10)
+        policy = LogdetPolicy(basis_bytes=width * 8 * 150 * 150)
+        np.testing.assert_allclose(log_apply(A, B, policy=policy), together, atol=1e-10)
 
 
 def test_shapes_of_the_right_hand_side():

@@ -8,10 +8,9 @@ from scipy.spatial.distance import cdist
 from skhmat.linalg import compress
 from skhmat.manifold._spectral.affinity import POLICY, choose_affinity
 from skhmat.manifold._spectral.distance_histogram import DistanceHistogram
-from skhmat.manifold._spectral.eigenpairs import Eigenpairs
+from skhmat.manifold._spectral.eigenpairs import LeadingEigenpairs
 from skhmat.manifold._spectral.extension import NystroemExtension
 from skhmat.manifold._spectral.multilevel_start import MultilevelStart
-from skhmat.manifold._spectral.normalization import normalize
 from skhmat.manifold._spectral.point_cloud import PointCloud
 
 from ..affinities import EPSILON, draws
@@ -34,18 +33,18 @@ class Problem:
         self.cloud, self.alpha, self.epsilon = PointCloud(X, radii=radii), alpha, epsilon
         self.radius = radius
         self.histogram = DistanceHistogram.from_points(self.cloud, draws(rng))
-        self.affinity = choose_affinity(
+        self.normalized = choose_affinity(
             self.cloud,
             epsilon,
             self.histogram,
+            alpha,
             rtol=1e-4,
             may_truncate=False,
             n_threads=1,
             compress=partial(compress, rtol=1e-4, leaf_size=32, budget=0, n_jobs=1),
             policy=policy,
         )
-        normalized = normalize(self.affinity, alpha)
-        self.norm, self.operator = normalized.normalization, normalized.operator
+        self.norm, self.operator = self.normalized.normalization, self.normalized.operator
         K = np.exp(cdist(X, X, "sqeuclidean") / (-2 * epsilon))
         self.weights = np.ones(len(X)) if alpha is None else K.sum(axis=1) ** -alpha
         self.kernel = K * self.weights  # the rows, not normalised
@@ -72,7 +71,7 @@ class Problem:
 
     def extension(self, k):
         functions = self.functions(k)
-        sums, weights = self.affinity.new_point_sums, self.norm.weights
+        sums, weights = self.normalized.new_point_sums, self.norm.weights
         return NystroemExtension.from_eigenvectors(sums, functions, weights), functions
 
     def points(self, Y):
@@ -81,7 +80,7 @@ class Problem:
 
     def pairs(self, k):
         nothing = np.zeros(k)
-        return Eigenpairs(self.values[:k], self.vectors[:, :k], nothing, 0, "dense", True)
+        return LeadingEigenpairs(self.values[:k], self.vectors[:, :k], nothing, 0, "dense", True)
 
 
 def angles_between(V, W):

@@ -6,7 +6,7 @@ import pytest
 from skhmat.linalg._operators.wrappers import CountedOperator, DenseOperator
 from skhmat.manifold._spectral.eigenpairs import (
     EigenpairPolicy,
-    Eigenpairs,
+    LeadingEigenpairs,
     block_width,
     count_unit_eigenvalues,
     drop_unreliable_pairs,
@@ -124,7 +124,7 @@ def test_width_of_a_block(k):
 def pairs_of(values, residual=0.0):
     """Eigenpairs of a diagonal matrix."""
     k = len(values)
-    return Eigenpairs(np.array(values), np.eye(k), np.full(k, residual), 0, "dense", True)
+    return LeadingEigenpairs(np.array(values), np.eye(k), np.full(k, residual), 0, "dense", True)
 
 
 def test_a_search_for_significant_pairs_ends_where_they_do():

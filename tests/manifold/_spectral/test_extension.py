@@ -86,7 +86,7 @@ def test_extension_through_a_hierarchical_matrix(rng):
     """As exact far away as nearby, relative to the size of the sums."""
     policy = AffinityPolicy(max_always_dense=0, max_dense=0, max_float32=0, max_sparse_entries=0)
     problem = Problem(ordered_arc(rng, 600), 1.0, rng, policy=policy)
-    assert problem.affinity.form == "compressed"
+    assert problem.normalized.form == "compressed"
     extension, functions = problem.extension(4)
     Y = ordered_arc(rng, 100)
     Y[:70] += rng.choice([0.1, 0.3, 1.0], (70, 1)) * rng.standard_normal((70, 3))
@@ -122,7 +122,7 @@ def test_projections_at_the_samples(rng):
     left_out = np.linalg.norm(Y - V @ (V.T @ Y), axis=0)
     np.testing.assert_allclose(residual[:2], (left_out / np.linalg.norm(Y, axis=0).clip(1e-9))[:2])
     assert residual[2] == 0
-    extension = HarmonicExtension(problem.affinity.new_point_sums, coefficients)
+    extension = HarmonicExtension(problem.normalized.new_point_sums, coefficients)
     np.testing.assert_allclose(extension(problem.cloud), V @ (V.T @ Y), atol=1e-9)
 
 

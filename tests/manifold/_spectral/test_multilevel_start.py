@@ -6,8 +6,7 @@ from scipy import sparse
 
 from skhmat.manifold._spectral.eigenpairs import find_eigenpairs
 from skhmat.manifold._spectral.multilevel_start import RandomStart, StartPolicy, with_components
-from skhmat.manifold._spectral.normalization import normalize
-from skhmat.manifold._spectral.precomputed import wrap_precomputed
+from skhmat.manifold._spectral.precomputed import as_symmetric_operator, normalize_precomputed
 
 from ..affinities import arc, draws, kernel
 from .problem import ALPHAS, Problem, angles_between, ordered_arc
@@ -72,7 +71,8 @@ def test_parts_without_a_connection_are_all_found(parts, rng):
 def in_parts(rng, sizes):
     """A sparse kernel of parts that nothing connects, in the order of their sizes."""
     blocks = [kernel(X, X, 0.5) for X in (arc(rng, n) for n in sizes)]
-    return normalize(wrap_precomputed(sparse.block_diag(blocks, format="csr"), 1), 1.0)
+    K = as_symmetric_operator(sparse.block_diag(blocks, format="csr"), 1)
+    return normalize_precomputed(K, 1.0)
 
 
 def test_a_start_begins_with_the_largest_parts(rng):
@@ -89,5 +89,5 @@ def test_a_start_begins_with_the_largest_parts(rng):
 def test_a_connected_or_dense_kernel_starts_as_it_would(rng):
     start = RandomStart(30, draws(rng))
     assert with_components(start, in_parts(rng, [30])) is start
-    dense = normalize(wrap_precomputed(np.eye(30), 1), 1.0)
+    dense = normalize_precomputed(as_symmetric_operator(np.eye(30), 1), 1.0)
     assert with_components(start, dense) is start
