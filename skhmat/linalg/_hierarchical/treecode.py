@@ -106,7 +106,9 @@ class KernelSum:
         return K._sums(points, self._plan.points[sources], charges, 1)
 
 
-# Plans of matrices in use, kept because making one takes longer than a few sums.
+# The plan of each form that sums were taken with, for as long as the form is in use: making one
+# takes longer than a few sums, and sums with other weights share it. Not an attribute of the form,
+# which never changes, is pickled, and knows nothing of the treecode.
 _PLANS = WeakKeyDictionary()
 
 
