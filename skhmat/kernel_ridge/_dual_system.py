@@ -28,6 +28,10 @@ from ._low_rank_system import LowRankPolicy, LowRankRidgeSystem
 class RidgePolicy:
     """Which way a system is solved, by its number of samples and by how well K is approximated.
 
+    The quality of an approximation L of low rank is its relative residual trace,
+    t = tr(K - L) / (n alpha): the mean of the diagonal that L leaves, relative to the penalty. The
+    condition number of the preconditioned system is at most 1 + n t.
+
     Attributes
     ----------
     max_direct : int
@@ -41,12 +45,12 @@ class RidgePolicy:
         That rank is also at most the number of samples divided by this.
     last_rows_per_rank : int
         The rank where K does not compress is at most the number of samples divided by this.
-    target : float
-        Mean of the diagonal, relative to alpha, that the approximation of low rank should leave of
-        K.
-    max_residual : float
-        The same, up to which the approximation of low rank is the preconditioner.
-    max_residual_if_held : float
+    residual_trace_tol : float
+        The rank of the approximation is raised until its residual trace is at most this.
+    max_residual_trace : float
+        Residual trace up to which the approximation is the preconditioner, whether or not its rank
+        sufficed for the tolerance.
+    max_residual_trace_if_held : float
         The same for up to ``solver.max_dense`` samples: iterations are cheap where all entries are
         held.
     solver : PreconditionerPolicy
@@ -59,9 +63,9 @@ class RidgePolicy:
     first_rank: int = 1000
     first_rows_per_rank: int = 20
     last_rows_per_rank: int = 5
-    target: float = 0.1
-    max_residual: float = 0.1
-    max_residual_if_held: float = 1.0
+    residual_trace_tol: float = 0.1
+    max_residual_trace: float = 0.1
+    max_residual_trace_if_held: float = 1.0
     solver: PreconditionerPolicy = SOLVER_POLICY
     low_rank: LowRankPolicy = LOW_RANK_POLICY
 
@@ -144,25 +148,24 @@ class RidgeSystem:
         """Return whether a HierarchicalMatrix can be factorized with the memory that is allowed."""
         return can_factorize(H, self.policy.solver)
 
-    def relative_residual_trace(self, alpha, max_rank, target):
-        """Raise the rank of `low_rank` and return the size of its residual.
+    def relative_residual_trace(self, alpha, max_rank, tol):
+        """Raise the rank of `low_rank`, and return its relative residual trace.
 
         Parameters
         ----------
         alpha : float
         max_rank : int
-        target : float
-            The rank is raised until no more than this is left, or to `max_rank`.
+        tol : float
+            The rank is raised until the trace is at most this, or to `max_rank`.
 
         Returns
         -------
-        left : float
-            Mean of the diagonal that is left, relative to alpha; infinite where there is no
-            approximation.
+        residual_trace : float
+            Infinite where there is no approximation.
         """
         if alpha == 0 or max_rank == 0:
             return math.inf
-        return self.low_rank.approximate(alpha, max_rank, target)
+        return self.low_rank.approximate(alpha, max_rank, tol)
 
     def solve_targets(self, Y, alphas, tol, max_iter=None):
         """Return C for Y of shape (n, k), with an alpha for each of the k targets."""
@@ -231,15 +234,15 @@ class RidgeSystem:
         """Return C and SolveInfo with an approximation of K, or None twice if none is suitable."""
         policy = self.policy
         is_held = self.K.shape[0] <= policy.solver.max_dense
-        max_residual = policy.max_residual_if_held if is_held else policy.max_residual
-        left = self.relative_residual_trace(alpha, self._first_rank, policy.target)
-        if left <= max_residual:
+        largest = policy.max_residual_trace_if_held if is_held else policy.max_residual_trace
+        trace_tol = policy.residual_trace_tol
+        if self.relative_residual_trace(alpha, self._first_rank, trace_tol) <= largest:
             return self._solve_by_low_rank(Y, alpha, tol, max_iter)
         if not self.H.is_dense:
             return self._solve_with(self.H, Y, shift, tol, max_iter)
         if self.can_factorize(self.H):
             return None, None
-        if self.relative_residual_trace(alpha, self.last_rank, policy.target) < math.inf:
+        if self.relative_residual_trace(alpha, self.last_rank, trace_tol) < math.inf:
             return self._solve_by_low_rank(Y, alpha, tol, max_iter)
         return None, None
 

@@ -26,9 +26,9 @@ class LeaveOneOutPolicy:
 
     Attributes
     ----------
-    target : float
-        Mean of the diagonal, relative to the smallest penalty, that the approximation of low rank
-        should leave of K.
+    residual_trace_tol : float
+        The rank of the approximation is raised until its residual trace, relative to the smallest
+        penalty, is at most this; see `RidgePolicy`.
     rtol : float
         Relative standard error of a mean squared error up to which an estimate counts as exact.
     max_error : float
@@ -40,7 +40,7 @@ class LeaveOneOutPolicy:
         Relative residual of the solutions.
     """
 
-    target: float = 1e-3
+    residual_trace_tol: float = 1e-3
     rtol: float = 0.01
     max_error: float = 0.5
     max_float32_rounding: float = 3e-4
@@ -126,7 +126,8 @@ def _estimate(system, Y, alphas, policy):
     if len(order) == 0:
         return means, errors
     smallest = alphas[order[-1]]
-    if system.relative_residual_trace(smallest, system.last_rank, policy.target) < math.inf:
+    tol = policy.residual_trace_tol
+    if system.relative_residual_trace(smallest, system.last_rank, tol) < math.inf:
         # Rough estimates are worth their time only if no factorization can replace them.
         rtol = policy.rtol if len(Y) <= system.policy.solver.max_dense else policy.max_error
         means[order], errors[order] = system.low_rank.leave_one_out(Y, alphas[order], rtol)

@@ -34,11 +34,11 @@ class LowRankPolicy:
 
     Attributes
     ----------
-    max_residual : float
-        Largest part of the diagonal of K that the approximation may leave, however large the
-        penalty is.
-    min_residual_in_float32 : float
-        Smallest part of the diagonal to be left for which the factor is computed in float32.
+    max_trace_error : float
+        Largest part of the trace of K that the approximation may leave, however large the penalty
+        is.
+    min_trace_error_in_float32 : float
+        Smallest part of the trace to be left for which the factor is computed in float32.
     max_bytes : int
         Bytes of the factor.
     max_dense : int
@@ -63,8 +63,8 @@ class LowRankPolicy:
         Fraction of the second-order bias that counts as an error although it is corrected for.
     """
 
-    max_residual: float = 0.5
-    min_residual_in_float32: float = 1e-5
+    max_trace_error: float = 0.5
+    min_trace_error_in_float32: float = 1e-5
     max_bytes: int = 3_200_000_000
     max_dense: int = SOLVER_POLICY.max_dense
     n_signs: int = 8
@@ -112,29 +112,28 @@ class LowRankRidgeSystem:
         self._preconditioner, self._residual_mean, self._rank = None, math.inf, 0
         self._is_float32 = self._is_indefinite = False
 
-    def approximate(self, alpha, max_rank, target=1.0):
-        """Raise the rank until little of K is left on the diagonal.
+    def approximate(self, alpha, max_rank, tol=1.0):
+        """Raise the rank, and return the relative residual trace; see `RidgePolicy`.
 
         Parameters
         ----------
         alpha : float
             Above 0.
         max_rank : int
-        target : float
-            Mean of the diagonal that may be left, relative to alpha.
+        tol : float
+            The rank is raised until the trace is at most this, or to `max_rank`.
 
         Returns
         -------
-        left : float
-            Mean of the diagonal that is left, relative to alpha; infinite if K is not positive
-            semidefinite.
+        residual_trace : float
+            Infinite if K is not positive semidefinite.
         """
         shift, mean = alpha * self._unit, self._diagonal.mean()
         if not 0 < shift < math.inf or mean <= 0 or self._is_indefinite:
             return math.inf
-        rtol = min(target * shift / mean, self._policy.max_residual)
+        rtol = min(tol * shift / mean, self._policy.max_trace_error)
         if self._residual_mean > rtol * mean and self._rank < max_rank:
-            self._is_float32 = rtol > self._policy.min_residual_in_float32
+            self._is_float32 = rtol > self._policy.min_trace_error_in_float32
             source = _Float32Entries(self._rough) if self._is_float32 else self._scaled
             room = self._policy.max_bytes // (source.dtype.itemsize * len(self._diagonal))
             try:

@@ -69,7 +69,7 @@ def test_rank_is_raised_where_it_is_not_enough_and_only_there(X):
     assert 1 < system.approximate(1e-3, 50) < np.inf
     assert system.approximate(1e-3, 300) < system.approximate(1e-4, 300)
     assert system.ranks[:3] == [50, 50, 300]
-    assert system.approximate(1e-3, 400, target=1e-2) <= 1e-2
+    assert system.approximate(1e-3, 400, tol=1e-2) <= 1e-2
 
 
 def test_rank_is_limited_by_memory(X):

@@ -123,7 +123,9 @@ def rows_to_measure(n):
     return np.unique(np.linspace(0, n - 1, min(n, POLICY.n_measured)).astype(np.intp))
 
 
-# Target trees of matrices in use, kept because making one takes longer than a few sums.
+# The target tree of each form that sums were taken with, for as long as the form is in use: making
+# one takes longer than a few sums, and sums with other weights share it. Not an attribute of the
+# form, which never changes, is pickled, and knows nothing of the treecode.
 _TARGET_TREES = WeakKeyDictionary()
 
 

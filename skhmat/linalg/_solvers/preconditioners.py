@@ -52,7 +52,9 @@ class PreconditionerPolicy:
 
 POLICY = PreconditionerPolicy()
 
-# Rough HSS compressions of matrices in other formats, kept for as long as those are in use.
+# The rough HSS compression of each form in another format, for as long as that form is in use:
+# solves with other right-hand sides and shifts share it. Not an attribute of the form, which never
+# changes, is pickled, and knows nothing of solvers.
 _ROUGH = WeakKeyDictionary()
 
 

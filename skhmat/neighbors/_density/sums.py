@@ -6,9 +6,9 @@ from sklearn.neighbors import KDTree
 from ..._ext.simd import log_sums as _core
 from .box_tree import BoxTree
 
-# In this dimension and above, the core computes distances from inner products, whose rounding is
-# larger by this factor.
+# The dimension from which on the core computes distances from inner products.
 _DOT_DIM = 32
+# How many times larger the rounding of those is.
 _DOT_ROUNDING = 16
 # Queries up to this number are not sorted: the part of the tree that they visit stays in the cache.
 _MAX_UNSORTED = 256

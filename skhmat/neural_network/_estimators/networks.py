@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import logging
 import random
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,13 +19,38 @@ from .._preconditioner.optimizer import ProbabilisticPreconditioner
 from . import persistence
 from .targets import are_probabilities
 
-#: Rows of each batch of a prediction, see `outputs`: of a table, and of images and sequences, whose
-#: samples take more work. Multiples of 3 and of 64, so that batches split among 2, 3, 4, 6 or 8
-#: threads still consist of whole tiles.
-_ROWS_OF_TABLE, _ROWS_OF_OTHERS = 384, 192
 
-#: Samples whose outputs show what a model without a last activation returns.
-_LOOKED_AT = 256
+@dataclass(frozen=True)
+class PredictionPolicy:
+    """How networks are evaluated.
+
+    The lengths of batches are multiples of 3 and of 64, so that batches split among 2, 3, 4, 6 or 8
+    threads still consist of whole tiles.
+
+    Attributes
+    ----------
+    rows_of_table : int
+        Rows of each batch of a prediction from a table.
+    rows_of_others : int
+        Rows of each batch of images or sequences, whose samples take more work.
+    min_batches_for_graph : int
+        Batches from which a graph of the network is made: with two cores that took as long as 4 to
+        40 batches do without one.
+    n_inspected : int
+        Samples whose outputs show what a model without a last activation returns.
+    """
+
+    rows_of_table: int = 384
+    rows_of_others: int = 192
+    min_batches_for_graph: int = 32
+    n_inspected: int = 256
+
+
+POLICY = PredictionPolicy()
+
+# Grappler fuses operations, and fused ones round otherwise.
+_UNOPTIMIZED = tf.compat.v1.ConfigProto()
+_UNOPTIMIZED.graph_options.rewrite_options.disable_meta_optimizer = True
 
 #: Optimizers that Keras does not have, by the name that estimators take.
 OPTIMIZERS = {
@@ -268,7 +294,7 @@ def gives_logits(network, X):
         return gives_logits(last, X) if last.built else False
     if hasattr(last, "activation"):
         return last.activation is keras.activations.linear
-    return not are_probabilities(_evaluated(network, X[:_LOOKED_AT]))
+    return not are_probabilities(_evaluated(network, X[: POLICY.n_inspected]))
 
 
 def check_loss_fits(network, loss, X):
@@ -279,7 +305,7 @@ def check_loss_fits(network, loss, X):
         return
     if getattr(loss, "from_logits", False):
         return
-    outputs = _evaluated(network, X[:_LOOKED_AT])
+    outputs = _evaluated(network, X[: POLICY.n_inspected])
     if not are_probabilities(outputs):
         raise ValueError(
             f"loss={name!r} takes probabilities, and outputs of model are from "
@@ -304,7 +330,7 @@ def batches(X, y, sample_weight, batch_size, seed, shuffle=True):
     return taken.prefetch(1)
 
 
-def outputs(network, X):
+def outputs(network, X, policy=POLICY):
     """Return the outputs for all samples, and whether they are logits.
 
     Logits say more than a softmax or a sigmoid in float32 does, where probabilities are near 0
@@ -312,16 +338,64 @@ def outputs(network, X):
     """
     # A matrix product rounds by the length of its batch, and the last rows of a length that is no
     # multiple of the processor's tile otherwise than the rest. So all batches have one length.
-    length = _ROWS_OF_TABLE if X.ndim == 2 else _ROWS_OF_OTHERS
-    # Not network.predict, which traces a graph and says so in the log.
-    parts = [
-        network(tf.convert_to_tensor(_filled(X[i : i + length], length)), training=False)
-        for i in range(0, len(X), length)
-    ]
-    logits = [getattr(part, "_keras_logits", None) for part in parts]
-    if all(part is not None for part in logits):
-        return np.concatenate(logits)[: len(X)], True
-    return np.concatenate(parts)[: len(X)], bool(getattr(network.loss, "from_logits", False))
+    length = policy.rows_of_table if X.ndim == 2 else policy.rows_of_others
+    starts = range(0, len(X), length)
+
+    def batch(start):
+        return tf.convert_to_tensor(_filled(X[start : start + length], length))
+
+    def evaluate(x):
+        return _prefer_logits(network(x, training=False))
+
+    first = network(batch(0), training=False)
+    is_logits = hasattr(first, "_keras_logits") or getattr(network.loss, "from_logits", False)
+    first = _prefer_logits(first)
+    if len(starts) >= policy.min_batches_for_graph and not network.run_eagerly:
+        evaluate = _find_graph(network, batch(0), first) or evaluate
+    parts = [first, *(evaluate(batch(start)) for start in starts[1:])]
+    return np.concatenate(parts)[: len(X)], bool(is_logits)
+
+
+def _prefer_logits(y):
+    """Return the logits that Keras keeps with these outputs, or else the outputs."""
+    return getattr(y, "_keras_logits", y)
+
+
+def _find_graph(network, x, y):
+    """Return a fast function that evaluates batches like x, or None if it does not map x to y.
+
+    A graph skips the Python code of all layers. Its operations are those that run without it, so
+    the bits are the same, and a row among many is predicted like one among few. The comparison is
+    for layers that compute something else in a graph, or that were changed since it was made.
+
+    x : tensor of shape (n_rows, ...)
+    y : tensor of shape (n_rows, n_outputs)
+    """
+    # Kept with the network, like its predict_function: TensorFlow never frees such a graph.
+    graphs = vars(network).setdefault("_skhmat_graphs", {})
+    key = x.shape, x.dtype
+    if key not in graphs:
+        graphs[key] = _make_graph(network, tf.TensorSpec(*key))
+    found = graphs[key](x)
+    return graphs[key] if found.numpy().tobytes() == y.numpy().tobytes() else None
+
+
+def _make_graph(network, spec):
+    """Return a function that evaluates a batch of this shape and type by a graph."""
+    function = tf.function(lambda x: _prefer_logits(network(x, training=False)), autograph=False)
+    concrete = function.get_concrete_function(spec)
+
+    def evaluate(x):
+        # Called as an operation, since only that takes a configuration of its own.
+        (y,) = tf.raw_ops.StatefulPartitionedCall(
+            args=[x, *concrete.captured_inputs],
+            Tout=[concrete.output_dtypes],
+            f=concrete,
+            config_proto=_UNOPTIMIZED.SerializeToString(),
+        )
+        return y
+
+    return evaluate
 
 
 def _filled(rows, length):

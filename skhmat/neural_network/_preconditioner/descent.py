@@ -9,7 +9,7 @@ from .estimate_state import EstimateSettings
 from .hessian_estimate import EstimatePolicy, HessianEstimate
 from .inner_optimizer import apply_inner, remaining_part, transport_momentum
 from .learning_rates import LearningRatePolicy, LearningRates
-from .restart import GradientForecast, LossMonitor, RestartPolicy, RestartRequest
+from .restart import LossMonitor, PredictionMonitor, RestartPolicy, RestartRequest
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class PreconditionedDescent:
 
     Attributes
     ----------
-    groups, request, diagnostics, losses, rates, estimate, forecast
-        Objects with a part of the state each; `forecast` is None unless ``restart="auto"``.
+    groups, request, diagnostics, losses, rates, estimate, predictions
+        Objects with a part of the state each; `predictions` is None unless ``restart="auto"``.
     """
 
     def __init__(self, add_variable, groups, inners, dtype, settings, policy=POLICY):
@@ -109,19 +109,21 @@ class PreconditionedDescent:
             settings.estimate,
             policy.estimate,
         )
-        self.forecast = None
+        self.predictions = None
         if settings.restart == "auto" and self._rank:
             n_predicted = len(groups) * self._rank
-            self.forecast = GradientForecast(add_variable, variables, n_predicted, policy.restart)
+            self.predictions = PredictionMonitor(
+                add_variable, variables, n_predicted, policy.restart
+            )
 
     def set_rate(self, rate):
         """Use a learning rate for all groups until the next estimate is finished."""
         self.rates.set(rate / self._remaining)
 
-    def request_if_forecast_fails(self):
+    def request_if_predictions_fail(self):
         """Request a new estimate if the present one no longer predicts gradients."""
-        if self.forecast is not None:
-            self.request.add(self.forecast.has_failed(self.estimate.kept_eigenvalues))
+        if self.predictions is not None:
+            self.request.add(self.predictions.has_failed(self.estimate.kept_eigenvalues))
 
     def request_if_due(self, is_new_epoch):
         """Request a new estimate if an epoch, (), bool, or the number of steps, is over."""
@@ -145,10 +147,10 @@ class PreconditionedDescent:
             Whether something ends the first epoch.
         """
         gradients, estimate = objective.gradients, self.estimate
-        if self.forecast is not None:
+        if self.predictions is not None:
             U = self.groups.split([u.value for u in estimate.state.U])
-            self.forecast.watch(gradients, U, estimate)
-            self.request_if_forecast_fails()
+            self.predictions.watch(gradients, U, estimate)
+            self.request_if_predictions_fail()
         # The cost of a step without a product is that of its passes over the gradients: this one
         # serves everything that follows.
         squares = _squared_lengths(self.groups.split(gradients))

@@ -63,8 +63,8 @@ class EstimateState:
         Numbers of estimates.
     mean, scale, noise : (n_groups,)
         Parameters of the prior, but for factors of the size of the group.
-    level : (n_groups,)
-        The curvature that the preconditioner leaves.
+    rho : (n_groups,)
+        The curvature that the preconditioner leaves; "level" in saved models and in the log.
     signal : (n_groups,)
         The fraction of the squared length of gradients that is due to their mean.
     worst : ()
@@ -107,7 +107,7 @@ class EstimateState:
         self.mean = add("mean", (n_groups,))
         self.scale = add("scale", (n_groups,))
         self.noise = add("noise", (n_groups,))
-        self.level = add("level", (n_groups,))
+        self.rho = add("level", (n_groups,))
         self.signal = add("signal", (n_groups,), initializer="ones")
         self.worst = add("most_negative_curvature")
         self.sums = self.variance = self.gradients = self.squares = self.last_v = None

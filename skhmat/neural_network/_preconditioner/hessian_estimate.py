@@ -111,7 +111,7 @@ class HessianEstimate:
             "phase": Phase(int(state.phase.numpy())).label,
             "estimates": int(state.finished.numpy()),
             "curvature": state.mean.numpy(),
-            "level": state.level.numpy(),
+            "level": state.rho.numpy(),
             "noise": state.noise.numpy(),
             "spectrum": [row[np.isfinite(row)] for row in ritz],
         }
@@ -375,29 +375,29 @@ class HessianEstimate:
     def _finish(self):
         """Make the preconditioner and the learning rate from what was observed."""
         state = self.state
-        level, pairs = state.mean.value, None
+        rho, pairs = state.mean.value, None
         if self.settings.num_observations:
             pairs = [inference.ritz_pairs(self._posterior(k)) for k in range(len(self._sizes))]
             state.ritz.assign(tf.stack([values for values, *_ in pairs]))
             if self.settings.precondition:
-                level = tf.stack(
+                rho = tf.stack(
                     [
-                        self._level_beyond(values, error, mean)
-                        for (values, _, error), mean in zip(pairs, tf.unstack(level), strict=True)
+                        self._find_rho(values, error, mean)
+                        for (values, _, error), mean in zip(pairs, tf.unstack(rho), strict=True)
                     ]
                 )
         if self.settings.rank:
-            level = self._set_preconditioner(pairs, level)
+            rho = self._set_preconditioner(pairs, rho)
         # At the first estimate nothing is known about losses, so with noise it counts only by half.
         is_first = state.finished.value == 0
-        prior = tf.where(state.noise.value > 0, state.mean.value, tf.zeros_like(level))
-        last_level = tf.where(is_first, prior, state.level.value)
-        self._rates.learn(level, last_level, state.signal.value, is_first)
-        state.level.assign(level)
+        prior = tf.where(state.noise.value > 0, state.mean.value, tf.zeros_like(rho))
+        last_rho = tf.where(is_first, prior, state.rho.value)
+        self._rates.learn(rho, last_rho, state.signal.value, is_first)
+        state.rho.assign(rho)
         state.phase.assign(Phase.IDLE.value)
         state.finished.assign_add(1)
 
-    def _level_beyond(self, ritz, error, mean):
+    def _find_rho(self, ritz, error, mean):
         """Return the largest curvature of a group that is not reduced, if it is above noise, ().
 
         ritz : tensor of shape (m,)
@@ -410,15 +410,15 @@ class HessianEstimate:
         rank = self.settings.rank
         if rank < self.settings.num_observations:
             following = tf.where(ritz[rank] > 0, ritz[rank], following)
-        level = tf.where(tf.math.is_finite(following), following, mean)
-        return tf.maximum(level, error)
+        rho = tf.where(tf.math.is_finite(following), following, mean)
+        return tf.maximum(rho, error)
 
-    def _set_preconditioner(self, pairs, level):
+    def _set_preconditioner(self, pairs, rho):
         """Set the preconditioner; return the curvature that it leaves, of shape (n_groups,).
 
         pairs : list of tuples
             Ritz values, vectors and error of each group.
-        level : tensor of shape (n_groups,)
+        rho : tensor of shape (n_groups,)
             The curvature beyond the eigenvalues that are reduced.
         """
         state = self.state
@@ -426,20 +426,20 @@ class HessianEstimate:
             inference.make_preconditioner(
                 values, vectors, at, self.settings.rank, self.settings.exponent
             )
-            for (values, vectors, _), at in zip(pairs, tf.unstack(level), strict=True)
+            for (values, vectors, _), at in zip(pairs, tf.unstack(rho), strict=True)
         ]
         factors = tf.stack([P.factors for P in preconditioners])
         self._replace(tf.concat([P.U for P in preconditioners], axis=1), factors)
         kept = self.kept_eigenvalues
         clipped = tf.math.is_finite(kept) & (kept <= 0)
         self._diagnostics.count("clipped", tf.reduce_sum(tf.cast(clipped, tf.int32)))
-        level = tf.maximum(level, tf.reduce_max(kept * factors, axis=1))
+        rho = tf.maximum(rho, tf.reduce_max(kept * factors, axis=1))
         if self.settings.prior_iterations:
-            level = tf.maximum(level, self._curvature_along_gradients(preconditioners))
+            rho = tf.maximum(rho, self._curvature_along_gradients(preconditioners))
             # After negative curvature, the mean is that which belongs to the last learning rate.
             is_known = state.sums.value[:, 0] > 0
-            level = tf.where(is_known, level, tf.maximum(level, state.mean.value))
-        return level
+            rho = tf.where(is_known, rho, tf.maximum(rho, state.mean.value))
+        return rho
 
     def _replace(self, U, factors):
         """Replace the preconditioners, and let momentum follow.

@@ -220,13 +220,13 @@ def ritz_pairs(posterior):
     return values[::-1], tf.cast(tf.transpose(vectors)[::-1], Q.dtype) @ Q, error
 
 
-def make_preconditioner(values, vectors, level, rank, exponent):
-    """Return P, which maps the `rank` largest Ritz pairs to the level of the rest.
+def make_preconditioner(values, vectors, rho, rank, exponent):
+    """Return P, which reduces the `rank` largest Ritz values to the curvature rho of the rest.
 
-    ``(level / value)**exponent`` for values above the level, and 1 for others.
+    Its factors are ``(rho / value)**exponent`` for values above rho, and 1 for others.
     """
     values = values[:rank]
-    ratio = level / tf.maximum(values, level)
+    ratio = rho / tf.maximum(values, rho)
     return Preconditioner(vectors[:rank], ratio**exponent)
 
 

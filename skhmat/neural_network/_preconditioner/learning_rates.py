@@ -14,8 +14,8 @@ class LearningRatePolicy:
     Attributes
     ----------
     safety : float
-        With a preconditioner, the learning rate is this over the curvature that is left. Steps of
-        gradient descent converge below 2.
+        With a preconditioner, the learning rate is this over rho, the curvature that is left. Steps
+        of gradient descent converge below 2.
     keep : float
         The last learning rate is kept as long as it is at most this many times the new one.
         Networks trained at any rate develop a curvature of 2 over that rate (J. Cohen et al.,
@@ -138,10 +138,10 @@ class LearningRates:
         self._most.assign(tf.where(may_rise, rise, policy.fall))
         self._has_failed.assign(failed | (arrived & ~has_fallen))
 
-    def learn(self, level, last_level, signal, is_first):
+    def learn(self, rho, last_rho, signal, is_first):
         """Set the learning rates that go with an estimate, if the last estimate agrees.
 
-        level, last_level : tensors of shape (n_groups,)
+        rho, last_rho : tensors of shape (n_groups,)
             The curvature that is left, in this estimate and the one before.
         signal : tensor of shape (n_groups,)
             The part of the squared length of gradients that is that of their mean. Only the first
@@ -151,7 +151,7 @@ class LearningRates:
         policy = self._policy
         if self._adapts:
             # Single estimates are noisy, and too large a rate costs more than too small a one.
-            rate = self._safety / tf.maximum(level, last_level)
+            rate = self._safety / tf.maximum(rho, last_rho)
             kept = tf.clip_by_value(self.value, rate, policy.keep * rate)
             limited = tf.minimum(kept, self._most.value * self.value)
             trust = tf.clip_by_value(signal / policy.clear_signal, policy.smallest_trust, 1.0)

@@ -485,7 +485,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 f"maybe_start_estimate needs restart='auto', and restart is {self.restart!r}."
             )
         if self.built:
-            self._descent.request_if_forecast_fails()
+            self._descent.request_if_predictions_fail()
 
     def finalize_variable_values(self, var_list):
         """Finish training: Keras calls it at the end of ``fit``."""

@@ -1,4 +1,4 @@
-"""When the probabilistic preconditioner needs a new estimate: epochs, losses, failed forecasts.
+"""When the probabilistic preconditioner needs a new estimate: epochs, losses, wrong predictions.
 
 State is created by a function ``add_variable(name, shape=(), dtype="float64",
 initializer="zeros")``. All methods are called while the graph of a step is made.
@@ -192,7 +192,7 @@ def find_loss_metric(optimizer):
     return found
 
 
-class GradientForecast:
+class PredictionMonitor:
     """How well an estimate predicts gradients, right after it was made and now.
 
     The change of the gradient along each eigenvector should be the eigenvalue times the change of
@@ -220,6 +220,7 @@ class GradientForecast:
         ]
         # Of each window: the number of its steps, and the sum of their squared errors.
         self._windows = add_variable("windows", (2, 2))
+        # These two names are those of saved models.
         self._is_predicting = add_variable("foretelling", dtype="bool")
         self._estimate_number = add_variable("foretold_by_estimate", dtype="int32")
         # Errors of two successive steps share a gradient, and so have a correlation of 1/2 if all

@@ -1,11 +1,15 @@
 """Networks, losses and optimizers from parameters."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 from skhmat.neural_network import KerasClassifier, KerasRegressor, NewtonCG
+from skhmat.neural_network._estimators import networks
 
 from ..networks import keras
 from .data import blobs, few, iris, small_network
@@ -130,8 +134,7 @@ def double(n_features_in, n_outputs):
     return keras.Sequential([L.Input((n_features_in,), dtype="float64"), *layers])
 
 
-@pytest.mark.parametrize("n", [150, 1000])
-@pytest.mark.parametrize(
+ALL_KINDS = pytest.mark.parametrize(
     ("estimator", "shape", "n_classes"),
     [
         (KerasClassifier(), (10,), 2),
@@ -156,10 +159,20 @@ def double(n_features_in, n_outputs):
         "float64",
     ],
 )
-def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_classes, n, rng):
+
+
+def fitted(estimator, shape, n_classes, n, rng):
+    """Return an estimator after one epoch on random samples, and these."""
     X = rng.standard_normal((n, *shape))
     y = X.reshape(n, -1)[:, 0] if n_classes is None else np.arange(n) % n_classes
-    model = clone(estimator).set_params(epochs=1, optimizer="adam", random_state=0).fit(X, y)
+    model = clone(estimator).set_params(epochs=1, optimizer="adam", random_state=0)
+    return model.fit(X, y), X
+
+
+@pytest.mark.parametrize("n", [150, 1000])
+@ALL_KINDS
+def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_classes, n, rng):
+    model, X = fitted(estimator, shape, n_classes, n, rng)
     methods = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
     if n_classes is None:
         methods = ["predict"]
@@ -172,3 +185,38 @@ def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_clas
         p = predict(X)
         for rows in orders:
             np.testing.assert_array_equal(predict(X[rows]), p[rows], err_msg=method)
+
+
+WITH_GRAPH = replace(networks.POLICY, min_batches_for_graph=1)
+
+
+@ALL_KINDS
+def test_a_graph_predicts_the_same_bits(estimator, shape, n_classes, rng):
+    model, X = fitted(estimator, shape, n_classes, 1000, rng)
+    X = X.astype(np.float32)
+    expected, expected_are_logits = networks.outputs(model.model_, X)
+    assert not hasattr(model.model_, "_skhmat_graphs")  # it would not pay for so few samples
+    actual, are_logits = networks.outputs(model.model_, X, WITH_GRAPH)
+    assert are_logits == expected_are_logits
+    np.testing.assert_array_equal(actual, expected)
+    first = networks.tf.convert_to_tensor(X[: 384 if X.ndim == 2 else 192])
+    assert networks._find_graph(model.model_, first, networks.tf.constant(expected[: len(first)]))
+
+
+def test_a_graph_that_differs_is_not_used(rng):
+    X = rng.standard_normal((800, 3)).astype(np.float32)
+    network = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, "relu")])
+    network.compile("sgd", "mse")
+    networks.outputs(network, X, WITH_GRAPH)
+    network.layers[-1].activation = keras.activations.tanh
+    expected, _ = networks.outputs(network, X)
+    np.testing.assert_array_equal(networks.outputs(network, X, WITH_GRAPH)[0], expected)
+
+
+def test_many_samples_are_predicted_by_a_graph(rng):
+    X, y = rng.standard_normal((12_500, 3)), rng.standard_normal(12_500)
+    model = KerasRegressor(hidden_layer_sizes=(5,), epochs=1, random_state=0).fit(X, y)
+    p = model.predict(X)
+    assert len(model.model_._skhmat_graphs) == 1
+    np.testing.assert_array_equal(model.predict(X[9000:9005]), p[9000:9005])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), p)

@@ -71,8 +71,8 @@ def test_models_of_groups(rng):
         expected.append(np.sum(y @ P * y) / (2.0, 3.0)[k])
     np.testing.assert_allclose(estimate._curvature_along_gradients(made), expected)
     ritz = tf.constant([9.0, 2.0, 1.0], tf.float64)
-    for error, level in ((0.5, 2.0), (5.0, 5.0)):  # what is below the error may be noise
-        assert float(estimate._level_beyond(ritz, tf.constant(error, tf.float64), 7.0)) == level
+    for error, rho in ((0.5, 2.0), (5.0, 5.0)):  # what is below the error may be noise
+        assert float(estimate._find_rho(ritz, tf.constant(error, tf.float64), 7.0)) == rho
 
 
 def test_pairs_of_products_count_as_one_image(rng):

@@ -21,8 +21,8 @@ from .problems import (
 )
 
 
-def learned_rates(levels, policy=POLICY):
-    """Return the rate of one group after each of these levels of curvature."""
+def learned_rates(curvatures, policy=POLICY):
+    """Return the rate of one group after each of these curvatures."""
 
     def add(name, shape=(), dtype="float64", initializer="zeros"):
         return keras.Variable(initializer, shape=shape, dtype=dtype, name=name)
@@ -31,9 +31,9 @@ def learned_rates(levels, policy=POLICY):
         add, 1, 0.1, is_given=False, is_preconditioned=True, adapts=True, policy=policy
     )
     found = []
-    for level in levels:
-        level = tf.constant([level], tf.float64)
-        rates.learn(level, level, tf.ones_like(level), is_first=not found)
+    for rho in curvatures:
+        rho = tf.constant([rho], tf.float64)
+        rates.learn(rho, rho, tf.ones_like(rho), is_first=not found)
         found.append(float(rates.value[0]))
     return found
 
