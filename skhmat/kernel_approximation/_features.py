@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg
 
+from .._utils.validation import parameter_error
 from ..linalg._cholesky.randomly_pivoted import pivoted_cholesky
 from ..linalg._operators.wrappers import CenteredOperator, DenseOperator
 
@@ -17,8 +18,16 @@ class FeaturesPolicy:
     ----------
     eigenvalue_rounding : float
         Eigenvalues below this, relative to the largest one and to their number, are rounding.
+    max_negative, max_negative_float32 : float
+        Negative eigenvalues down to this, relative to the largest eigenvalue, are rounding of a
+        kernel; smaller ones mean that it is not positive semidefinite. So does a trace that the
+        features exceed by more. The numbers are those of scikit-learn's KernelPCA.
+    min_signal : float
+        Smallest ratio of an eigenvalue that is kept to the error of the compressed matrix: a
+        feature is then right to the reciprocal of this, relative to its norm.
     trace_rounding : float
-        The trace of a centred matrix is 0 if it is below this, relative to that of the whole one.
+        The trace is 0 if it is below this, relative to that of the whole matrix and of what
+        centring subtracts.
     max_whole : int
         Rows up to which all eigenpairs are computed.
     max_held : int
@@ -43,6 +52,9 @@ class FeaturesPolicy:
     """
 
     eigenvalue_rounding: float = 1e-15
+    max_negative: float = 1e-5
+    max_negative_float32: float = 5e-3
+    min_signal: float = 10.0
     trace_rounding: float = 1e-13
     max_whole: int = 1024
     max_held: int = 4096
@@ -54,6 +66,12 @@ class FeaturesPolicy:
     max_steps: int = 5
     n_first: int = 64
     max_excess: float = 1e-6
+
+    def for_dtype(self, dtype):
+        """Return the policy for a kernel whose entries were rounded to dtype."""
+        return (
+            self if dtype == np.float64 else replace(self, max_negative=self.max_negative_float32)
+        )
 
 
 POLICY = FeaturesPolicy()
@@ -123,7 +141,30 @@ def by_cholesky(K, rank, rtol, random_state, n_jobs):
     return Features(low_rank.pivots, np.ascontiguousarray(weights), np.zeros(len(L)), F)
 
 
-def by_columns(K_landmarks, multiply_columns, landmarks=None, policy=POLICY):
+def check_semidefinite(values, largest, policy, error=0.0):
+    """Refuse a kernel whose eigenvalues are negative by more than rounding and error.
+
+    Parameters
+    ----------
+    values : ndarray of shape (m,)
+        Eigenvalues of the kernel matrix or of a principal submatrix.
+    largest : float
+        The largest of them.
+    policy : FeaturesPolicy
+    error : float, default=0
+        Of the eigenvalues, for a compressed matrix.
+    """
+    smallest = values.min()
+    if smallest < -max(policy.max_negative * abs(largest), error):
+        raise not_semidefinite(f"a matrix with the eigenvalues {smallest:.3g} and {largest:.3g}")
+
+
+def not_semidefinite(got):
+    """Return the error that refuses a kernel."""
+    return parameter_error("kernel", "positive semidefinite", got=got, kind=np.linalg.LinAlgError)
+
+
+def by_columns(K_landmarks, multiply_columns, landmarks=None, policy=POLICY, error=0.0):
     """Return the features of given landmarks: the Nystroem method.
 
     With K[landmarks, landmarks] = V diag(values) V^T, W = V diag(values)^-1/2.
@@ -136,10 +177,15 @@ def by_columns(K_landmarks, multiply_columns, landmarks=None, policy=POLICY):
         ``multiply_columns(weights)`` returns K[:, landmarks] @ weights.
     landmarks : ndarray of shape (m,), default=None
     policy : FeaturesPolicy
+    error : float, default=0
+        Of K in the spectral norm, for a compressed matrix: of eigenvalues that it may have made,
+        and of those whose features it would spoil, no features are made.
     """
     values, V = scipy.linalg.eigh((K_landmarks + K_landmarks.T) / 2)
     values, V = values[::-1], V[:, ::-1]
-    is_sound = values > policy.eigenvalue_rounding * len(values) * max(values[0], 0.0)
+    check_semidefinite(values, values[0], policy, error)
+    rounding = policy.eigenvalue_rounding * len(values) * max(values[0], 0.0)
+    is_sound = values > max(rounding, policy.min_signal * error)
     weights = V[:, is_sound] / np.sqrt(values[is_sound])
     return Features(landmarks, weights, np.zeros(weights.shape[1]), multiply_columns(weights))
 
@@ -169,46 +215,53 @@ def by_eigenpairs(K, k, trace, row_means, compress, random_state, n_jobs, policy
     Returns
     -------
     features : Features
-        With fewer than k columns where nothing is left but rounding.
+        With fewer than k columns where nothing is left but rounding, or the error of the
+        compressed matrix.
     """
     n, center = K.shape[0], row_means is not None
     if n <= policy.max_whole or (policy.many * n < k and n <= policy.max_held):
         A = DenseOperator(_to_array(K, center))
-        U = scipy.linalg.eigh(A.array, subset_by_index=(n - k, n - 1))[1]
-        features, _ = _project(A, U, policy)
+        values, U = scipy.linalg.eigh(A.array)
+        check_semidefinite(values, values[-1], policy)
+        features, _ = _project(A, 0.0, U[:, n - k :], policy)
         features = features.best(k)
     else:
         rank = min(2 * k + policy.n_more, n)
         F = pivoted_cholesky(K, rank, random_state=random_state, n_jobs=n_jobs).factor
         F = F.astype(np.float64, copy=False)
-        A = _make_operator(K, F, k, center, compress, policy)
-        features = _iterate(A, np.linalg.qr(F)[0], k, trace, policy)
+        A, error = _make_operator(K, F, k, center, compress, policy)
+        features = _iterate(A, error, np.linalg.qr(F)[0], k, trace, policy)
     if center:
-        features = replace(features, offset=row_means @ features.weights)
+        # Eigenvectors of the centred matrix are centred but for rounding, which the weights of
+        # small eigenvalues magnify: C K C W = C K (C W).
+        weights = features.weights - features.weights.mean(axis=0)
+        features = replace(features, weights=weights, offset=row_means @ weights)
     return features
 
 
 def _make_operator(K, F, k, center, compress, policy):
-    """Return K as an operator that is accurate enough for k eigenpairs.
+    """Return K as an operator that is accurate enough for k eigenpairs, and its error.
 
-    The eigenvalues are predicted by those of F^T F, for F of shape (n, rank) with K ~ F F^T.
+    The eigenvalues are predicted by those of F^T F, for F of shape (n, rank) with K ~ F F^T. The
+    error is that in the Frobenius norm, which bounds that in the spectral norm.
     """
     if K.shape[0] <= policy.max_held or isinstance(K, np.ndarray):
-        return DenseOperator(_to_array(K, center))
+        return DenseOperator(_to_array(K, center)), 0.0
     values = np.maximum(scipy.linalg.eigvalsh(F.T @ F)[::-1], 0.0)
-    last = values[min(k, len(values)) - 1] / np.linalg.norm(values)
+    norm = np.linalg.norm(values)
+    last = values[min(k, len(values)) - 1] / norm
     A = compress(K, max(policy.compression * last, policy.min_rtol))
-    return CenteredOperator(A) if center else A
+    return CenteredOperator(A) if center else A, A.error_estimate_ * norm
 
 
-def _iterate(A, U, k, trace, policy):
+def _iterate(A, error, U, k, trace, policy):
     """Return features of rank k by subspace iteration from orthonormal U, of shape (n, m)."""
-    features, AU = _project(A, U, policy)
+    features, AU = _project(A, error, U, policy)
     features = features.best(k)
     for _ in range(policy.max_steps):
         U = np.linalg.qr(AU)[0]
         before = features.squares.sum()
-        features, AU = _project(A, U, policy)
+        features, AU = _project(A, error, U, policy)
         features = features.best(k)
         # The next step would gain less than this one.
         gain = features.squares.sum() - before
@@ -217,10 +270,10 @@ def _iterate(A, U, k, trace, policy):
     return features
 
 
-def _project(A, U, policy):
+def _project(A, error, U, policy):
     """Return the Nystroem approximation for the span of orthonormal U, of shape (n, m), and A U."""
     AU = np.asarray(A @ U, dtype=np.float64)
-    features = by_columns(U.T @ AU, lambda weights: AU @ weights, policy=policy)
+    features = by_columns(U.T @ AU, lambda weights: AU @ weights, policy=policy, error=error)
     return replace(features, weights=U @ features.weights), AU
 
 

@@ -87,7 +87,8 @@ class HierarchicalNystroem(
         Mean of the features with `center`, otherwise 0.
     n_components_ : int
         Number of features: fewer than `n_components` where `tol` is reached, or where nothing but
-        rounding is left.
+        rounding is left, or with ``landmarks="all"`` and more than 4,096 samples nothing but ten
+        times the error of the compressed matrix.
     trace_error_ : float
         Relative error of the trace, of the centred matrix with `center`.
     n_features_in_ : int
@@ -201,8 +202,8 @@ class HierarchicalNystroem(
         Raises
         ------
         numpy.linalg.LinAlgError
-            The kernel matrix has a negative trace, or drawing landmarks shows that it is not
-            positive semidefinite.
+            The kernel is seen not to be positive semidefinite: by its trace, by an eigenvalue
+            between landmarks, or (up to 1,024 samples and ``landmarks="all"``) by any eigenvalue.
         """
         self._fit(X)
         return self
@@ -271,9 +272,10 @@ class HierarchicalNystroem(
             compress=self._compress_to,
             rng=check_random_state(self.random_state),
             n_jobs=self.n_jobs,
-            policy=self._policy,
+            policy=self._policy.for_dtype(dtype if is_precomputed else np.float64),
         )
         self._keep(X, features)
+        # Below zero only by rounding: `find_features` refuses what has more than the trace.
         left = max(samples.trace - float(features.squares.sum()), 0.0)
         self.trace_error_ = left / samples.trace if samples.trace > 0 else 0.0
         self._report(len(X))

@@ -11,7 +11,8 @@ from sklearn.utils import check_array
 from .._utils.validation import parameter_error
 from .._utils.warnings import warn
 from ..linalg import KernelMatrix
-from ._features import POLICY, Features, by_cholesky, by_columns, by_eigenpairs
+from ..linalg._operators.wrappers import CenteredOperator
+from ._features import POLICY, Features, by_cholesky, by_columns, by_eigenpairs, not_semidefinite
 
 
 def check_landmarks(landmarks, X, is_precomputed):
@@ -90,9 +91,6 @@ class SampleKernel:
         """Return the same with trace and means of K."""
         n, row_means = len(X), None
         trace = float(K.diagonal().sum(dtype=np.float64))
-        if trace < 0:
-            allowed, got = "positive semidefinite", f"a matrix of trace {trace:.3g}"
-            raise parameter_error("kernel", allowed, got=got, kind=np.linalg.LinAlgError)
         if center:
             row_means = (K @ np.ones((n, 1)))[:, 0] / n
         return cls(K, X, make_kernel, trace, row_means)
@@ -103,6 +101,38 @@ class SampleKernel:
         if self.row_means is None:
             return self.whole_trace
         return self.whole_trace - float(self.row_means.sum())
+
+    def is_zero(self, rng, policy):
+        """Return whether the matrix, centred if features are, is zero but for rounding.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            The trace is negative, or zero and the matrix is not: no semidefinite one is like that.
+        """
+        subtracted = 0.0 if self.row_means is None else abs(float(self.row_means.sum()))
+        rounding = policy.trace_rounding * max(abs(self.whole_trace), subtracted)
+        if self.trace > rounding:
+            return False
+        K = self.K if self.row_means is None else CenteredOperator(self.K)
+        w = rng.standard_normal((len(self.X), 1))
+        # For a semidefinite matrix ||K w|| <= trace(K) ||w||.
+        is_zero = np.linalg.norm(K @ w) <= len(w) * rounding * np.linalg.norm(w)
+        if not is_zero or self.trace < -len(w) * rounding:
+            raise not_semidefinite(f"a matrix of trace {self.trace:.3g}")
+        return True
+
+    def check_features(self, features, policy):
+        """Refuse a kernel whose features, of its exact entries, have more than its trace.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+        """
+        squares = float(features.squares.sum())
+        if squares > (1 + policy.max_negative) * self.trace:
+            got = f"a matrix of trace {self.trace:.3g} with positive eigenvalues that add up to "
+            raise not_semidefinite(f"{got}{squares:.3g}")
 
     def features_at(self, landmarks, policy):
         """Return the features of landmarks: indices of shape (m,), or points of shape (m, d)."""
@@ -145,10 +175,15 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
     Returns
     -------
     features : Features
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        The kernel matrix is seen not to be positive semidefinite.
     """
     n, trace, whole = len(samples.X), samples.trace, samples.whole_trace
     takes_all = isinstance(landmarks, str) and landmarks == "all"
-    if trace <= policy.trace_rounding * whole:
+    if samples.is_zero(rng, policy):
         return _zero_features(n, takes_all)
     k = n if n_components is None else min(n_components, n)
     if n_components is not None and k < n_components:
@@ -175,10 +210,15 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
             features = by_cholesky(samples.K, k, rtol, rng, n_jobs)
         else:
             features = by_cholesky(samples.K, min(landmarks, n), 0.0, rng, n_jobs)
+        if not features.Z.shape[1]:
+            raise not_semidefinite(f"a matrix of trace {whole:.3g} that is not zero")
         features = samples.centered(features)
         # Features of landmarks that were drawn one by one keep that order if none is dropped.
         if features.Z.shape[1] > k or tol is not None:
             features = features.best(k)
+    is_exact = not takes_all or n <= policy.max_held or isinstance(samples.K, np.ndarray)
+    if is_exact:
+        samples.check_features(features, policy)
     return features if tol is None else features.until(tol, trace)
 
 

@@ -31,6 +31,7 @@ LANDMARKS = {
     "samples": np.arange(0, 400, 4),
 }
 GAMMA = 0.02
+NO_KERNEL = {"check_estimators_dtypes", "check_positive_only_tag_during_fit"}
 
 
 @pytest.mark.filterwarnings("ignore:n_components is:UserWarning")
@@ -45,6 +46,13 @@ GAMMA = 0.02
 )
 @pytest.mark.filterwarnings("ignore:HierarchicalNystroem. the relative error")
 def test_scikit_learn_api(estimator, check):
+    name = check.func.__name__
+    if estimator.kernel == "precomputed" and name in NO_KERNEL:
+        # Rounded to integers, or with the means of columns taken off, it is no kernel any more.
+        with pytest.raises((np.linalg.LinAlgError, AssertionError)) as caught:
+            check(estimator)
+        assert "must be positive semidefinite" in str(caught.value.__cause__ or caught.value)
+        return
     check(estimator)
 
 
@@ -373,14 +381,53 @@ def test_bad_input(rng):
         model.transform(X[:, :2])
 
 
-def test_kernels_that_are_not_definite(rng):
-    X = rng.standard_normal((50, 3))
-    indefinite = {"kernel": "sigmoid", "gamma": 1.0, "coef0": -2.0, "n_components": 20}
-    with pytest.raises(np.linalg.LinAlgError, match=r"semidefinite|negative"):
-        HierarchicalNystroem(**indefinite, landmarks="rpcholesky").fit(X)
-    # The sum of all self-similarities is positive, though not each one.
-    Z = HierarchicalNystroem(**indefinite).fit_transform(np.vstack([X, 10 * X, 10 * X]))
-    assert np.all(np.isfinite(Z))
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("landmarks", ["all", "rpcholesky", "uniform", 40])
+def test_kernels_that_are_not_definite_are_refused(landmarks, center, rng):
+    X = rng.uniform(size=(150, 5))
+    model = HierarchicalNystroem("sigmoid", gamma=4.0, coef0=0.0, landmarks=landmarks)
+    with pytest.raises(np.linalg.LinAlgError, match=r"semidefinite"):
+        model.set_params(n_components=100, center=center).fit(X)
+
+
+@pytest.mark.parametrize("landmarks", ["all", "rpcholesky", "uniform", 10])
+def test_a_kernel_with_a_diagonal_of_zeros(landmarks, rng):
+    """Of trace 0 it is not definite, but may be so once it is centred."""
+    X = rng.uniform(size=(60, 4))
+    model = HierarchicalNystroem("additive_chi2", landmarks=landmarks, n_components=60)
+    with pytest.raises(np.linalg.LinAlgError, match="semidefinite"):
+        model.fit(X)
+    model.set_params(center=True)
+    if landmarks != "all":
+        with pytest.raises(np.linalg.LinAlgError, match="semidefinite"):
+            model.fit(X)
+        return
+    Z = model.fit_transform(X)
+    K = centred(pairwise_kernels(X, metric="additive_chi2"))
+    np.testing.assert_allclose(Z @ Z.T, K, atol=1e-10 * np.abs(K).max())
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize(("n", "d"), [(20, 1), (300, 2), (1500, 1)])
+def test_features_beyond_the_numerical_rank_belong_to_every_point(n, d, center, rng):
+    X = rng.standard_normal((n, d))
+    model = HierarchicalNystroem(gamma=0.1, center=center, n_components=min(n, 100))
+    Z = model.fit_transform(X)
+    np.testing.assert_allclose(model.transform(X), Z, atol=1e-7)
+    if center:
+        assert np.abs(model.normalization_.sum(axis=1)).max() <= 1e-6
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize(("d", "gamma"), [(1, 0.5), (2, 0.1)])
+def test_features_that_the_error_of_the_matrix_would_spoil_are_left_out(d, gamma, center, rng):
+    X = rng.standard_normal((1500, d))
+    model = HierarchicalNystroem(gamma=gamma, center=center)
+    model._policy = replace(POLICY, max_held=1024)
+    Z = model.fit_transform(X)
+    assert 5 <= model.n_components_ < 100
+    norms = np.linalg.norm(Z, axis=0)
+    assert np.all(np.linalg.norm(model.transform(X) - Z, axis=0) <= norms / POLICY.min_signal)
 
 
 @pytest.mark.parametrize("landmarks", ["all", "rpcholesky", "uniform", 10])
@@ -389,6 +436,18 @@ def test_a_negative_trace(landmarks, rng):
     K = np.diag(rng.uniform(0.5, 1, 20)) - 2 * np.eye(20)
     with pytest.raises(np.linalg.LinAlgError, match="trace -"):
         model.fit(K)
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_the_error_of_the_compressed_matrix_is_not_taken_for_indefiniteness(center, rng):
+    X = rng.standard_normal((1500, 5))
+    model = HierarchicalNystroem("linear", n_components=5, center=center, rtol=1e-2)
+    model._policy = replace(POLICY, max_held=1024)
+    Z = model.fit_transform(X)
+    assert model.n_components_ == 5
+    K = X @ X.T
+    K = centred(K) if center else K
+    assert np.linalg.norm(Z @ Z.T - K) <= 2e-2 * np.linalg.norm(K)
 
 
 # ---- scikit-learn ----
