@@ -30,22 +30,25 @@ for k in ranks:
 # %%
 # At 500 features the leading eigenvectors leave 300 times less than uniform landmarks do.
 
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+_, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for name, values in errors.items():
-    axes[0].semilogy(ranks, values, "o-", markersize=4, label=name)
+    ax.semilogy(ranks, values, "o-", markersize=4, label=name)
     print(f"{name}: {values[-1]:.1e} with {ranks[-1]} features")
-axes[0].set(xlabel="features", ylabel="relative error of the trace")
-axes[0].legend(frameon=False)
+ax.set(xlabel="features", ylabel="relative error of the trace")
+ax.legend(frameon=False)
+plt.show()
 
 # %%
 # Landmarks on the roll, unrolled: those of Cholesky keep their distance from each other, uniform
-# ones (crosses) leave gaps.
+# ones leave gaps.
 
 chosen = HierarchicalNystroem(n_components=100, landmarks="rpcholesky", **options).fit(X)
 drawn = Nystroem(n_components=100, **options).fit(X)
 unrolled = np.column_stack([position, X[:, 1]])
-axes[1].scatter(*unrolled.T, s=2, color="0.85")
-axes[1].scatter(*unrolled[drawn.component_indices_].T, s=20, marker="x", color="tab:blue")
-axes[1].scatter(*unrolled[chosen.component_indices_].T, s=20, color="tab:orange", linewidths=0)
-axes[1].set(title="100 landmarks", xticks=[], yticks=[], xlabel="along the roll", ylabel="height")
+_, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+ax.scatter(*unrolled.T, s=2, color="0.85")
+for name, features, marker in (("uniform", drawn, "x"), ('"rpcholesky"', chosen, "o")):
+    ax.scatter(*unrolled[features.component_indices_].T, s=20, marker=marker, label=name)
+ax.set(title="100 landmarks", xticks=[], yticks=[], xlabel="along the roll", ylabel="height")
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 plt.show()

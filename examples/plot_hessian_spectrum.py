@@ -47,10 +47,9 @@ for ax, title, found in zip(axes, ["before training", "after"], [before, after],
     nodes = np.concatenate([density.nodes for density in found.values()])
     grid = np.linspace(nodes.min() - 0.1, nodes.max() + 0.1, 1000)
     for (name, density), style in zip(found.items(), ["C0", "C1--"], strict=True):
-        ax.semilogy(grid, density(grid, 0.01 * np.ptp(nodes)), style, label=name)
-    ax.set(
-        title=f"{title}: {model.count_params():,} weights", xlabel="eigenvalue", ylim=(1e-5, None)
-    )
+        # Between eigenvalues the density falls to 1e-300, which no axis should show.
+        ax.semilogy(grid, np.maximum(density(grid, 0.01 * np.ptp(nodes)), 1e-9), style, label=name)
+    ax.set(title=f"{title}: {model.count_params():,} weights", xlabel="eigenvalue")
     ax.legend()
-axes[0].set_ylabel("density")
+axes[0].set(ylabel="density", ylim=(1e-5, None))
 plt.show()

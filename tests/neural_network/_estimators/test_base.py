@@ -35,7 +35,9 @@ def expected_failures(estimator):
 SETTINGS = [
     KerasClassifier(epochs=8),
     KerasRegressor(epochs=15),
-    KerasClassifier(optimizer="adam", optimizer__learning_rate=0.05, hidden_layer_sizes=(20,)),
+    KerasClassifier(
+        optimizer="adam", optimizer__learning_rate=0.05, hidden_layer_sizes=(20,), epochs=20
+    ),
 ]
 
 
