@@ -17,9 +17,10 @@ from ..matrices import symmetric
 
 @pytest.mark.parametrize("which", ["LA", "SA"])
 def test_all_methods_find_the_same(which, rng):
+    # The ends are apart: between close eigenvalues LOBPCG may stall, and says so.
     exact = np.arange(150) - 150 / 2 + 0.25
-    A = symmetric(exact, 0)
-    A = DenseOperator(A)
+    exact = np.sign(exact) * 1.05 ** np.abs(exact)
+    A = DenseOperator(symmetric(exact, 0))
     expected = exact[-4:] if which == "LA" else exact[:4]
     task = EigenTask(4, which, 1e-8, rng.standard_normal((150, 2)), random_state=0)
     for pairs in (
