@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 
 from .._utils.warnings import warn
-from ..linalg._entries.entries import Entries, check_symmetric
+from ..linalg._entries.entries import Entries
 from ..linalg._entries.sources import as_source
 from ..linalg._hierarchical.form import exact_form
 from ..linalg._hierarchical.report import CompressionReport
@@ -84,7 +84,7 @@ class RidgeSystem:
     Parameters
     ----------
     K : KernelMatrix or ndarray of shape (n, n)
-        Float64.
+        Float64, symmetric.
     compress : callable
         ``compress(K)`` returns a HierarchicalMatrix.
     weights : ndarray of shape (n,) or None
@@ -111,8 +111,6 @@ class RidgeSystem:
         self._compress, self._is_compressed = compress, False
         n = K.shape[0]
         self.is_direct = n <= policy.max_direct
-        if not self.is_direct and not isinstance(K, KernelMatrix):
-            check_symmetric(Entries(as_source(K)), np.random.default_rng(0))
         self._first_rank = 0
         if n > policy.max_factorized:
             self._first_rank = min(n // policy.first_rows_per_rank, policy.first_rank)
