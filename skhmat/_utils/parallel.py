@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from numbers import Integral
 
-from joblib import effective_n_jobs
+from joblib import cpu_count
+from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
 from .._ext import openmp
@@ -60,8 +61,9 @@ def effective_n_threads(n_jobs=None):
     Parameters
     ----------
     n_jobs : int or None
-        None means what OpenMP would use (``OMP_NUM_THREADS``, or all cores); -1 all cores, -2 all
-        but one, as in joblib.
+        None means what OpenMP would use (``OMP_NUM_THREADS``, or all cores); -1 all cores that the
+        process may use, -2 all but one, as in joblib. In a worker of joblib, which shares them with
+        others, negative numbers mean one thread.
 
     Returns
     -------
@@ -73,9 +75,14 @@ def effective_n_threads(n_jobs=None):
         raise parameter_error("n_jobs", "None or an integer other than 0", n_jobs)
     if n_jobs is None:
         return openmp.max_threads() if openmp.HAS_OPENMP else 1
-    if n_jobs < 0:
-        return max(1, (os.cpu_count() or 1) + 1 + n_jobs)
-    return effective_n_jobs(n_jobs)
+    if n_jobs > 0:
+        return int(n_jobs)
+    return 1 if _is_in_worker() else max(1, cpu_count() + 1 + int(n_jobs))
+
+
+def _is_in_worker():
+    """Return whether this is a worker of `joblib.Parallel`, a process or a thread."""
+    return (get_active_backend()[0].nesting_level or 0) > 0
 
 
 def run_tasks(function, tasks, n_threads):

@@ -14,8 +14,9 @@ from sklearn_compat.utils.validation import validate_data
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
 from .._utils.logging import Log
-from .._utils.validation import check_square, parameter_error
+from .._utils.validation import parameter_error
 from .._utils.warnings import warn
+from ..linalg._entries.symmetry import symmetric_kernel
 from ._features import POLICY
 from ._landmarks import SampleKernel, check_landmarks, find_features
 
@@ -256,10 +257,10 @@ class HierarchicalNystroem(
     def _fit(self, X):
         self._check_parameters()
         X = validate_data(self, X, dtype=[np.float64, np.float32])
-        dtype, X = X.dtype, X.astype(np.float64, copy=False)
-        is_precomputed = self.kernel == "precomputed"
+        dtype, is_precomputed = X.dtype, self.kernel == "precomputed"
         if is_precomputed:
-            check_square(X, "kernel")
+            X = symmetric_kernel(X, "kernel")
+        X = X.astype(np.float64, copy=False)
         landmarks = check_landmarks(self.landmarks, X, is_precomputed)
         K = X if is_precomputed else self._kernel_matrix(X)
         make_kernel = None if is_precomputed else self._kernel_matrix

@@ -12,7 +12,8 @@ from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
-from .._utils.validation import check_sample_weight, check_square, parameter_error
+from .._utils.validation import check_sample_weight, parameter_error
+from ..linalg._entries.symmetry import symmetric_kernel
 from ._dual_system import POLICY, RidgeSystem
 
 KERNEL_CONSTRAINTS = {
@@ -33,12 +34,13 @@ class DualEstimator(CompressionMixin, BaseEstimator):
     _policy = POLICY
 
     def _validate(self, X, y, **options):
-        """Return X and y as float64 arrays; options as for `validate_data`."""
-        # In float32 the residual of a system with a small alpha would be nothing but rounding.
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, **options)
+        """Return X in float64, and y; options as for `validate_data`."""
+        dtypes = [np.float64, np.float32]
+        X, y = validate_data(self, X, y, dtype=dtypes, multi_output=True, **options)
         if self.kernel == "precomputed":
-            check_square(X, "kernel")
-        return X, y
+            X = symmetric_kernel(X, "kernel")
+        # In float32 the residual of a system with a small alpha would be nothing but rounding.
+        return X.astype(np.float64, copy=False), y
 
     def _make_system(self, X, sample_weight):
         """Return the system of the samples that have a weight, and their indices."""

@@ -216,6 +216,11 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         Returns
         -------
         self : KernelRidgeClassifier
+
+        Warns
+        -----
+        ConvergenceWarning
+            `tol` was missed; the message states the residual reached.
         """
         X, y = self._validate(X, y)
         y = column_or_1d(y, warn=True)

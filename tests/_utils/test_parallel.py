@@ -2,6 +2,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import pytest
 from skhmat._ext import openmp
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -105,9 +106,39 @@ def test_tasks_overlap():
 def test_number_of_threads():
     assert effective_n_threads(1) == 1
     assert effective_n_threads(3) == 3
-    assert effective_n_threads(-1) == os.cpu_count()
+    assert effective_n_threads(-1) == joblib.cpu_count()
     assert effective_n_threads(-1000) == 1
     assert effective_n_threads(None) == (openmp.max_threads() if openmp.HAS_OPENMP else 1)
+
+
+def test_cores_are_those_that_joblib_counts(monkeypatch):
+    assert effective_n_threads(-2) == max(1, joblib.cpu_count() - 1)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert effective_n_threads(-1) == 1
+    assert effective_n_threads(6) == 6  # a number is taken as it is
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity")
+def test_cores_that_the_process_may_not_use():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert effective_n_threads(-1) == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_workers_of_joblib_have_one_thread_unless_told_otherwise(backend):
+    with joblib.Parallel(n_jobs=2, backend=backend) as parallel:
+        for n_jobs, expected in [(-1, 1), (-2, 1), (3, 3)]:
+            calls = [joblib.delayed(effective_n_threads)(n_jobs)] * 2
+            assert parallel(calls) == [expected] * 2
+
+
+def test_one_job_of_joblib_is_no_worker():
+    calls = [joblib.delayed(effective_n_threads)(-1)]
+    assert joblib.Parallel(n_jobs=1)(calls) == [joblib.cpu_count()]
 
 
 def test_physical_memory():

@@ -256,6 +256,22 @@ def test_precomputed_kernels(landmarks, rng):
     assert not hasattr(model, "components_")
 
 
+@pytest.mark.parametrize("landmarks", LANDMARKS)
+def test_precomputed_kernels_are_symmetric_but_for_the_rounding_of_their_dtype(landmarks, rng):
+    K = kernel(roll(rng))
+    options = {"n_components": 5, "landmarks": LANDMARKS[landmarks], "random_state": 0}
+    model = HierarchicalNystroem("precomputed", **options)
+    skew, rounded = np.where(np.tri(len(K), dtype=bool), K, 1.5 * K), K.astype(np.float32)
+    message = "X must be symmetric where kernel is 'precomputed', got differences"
+    for bad in (skew, skew.astype(np.float32)):
+        with pytest.raises(ValueError, match=message):
+            model.fit(bad)
+    rounded[3, 7] += np.float32(1e-6)
+    assert model.fit_transform(rounded).dtype == np.float32
+    with pytest.raises(ValueError, match=message):
+        model.fit(rounded.astype(np.float64))
+
+
 # ---- numbers of features ----
 
 

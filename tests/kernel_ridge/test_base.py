@@ -2,14 +2,17 @@
 
 import inspect
 import re
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics.pairwise import pairwise_kernels
 
 from skhmat.kernel_ridge import KernelRidge, KernelRidgeClassifier, KernelRidgeCV
 from skhmat.kernel_ridge._base import check_alphas, check_not_negative
+from skhmat.kernel_ridge._dual_system import POLICY
 
 from .problems import ITERATIVE, problem, with_policy
 
@@ -46,13 +49,44 @@ def test_precomputed(rng):
     np.testing.assert_array_equal(K, before)
 
 
-def test_precomputed_must_be_symmetric(rng):
+ESTIMATORS = [KernelRidge, KernelRidgeCV, KernelRidgeClassifier]
+
+
+@pytest.mark.parametrize("policy", [POLICY, ITERATIVE])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_precomputed_must_be_symmetric(estimator, policy, rng):
     X, Y, _ = problem(rng, 200)
-    K, model = X @ X.T, with_policy(KernelRidge(1.0, kernel="precomputed"), ITERATIVE)
-    with pytest.raises(ValueError, match=r"K is not symmetric|K must be symmetric"):
-        model.fit(K + rng.random(K.shape), Y)
+    y = Y[:, 0] > 0 if estimator is KernelRidgeClassifier else Y
+    K, model = pairwise_kernels(X, metric="rbf"), estimator(kernel="precomputed", random_state=0)
+    with_policy(model, policy)
+    skew, one_entry = np.where(np.tri(200, dtype=bool), K, 1.5 * K), K.copy()
+    one_entry[3, 190] += 1e-6
+    for bad in (skew, one_entry, skew.astype(np.float32)):
+        with pytest.raises(ValueError, match="X must be symmetric where kernel is 'precomputed'"):
+            model.fit(bad, y)
     for form in (np.asfortranarray(K), np.tile(K, (2, 2))[::2, ::2]):
-        model.fit((form + form.T) / 2, Y)
+        model.fit((form + form.T) / 2, y)
+
+
+@pytest.mark.parametrize("n", [300, 1100])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_precomputed_in_float32_may_be_asymmetric_by_its_rounding(estimator, n, rng):
+    X, Y, _ = problem(rng, n)
+    y = Y[:, 0] > 0 if estimator is KernelRidgeClassifier else Y
+    K = pairwise_kernels(X, metric="rbf").astype(np.float32)
+    scale = np.sqrt(K.sum(axis=1))
+    K = K / scale[:, np.newaxis] / scale
+    K[3, 7] *= 1 + 2e-6
+    assert K.dtype == np.float32
+    assert (K != K.T).any()
+    before, exact = K.copy(), K.astype(np.float64)
+    exact = (exact + exact.T) / 2
+    model = estimator(kernel="precomputed", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, expected = clone(model).fit(K, y), model.fit(exact, y)
+    np.testing.assert_array_equal(found.dual_coef_, expected.dual_coef_)
+    np.testing.assert_array_equal(K, before)
 
 
 @pytest.mark.parametrize(

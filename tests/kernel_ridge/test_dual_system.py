@@ -1,6 +1,7 @@
 """Systems solved in every possible way, against dense solutions."""
 
 import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge as Reference
 from sklearn.metrics.pairwise import pairwise_kernels
 
-from skhmat.kernel_ridge import KernelRidge
+from skhmat.kernel_ridge import KernelRidge, KernelRidgeClassifier
 from skhmat.kernel_ridge._dual_system import POLICY
 
 from .problems import (
@@ -92,6 +93,49 @@ def test_a_miss_is_a_warning(rng):
     assert caught[0].filename == __file__
     assert model.n_iter_ == 2
     assert 1e-6 < model.residual_ < 1  # what was found is kept
+
+
+@pytest.mark.parametrize("n", [900, 1100])
+@pytest.mark.parametrize("estimator", [KernelRidge, KernelRidgeClassifier])
+def test_a_miss_is_a_warning_with_few_samples_too(estimator, n, rng):
+    """An alpha below the rounding of the kernel matrix."""
+    X, Y, _ = problem(rng, n, 2)
+    y = Y[:, 0] > 0 if estimator is KernelRidgeClassifier else Y
+    model = estimator(1e-13, kernel="rbf", gamma=0.5, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="relative residual .* with alpha=1e-13") as caught:
+        model.fit(X, y)
+    assert model.residual_ > model.tol
+    assert f"relative residual {model.residual_:.2e}" in str(caught[0].message)
+    assert len(caught) == 1
+
+
+def test_a_singular_system_is_solved_by_least_squares(rng):
+    """Whether or not rounding lets the factorization of a matrix of rank 4 pass."""
+    for _ in range(20):
+        X, Y = rng.standard_normal((6, 4)), rng.standard_normal((6, 2))
+        with pytest.warns(ConvergenceWarning, match="relative residual .*Raise alpha"):
+            model = KernelRidge(0).fit(X, Y)
+        expected = X @ np.linalg.lstsq(X, Y, rcond=None)[0]
+        np.testing.assert_allclose(model.predict(X), expected, atol=1e-6)
+        smallest = np.linalg.norm(expected - Y, axis=0) / np.linalg.norm(Y, axis=0)
+        np.testing.assert_allclose(model.residual_, smallest.max(), rtol=1e-6)
+
+
+def test_a_consistent_singular_system_has_no_residual(rng):
+    X = rng.standard_normal((6, 2))
+    y = X @ rng.standard_normal(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # whether it is singular is rounding
+        model = KernelRidge(0).fit(X, y)
+    assert model.residual_ <= model.tol
+    np.testing.assert_allclose(model.predict(X), y, atol=1e-5 * np.abs(y).max())
+
+
+def test_what_is_accurate_is_not_warned_of(rng):
+    X, Y, _ = problem(rng, 200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert KernelRidge(1e-3, kernel="rbf").fit(X, Y).residual_ < 1e-10
 
 
 @pytest.mark.parametrize("budget", [0, 0.2])

@@ -14,6 +14,7 @@ from ..._ext.gofmm import entries as _core
 from ..._utils.validation import parameter_error
 from .._kernels.matrix import KernelMatrix
 from .sources import ArraySource, LockHolder
+from .symmetry import check_symmetric_sample
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,11 @@ class EntriesPolicy:
 
     Attributes
     ----------
-    n_compared : int
-        Rows, and as many columns, that are compared in the test for symmetry.
-    rounding_units : float
-        Units in the last place of the largest diagonal entry: an asymmetry that passes that test.
     safe_exponent : int
         A matrix is scaled if the exponent of 2 of its largest diagonal entry is beyond this, up or
         down: squares of entries must stay in the range of float32.
     """
 
-    n_compared: int = 128
-    rounding_units: float = 100
     safe_exponent: int = 20
 
 
@@ -167,7 +162,7 @@ def as_entries(source, rng, n_threads):
     is_kernel = isinstance(source, KernelMatrix)
     entries = Entries(source, scale=scale, check_finite=not (in_memory or is_kernel))
     if not is_kernel:
-        check_symmetric(entries, rng)
+        check_symmetric_sample(entries, rng)
     return entries
 
 
@@ -187,25 +182,3 @@ def _safe_scale(largest, dtype):
         return 1.0
     # The inverse of a subnormal number would overflow.
     return math.ldexp(1.0, min(-exponent, np.finfo(dtype).maxexp - 2))
-
-
-def check_symmetric(entries, rng, *, policy=POLICY):
-    """Raise ValueError if entries of random rows and columns differ from their transposes."""
-    n = entries.shape[0]
-    rows = np.sort(rng.choice(n, size=min(n, policy.n_compared), replace=False))
-    cols = np.sort(rng.choice(n, size=min(n, policy.n_compared), replace=False))
-    upper = entries.block(rows, cols)
-    difference = np.abs(upper - entries.block(cols, rows).T)
-    largest = float(difference.max())
-    allowed = (
-        policy.rounding_units
-        * np.finfo(entries.dtype).eps
-        * float(np.abs(entries.diagonal()).max())
-    )
-    if largest > allowed:
-        i, j = np.unravel_index(int(np.argmax(difference)), difference.shape)
-        got = (
-            f"K[{rows[i]}, {cols[j]}] and K[{cols[j]}, {rows[i]}] that differ by "
-            f"{largest / entries.scale:.3g} (allowed is {allowed / entries.scale:.3g})"
-        )
-        raise parameter_error("K", "symmetric", got=got)

@@ -6,12 +6,14 @@ import numpy as np
 from scipy import sparse
 
 from ..._utils.validation import check_square, parameter_error
+from ...linalg._entries.symmetry import check_symmetric_matrix
 from ...linalg._operators.csr import SymmetricCSR
 from ...linalg._operators.wrappers import DenseOperator
 from .affinity import normalize_dense, normalize_sparse
 
-# Asymmetry that passes for rounding, relative to the largest entry.
-_MAX_ASYMMETRY = 1e-6
+# Asymmetry of distances that passes for rounding, relative to the largest one. Roots of differences
+# that cancel have half as many correct digits as their dtype, which that of a kernel does not bear.
+_MAX_ASYMMETRY_OF_DISTANCES = 1e-6
 
 
 def check_precomputed(X, name):
@@ -20,7 +22,7 @@ def check_precomputed(X, name):
     Parameters
     ----------
     X : ndarray or csr_matrix
-    name : str
+    name : {"kernel", "metric"}
         The parameter that is "precomputed".
     """
     check_square(X, name)
@@ -30,11 +32,7 @@ def check_precomputed(X, name):
         allowed = f"at least 0 in all entries where {name} is 'precomputed'"
         error = parameter_error("X", allowed, got=f"{entries.min():.3g}")
         raise ValueError(f"Negative values in data: {error}")
-    difference = abs(X - X.T).max()
-    if difference > _MAX_ASYMMETRY * max(entries.max(initial=0), np.finfo(np.float64).tiny):
-        allowed = f"symmetric where {name} is 'precomputed'"
-        got = f"differences from its transpose of up to {difference:.3g}"
-        raise parameter_error("X", allowed, got=got)
+    check_symmetric_matrix(X, name, _MAX_ASYMMETRY_OF_DISTANCES if name == "metric" else None)
     return X
 
 

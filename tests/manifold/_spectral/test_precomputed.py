@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 from sklearn.base import clone
 
 from skhmat.manifold import DiffusionMaps
+from skhmat.manifold._spectral.precomputed import check_precomputed
 
 from ..affinities import (
     EPSILON,
@@ -131,6 +132,20 @@ def test_negative_eigenvalues(t, rng):
         own = model.fit(K).transform(K) if t else None
     if t:
         np.testing.assert_allclose(own, model.embedding_, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_asymmetry_by_rounding(form, rng):
+    """A kernel's is that of its dtype; distances are roots, which have half of its digits."""
+    X = rng.random((20, 2))
+    distances = cdist(X, X)
+    distances[2, 3] *= 1 + 1e-8
+    assert check_precomputed(form(distances), "metric").shape == (20, 20)
+    K = kernel(X, X).astype(np.float32)
+    K[2, 3] += np.float32(2e-6)
+    assert check_precomputed(form(K), "kernel").shape == (20, 20)
+    with pytest.raises(ValueError, match="X must be symmetric where kernel is 'precomputed'"):
+        check_precomputed(form(K.astype(np.float64)), "kernel")
 
 
 @pytest.mark.parametrize("name", ["kernel", "metric"])
