@@ -207,8 +207,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         return factors
 
     def _scores(self, X):
-        outputs, are_logits = self._outputs(X)
-        return self._target.scores(outputs, are_logits)
+        outputs, link = self._evaluated(X, "class_outputs")
+        return self._target.scores(outputs, link)
 
     def predict_proba(self, X):
         """Return probabilities of the classes.

@@ -142,5 +142,5 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        outputs, _ = self._outputs(X)
+        outputs = self._evaluated(X, "outputs")
         return self._target.decode(outputs)
