@@ -223,3 +223,30 @@ def test_many_samples_are_predicted_by_a_graph(rng):
     assert len(model.model_._skhmat_graphs) == 1
     np.testing.assert_array_equal(model.predict(X[9000:9005]), p[9000:9005])
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), p)
+
+
+def test_a_template_keeps_what_is_not_trained(rng):
+    X = 1000 + 50 * rng.standard_normal((90, 3)).astype(np.float32)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(X)
+    frozen = keras.layers.Dense(2, trainable=False)
+    drawn = keras.layers.Dense(1)
+    inputs = [keras.layers.Input((3,))]
+    model = keras.Sequential([*inputs, normalization, keras.Sequential([frozen]), drawn])
+    frozen.set_weights([rng.standard_normal((3, 2)), rng.standard_normal(2)])
+    copy = networks.build_network(model, {}, (), None, None, {})
+    np.testing.assert_array_equal(copy.layers[0](X), normalization(X))
+    for expected, found in zip(
+        frozen.get_weights(), copy.layers[1].layers[0].get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert (copy.layers[2].get_weights()[0] != drawn.get_weights()[0]).all()
+
+
+def test_an_adapted_layer_of_a_template_without_input(rng):
+    X = (1000 + 50 * rng.standard_normal((90, 3))).astype(np.float32)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(X)
+    model = keras.Sequential([normalization, keras.layers.Dense(1)])
+    copy = networks.build_network(model, {}, (), None, None, {})
+    np.testing.assert_array_equal(copy.layers[0](X), normalization(X))
