@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skhmat.neural_network import _keras
+from skhmat.neural_network import NewtonCG, ProbabilisticPreconditioner, _keras
 
 from .networks import keras, tf
 
@@ -54,3 +54,22 @@ def test_tensors():
     assert _keras.unwrap_variables([keras_variable, variable]) == [keras_variable.value, variable]
     for dtype in ("float32", "float64"):
         assert _keras.machine_epsilon(tf.ones(1, dtype)) == np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("kind", [NewtonCG, ProbabilisticPreconditioner])
+def test_several_replicas_are_refused(kind):
+    x, optimizer = keras.Variable([1.0, 2.0]), kind()
+    # The strategy is asked before anything runs, so the second device need not exist.
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    @tf.function(autograph=False)
+    def from_gradients():
+        optimizer.apply([2 * x.value], [x])
+
+    def from_function():
+        optimizer.minimize(lambda: x[0] ** 2 + x[1] ** 2, [x])
+
+    for step in (from_gradients, from_function):
+        with strategy.scope(), pytest.raises(NotImplementedError, match="one replica"):
+            step()
+    np.testing.assert_array_equal(x, [1, 2])

@@ -412,12 +412,11 @@ class KerasEstimator(BaseEstimator):
             np.arange(n), test_size=held_out, random_state=self._seed, stratify=strata
         )
 
-    def _outputs(self, X):
+    def _evaluated(self, X, evaluate):
+        """Return what the function of `networks` of this name makes of the network and samples."""
         check_is_fitted(self)
         X = self._validated(X, reset=False)
-        from .networks import outputs
-
-        return outputs(self.model_, X)
+        return getattr(_networks(), evaluate)(self.model_, X)
 
     def _validated(self, X, y="no_validation", **options):
         # Networks compute in float32, so numbers beyond its range are refused like NaN.

@@ -24,8 +24,9 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         None builds a multilayer perceptron. A callable returns a new model; its signature says
         which of ``n_features_in``, ``n_outputs``, ``X`` and ``y`` it is passed, and the routed
         ``model__...`` take precedence over these. A model is a template: its layers are copied
-        and its weights drawn anew. Either may be compiled or not; `optimizer` and `loss` take
-        precedence.
+        and its weights drawn anew, all but those of layers that are frozen or adapted. (Trainable
+        weights to start from are loaded by a callable.) Either may be compiled or not; `optimizer`
+        and `loss` take precedence.
     hidden_layer_sizes : int or tuple of int, default=(100,)
         If `model` is None.
     activation : str or callable, default="relu"
@@ -207,8 +208,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         return factors
 
     def _scores(self, X):
-        outputs, are_logits = self._outputs(X)
-        return self._target.scores(outputs, are_logits)
+        outputs, link = self._evaluated(X, "class_outputs")
+        return self._target.scores(outputs, link)
 
     def predict_proba(self, X):
         """Return probabilities of the classes.

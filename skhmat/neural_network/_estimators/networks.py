@@ -128,6 +128,7 @@ def _copy(model, parameters):
     with keras.saving.custom_object_scope(persistence.find_custom_objects(model)):
         try:
             copy = keras.models.clone_model(model)
+            _copy_fixed_state(model, copy)
         except Exception as error:
             raise ValueError(
                 f"model={model!r} cannot be copied by Keras. Pass a callable that builds the "
@@ -136,6 +137,25 @@ def _copy(model, parameters):
         if model.compiled:
             copy.compile_from_config(model.get_compile_config())
     return copy
+
+
+def _copy_fixed_state(model, copy):
+    """Copy the state of layers that training does not draw: adapted, frozen, statistics."""
+    layers = model._flatten_layers(include_self=False)
+    if not any(layer.built and layer.non_trainable_weights for layer in layers):
+        return
+    if model.built and not copy.built:
+        copy.build_from_config(model.get_build_config())
+    copies = copy._flatten_layers(include_self=False)
+    for layer, other in zip(layers, copies, strict=True):
+        if not layer.built or not layer.non_trainable_weights:
+            continue
+        if not other.built:
+            other.build_from_config(layer.get_build_config())
+        state = {}
+        layer.save_own_variables(state)
+        if state:
+            other.load_own_variables(state)
 
 
 def _call(model, parameters, meta):
@@ -330,12 +350,50 @@ def batches(X, y, sample_weight, batch_size, seed, shuffle=True):
     return taken.prefetch(1)
 
 
-def outputs(network, X, policy=POLICY):
-    """Return the outputs for all samples, and whether they are logits.
+#: Losses of Keras that are computed from the logits which a softmax or a sigmoid keeps with its
+#: outputs, and the function that they take for the one that makes probabilities of logits,
+#: whichever of the two the network ends in.
+_LINKS = {
+    "binary_crossentropy": "sigmoid",
+    "categorical_crossentropy": "softmax",
+    "sparse_categorical_crossentropy": "softmax",
+}
 
-    Logits say more than a softmax or a sigmoid in float32 does, where probabilities are near 0
-    or 1.
+
+def class_outputs(network, X, policy=POLICY):
+    """Return the outputs for all samples, and what makes probabilities of them.
+
+    A network has learned to make the loss small, so the loss decides what its outputs mean. Where
+    that reads logits, so do we: they say more than a softmax or a sigmoid in float32 does, where
+    probabilities are near 0 or 1.
+
+    Returns
+    -------
+    outputs : array of shape (n_samples, width)
+    link : {"sigmoid", "softmax", "any"} or None
+        As `ClassTarget.scores` takes it.
     """
+    function = unwrap_loss(network.loss)
+    name, module = (getattr(function, key, "") for key in ("__name__", "__module__"))
+    from_keras = module.startswith("keras.")
+    link = _LINKS.get(name) if from_keras else None
+    found, kept = _evaluate_all(network, X, _prefer_logits if link else _as_they_are, policy)
+    if kept:
+        return found, link
+    if not getattr(network.loss, "from_logits", False):
+        return found, None
+    if from_keras:  # the focal losses as well
+        link = "softmax" if "categorical" in name else "sigmoid"
+    return found, link or "any"
+
+
+def outputs(network, X, policy=POLICY):
+    """Return the outputs for all samples."""
+    return _evaluate_all(network, X, _as_they_are, policy)[0]
+
+
+def _evaluate_all(network, X, pick, policy):
+    """Return what `pick` takes of the outputs for all samples, and whether it is not themselves."""
     # A matrix product rounds by the length of its batch, and the last rows of a length that is no
     # multiple of the processor's tile otherwise than the rest. So all batches have one length.
     length = policy.rows_of_table if X.ndim == 2 else policy.rows_of_others
@@ -345,15 +403,19 @@ def outputs(network, X, policy=POLICY):
         return tf.convert_to_tensor(_filled(X[start : start + length], length))
 
     def evaluate(x):
-        return _prefer_logits(network(x, training=False))
+        return pick(network(x, training=False))
 
-    first = network(batch(0), training=False)
-    is_logits = hasattr(first, "_keras_logits") or getattr(network.loss, "from_logits", False)
-    first = _prefer_logits(first)
+    whole = network(batch(0), training=False)
+    first = pick(whole)
     if len(starts) >= policy.min_batches_for_graph and not network.run_eagerly:
-        evaluate = _find_graph(network, batch(0), first) or evaluate
+        evaluate = _find_graph(network, pick, batch(0), first) or evaluate
     parts = [first, *(evaluate(batch(start)) for start in starts[1:])]
-    return np.concatenate(parts)[: len(X)], bool(is_logits)
+    return np.concatenate(parts)[: len(X)], first is not whole
+
+
+def _as_they_are(y):
+    """Return the outputs."""
+    return y
 
 
 def _prefer_logits(y):
@@ -361,28 +423,30 @@ def _prefer_logits(y):
     return getattr(y, "_keras_logits", y)
 
 
-def _find_graph(network, x, y):
+def _find_graph(network, pick, x, y):
     """Return a fast function that evaluates batches like x, or None if it does not map x to y.
 
     A graph skips the Python code of all layers. Its operations are those that run without it, so
     the bits are the same, and a row among many is predicted like one among few. The comparison is
     for layers that compute something else in a graph, or that were changed since it was made.
 
+    pick : callable
+        What it takes of the outputs.
     x : tensor of shape (n_rows, ...)
     y : tensor of shape (n_rows, n_outputs)
     """
     # Kept with the network, like its predict_function: TensorFlow never frees such a graph.
     graphs = vars(network).setdefault("_skhmat_graphs", {})
-    key = x.shape, x.dtype
+    key = pick, x.shape, x.dtype
     if key not in graphs:
-        graphs[key] = _make_graph(network, tf.TensorSpec(*key))
+        graphs[key] = _make_graph(network, pick, tf.TensorSpec(x.shape, x.dtype))
     found = graphs[key](x)
     return graphs[key] if found.numpy().tobytes() == y.numpy().tobytes() else None
 
 
-def _make_graph(network, spec):
+def _make_graph(network, pick, spec):
     """Return a function that evaluates a batch of this shape and type by a graph."""
-    function = tf.function(lambda x: _prefer_logits(network(x, training=False)), autograph=False)
+    function = tf.function(lambda x: pick(network(x, training=False)), autograph=False)
     concrete = function.get_concrete_function(spec)
 
     def evaluate(x):

@@ -21,8 +21,9 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         None builds a multilayer perceptron. A callable returns a new model; its signature says
         which of ``n_features_in``, ``n_outputs``, ``X`` and ``y`` it is passed, and the routed
         ``model__...`` take precedence over these. A model is a template: its layers are copied
-        and its weights drawn anew. Either may be compiled or not; `optimizer` and `loss` take
-        precedence.
+        and its weights drawn anew, all but those of layers that are frozen or adapted. (Trainable
+        weights to start from are loaded by a callable.) Either may be compiled or not; `optimizer`
+        and `loss` take precedence.
     hidden_layer_sizes : int or tuple of int, default=(100,)
         If `model` is None.
     activation : str or callable, default="relu"
@@ -142,5 +143,5 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        outputs, _ = self._outputs(X)
+        outputs = self._evaluated(X, "outputs")
         return self._target.decode(outputs)

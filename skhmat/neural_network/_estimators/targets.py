@@ -4,7 +4,7 @@ Nothing here needs TensorFlow: losses have the names that Keras knows them by.
 """
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax
+from scipy.special import expit, log_expit, log_softmax, logsumexp
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -124,15 +124,21 @@ class ClassTarget:
         """Return the classes in whose proportion samples are set aside, or None."""
         return None if self.kind == "multilabel-indicator" else coded
 
-    def scores(self, outputs, are_logits):
+    def scores(self, outputs, link):
         """Return log-odds, shape (n_samples,) or (n_samples, n_labels), or log-probabilities.
 
         Several outputs for one column of labels stand for log-probabilities, shape (n_samples,
         n_classes).
+
+        outputs : array of shape (n_samples, width)
+        link : {"sigmoid", "softmax", "any"} or None
+            The function that makes probabilities of them; "any" is the one that suits the labels.
+            None if they are probabilities.
         """
         outputs = np.asarray(outputs, dtype=np.float64)
         one_by_one = outputs.shape[1] == 1 or self.kind == "multilabel-indicator"
-        if not are_logits:
+        is_softmax = outputs.shape[1] > 1 and link == "softmax"
+        if link is None:
             if not are_probabilities(outputs):
                 raise ValueError(
                     f"Outputs of model are no probabilities, but from {outputs.min():.3g} to "
@@ -147,9 +153,10 @@ class ClassTarget:
                 else:
                     logs -= np.log(outputs.sum(axis=1, keepdims=True))
         elif one_by_one:
-            logs = outputs
+            logs = _softmax_log_odds(outputs) if is_softmax else outputs
         else:
-            logs = log_softmax(outputs, axis=1)
+            # Sigmoids are in proportion to the probabilities of classes that exclude each other.
+            logs = log_softmax(log_expit(outputs) if link == "sigmoid" else outputs, axis=1)
         return logs[:, 0] if outputs.shape[1] == 1 and self.kind == "binary" else logs
 
     def probabilities(self, scores):
@@ -173,6 +180,18 @@ class ClassTarget:
         if self.kind == "multilabel-indicator":
             return (probabilities > 0.5).astype(np.int64)
         return self.classes[np.argmax(probabilities, axis=1)]
+
+
+def _softmax_log_odds(logits):
+    """Return log p - log(1 - p), (n_samples, n_labels), of the probabilities p of a softmax."""
+    log_p = log_softmax(logits, axis=1)
+    # 1 - p loses its digits where p is next to 1: there it is the sum of the others.
+    rows, largest = np.arange(len(logits)), np.argmax(logits, axis=1)
+    others = log_p.copy()
+    others[rows, largest] = -np.inf
+    rest = np.log1p(-np.exp(np.minimum(others, np.log(0.5))))
+    rest[rows, largest] = logsumexp(others, axis=1)
+    return log_p - rest
 
 
 class ValueTarget:

@@ -14,6 +14,7 @@ from .._keras import (
     check_learning_rate,
     check_optimizer,
     check_precision,
+    check_replicas,
     check_variable_dtype,
     deserialize_optimizer,
     keras,
@@ -300,6 +301,7 @@ class NewtonCG(keras.optimizers.Optimizer):
                 "use skhmat.neural_network.second_order(model), or tau='auto'."
             )
         check_precision()
+        check_replicas()
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -337,6 +339,7 @@ class NewtonCG(keras.optimizers.Optimizer):
             Before the step.
         """
         check_function(loss, variables)
+        check_replicas()
         if not self.built:
             self.build(variables)
         self._check_variables_are_known(variables)
@@ -410,8 +413,10 @@ class NewtonCG(keras.optimizers.Optimizer):
         if gradients_alone:
             adapt_radius_to_gradient(g, state, policy.trust_region)
         b = -parameters.pack(self._clip_gradients(parameters.unpack(g)))
+        probing = False
         if objective.indefinite:
-            b = self._probe_if_zero(b)
+            probing = tf.reduce_all(b == 0)
+            b = self._probe(b, probing)
         rule = damping_rule(self.tau, error, state, policy.damping)
         precondition = start = known_damping = None
         if self.warm_start:
@@ -445,21 +450,22 @@ class NewtonCG(keras.optimizers.Optimizer):
             max_steps=self.max_cg_steps or max_steps,
             radius=tf.convert_to_tensor(state.radius),
             bounded=gradients_alone,
+            probing=probing,
             precondition=precondition,
             start=start,
             product_where=objective.product_where if gradients_alone else None,
         )
         return _System(solution, b, error)
 
-    def _probe_if_zero(self, b):
-        """Return a random right-hand side if the gradient is 0, to look for a way down."""
+    def _probe(self, b, is_zero):
+        """Return a random right-hand side if b, (n,), is zero, to look for a way down."""
 
         def probe():
             seed = tf.stack([self.iterations.value, 0])
             noise = tf.random.stateless_normal(tf.shape(b), tf.cast(seed, tf.int32), dtype=b.dtype)
             return self._policy.probe * self._state.radius * noise
 
-        return tf.cond(tf.reduce_any(b != 0), lambda: b, probe)
+        return tf.cond(is_zero, probe, lambda: b)
 
     def _newton_step(self, objective, system):
         """Move along the solution by the length that the line search allows."""

@@ -45,6 +45,7 @@ def steihaug(
     max_steps,
     radius,
     bounded=False,
+    probing=False,
     precondition=None,
     start=None,
     product_where=None,
@@ -74,6 +75,9 @@ def steihaug(
         Of the trust region.
     bounded : bool, default=False
         Whether the trust region bounds all steps, or only those of negative curvature.
+    probing : bool or tensor of shape (), bool, default=False
+        Whether `b` is random and no gradient: it shows where the curvature is negative. Blocks
+        where it is not have nothing to gain, and stay where they are.
     precondition : callable, optional
         Maps a residual to the preconditioned residual.
     start : tensor of shape (n,), optional
@@ -112,6 +116,7 @@ def steihaug(
         active=(parameters.dot(r, r) > tolerance**2 * bb) & (bb > 0),
     )
     rounding = 4 * machine_epsilon(b)
+    probing = tf.convert_to_tensor(probing)
 
     def is_needed(state):
         return tf.reduce_any(state.active)
@@ -129,10 +134,11 @@ def steihaug(
         # residual along them is rounding too, unless there is nothing else.
         flat = tf.abs(damped) <= rounding * (largest + shift) * pp
         usable = state.active & tf.math.is_finite(damped)
-        negative = usable & (((damped < 0) & ~flat) | (flat & is_first))
+        negative = usable & (((damped < 0) & ~flat) | (flat & is_first & ~probing))
         length = _ratio(rz, damped)
         # Weights would lose all digits in so long a step: this counts as no curvature as well.
-        negative |= usable & (length * tf.sqrt(pp) > radius / machine_epsilon(b))
+        too_long = length * tf.sqrt(pp) > radius / machine_epsilon(b)
+        negative |= usable & too_long & ~probing
         limit = _to_boundary(parameters, state.x, p, pp, radius, bounded)
         outside = usable & (length > limit) if bounded else tf.zeros_like(usable)
         length = tf.where(negative | outside, limit, length)
@@ -168,9 +174,11 @@ def steihaug(
             n_products += tf.cast(is_needed(state), tf.int32)
             state = advance(state)
     shift = tf.maximum(state.damping, 0)
+    product_x = b - state.r - parameters.broadcast(shift) * state.x
+    moves = parameters.broadcast(tf.cast(state.negative | ~probing, b.dtype)) > 0
     return Solution(
-        direction=state.x,
-        product=b - state.r - parameters.broadcast(shift) * state.x,
+        direction=tf.where(moves, state.x, tf.zeros_like(b)),
+        product=tf.where(moves, product_x, tf.zeros_like(b)),
         damping=shift,
         residual=tf.sqrt(_ratio(tf.tensordot(state.r, state.r, 1), tf.reduce_sum(bb))),
         first_curvature=state.first,

@@ -335,6 +335,30 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         """All state, that of the inner optimizers included."""
         return super().variables + [v for inner in self._inners for v in inner.variables]
 
+    def set_weights(self, weights):
+        """Set all state, that of the inner optimizers included.
+
+        Parameters
+        ----------
+        weights : list of arrays or variables
+            In the order of `variables`, of an optimizer with the same parameters.
+        """
+        if not self.built:
+            raise ValueError(
+                "ProbabilisticPreconditioner has no state yet, so none can be set: call "
+                "optimizer.build(model.trainable_variables) before."
+            )
+        variables = self.variables
+        given = [tuple(np.shape(weight)) for weight in weights]
+        needed = [tuple(variable.shape) for variable in variables]
+        if given != needed:
+            wrong = [i for i, (a, b) in enumerate(zip(given, needed, strict=False)) if a != b]
+            got = f"shape {given[wrong[0]]} at index {wrong[0]}" if wrong else len(given)
+            allowed = f"the {len(needed)} arrays of `variables`, in their shapes"
+            raise parameter_error("weights", allowed, got=got)
+        for variable, weight in zip(variables, weights, strict=True):
+            variable.assign(weight)
+
     def save_own_variables(self, store):
         """Write the state to `store`. Keras saves the inner optimizers, as attributes."""
         for i, variable in enumerate(super().variables):
@@ -442,6 +466,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             Before the step.
         """
         check_function(loss, variables)
+        check_replicas()
         if not self.built:
             self.build(list(variables))
         self._check_variables_are_known(variables)

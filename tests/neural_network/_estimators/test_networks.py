@@ -194,13 +194,16 @@ WITH_GRAPH = replace(networks.POLICY, min_batches_for_graph=1)
 def test_a_graph_predicts_the_same_bits(estimator, shape, n_classes, rng):
     model, X = fitted(estimator, shape, n_classes, 1000, rng)
     X = X.astype(np.float32)
-    expected, expected_are_logits = networks.outputs(model.model_, X)
+    expected, expected_link = networks.class_outputs(model.model_, X)
+    plain = networks.outputs(model.model_, X)
     assert not hasattr(model.model_, "_skhmat_graphs")  # it would not pay for so few samples
-    actual, are_logits = networks.outputs(model.model_, X, WITH_GRAPH)
-    assert are_logits == expected_are_logits
+    actual, link = networks.class_outputs(model.model_, X, WITH_GRAPH)
+    assert link == expected_link
     np.testing.assert_array_equal(actual, expected)
+    np.testing.assert_array_equal(networks.outputs(model.model_, X, WITH_GRAPH), plain)
     first = networks.tf.convert_to_tensor(X[: 384 if X.ndim == 2 else 192])
-    assert networks._find_graph(model.model_, first, networks.tf.constant(expected[: len(first)]))
+    y = networks.tf.constant(plain[: len(first)])
+    assert networks._find_graph(model.model_, networks._as_they_are, first, y)
 
 
 def test_a_graph_that_differs_is_not_used(rng):
@@ -209,8 +212,8 @@ def test_a_graph_that_differs_is_not_used(rng):
     network.compile("sgd", "mse")
     networks.outputs(network, X, WITH_GRAPH)
     network.layers[-1].activation = keras.activations.tanh
-    expected, _ = networks.outputs(network, X)
-    np.testing.assert_array_equal(networks.outputs(network, X, WITH_GRAPH)[0], expected)
+    expected = networks.outputs(network, X)
+    np.testing.assert_array_equal(networks.outputs(network, X, WITH_GRAPH), expected)
 
 
 def test_many_samples_are_predicted_by_a_graph(rng):
@@ -220,3 +223,30 @@ def test_many_samples_are_predicted_by_a_graph(rng):
     assert len(model.model_._skhmat_graphs) == 1
     np.testing.assert_array_equal(model.predict(X[9000:9005]), p[9000:9005])
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), p)
+
+
+def test_a_template_keeps_what_is_not_trained(rng):
+    X = 1000 + 50 * rng.standard_normal((90, 3)).astype(np.float32)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(X)
+    frozen = keras.layers.Dense(2, trainable=False)
+    drawn = keras.layers.Dense(1)
+    inputs = [keras.layers.Input((3,))]
+    model = keras.Sequential([*inputs, normalization, keras.Sequential([frozen]), drawn])
+    frozen.set_weights([rng.standard_normal((3, 2)), rng.standard_normal(2)])
+    copy = networks.build_network(model, {}, (), None, None, {})
+    np.testing.assert_array_equal(copy.layers[0](X), normalization(X))
+    for expected, found in zip(
+        frozen.get_weights(), copy.layers[1].layers[0].get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert (copy.layers[2].get_weights()[0] != drawn.get_weights()[0]).all()
+
+
+def test_an_adapted_layer_of_a_template_without_input(rng):
+    X = (1000 + 50 * rng.standard_normal((90, 3))).astype(np.float32)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(X)
+    model = keras.Sequential([normalization, keras.layers.Dense(1)])
+    copy = networks.build_network(model, {}, (), None, None, {})
+    np.testing.assert_array_equal(copy.layers[0](X), normalization(X))

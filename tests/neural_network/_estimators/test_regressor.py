@@ -1,9 +1,11 @@
 """KerasRegressor."""
 
 import numpy as np
+import pytest
 
 from skhmat.neural_network import KerasRegressor, NewtonCG
 
+from ..networks import keras
 from .data import blobs, diabetes, few, small_network
 
 
@@ -50,3 +52,14 @@ def test_weights_of_partial_fit_are_not_scaled(rng):
         model = KerasRegressor(optimizer="sgd", **few()).partial_fit(X, y)
         found.append(model.partial_fit(X, y, sample_weight=np.full(90, weight)).predict(X))
     assert np.abs(found[0] - found[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize(("end", "loss"), [("softmax", "auto"), ("sigmoid", "binary_crossentropy")])
+def test_predictions_are_the_outputs(end, loss, rng):
+    X = rng.standard_normal((60, 3))
+    y = 1 / (1 + np.exp(-2 * X[:, 0]))
+    layers = [keras.layers.Input((3,)), keras.layers.Dense(2, end)]
+    options = {"loss": loss, "optimizer": "adam", "epochs": 1, "random_state": 0}
+    model = KerasRegressor(keras.Sequential(layers), **options).fit(X, np.c_[y, 1 - y])
+    expected = model.model_.predict(X, verbose=0)
+    np.testing.assert_allclose(model.predict(X), expected, rtol=1e-5, atol=1e-6)

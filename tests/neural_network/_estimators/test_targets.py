@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.special
 
 from skhmat.neural_network import KerasClassifier
+from skhmat.neural_network._estimators import networks
+from skhmat.neural_network._estimators.targets import ClassTarget
 
 from ..networks import keras
 from .data import blobs, few, small_network
@@ -24,6 +27,71 @@ def test_logits_are_told_from_probabilities(ends, rng):
     fitted = KerasClassifier(model, epochs=15, random_state=0).fit(X, y)
     np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
     assert fitted.score(X, y) > 0.8
+
+
+def probabilities(activation, loss, indicators, rng):
+    """Return those of a network that is not trained, its outputs and its logits."""
+    X, y = blobs(rng, 3)
+    X = X.astype(np.float32)
+    layers = [keras.layers.Input((4,)), keras.layers.Dense(3, activation)]
+    network = keras.Sequential(layers)
+    network.compile("sgd", loss)
+    target = ClassTarget(np.eye(3, dtype=int)[y] if indicators else y)
+    outputs, link = networks.class_outputs(network, X)
+    kernel, bias = network.get_weights()
+    logits = (X @ kernel + bias).astype(float)
+    return target.probabilities(target.scores(outputs, link)), networks.outputs(network, X), logits
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [
+        ("softmax", "categorical_crossentropy"),
+        ("softmax", "mse"),
+        ("sigmoid", "mse"),
+        ("sigmoid", "bce"),
+        ("sigmoid", keras.losses.BinaryFocalCrossentropy()),
+        ("hard_sigmoid", "mse"),
+    ],
+)
+@pytest.mark.parametrize("indicators", [False, True])
+def test_probabilities_are_the_outputs(activation, loss, indicators, rng):
+    p, expected, _ = probabilities(activation, loss, indicators, rng)
+    if not indicators:
+        expected = expected / expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(p, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid", "softmax"])
+@pytest.mark.parametrize("indicators", [False, True])
+@pytest.mark.parametrize("binary", [False, True])
+def test_logits_are_read_as_the_loss_reads_them(activation, indicators, binary, rng):
+    kind = keras.losses.BinaryCrossentropy if binary else keras.losses.CategoricalCrossentropy
+    p, _, logits = probabilities(activation, kind(from_logits=activation is None), indicators, rng)
+    expected = scipy.special.expit(logits) if binary else scipy.special.softmax(logits, axis=1)
+    if not indicators:
+        expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(p, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_one_hot_targets_of_a_softmax(rng):
+    X, y = blobs(rng, 3)
+    layers = [keras.layers.Input((4,)), keras.layers.Dense(3, "softmax")]
+    options = {"loss": "categorical_crossentropy", "optimizer": "adam", "epochs": 1}
+    fitted = KerasClassifier(keras.Sequential(layers), **options).fit(X, np.eye(3, dtype=int)[y])
+    expected = fitted.model_.predict(X, verbose=0)
+    np.testing.assert_allclose(fitted.predict_proba(X), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_log_odds_of_a_softmax(rng):
+    target = ClassTarget(np.eye(4, dtype=int)[rng.integers(4, size=9)])
+    logits = rng.uniform(-5, 5, (9, 4))
+    p = scipy.special.softmax(logits, axis=1)
+    scores = target.scores(logits, "softmax")
+    np.testing.assert_allclose(scores, np.log(p / (1 - p)), rtol=1e-9, atol=1e-12)
+    # One label of nearly all probability, whose complement has no digit in float64.
+    scores = target.scores([[300.0, 0, 0, 0]], "softmax")[0]
+    np.testing.assert_allclose(scores, [300 - np.log(3), -300, -300, -300])
 
 
 def own_cross_entropy(y, p):

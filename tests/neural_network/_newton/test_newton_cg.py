@@ -173,6 +173,40 @@ def test_bad_parameters(parameter, value):
         NewtonCG(**{parameter: value})
 
 
+@pytest.mark.parametrize("blocks", ["global", "per_variable"])
+@pytest.mark.parametrize("preconditioner", [None, "jacobi"])
+def test_flat_functions_move_nothing(blocks, preconditioner, rng):
+    """A batch whose samples all weigh 0 has neither gradient nor curvature."""
+    start = rng.standard_normal(3)
+    x, weight = keras.Variable(start, dtype="float64"), tf.Variable(0.0, dtype="float64")
+    optimizer = NewtonCG(blocks=blocks, preconditioner=preconditioner)
+    loss = lambda: weight * tf.reduce_sum(tf.cosh(x.value))  # noqa: E731
+    for _ in range(2):
+        optimizer.minimize(loss, [x])
+    np.testing.assert_array_equal(x, start)
+    weight.assign(1)
+    for _ in range(12):
+        optimizer.minimize(loss, [x])
+    np.testing.assert_allclose(x, 0, atol=1e-6)
+
+
+def test_flat_gradients_move_nothing(rng):
+    start = rng.standard_normal(3)
+    x = keras.Variable(start, dtype="float64")
+    optimizer = NewtonCG()
+    optimizer.build([x])
+
+    @tf.function(autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            loss = 0 * tf.reduce_sum(tf.cosh(x.value))
+        optimizer.apply(tape.gradient(loss, [x.value]), [x])
+
+    with pytest.warns(UserWarning, match="gradients alone"):
+        step()
+    np.testing.assert_array_equal(x, start)
+
+
 def test_bad_input():
     x = keras.Variable([1.0])
     with pytest.raises(TypeError, match="loss must be callable"):

@@ -157,3 +157,21 @@ def test_zero_right_hand_side(rng):
 def test_not_finite(rng):
     found = solve(np.full((N, N), np.nan), rng.standard_normal(N))
     assert not found.direction.any()
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_probes_move_only_along_negative_curvature(unroll, rng):
+    b = rng.standard_normal(2 * N)
+    flat, tiny, convex = np.zeros((N, N)), 1e-30 * np.eye(N), matrix(rng, rng.uniform(1, 9, N))
+    indefinite = matrix(rng, np.r_[-2.0, rng.uniform(1, 9, N - 1)])
+    nothing = np.zeros((N, N))
+    for still in (flat, tiny, convex):
+        A = np.block([[still, nothing], [nothing, indefinite]])
+        found = solve(A, b, [N, N], unroll=unroll, radius=3.0, probing=True, max_steps=20)
+        np.testing.assert_array_equal(found.direction[:N], 0)
+        np.testing.assert_array_equal(found.product[:N], 0)
+        assert found.negative
+        assert np.linalg.norm(found.direction[N:]) > 2.999
+        found = solve(still, b[:N], unroll=unroll, radius=3.0, probing=True, max_steps=20)
+        np.testing.assert_array_equal(found.direction, 0)
+        assert not found.negative

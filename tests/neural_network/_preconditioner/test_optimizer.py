@@ -131,3 +131,28 @@ def test_wrong_ways_in(rng):
     mixed = [keras.Variable(1.0, dtype="float32"), keras.Variable(1.0, dtype="float64")]
     with pytest.raises(ValueError, match="of one type"):
         ProbabilisticPreconditioner().build(mixed)
+
+
+def test_set_weights_sets_all_state(rng):
+    problem = Quadratic(np.r_[50.0, np.ones(5)], rng)
+    first, second = (
+        ProbabilisticPreconditioner(keras.optimizers.SGD(0.01, momentum=0.5)) for _ in range(2)
+    )
+    with pytest.raises(ValueError, match="no state yet"):
+        second.set_weights(first.variables)
+    step = problem.stepper(first)
+    first.build([problem.x])
+    for _ in range(20):
+        step()
+    second.build([problem.x])
+    second.set_weights(first.variables)
+    assert len(first.inner.momentums) == 1
+    assert np.abs(first.inner.momentums[0]).max() > 0
+    for expected, found in zip(first.variables, second.variables, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    values = [variable.numpy() for variable in first.variables]
+    second.set_weights(values)
+    with pytest.raises(ValueError, match=r"weights must be the .* got"):
+        second.set_weights(values[:-1])
+    with pytest.raises(ValueError, match=r"weights must be the .* got shape \(7,\) at index"):
+        second.set_weights([*values[:-1], np.zeros(7)])
