@@ -5,6 +5,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, lobpcg
 from scipy.sparse.linalg import eigsh as arpack_eigsh
 from sklearn.utils import check_random_state
@@ -165,7 +166,7 @@ def lobpcg_eigenpairs(A, task, inverse, *, policy=POLICY):
     k, is_largest = task.k, task.which == "LA"
     maxiter = policy.max_steps if task.maxiter is None else task.maxiter
     tol = max(task.tol or policy.lobpcg_tol, policy.rounding_units * np.finfo(A.dtype).eps)
-    V = _fill_block(task, policy)
+    V = _independent_columns(_fill_block(task, policy), task.random_state)
     # SciPy takes absolute residuals, and also warns about the vectors beyond the first k. A small
     # eigenvalue cannot be more accurate than the rounding of the matrix allows.
     size = np.abs(_ritz_values(A, V)).max()
@@ -205,6 +206,17 @@ def _fill_block(task, policy):
         drawn = check_random_state(task.random_state).standard_normal((n, width - V.shape[1]))
         V = np.hstack([V, drawn * np.linalg.norm(V, axis=0).max() / np.sqrt(n)])
     return V[:, :width]
+
+
+def _independent_columns(V, random_state):
+    """Return an orthonormal basis of V (n, b), with random vectors for columns that depend."""
+    V = V / np.maximum(np.linalg.norm(V, axis=0), np.finfo(np.float64).tiny)
+    Q, R, _ = scipy.linalg.qr(V, mode="economic", pivoting=True)
+    is_dependent = np.abs(np.diagonal(R)) <= 1e-8 * abs(R[0, 0])
+    if not is_dependent.any():
+        return V
+    drawn = check_random_state(random_state).standard_normal((len(V), is_dependent.sum()))
+    return np.linalg.qr(np.hstack([Q[:, ~is_dependent], drawn]))[0]
 
 
 def _ritz_values(A, V):
