@@ -31,6 +31,8 @@ _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _METHODS = ("auto", "lanczos", "chebyshev", "lobpcg")
 # Methods that work on a block of vectors.
 _BLOCK_METHODS = ("chebyshev", "lobpcg")
+# ARPACK counts its restarts in 32 bits.
+_MAX_ITERATIONS = 2**31 - 1
 # Ends of the spectrum that these methods can find.
 _ENDS = ("LA", "SA")
 
@@ -139,6 +141,8 @@ def eigsh(
         `A` cannot be multiplied by vectors.
     ValueError
         A parameter is outside its range, or `A` is not square, not real or not finite.
+    numpy.linalg.LinAlgError
+        `sigma` is an eigenvalue but for rounding, which spoils products with the inverse.
 
     Warns
     -----
@@ -265,11 +269,13 @@ def find_eigenpairs(
     given, A = A, check_operator("A", A)
     n = A.shape[0]
     k = check_integer("k", k, 1)
-    which = check_option("which", which or ("LA" if sigma is None else "LM"), _WHICH)
+    which = check_option(
+        "which", ("LA" if sigma is None else "LM") if which is None else which, _WHICH
+    )
     sigma = check_real("sigma", sigma, none=True)
     preconditioner = check_preconditioner(preconditioner, n)
     tol = check_real("tol", tol, 0)
-    maxiter = check_integer("maxiter", maxiter, 1, none=True)
+    maxiter = check_integer("maxiter", maxiter, 1, _MAX_ITERATIONS, none=True)
     is_block = isinstance(v0, str) or np.ndim(v0) == 2
     method = _choose_method(method, which, is_block, sigma, preconditioner)
     start = start_block(v0, n, given, policy.block_width(k), which, random_state)
@@ -290,7 +296,7 @@ def find_eigenpairs(
     elif preconditioner is not None:
         inverse = CountedOperator(preconditioner)
     if method == "lanczos":
-        pairs = lanczos_eigenpairs(A, task, sigma, inverse)
+        pairs = lanczos_eigenpairs(A, task, sigma, inverse, policy=policy)
         method = "lanczos" if sigma is None else "shift-invert"
     elif method == "chebyshev":
         pairs = chebyshev_eigenpairs(A, task, policy=policy)

@@ -1,5 +1,6 @@
 """Eigenpairs of arrays."""
 
+import numpy as np
 import scipy.linalg
 
 
@@ -20,5 +21,9 @@ def largest_eigenpairs(array, k):
         Orthonormal.
     """
     n = len(array)
-    values, vectors = scipy.linalg.eigh((array + array.T) / 2, subset_by_index=(n - k, n - 1))
+    array = (array + array.T) / 2
+    values, vectors = scipy.linalg.eigh(array, subset_by_index=(n - k, n - 1))
+    if len(values) < k:
+        # LAPACK may lose some of the pairs, or all, where eigenvalues coincide but for rounding.
+        values, vectors = (pairs[..., n - k :] for pairs in np.linalg.eigh(array))
     return values[::-1], vectors[:, ::-1]

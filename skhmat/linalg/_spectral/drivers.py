@@ -5,12 +5,14 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, lobpcg
 from scipy.sparse.linalg import eigsh as arpack_eigsh
 from sklearn.utils import check_random_state
 
 from ..._utils.validation import parameter_error
 from ..._utils.warnings import warn
+from .._operators.base import SymmetricOperator
 from .._operators.wrappers import NegatedOperator
 from .chebyshev import chebyshev_filtered
 from .pairs import Eigenpairs
@@ -43,6 +45,9 @@ class DriverPolicy:
         Most iterations for one of these.
     solve_slack : float
         Multiple of the residual wanted of these above which there is a warning.
+    max_shift_ratio : float
+        Largest sigma relative to the root mean square of the eigenvalues: beyond, A is lost in the
+        rounding of A - sigma I.
     """
 
     dense_up_to: int = 64
@@ -55,6 +60,7 @@ class DriverPolicy:
     min_solve_rtol: float = 1e-12
     max_solve_iterations: int = 2000
     solve_slack: float = 10
+    max_shift_ratio: float = 1e12
 
     def block_width(self, k):
         """Return the number of vectors in a block that finds k eigenpairs."""
@@ -104,30 +110,38 @@ def dense_eigenpairs(A, k, which, sigma=None):
     return Eigenpairs(values[chosen], vectors[:, chosen])
 
 
-def lanczos_eigenpairs(A, task, sigma=None, inverse=None):
+def lanczos_eigenpairs(A, task, sigma=None, inverse=None, *, policy=POLICY):
     """Return the pairs that ARPACK finds; `inverse` is that of A - sigma I."""
     k, n = task.k, len(task.start)
     # ARPACK refuses one pair "from both ends"; that one is from the upper end.
     which = "LA" if task.which == "BE" and k == 1 else task.which
     maxiter = 10 * n if task.maxiter is None else task.maxiter
-    v0 = task.start.sum(axis=1).astype(A.dtype)
+    # With sigma in float64 whatever A is: the inverse may be larger than float32 resolves.
+    dtype = A.dtype if sigma is None else np.dtype(np.float64)
+    v0 = task.start.sum(axis=1).astype(dtype)
     options = {"which": which, "tol": task.tol, "v0": v0, "maxiter": maxiter, "ncv": task.ncv}
     if sigma is not None:
+        _check_distance(A, v0, sigma, policy.max_shift_ratio)
         options |= {"sigma": sigma, "OPinv": inverse}
     if "rng" in inspect.signature(arpack_eigsh).parameters:
         # Newer versions of SciPy draw restart vectors from it; older ones have a fixed generator.
         options["rng"] = np.random.default_rng(0)
     try:
         # The vectors cost little compared with the products, and make ARPACK sort ascending.
-        values, vectors = arpack_eigsh(A, k, **options)
+        values, vectors = arpack_eigsh(A if sigma is None else _Float64Operator(A), k, **options)
     except ArpackNoConvergence as error:
         values, vectors = error.eigenvalues, error.eigenvectors
         _warn_of_missing(len(values), k, maxiter)
     except ArpackError:
         # ARPACK refuses the zero matrix, although it has eigenpairs.
         if not _is_zero(A, v0):
+            if sigma is not None:
+                raise _is_an_eigenvalue(sigma) from None
             raise
         return Eigenpairs(np.zeros(k, dtype=A.dtype), np.eye(n, k, dtype=A.dtype))
+    if sigma is not None:
+        _check_inverse(A, values, vectors, task, v0, sigma, inverse)
+        values, vectors = values.astype(A.dtype, copy=False), vectors.astype(A.dtype, copy=False)
     return Eigenpairs(values, vectors).take(np.argsort(values, kind="stable"))
 
 
@@ -152,7 +166,7 @@ def lobpcg_eigenpairs(A, task, inverse, *, policy=POLICY):
     k, is_largest = task.k, task.which == "LA"
     maxiter = policy.max_steps if task.maxiter is None else task.maxiter
     tol = max(task.tol or policy.lobpcg_tol, policy.rounding_units * np.finfo(A.dtype).eps)
-    V = _fill_block(task, policy)
+    V = _independent_columns(_fill_block(task, policy), task.random_state)
     # SciPy takes absolute residuals, and also warns about the vectors beyond the first k. A small
     # eigenvalue cannot be more accurate than the rounding of the matrix allows.
     size = np.abs(_ritz_values(A, V)).max()
@@ -194,6 +208,17 @@ def _fill_block(task, policy):
     return V[:, :width]
 
 
+def _independent_columns(V, random_state):
+    """Return an orthonormal basis of V (n, b), with random vectors for columns that depend."""
+    V = V / np.maximum(np.linalg.norm(V, axis=0), np.finfo(np.float64).tiny)
+    Q, R, _ = scipy.linalg.qr(V, mode="economic", pivoting=True)
+    is_dependent = np.abs(np.diagonal(R)) <= 1e-8 * abs(R[0, 0])
+    if not is_dependent.any():
+        return V
+    drawn = check_random_state(random_state).standard_normal((len(V), is_dependent.sum()))
+    return np.linalg.qr(np.hstack([Q[:, ~is_dependent], drawn]))[0]
+
+
 def _ritz_values(A, V):
     """Return the Ritz values of A in the span of V (n, b), ascending."""
     Q = np.linalg.qr(V)[0]
@@ -204,6 +229,52 @@ def _warn_of_missing(n_found, k, maxiter):
     warn(
         f"eigsh: {n_found} of {k} eigenpairs converged in {maxiter} iterations; these are "
         "returned. Raise maxiter, ncv or tol."
+    )
+
+
+class _Float64Operator(SymmetricOperator):
+    """An operator whose dtype is float64, in which ARPACK works then."""
+
+    def __init__(self, A):
+        super().__init__(np.dtype(np.float64), A.shape)
+        self._A = A
+
+    def _multiply(self, W):
+        return self._A @ W
+
+
+def _check_distance(A, v0, sigma, max_ratio):
+    """Raise if A vanishes beside sigma I, so that A - sigma I tells nothing of A."""
+    product = np.asarray(A.matvec(v0), dtype=np.float64)
+    size = np.linalg.norm(product) / np.linalg.norm(v0)
+    if 0 < size < abs(sigma) / max_ratio:
+        allowed = f"near the spectrum of A, at most {max_ratio * size:.1e} in magnitude"
+        raise parameter_error("sigma", allowed, sigma)
+
+
+def _check_inverse(A, values, vectors, task, v0, sigma, inverse):
+    """Raise if residuals are large because sigma is an eigenvalue but for rounding.
+
+    The inverse then has one direction so large that its rounding hides all other eigenvectors. Two
+    products with the inverse tell how large it is.
+    """
+    rounding = np.sqrt(np.finfo(np.float64).eps)
+    size = np.linalg.norm(A.matvec(v0) - sigma * v0) / np.linalg.norm(v0)
+    residuals = np.linalg.norm(A @ vectors - vectors * values, axis=0)
+    if (residuals <= max(task.tol, rounding) * size).all():
+        return
+    x = v0
+    for _ in range(2):
+        x = inverse.matvec(x / np.linalg.norm(x))
+        if not x.any():
+            raise _is_an_eigenvalue(sigma)
+    if not np.linalg.norm(x) * size * rounding <= 1:
+        raise _is_an_eigenvalue(sigma)
+
+
+def _is_an_eigenvalue(sigma):
+    return np.linalg.LinAlgError(
+        f"sigma is {sigma!r}, an eigenvalue but for rounding: move it a little."
     )
 
 

@@ -54,3 +54,18 @@ def test_width_of_a_block():
     assert DriverPolicy().block_width(4) == 9
     assert DriverPolicy().block_width(20) == 30
     assert DriverPolicy(min_extra_vectors=1, wanted_per_extra=10).block_width(20) == 22
+
+
+@pytest.mark.parametrize("column", ["zero", "the same", "nearly the same"])
+def test_lobpcg_from_columns_that_depend(column, rng):
+    exact = np.arange(150) - 150 / 2 + 0.25
+    A = DenseOperator(symmetric(exact, 0))
+    start = rng.standard_normal((150, 12))
+    noise = 1e-14 * rng.standard_normal(150)
+    start[:, 3] = {"zero": 0.0, "the same": start[:, 1], "nearly the same": start[:, 1] + noise}[
+        column
+    ]
+    before = start.copy()
+    pairs = lobpcg_eigenpairs(A, EigenTask(4, "LA", 1e-8, start, random_state=0), None)
+    np.testing.assert_allclose(pairs.values, exact[-4:], atol=1e-6)
+    np.testing.assert_array_equal(start, before)

@@ -1,5 +1,7 @@
 """`eigsh` near a number, with preconditioners, and from the eigenvectors of a subsample."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -197,3 +199,45 @@ def test_sigma_that_is_an_eigenvalue(kind):
     A = np.diag(np.arange(100.0))
     with pytest.raises(np.linalg.LinAlgError, match=r"sigma is 5\.0, an eigenvalue"):
         eigsh(as_kind(A, kind), 2, sigma=5.0)
+
+
+def graph_in_parts(rng):
+    """Return the Laplacian of a graph in three parts, without isolated nodes."""
+    blocks = []
+    for _ in range(3):
+        adjacent = np.triu(rng.random((50, 50)) < 0.15, 1)
+        adjacent[np.arange(49), np.arange(1, 50)] = True
+        adjacent = adjacent + adjacent.T
+        blocks.append(np.diag(adjacent.sum(axis=1)) - adjacent.astype(float))
+    return sparse.block_diag(blocks, format="csr")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["array", "sparse", "operator"])
+@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")
+def test_sigma_near_an_eigenvalue_is_refused_or_harmless(kind, dtype, rng):
+    L = graph_in_parts(rng).astype(dtype).toarray()
+    exact = np.linalg.eigvalsh(L.astype(np.float64))
+    for sigma in (0.0, float(exact[5]), float(exact[5]) * (1 + 1e-12)):
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", ConvergenceWarning)
+                values, vectors = eigsh(as_kind(L, kind), 9, sigma=sigma, random_state=0)
+        except np.linalg.LinAlgError:
+            continue
+        assert values.dtype == vectors.dtype == dtype
+        if caught:
+            assert kind == "operator"  # whose systems take an iteration
+            continue
+        np.testing.assert_allclose(
+            np.sort(np.abs(values - sigma)),
+            np.sort(np.abs(exact - sigma))[:9],
+            atol=1e-4 if dtype == np.float32 else 1e-6,
+        )
+
+
+def test_sigma_out_of_reach():
+    A = aslinearoperator(symmetric(EIGENVALUES, 0))
+    for sigma in (1e308, -1e20):
+        with pytest.raises(ValueError, match=r"sigma must be near the spectrum of A, .*, got"):
+            eigsh(A, 3, sigma=sigma)
