@@ -132,10 +132,17 @@ def by_cholesky(K, rank, rtol, random_state, n_jobs):
     Parameters
     ----------
     K, rank, rtol, random_state, n_jobs
-        As for `pivoted_cholesky`.
+        As for `pivoted_cholesky`; K is not zero.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        K is seen not to be positive semidefinite.
     """
     low_rank = pivoted_cholesky(K, rank, rtol=rtol, random_state=random_state, n_jobs=n_jobs)
     F = low_rank.factor.astype(np.float64, copy=False)
+    if not len(low_rank.pivots):
+        raise not_semidefinite("a matrix that is not zero but has a diagonal of zeros")
     L = F[low_rank.pivots]
     weights = scipy.linalg.solve_triangular(L, np.eye(len(L)), lower=True).T
     return Features(low_rank.pivots, np.ascontiguousarray(weights), np.zeros(len(L)), F)

@@ -210,8 +210,6 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
             features = by_cholesky(samples.K, k, rtol, rng, n_jobs)
         else:
             features = by_cholesky(samples.K, min(landmarks, n), 0.0, rng, n_jobs)
-        if not features.Z.shape[1]:
-            raise not_semidefinite(f"a matrix of trace {whole:.3g} that is not zero")
         features = samples.centered(features)
         # Features of landmarks that were drawn one by one keep that order if none is dropped.
         if features.Z.shape[1] > k or tol is not None:
