@@ -148,20 +148,18 @@ def by_cholesky(K, rank, rtol, random_state, n_jobs):
     return Features(low_rank.pivots, np.ascontiguousarray(weights), np.zeros(len(L)), F)
 
 
-def check_semidefinite(values, largest, policy, error=0.0):
+def check_semidefinite(values, policy, error=0.0):
     """Refuse a kernel whose eigenvalues are negative by more than rounding and error.
 
     Parameters
     ----------
     values : ndarray of shape (m,)
         Eigenvalues of the kernel matrix or of a principal submatrix.
-    largest : float
-        The largest of them.
     policy : FeaturesPolicy
     error : float, default=0
         Of the eigenvalues, for a compressed matrix.
     """
-    smallest = values.min()
+    smallest, largest = values.min(), values.max()
     if smallest < -max(policy.max_negative * abs(largest), error):
         raise not_semidefinite(f"a matrix with the eigenvalues {smallest:.3g} and {largest:.3g}")
 
@@ -190,7 +188,7 @@ def by_columns(K_landmarks, multiply_columns, landmarks=None, policy=POLICY, err
     """
     values, V = scipy.linalg.eigh((K_landmarks + K_landmarks.T) / 2)
     values, V = values[::-1], V[:, ::-1]
-    check_semidefinite(values, values[0], policy, error)
+    check_semidefinite(values, policy, error)
     rounding = policy.eigenvalue_rounding * len(values) * max(values[0], 0.0)
     is_sound = values > max(rounding, policy.min_signal * error)
     weights = V[:, is_sound] / np.sqrt(values[is_sound])
@@ -229,7 +227,7 @@ def by_eigenpairs(K, k, trace, row_means, compress, random_state, n_jobs, policy
     if n <= policy.max_whole or (policy.many * n < k and n <= policy.max_held):
         A = DenseOperator(_to_array(K, center))
         values, U = scipy.linalg.eigh(A.array)
-        check_semidefinite(values, values[-1], policy)
+        check_semidefinite(values, policy)
         features, _ = _project(A, 0.0, U[:, n - k :], policy)
         features = features.best(k)
     else:

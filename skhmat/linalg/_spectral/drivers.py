@@ -121,7 +121,8 @@ def lanczos_eigenpairs(A, task, sigma=None, inverse=None, *, policy=POLICY):
     v0 = task.start.sum(axis=1).astype(dtype)
     options = {"which": which, "tol": task.tol, "v0": v0, "maxiter": maxiter, "ncv": task.ncv}
     if sigma is not None:
-        _check_distance(A, v0, sigma, policy.max_shift_ratio)
+        Av0 = np.asarray(A.matvec(v0), dtype=np.float64)
+        _check_distance(Av0, v0, sigma, policy.max_shift_ratio)
         options |= {"sigma": sigma, "OPinv": inverse}
     if "rng" in inspect.signature(arpack_eigsh).parameters:
         # Newer versions of SciPy draw restart vectors from it; older ones have a fixed generator.
@@ -140,7 +141,8 @@ def lanczos_eigenpairs(A, task, sigma=None, inverse=None, *, policy=POLICY):
             raise
         return Eigenpairs(np.zeros(k, dtype=A.dtype), np.eye(n, k, dtype=A.dtype))
     if sigma is not None:
-        _check_inverse(A, values, vectors, task, v0, sigma, inverse)
+        size = np.linalg.norm(Av0 - sigma * v0) / np.linalg.norm(v0)
+        _check_inverse(A, values, vectors, task, v0, sigma, inverse, size)
         values, vectors = values.astype(A.dtype, copy=False), vectors.astype(A.dtype, copy=False)
     return Eigenpairs(values, vectors).take(np.argsort(values, kind="stable"))
 
@@ -243,23 +245,23 @@ class _Float64Operator(SymmetricOperator):
         return self._A @ W
 
 
-def _check_distance(A, v0, sigma, max_ratio):
+def _check_distance(Av0, v0, sigma, max_ratio):
     """Raise if A vanishes beside sigma I, so that A - sigma I tells nothing of A."""
-    product = np.asarray(A.matvec(v0), dtype=np.float64)
-    size = np.linalg.norm(product) / np.linalg.norm(v0)
+    size = np.linalg.norm(Av0) / np.linalg.norm(v0)
     if 0 < size < abs(sigma) / max_ratio:
         allowed = f"near the spectrum of A, at most {max_ratio * size:.1e} in magnitude"
         raise parameter_error("sigma", allowed, sigma)
 
 
-def _check_inverse(A, values, vectors, task, v0, sigma, inverse):
+def _check_inverse(A, values, vectors, task, v0, sigma, inverse, size):
     """Raise if residuals are large because sigma is an eigenvalue but for rounding.
+
+    `size` is that of A - sigma I: the root mean square of its eigenvalues, estimated with v0.
 
     The inverse then has one direction so large that its rounding hides all other eigenvectors. Two
     products with the inverse tell how large it is.
     """
     rounding = np.sqrt(np.finfo(np.float64).eps)
-    size = np.linalg.norm(A.matvec(v0) - sigma * v0) / np.linalg.norm(v0)
     residuals = np.linalg.norm(A @ vectors - vectors * values, axis=0)
     if (residuals <= max(task.tol, rounding) * size).all():
         return
