@@ -53,7 +53,7 @@ class TrainingPolicy:
 POLICY = TrainingPolicy()
 
 
-def _networks():
+def import_networks():
     """Import the module that needs TensorFlow.
 
     This is the one place that does so, and it is called when a network is made, trained or read:
@@ -240,14 +240,14 @@ class KerasEstimator(BaseEstimator):
         weights = self._weights(X, y, sample_weight, scale)
         if fresh:
             self._start(X, y, target)
-        takes_indices = _networks().takes_indices(self.model_.loss)
+        takes_indices = import_networks().takes_indices(self.model_.loss)
         encoded = target.encode(coded, self._width, takes_indices)
         self._train(X, encoded, weights, options, target.strata(coded))
         return self
 
     def _start(self, X, y, target):
         """Make the network, its loss and its optimizer, before any work."""
-        networks = _networks()
+        networks = import_networks()
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(2**31 - 1))
         with networks.seeded(self._seed):
@@ -300,7 +300,7 @@ class KerasEstimator(BaseEstimator):
 
         Anything that ``model.fit`` does not take is refused here.
         """
-        networks = _networks()
+        networks = import_networks()
         options = {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -339,7 +339,7 @@ class KerasEstimator(BaseEstimator):
         strata : array of shape (n_samples,) or None
             Classes in whose proportion samples are set aside.
         """
-        networks = _networks()
+        networks = import_networks()
         batch_size, shuffle = options.pop("batch_size"), options.pop("shuffle")
         train, held_out = self._split(len(X), strata)
         if batch_size == "auto":
@@ -376,7 +376,7 @@ class KerasEstimator(BaseEstimator):
         self.n_iter_ = len(self.loss_curve_)
 
     def _callbacks(self):
-        networks = _networks()
+        networks = import_networks()
         given = self.callbacks() if callable(self.callbacks) else self.callbacks
         callbacks = [] if self.callbacks is None else networks.check_callbacks(given)
         if self.early_stopping:
@@ -412,11 +412,10 @@ class KerasEstimator(BaseEstimator):
             np.arange(n), test_size=held_out, random_state=self._seed, stratify=strata
         )
 
-    def _evaluated(self, X, evaluate):
-        """Return what the function of `networks` of this name makes of the network and samples."""
+    def _check_queries(self, X):
+        """Return samples to predict, checked against those of `fit`."""
         check_is_fitted(self)
-        X = self._validated(X, reset=False)
-        return getattr(_networks(), evaluate)(self.model_, X)
+        return self._validated(X, reset=False)
 
     def _validated(self, X, y="no_validation", **options):
         # Networks compute in float32, so numbers beyond its range are refused like NaN.
@@ -466,13 +465,13 @@ class KerasEstimator(BaseEstimator):
         state = super().__getstate__()
         if "model_" in state:
             own = [self.loss, self.activation, self.metrics, *self._routed("optimizer").values()]
-            packed = _networks().persistence.pack_network(self.model_, *own)
+            packed = import_networks().persistence.pack_network(self.model_, *own)
             state = {**state, "model_": packed}
         return state
 
     def __setstate__(self, state):
         if "model_" in state:
-            network = _networks().persistence.unpack_network(state["model_"])
+            network = import_networks().persistence.unpack_network(state["model_"])
             state = {**state, "model_": network}
         super().__setstate__(state)
 

@@ -8,7 +8,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn_compat.base import _fit_context
 
-from .base import KerasEstimator, hide_routed
+from .base import KerasEstimator, hide_routed, import_networks
 from .targets import ClassTarget
 
 
@@ -208,7 +208,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         return factors
 
     def _scores(self, X):
-        outputs, link = self._evaluated(X, "class_outputs")
+        X = self._check_queries(X)
+        outputs, link = import_networks().class_outputs(self.model_, X)
         return self._target.scores(outputs, link)
 
     def predict_proba(self, X):

@@ -5,7 +5,7 @@ from typing import ClassVar
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn_compat.base import _fit_context
 
-from .base import KerasEstimator, hide_routed
+from .base import KerasEstimator, hide_routed, import_networks
 from .targets import ValueTarget
 
 
@@ -143,5 +143,5 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        outputs = self._evaluated(X, "outputs")
-        return self._target.decode(outputs)
+        X = self._check_queries(X)
+        return self._target.decode(import_networks().outputs(self.model_, X))
