@@ -10,8 +10,11 @@
 PYTHON ?= python3
 DATAFOLD_PINS := datafold==2.0.2 numpy==1.26.4 scipy==1.11.4 scikit-learn==1.2.2
 PYTEST_ARGS ?=
+# Tests draw random numbers: others after each change, and the same wherever that change is tried.
+export SKHMAT_TEST_SEED ?= $(shell \
+  find skhmat _ext tests -name '*.py' -o -name '*.pyx' | LC_ALL=C sort | xargs cat | cksum | awk '{ print $$1 % 1000000 }')
 # Test files side by side; TensorFlow takes 2 GB in each process.
-pytest = $(1)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+pytest = $(1)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --hypothesis-seed $(SKHMAT_TEST_SEED)
 
 tag = $(shell "$(1)" -c 'import sys; print("cp%d%d" % sys.version_info[:2])' 2>/dev/null)
 

@@ -1,5 +1,6 @@
 import os
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,15 @@ _SEED = int(os.environ.setdefault("SKHMAT_TEST_SEED", str(random.SystemRandom().
 
 def pytest_report_header():
     return f"SKHMAT_TEST_SEED={_SEED}"
+
+
+@pytest.fixture(autouse=True)
+def global_generators():
+    """What draws from a generator of the whole process repeats with the seed, too."""
+    random.seed(_SEED)
+    np.random.seed(_SEED)  # noqa: NPY002
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(_SEED)
 
 
 @pytest.fixture(autouse=True)

@@ -34,15 +34,21 @@ class PivotPolicy:
     max_excess : float
         A column is rounding if more than this fraction of what it takes from the diagonal was
         no longer there.
-    max_rounding : float
+    max_rounding, max_rounding_float32 : float
         Fraction of the trace: a larger negative or rounded residual means that K is not
-        semidefinite.
+        semidefinite. Kernels of 300 to 4,000 points, of 1 to 30 dimensions and of any width leave
+        at most 5e-14 in float64, 7e-7 in float64 after rounding to float32, and 8e-6 in float32.
     """
 
     max_proposed: int = 100
     rounding_units: float = 32
     max_excess: float = 0.5
-    max_rounding: float = 1e-3
+    max_rounding: float = 1e-5
+    max_rounding_float32: float = 1e-3
+
+    def allowed_rounding(self, dtype):
+        """Return the fraction of the trace that is rounding of a matrix of that dtype."""
+        return self.max_rounding if dtype == np.float64 else self.max_rounding_float32
 
 
 POLICY = PivotPolicy()
@@ -315,12 +321,12 @@ class _Elimination:
 
     def _check_definite(self):
         """Raise LinAlgError if the residual is negative by more than rounding explains."""
-        allowed, k = self.policy.max_rounding * self.trace, len(self.pivots)
+        allowed = self.policy.allowed_rounding(self.rows.dtype) * self.trace
         stopped_early = self._is_rounding and np.maximum(self.left, 0.0).sum() > allowed
         if stopped_early or _excess(self.left) > allowed:
             got = (
-                f"a matrix from whose diagonal elimination takes more than is left after about {k} "
-                "columns"
+                "a matrix from whose diagonal elimination takes more than is left after about "
+                f"{len(self.pivots)} columns"
             )
             raise parameter_error("K", "positive semidefinite", got=got, kind=np.linalg.LinAlgError)
 

@@ -542,3 +542,11 @@ def test_indefinite_matrices(K, dtype, global_random_seed):
         np.linalg.LinAlgError, match=r"K must be positive semidefinite, .*after about"
     ):
         pivoted_cholesky(K.astype(dtype), 300, random_state=global_random_seed)
+
+
+def test_nearly_semidefinite_matrices(global_random_seed):
+    """What is left after a column of ones is not rounding in float64, small as it is."""
+    noise = np.random.default_rng(global_random_seed).standard_normal((150, 150))
+    K = 1 + 1e-4 * (noise + noise.T)
+    with pytest.raises(np.linalg.LinAlgError, match="K must be positive semidefinite"):
+        pivoted_cholesky(K, 150, random_state=global_random_seed)
