@@ -18,10 +18,8 @@ from ._operators.wrappers import CountedOperator, NegatedOperator
 from ._spectral.drivers import (
     POLICY,
     EigenTask,
-    chebyshev_eigenpairs,
     dense_eigenpairs,
-    lanczos_eigenpairs,
-    lobpcg_eigenpairs,
+    iterative_eigenpairs,
 )
 from ._spectral.pairs import Eigenpairs, relative_residuals, with_signs
 from ._spectral.shift_invert import shifted_inverse, warn_of_inaccurate_solves
@@ -44,6 +42,7 @@ class EigenInfo:
     Attributes
     ----------
     method : {"dense", "lanczos", "shift-invert", "chebyshev", "lobpcg"}
+        "dense" also where "lanczos" gave up.
     residuals : ndarray of shape (k,)
         ||A v - lambda v|| of each pair relative to the largest eigenvalue that was found, in
         magnitude.
@@ -103,7 +102,9 @@ def eigsh(
     random_state : int, RandomState instance or None, default=None
         Draws the start vectors.
     maxiter : int, default=None
-        Maximum number of restarts, or of filters; None means 10 n, or 100.
+        Maximum number of restarts, of filters or of steps. None means 100 filters, 1,000 steps of
+        "lobpcg", and as many restarts as take 3 n products, after which the matrix is formed and
+        decomposed; beyond 4,096 rows 10 n restarts.
     ncv : int, default=None
         Vectors held, more than k; None means max(2 k + 1, 20), or in a block 1.5 k + 5. More of
         them need fewer restarts.
@@ -165,7 +166,15 @@ def eigsh(
     - float32 and float64 only: integers become float64, and complex matrices are refused.
 
     If k >= n, or n is at most 64, the matrix is formed and decomposed whole; `tol`, `v0`,
-    `maxiter` and `ncv` have no effect then. The eigenvalues of a `HierarchicalMatrix` differ from
+    `maxiter` and `ncv` have no effect then. So it is up to 4,096 rows if ``which="SM"`` and the
+    matrix is indefinite.
+
+    A Krylov space holds one vector of each eigenspace, so that a solver may miss copies of a
+    multiple eigenvalue. Some Lanczos steps in the complement of the eigenvectors that were found
+    show whether any eigenvalue there should be among those wanted, and find it. They do not follow
+    ``which="SM"`` of an indefinite matrix, or with `sigma`.
+
+    The eigenvalues of a `HierarchicalMatrix` differ from
     those of the exact matrix K by at most ``error_estimate_`` times the Frobenius norm of K.
 
     References
@@ -295,13 +304,7 @@ def find_eigenpairs(
         inverse = CountedOperator(NegatedOperator(exact) if is_negative else exact)
     elif preconditioner is not None:
         inverse = CountedOperator(preconditioner)
-    if method == "lanczos":
-        pairs = lanczos_eigenpairs(A, task, sigma, inverse, policy=policy)
-        method = "lanczos" if sigma is None else "shift-invert"
-    elif method == "chebyshev":
-        pairs = chebyshev_eigenpairs(A, task, policy=policy)
-    else:
-        pairs = lobpcg_eigenpairs(A, task, inverse, policy=policy)
+    pairs, method = iterative_eigenpairs(A, task, method, sigma, inverse, policy=policy)
     if solver is not None:
         warn_of_inaccurate_solves(solver, policy.solve_slack)
     return EigenSolution(pairs, method, A, 0 if inverse is None else inverse.n_products)

@@ -44,6 +44,10 @@ class LanczosProcess:
         Relative rounding error of the products.
     max_steps : int
         Maximum number of steps.
+    locked : ndarray of shape (n, m), default=None
+        Orthonormal eigenvectors: the process stays in their complement.
+    size : float, default=0
+        Largest eigenvalue in magnitude, as far as known: products are rounded relative to it.
 
     Attributes
     ----------
@@ -51,12 +55,14 @@ class LanczosProcess:
         Whether A maps the space to itself, so that nothing can be added to it.
     """
 
-    def __init__(self, b, eps, max_steps):
-        self.eps, self._max_steps = eps, max_steps
+    def __init__(self, b, eps, max_steps, locked=None, size=0.0):
+        self.eps, self._max_steps, self._locked = eps, max_steps, locked
+        # Twice is enough, even for a vector that is almost in the space of those locked.
+        b = self._project(self._project(b))
         # Basis vectors in rows; one more than the steps that were taken, and room for others.
         self._basis = (b / np.linalg.norm(b))[None, :]
         self._diagonal, self._off_diagonal = [], []
-        self._largest = 0.0
+        self._largest = size
         self.is_invariant = False
 
     @property
@@ -70,8 +76,8 @@ class LanczosProcess:
         return self._basis[self.n_steps]
 
     def combine(self, coefficients):
-        """Return the combination of the first m basis vectors, (n,), with m coefficients."""
-        return coefficients @ self._basis[: len(coefficients)]
+        """Return combinations (..., n) of the first m basis vectors with (..., m) coefficients."""
+        return coefficients @ self._basis[: coefficients.shape[-1]]
 
     @property
     def residual_norm(self):
@@ -86,16 +92,24 @@ class LanczosProcess:
         if self.n_steps > 0:
             rest -= self._off_diagonal[-1] * V[-2]
         # Without rounding, the vector would be orthogonal to all others by now.
-        rest -= (V @ rest) @ V
+        rest = self._project(rest - (V @ rest) @ V)
+        if self._locked is not None:
+            # Little may be left of a product in their complement.
+            rest = self._project(rest - (V @ rest) @ V)
         length = np.linalg.norm(rest)
         self._diagonal.append(diagonal)
         self._off_diagonal.append(length)
         self._largest = max(self._largest, abs(diagonal), length)
         rounding = 10 * self.eps * self._largest
-        self.is_invariant = self.n_steps == len(product) or length <= rounding
+        n_left = len(product) - (0 if self._locked is None else self._locked.shape[1])
+        self.is_invariant = self.n_steps == n_left or length <= rounding
         if not self.is_invariant and self.n_steps < self._max_steps:
             self._reserve(self.n_steps + 1)
             np.divide(rest, length, out=self._basis[self.n_steps])
+
+    def _project(self, x):
+        """Return the part of x (n,) in the complement of the locked vectors."""
+        return x if self._locked is None else x - self._locked @ (self._locked.T @ x)
 
     def ritz_pairs(self):
         """Return the m Ritz values, ascending, and the eigenvectors (m, m) of the tridiagonal."""

@@ -34,6 +34,10 @@ class FilterPolicy:
         dropped entries may give a matrix that is assumed to be definite.
     aim : float
         Fraction of the tolerance that the degree of a filter aims for.
+    copies_gap : float
+        Where all Ritz values that have not converged may be one eigenvalue, the filter damps what
+        is below it by this fraction of the spectrum. With a smaller one its degree would have to be
+        larger than `max_degree`.
     """
 
     max_growth: float = 1e10
@@ -42,6 +46,7 @@ class FilterPolicy:
     max_degree: int = 500
     negative_part: float = 0.01
     aim: float = 0.1
+    copies_gap: float = 1e-3
 
 
 POLICY = FilterPolicy()
@@ -85,8 +90,13 @@ def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False, *, policy=POLIC
             break
         if low is None:
             low = -policy.negative_part * abs(values[0])
-        high = max(values[-1], np.nextafter(low, math.inf))
-        excess = residuals[n_done:].max() / tol
+        high = values[-1]
+        residual = residuals[n_done:].max()
+        if values[n_done] - high <= residual * abs(values).max():
+            # The block is filled with copies: between them and the rest nothing needs damping.
+            high = min(high, values[n_done] - policy.copies_gap * (values[n_done] - low))
+        high = max(high, np.nextafter(low, math.inf))
+        excess = residual / tol
         degree = _choose_degree(values[n_done:k], excess, low, high, policy)
         locked, images = V[:, :n_done], W[:, :n_done]
         block = np.ascontiguousarray(V[:, n_done:])

@@ -1,8 +1,9 @@
 """Eigenpairs by each of the methods of `eigsh`, in ascending order."""
 
 import inspect
+import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -12,10 +13,12 @@ from sklearn.utils import check_random_state
 
 from ..._utils.validation import parameter_error
 from ..._utils.warnings import warn
+from .._krylov.lanczos import run_lanczos
 from .._operators.base import SymmetricOperator
-from .._operators.wrappers import NegatedOperator
+from .._operators.wrappers import CountedOperator, NegatedOperator, ShiftedOperator
 from .chebyshev import chebyshev_filtered
-from .pairs import Eigenpairs
+from .missed import with_missed
+from .pairs import Eigenpairs, wanted_positions
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,23 @@ class DriverPolicy:
         Smallest number of vectors of a block beyond those that are wanted.
     wanted_per_extra : int
         Wanted vectors for each of these.
+    max_dense : int
+        Rows up to which the same is done where the Lanczos method does not converge, and for the
+        eigenvalues smallest in magnitude of an indefinite matrix, which it finds last.
+    products_before_dense : float
+        Products, relative to the number of rows, after which it is given up for that.
+    n_steps_definite : int
+        Lanczos steps that show whether a matrix is indefinite, before its eigenvalues smallest in
+        magnitude are looked for at one end of the spectrum.
+    max_restarts_per_row : int
+        Maximum number of restarts of "lanczos", for each row of the matrix.
     max_filters : int
         Maximum number of filters of "chebyshev".
     max_steps : int
         Maximum number of steps of "lobpcg".
+    shifted_units : float
+        Units in the last place, of the root mean square of the eigenvalues: the residual of
+        "lanczos" that stands for tol=0 at an end of the spectrum that may be zero.
     rounding_units : float
         Units in the last place: the residual that stands for tol=0.
     lobpcg_tol : float
@@ -51,10 +67,15 @@ class DriverPolicy:
     """
 
     dense_up_to: int = 64
+    max_dense: int = 4096
+    products_before_dense: float = 3.0
+    n_steps_definite: int = 20
+    max_restarts_per_row: int = 10
     min_extra_vectors: int = 5
     wanted_per_extra: int = 2
     max_filters: int = 100
     max_steps: int = 1000
+    shifted_units: float = 100
     rounding_units: float = 1000
     lobpcg_tol: float = 1e-8
     min_solve_rtol: float = 1e-12
@@ -65,6 +86,22 @@ class DriverPolicy:
     def block_width(self, k):
         """Return the number of vectors in a block that finds k eigenpairs."""
         return k + max(self.min_extra_vectors, k // self.wanted_per_extra)
+
+    def max_iterations(self, method, task):
+        """Return the maximum number of iterations of a method."""
+        if task.maxiter is not None:
+            return task.maxiter
+        if method != "lanczos":
+            return {"chebyshev": self.max_filters, "lobpcg": self.max_steps}[method]
+        n = len(task.start)
+        if not self.may_be_dense(task):
+            return self.max_restarts_per_row * n
+        ncv = task.ncv or min(max(2 * task.k + 1, 20), n)
+        return max(math.ceil(self.products_before_dense * n / (ncv - task.k)), 1)
+
+    def may_be_dense(self, task):
+        """Return whether the whole matrix may be decomposed if the Lanczos method fails."""
+        return task.maxiter is None and len(task.start) <= self.max_dense
 
 
 POLICY = DriverPolicy()
@@ -102,61 +139,167 @@ def dense_eigenpairs(A, k, which, sigma=None):
         raise parameter_error("A", "finite", got="NaN or infinity")
     values, vectors = np.linalg.eigh((dense + dense.T) / 2)
     if sigma is None:
-        chosen = _chosen_positions(values, k, which)
+        chosen = wanted_positions(values, k, which)
     else:
         with np.errstate(divide="ignore"):
             order = np.argsort(1 / (values - sigma), kind="stable")
-        chosen = np.sort(order[_chosen_positions(1 / (values[order] - sigma), k, which)])
+        chosen = np.sort(order[wanted_positions(1 / (values[order] - sigma), k, which)])
     return Eigenpairs(values[chosen], vectors[:, chosen])
 
 
-def lanczos_eigenpairs(A, task, sigma=None, inverse=None, *, policy=POLICY):
-    """Return the pairs that ARPACK finds; `inverse` is that of A - sigma I."""
-    k, n = task.k, len(task.start)
+def iterative_eigenpairs(A, task, method, sigma=None, inverse=None, *, policy=POLICY):
+    """Return the pairs that a method finds, and those that it has missed.
+
+    Parameters
+    ----------
+    A : CountedOperator of shape (n, n)
+    task : EigenTask
+    method : {"lanczos", "chebyshev", "lobpcg"}
+    sigma : float or None
+    inverse : CountedOperator or None
+        The inverse of A - sigma I, or a preconditioner of "lobpcg".
+    policy : DriverPolicy
+
+    Returns
+    -------
+    pairs : Eigenpairs
+        Those that have converged, in ascending order.
+    method : str
+        That of `EigenInfo`.
+    """
+    is_shifted = method == "lanczos" and sigma is not None
+    if is_shifted:
+        pairs = shift_invert_eigenpairs(A, task, sigma, inverse, policy=policy)
+    elif task.which == "SM":
+        pairs = smallest_eigenpairs(A, task, policy=policy)
+    else:
+        if method == "lanczos":
+            pairs = lanczos_eigenpairs(A, task, policy=policy)
+        elif method == "chebyshev":
+            pairs = chebyshev_eigenpairs(A, task, policy=policy)
+        else:
+            pairs = lobpcg_eigenpairs(A, task, inverse, policy=policy)
+        pairs = _with_missed(A, pairs, task, task.which, policy)
+    if len(pairs.values) < task.k and method == "lanczos" and policy.may_be_dense(task):
+        return dense_eigenpairs(A, task.k, task.which, sigma), "dense"
+    if len(pairs.values) < task.k:
+        warn(
+            f"eigsh: {len(pairs.values)} of {task.k} eigenpairs converged in "
+            f"{policy.max_iterations(method, task)} iterations; these are returned. Raise maxiter, "
+            "ncv or tol."
+        )
+    return pairs, "shift-invert" if is_shifted else method
+
+
+def lanczos_eigenpairs(A, task, *, policy=POLICY):
+    """Return the pairs that the implicitly restarted Lanczos method finds."""
+    v0 = task.start.sum(axis=1)
+    shift = _shift_from_zero(A, v0, task)
+    if shift != 0:
+        A = ShiftedOperator(A, shift)
+        task = replace(task, tol=policy.shifted_units * np.finfo(A.dtype).eps)
+    values, vectors = _arpack(A, v0.astype(A.dtype), task, policy)
+    return Eigenpairs(values - A.dtype.type(shift), vectors)
+
+
+def shift_invert_eigenpairs(A, task, sigma, inverse, *, policy=POLICY):
+    """Return pairs of A from those of `inverse`, which is that of A - sigma I."""
+    # In float64 whatever A is: the inverse may be larger than float32 resolves.
+    v0 = task.start.sum(axis=1)
+    Av0 = np.asarray(A.matvec(v0.astype(A.dtype)), dtype=np.float64)
+    _check_distance(Av0, v0, sigma, policy.max_shift_ratio)
+    try:
+        options = {"sigma": sigma, "OPinv": inverse}
+        values, vectors = _arpack(_Float64Operator(A), v0, task, policy, **options)
+    except ArpackError:
+        raise _is_an_eigenvalue(sigma) from None
+    size = np.linalg.norm(Av0 - sigma * v0) / np.linalg.norm(v0)
+    _check_inverse(A, values, vectors, task, v0, sigma, inverse, size)
+    if task.which != "SM":
+        distances = values - sigma
+        distances[distances == 0] = np.finfo(np.float64).tiny
+        inverted = Eigenpairs(1 / distances, vectors)
+        found = _with_missed(inverse, inverted, task, task.which, policy)
+        if found is not inverted:
+            values, vectors = sigma + 1 / found.values, found.vectors
+    values, vectors = values.astype(A.dtype, copy=False), vectors.astype(A.dtype, copy=False)
+    return Eigenpairs(values, vectors).take(np.argsort(values, kind="stable"))
+
+
+def smallest_eigenpairs(A, task, *, policy=POLICY):
+    """Return the pairs smallest in magnitude, at one end of the spectrum if A is semidefinite."""
+    v0 = task.start.sum(axis=1)
+    sign = 1.0 if v0 @ A.matvec(v0.astype(A.dtype)) >= 0 else -1.0
+    B = A if sign > 0 else CountedOperator(NegatedOperator(A))
+    ritz = run_lanczos(B, v0, policy.n_steps_definite).ritz_pairs()[0]
+    rounding = policy.rounding_units * np.finfo(A.dtype).eps * np.abs(ritz).max()
+    if ritz[0] >= -rounding:
+        task_at_end = replace(task, which="SA")
+        pairs = lanczos_eigenpairs(B, task_at_end, policy=policy)
+        pairs = _with_missed(B, pairs, task_at_end, "SA", policy)
+        if (pairs.values >= -rounding).all():
+            pairs = Eigenpairs(sign * pairs.values, pairs.vectors)
+            return pairs.take(np.argsort(pairs.values, kind="stable"))
+    if policy.may_be_dense(task):
+        return dense_eigenpairs(A, task.k, "SM")
+    return lanczos_eigenpairs(A, task, policy=policy)
+
+
+def _arpack(A, v0, task, policy, **options):
+    """Return the eigenvalues, ascending, and eigenvectors of those pairs that converge."""
+    k, n = task.k, len(v0)
     # ARPACK refuses one pair "from both ends"; that one is from the upper end.
     which = "LA" if task.which == "BE" and k == 1 else task.which
-    maxiter = 10 * n if task.maxiter is None else task.maxiter
-    # With sigma in float64 whatever A is: the inverse may be larger than float32 resolves.
-    dtype = A.dtype if sigma is None else np.dtype(np.float64)
-    v0 = task.start.sum(axis=1).astype(dtype)
-    options = {"which": which, "tol": task.tol, "v0": v0, "maxiter": maxiter, "ncv": task.ncv}
-    if sigma is not None:
-        Av0 = np.asarray(A.matvec(v0), dtype=np.float64)
-        _check_distance(Av0, v0, sigma, policy.max_shift_ratio)
-        options |= {"sigma": sigma, "OPinv": inverse}
+    maxiter = policy.max_iterations("lanczos", task)
     if "rng" in inspect.signature(arpack_eigsh).parameters:
         # Newer versions of SciPy draw restart vectors from it; older ones have a fixed generator.
         options["rng"] = np.random.default_rng(0)
     try:
         # The vectors cost little compared with the products, and make ARPACK sort ascending.
-        values, vectors = arpack_eigsh(A if sigma is None else _Float64Operator(A), k, **options)
+        values, vectors = arpack_eigsh(
+            A, k, which=which, tol=task.tol, v0=v0, maxiter=maxiter, ncv=task.ncv, **options
+        )
     except ArpackNoConvergence as error:
         values, vectors = error.eigenvalues, error.eigenvectors
-        _warn_of_missing(len(values), k, maxiter)
     except ArpackError:
         # ARPACK refuses the zero matrix, although it has eigenpairs.
         if not _is_zero(A, v0):
-            if sigma is not None:
-                raise _is_an_eigenvalue(sigma) from None
             raise
-        return Eigenpairs(np.zeros(k, dtype=A.dtype), np.eye(n, k, dtype=A.dtype))
-    if sigma is not None:
-        size = np.linalg.norm(Av0 - sigma * v0) / np.linalg.norm(v0)
-        _check_inverse(A, values, vectors, task, v0, sigma, inverse, size)
-        values, vectors = values.astype(A.dtype, copy=False), vectors.astype(A.dtype, copy=False)
-    return Eigenpairs(values, vectors).take(np.argsort(values, kind="stable"))
+        return np.zeros(k, dtype=A.dtype), np.eye(n, k, dtype=A.dtype)
+    order = np.argsort(values, kind="stable")
+    return values[order], vectors[:, order]
+
+
+def _shift_from_zero(A, v0, task):
+    """Return a shift with which no wanted eigenvalue is tiny beside the others.
+
+    ARPACK compares residuals with eigenvalues one by one, so with tol=0 those that are zero but for
+    rounding, at one end of the spectrum of a semidefinite matrix, would never converge.
+    """
+    if task.tol > 0 or task.which in ("LM", "SM"):
+        return 0.0
+    Av0 = np.asarray(A.matvec(v0.astype(A.dtype)), dtype=np.float64)
+    size, sign = np.linalg.norm(Av0) / np.linalg.norm(v0), np.sign(v0 @ Av0)
+    has_zero_end = task.which == "BE" or sign == (1 if task.which == "SA" else -1)
+    return -sign * size if has_zero_end else 0.0
+
+
+def _with_missed(A, pairs, task, which, policy):
+    """Return pairs with those that were missed, unless it is known that some are missing."""
+    if len(pairs.values) < task.k and (task.maxiter is not None or policy.may_be_dense(task)):
+        return pairs
+    which = "LA" if which == "BE" and task.k == 1 else which
+    return with_missed(A, pairs, task.k, which, task.tol)
 
 
 def chebyshev_eigenpairs(A, task, *, policy=POLICY):
     """Return the largest or smallest pairs that have converged, by Chebyshev filters."""
     k, is_largest = task.k, task.which == "LA"
     tol = max(task.tol, policy.rounding_units * np.finfo(A.dtype).eps)
-    maxiter = policy.max_filters if task.maxiter is None else task.maxiter
+    maxiter = policy.max_iterations("chebyshev", task)
     V = _fill_block(task, policy)
     pairs = chebyshev_filtered(A if is_largest else NegatedOperator(A), V, k, tol, maxiter)
     found = np.flatnonzero(pairs.residuals <= tol)
-    if len(found) < k:
-        _warn_of_missing(len(found), k, maxiter)
     # Largest first; the smallest are the largest of -A.
     pairs = pairs.take(found[::-1] if is_largest else found)
     values = pairs.values if is_largest else -pairs.values
@@ -166,7 +309,7 @@ def chebyshev_eigenpairs(A, task, *, policy=POLICY):
 def lobpcg_eigenpairs(A, task, inverse, *, policy=POLICY):
     """Return the largest or smallest pairs that LOBPCG finds; `inverse` preconditions it."""
     k, is_largest = task.k, task.which == "LA"
-    maxiter = policy.max_steps if task.maxiter is None else task.maxiter
+    maxiter = policy.max_iterations("lobpcg", task)
     tol = max(task.tol or policy.lobpcg_tol, policy.rounding_units * np.finfo(A.dtype).eps)
     V = _independent_columns(_fill_block(task, policy), task.random_state)
     # SciPy takes absolute residuals, and also warns about the vectors beyond the first k. A small
@@ -180,21 +323,7 @@ def lobpcg_eigenpairs(A, task, inverse, *, policy=POLICY):
     order = order[-k:] if is_largest else order[:k]
     values, vectors = values[order], vectors[:, order]
     found = np.linalg.norm(A @ vectors - vectors * values, axis=0) <= 2 * tol * size
-    if not found.all():
-        _warn_of_missing(np.count_nonzero(found), k, maxiter)
     return Eigenpairs(values, vectors).take(found)
-
-
-def _chosen_positions(values, k, which):
-    """Return the positions of the k wanted among ascending values, ascending."""
-    n = len(values)
-    return {
-        "LA": np.arange(n - k, n),
-        "SA": np.arange(k),
-        "LM": np.sort(np.argsort(np.abs(values), kind="stable")[n - k :]),
-        "SM": np.sort(np.argsort(np.abs(values), kind="stable")[:k]),
-        "BE": np.concatenate([np.arange(k // 2), np.arange(n - (k - k // 2), n)]),
-    }[which]
 
 
 def _fill_block(task, policy):
@@ -225,13 +354,6 @@ def _ritz_values(A, V):
     """Return the Ritz values of A in the span of V (n, b), ascending."""
     Q = np.linalg.qr(V)[0]
     return np.linalg.eigvalsh(Q.T @ (A @ Q))
-
-
-def _warn_of_missing(n_found, k, maxiter):
-    warn(
-        f"eigsh: {n_found} of {k} eigenpairs converged in {maxiter} iterations; these are "
-        "returned. Raise maxiter, ncv or tol."
-    )
 
 
 class _Float64Operator(SymmetricOperator):

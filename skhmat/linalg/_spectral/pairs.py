@@ -41,3 +41,15 @@ def relative_residuals(A, values, vectors):
     missed = np.linalg.norm(A @ vectors - vectors * values, axis=0)
     size = np.abs(values).max()
     return missed / size if size > 0 else missed
+
+
+def wanted_positions(values, k, which):
+    """Return the positions, ascending, of the k that `which` names among ascending values."""
+    n = len(values)
+    return {
+        "LA": np.arange(n - k, n),
+        "SA": np.arange(k),
+        "LM": np.sort(np.argsort(np.abs(values), kind="stable")[n - k :]),
+        "SM": np.sort(np.argsort(np.abs(values), kind="stable")[:k]),
+        "BE": np.concatenate([np.arange(k // 2), np.arange(n - (k - k // 2), n)]),
+    }[which]
