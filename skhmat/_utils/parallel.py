@@ -55,6 +55,16 @@ def single_threaded_blas():
                 _limit = None
 
 
+def _after_fork_in_child():
+    """Replace the lock: one that another thread of the parent held would never be released."""
+    global _limit_lock
+    _limit_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=openmp.end_threads, after_in_child=_after_fork_in_child)
+
+
 def effective_n_threads(n_jobs=None):
     """Return the number of threads `n_jobs` stands for.
 
