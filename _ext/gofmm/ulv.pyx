@@ -52,13 +52,14 @@ cdef class Factor:
     row_ptr : (n_nodes + 1,), first row of each node in the work space of `solve`
     v_ptr, t_ptr, l_ptr, w_ptr : (n_nodes + 1,), offsets of the factors of each node
     V, T, L, W : the factors; in Q = I - V T V^T, V is unit lower trapezoidal and T upper
-        triangular; L is lower triangular
+        triangular; L is lower triangular. `factorize` writes them; to the others they may be
+        read-only, as arrays that joblib has mapped are
     """
 
     cdef readonly Py_ssize_t depth, n_nodes, n_rows, largest
     cdef const Py_ssize_t[::1] permutation, leaf_bounds, rank, size
     cdef const Py_ssize_t[::1] row_ptr, v_ptr, t_ptr, l_ptr, w_ptr
-    cdef double[::1] V, T, L, W
+    cdef const double[::1] V, T, L, W
 
     def __init__(
         self, depth, permutation, leaf_bounds, rank, size, row_ptr,
@@ -133,8 +134,8 @@ cdef unsigned char _node(
     cdef int lwork
     if m == 0:
         return 0
-    V, T = &f.V[0] + f.v_ptr[node], &f.T[0] + f.t_ptr[node]
-    L, W = &f.L[0] + f.l_ptr[node], &f.W[0] + f.w_ptr[node]
+    V, T = <double*> &f.V[0] + f.v_ptr[node], <double*> &f.T[0] + f.t_ptr[node]
+    L, W = <double*> &f.L[0] + f.l_ptr[node], <double*> &f.W[0] + f.w_ptr[node]
     if is_leaf:  # M = D + shift
         for i in range(m * m):
             M[i] = near[near_offset[leaf] + i]
@@ -280,8 +281,8 @@ cdef void _inverse_node(
     cdef double* M = work
     cdef double* Z = work + m * m
     cdef double* M22 = M + r * m + r
-    cdef double* V = &f.V[0] + f.v_ptr[node]
-    cdef double* L = &f.L[0] + f.l_ptr[node]
+    cdef double* V = <double*> &f.V[0] + f.v_ptr[node]
+    cdef double* L = <double*> &f.L[0] + f.l_ptr[node]
     cdef double one = 1.0, minus = -1.0, zero = 0.0, minus_half = -0.5, rotated
     if m == 0:
         return
@@ -343,8 +344,8 @@ cdef void _rotate(
     """Replace the row-major rows x of a node, (m, k), by Q^T x or Q x."""
     cdef int m = <int> f.size[node], r = <int> f.rank[node]
     cdef double one = 1.0, minus = -1.0, zero = 0.0
-    cdef double* V = &f.V[0] + f.v_ptr[node]
-    cdef double* T = &f.T[0] + f.t_ptr[node]
+    cdef double* V = <double*> &f.V[0] + f.v_ptr[node]
+    cdef double* T = <double*> &f.T[0] + f.t_ptr[node]
     # Transposed: x^T, (k, m), column-major. work = x^T V, then times T (for Q^T) or T^T (for Q).
     dgemm(b"N", b"N", &k, &r, &m, &one, x, &k, V, &m, &zero, work, &k)
     dtrmm(b"R", b"U", b"N" if transposed else b"T", b"N", &k, &r, &one, T, &r, work, &k)
@@ -373,12 +374,14 @@ cdef void _forward(
     if r > 0:
         _rotate(f, node, True, x, k, work)
     if q > 0:  # y = L^-1 x_2, that is y^T L^T = x_2^T
-        dtrsm(b"R", b"L", b"T", b"N", &k, &q, &one, &f.L[f.l_ptr[node]], &q, x + r * k, &k)
+        dtrsm(
+            b"R", b"L", b"T", b"N", &k, &q, &one, <double*> &f.L[f.l_ptr[node]], &q, x + r * k, &k)
     if r == 0:
         return
     if q > 0:  # x_1 -= W^T y
         dgemm(
-            b"N", b"N", &k, &r, &q, &minus, x + r * k, &k, &f.W[f.w_ptr[node]], &q, &one, x, &k)
+            b"N", b"N", &k, &r, &q, &minus, x + r * k, &k, <double*> &f.W[f.w_ptr[node]], &q,
+            &one, x, &k)
     memcpy(&rows[_row_in_parent(f, node), 0], x, r * k * sizeof(double))
 
 
@@ -397,9 +400,11 @@ cdef void _backward(
         memcpy(x, &rows[_row_in_parent(f, node), 0], r * k * sizeof(double))
         if q > 0:  # y -= W x_1
             dgemm(
-                b"N", b"T", &k, &q, &r, &minus, x, &k, &f.W[f.w_ptr[node]], &q, &one, x + r * k, &k)
+                b"N", b"T", &k, &q, &r, &minus, x, &k, <double*> &f.W[f.w_ptr[node]], &q, &one,
+                x + r * k, &k)
     if q > 0:
-        dtrsm(b"R", b"L", b"N", b"N", &k, &q, &one, &f.L[f.l_ptr[node]], &q, x + r * k, &k)
+        dtrsm(
+            b"R", b"L", b"N", b"N", &k, &q, &one, <double*> &f.L[f.l_ptr[node]], &q, x + r * k, &k)
     if r > 0:
         _rotate(f, node, False, x, k, work)
     if is_leaf:

@@ -3,7 +3,7 @@
 import math
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from contextlib import contextmanager
 from functools import cache
 from numbers import Integral
@@ -18,6 +18,8 @@ from .validation import parameter_error
 _limit_lock = threading.Lock()
 _limit_depth = 0
 _limit = None
+# Threads that this process has already had at once.
+_n_startable = 1
 
 
 @cache
@@ -55,6 +57,16 @@ def single_threaded_blas():
                 _limit = None
 
 
+def _after_fork_in_child():
+    """Replace the lock: one that another thread of the parent held would never be released."""
+    global _limit_lock
+    _limit_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=openmp.end_threads, after_in_child=_after_fork_in_child)
+
+
 def effective_n_threads(n_jobs=None):
     """Return the number of threads `n_jobs` stands for.
 
@@ -68,16 +80,18 @@ def effective_n_threads(n_jobs=None):
     Returns
     -------
     int
-        At least 1.
+        At least 1; fewer than asked for where the system does not start so many.
     """
     is_integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
     if n_jobs is not None and not (is_integer and n_jobs != 0):
         raise parameter_error("n_jobs", "None or an integer other than 0", n_jobs)
     if n_jobs is None:
-        return openmp.max_threads() if openmp.HAS_OPENMP else 1
-    if n_jobs > 0:
-        return int(n_jobs)
-    return 1 if _is_in_worker() else max(1, cpu_count() + 1 + int(n_jobs))
+        n_threads = openmp.max_threads() if openmp.HAS_OPENMP else 1
+    elif n_jobs > 0:
+        n_threads = int(n_jobs)
+    else:
+        n_threads = 1 if _is_in_worker() else max(1, cpu_count() + 1 + int(n_jobs))
+    return _startable(n_threads)
 
 
 def _is_in_worker():
@@ -85,16 +99,64 @@ def _is_in_worker():
     return (get_active_backend()[0].nesting_level or 0) > 0
 
 
+def _start_threads(target, n, threads):
+    """Start `n` threads, or as many as the system has room for, and append them to a list."""
+    for _ in range(n):
+        thread = threading.Thread(target=target)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):
+            break
+        threads.append(thread)
+
+
+def _startable(n):
+    """Return how many of `n` threads the system has room for."""
+    global _n_startable
+    if n > _n_startable:
+        n = openmp.start_threads(n)
+        _n_startable = max(n, _n_startable)
+    return n
+
+
 def run_tasks(function, tasks, n_threads):
     """Call ``function(task)`` for each task on `n_threads` threads; the results come in order.
 
-    The functions release the GIL in their compiled parts; BLAS runs on one thread meanwhile.
+    The calling thread is one of them. Where the system starts no more threads, those that it has
+    started do the work. The functions release the GIL in their compiled parts; BLAS runs on one
+    thread meanwhile. After an exception, or an interrupt, no further task begins.
     """
+    waiting = deque(enumerate(tasks))
+    results, errors = [None] * len(waiting), {}
+
+    def work():
+        while waiting:
+            try:
+                number, task = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                results[number] = function(task)
+            except BaseException as error:
+                errors[number] = error
+                waiting.clear()
+
     with single_threaded_blas():
-        if n_threads == 1 or len(tasks) < 2:
-            return [function(task) for task in tasks]
-        with ThreadPoolExecutor(max_workers=n_threads) as pool:
-            return list(pool.map(function, tasks))
+        threads = []
+        try:
+            _start_threads(work, min(n_threads, len(waiting)) - 1, threads)
+            work()
+        finally:
+            waiting.clear()
+            for thread in threads:
+                thread.join()
+    if errors:
+        # Tasks begin in order: this is the first one that fails, however many threads there are.
+        try:
+            raise errors[min(errors)]
+        finally:
+            errors.clear()  # its traceback leads here: a cycle that would keep arrays alive
+    return results
 
 
 def physical_memory():

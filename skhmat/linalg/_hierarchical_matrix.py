@@ -274,7 +274,7 @@ class HierarchicalMatrix(HierarchicalOperator):
         ----------
         path : str or path-like
         mmap_mode : {None, "r"}, default=None
-            With "r" the arrays are mapped, and read from the file when a product needs them.
+            With "r" the large arrays are mapped; see `skhmat.linalg.load`.
 
         Returns
         -------
@@ -321,8 +321,11 @@ def load(path, mmap_mode=None, *, n_jobs=None):
     ----------
     path : str or path-like
     mmap_mode : {None, "r"}, default=None
-        With "r" the arrays are mapped, and read from the file when a product needs them; their
-        contents are then not checked against the checksums.
+        With "r" the large arrays are mapped: the numbers in them are read from the file when a
+        product needs them, and not compared with their checksums. The file must stay as it is: if
+        another program writes into it products are wrong, and if it becomes shorter the system ends
+        the process (SIGBUS) where a product reads behind its end. `save`, which puts a new file in
+        the place of the old one, and removing the file are harmless.
     n_jobs : int, default=None
         Threads of the products, as in `compress`.
 

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -101,6 +103,66 @@ def test_exceptions_come_out_of_tasks(n_threads):
 def test_tasks_overlap():
     barrier = threading.Barrier(3, timeout=10)
     run_tasks(lambda i: barrier.wait(), range(3), 3)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_first_of_several_exceptions_comes_out(n_threads):
+    def fail(i):
+        raise (StopIteration, KeyError, ValueError)[i]
+
+    with pytest.raises(StopIteration):
+        run_tasks(fail, range(3), n_threads)
+
+
+def test_no_task_begins_after_an_exception():
+    begun = []
+
+    def fail(i):
+        begun.append(i)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        run_tasks(fail, range(1000), 3)
+    assert len(begun) <= 3
+
+
+def test_threads_that_cannot_be_started(monkeypatch):
+    start, n_started = threading.Thread.start, []
+
+    def start_one(thread):
+        if n_started:
+            raise RuntimeError("can't start new thread")
+        n_started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    assert run_tasks(lambda i: i * i, range(50), 5) == [i * i for i in range(50)]
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+from skhmat._utils.parallel import effective_n_threads, run_tasks
+from skhmat.linalg import KernelMatrix
+
+K = KernelMatrix(np.random.default_rng(0).normal(size=(2000, 3)), n_jobs=1)
+expected = K @ np.ones(2000)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+limit = used + (int(sys.argv[1]) << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+K.n_jobs = 40
+assert 1 <= effective_n_threads(40) < 40
+assert np.array_equal(K @ np.ones(2000), expected)
+assert run_tasks(lambda i: i * i, range(50), 40) == [i * i for i in range(50)]
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
+@pytest.mark.parametrize("megabytes", [4, 40])
+def test_threads_for_which_there_is_no_memory(megabytes):
+    """OpenMP would end the process."""
+    subprocess.run([sys.executable, "-c", LIMITED, str(megabytes)], check=True)
 
 
 def test_number_of_threads():

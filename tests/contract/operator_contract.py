@@ -6,11 +6,14 @@ compared with the operator's own columns, to rounding.
 """
 
 import copy
+import os
 import pickle
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
+import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -277,6 +280,15 @@ def pickle_round_trip(case):
     for protocol in (2, pickle.HIGHEST_PROTOCOL):
         again = pickle.loads(pickle.dumps(case.operator, protocol=protocol))
         _assert_same(again, case)
+
+
+@law
+def mapped_by_joblib(case):
+    """joblib hands large arrays to its workers as read-only maps."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "operator.joblib")
+        joblib.dump(case.operator, path)
+        _assert_same(joblib.load(path, mmap_mode="r"), case)
 
 
 @law

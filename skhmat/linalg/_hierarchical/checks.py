@@ -2,7 +2,8 @@
 
 import numpy as np
 
-_DATA = ("interp", "far", "near")
+# The arrays of numbers; all others are indices.
+DATA = ("interp", "far", "near")
 _FLAGS = ("far_transposed", "near_transposed")
 
 
@@ -36,7 +37,7 @@ def _require(condition, name, what):
 
 def _check_types(arrays, dtype):
     for name, array in arrays.items():
-        wanted = dtype if name in _DATA else np.dtype(np.uint8 if name in _FLAGS else np.intp)
+        wanted = dtype if name in DATA else np.dtype(np.uint8 if name in _FLAGS else np.intp)
         _require(array.ndim == 1, name, f"has {array.ndim} dimensions, allowed is 1")
         _require(array.dtype == wanted, name, f"has dtype {array.dtype}, allowed is {wanted}")
 

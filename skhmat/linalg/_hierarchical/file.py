@@ -15,7 +15,7 @@ from .._entries.raw_file import row_batches
 from .._entries.sources import ArraySource
 from .._gofmm.structure import BlockStructure
 from .._kernels.matrix import KernelMatrix
-from .checks import check_structure
+from .checks import DATA, check_structure
 from .form import HierarchicalForm, exact_form
 from .npz import NpzReader, NpzWriter
 from .report import CompressionReport
@@ -71,7 +71,9 @@ def read_form(path, mapped=False, n_jobs=None):
     ----------
     path : str or path-like
     mapped : bool
-        Map the arrays, so that each is read from the file when a product needs it.
+        Map the arrays of numbers, so that each is read from the file when a product needs it. The
+        header and all indices are read now: a file that changes later makes numbers wrong, but no
+        product reads out of bounds.
     n_jobs : int or None
         Threads of the products.
 
@@ -104,8 +106,13 @@ def _named_kernel(exact):
     """Return kernel and parameters of a KernelMatrix, or None if only entries can be saved."""
     if not isinstance(exact, KernelMatrix) or callable(exact.kernel):
         return None
+    return {name: getattr(exact, name) for name in _kernel_parameters()}
+
+
+def _kernel_parameters():
+    """Return the names of the parameters of a KernelMatrix that a file holds."""
     names = list(inspect.signature(KernelMatrix.__init__).parameters)[2:]
-    return {name: getattr(exact, name) for name in names if name != "n_jobs"}
+    return [name for name in names if name != "n_jobs"]
 
 
 def _write_structure(npz, form):
@@ -155,33 +162,62 @@ def _check_beginning(path):
 def _read_header(npz):
     if "header" not in npz:
         raise ValueError("it is an .npz file of something else")
-    header = json.loads(npz.read("header").tobytes())
+    try:
+        header = json.loads(npz.read("header").tobytes())
+    except RecursionError:
+        raise ValueError("its header is damaged: it is nested too deeply") from None
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError("it is an .npz file of something else")
     version = header.get("version")
-    if not isinstance(version, int) or version > _VERSION:
+    if type(version) is not int or not 1 <= version <= _VERSION:
         raise ValueError(
             f"it has format version {version!r}, this skhmat reads up to {_VERSION}; update skhmat"
         )
-    for name, allowed in (
-        ("n", isinstance(header.get("n"), int) and header["n"] > 0),
-        ("dtype", header.get("dtype") in ("float32", "float64")),
-        ("form", header.get("form") in ("hierarchical", "array", "kernel")),
-        ("report", isinstance(header.get("report"), dict)),
-    ):
-        if not allowed:
-            raise ValueError(f"its header is damaged: {name} is {header.get(name)!r}")
+    _check_header(header, "n", lambda n: type(n) is int and n > 0)
+    _check_header(header, "dtype", lambda name: name in ("float32", "float64"))
+    _check_header(header, "form", lambda form: form in ("hierarchical", "array", "kernel"))
+    _check_header(header, "report", lambda report: isinstance(report, dict))
     return header
 
 
+def _check_header(values, name, is_allowed, where=""):
+    if not is_allowed(values.get(name)):
+        raise ValueError(f"its header is damaged: {where}{name} is {values.get(name)!r:.80}")
+
+
+def _is_number(value):
+    """Return whether a value of the header is a number that a float can hold."""
+    return type(value) is float or (type(value) is int and abs(value) < 1 << 63)
+
+
 def _read_report(header):
-    names = {field.name for field in dataclasses.fields(CompressionReport)}
-    known = {key: value for key, value in header["report"].items() if key in names}
-    report = CompressionReport(**known)
-    scale = report.parameters.get("scale", 1.0) if isinstance(report.parameters, dict) else None
-    if not isinstance(scale, (int, float)) or not 0 < scale < math.inf:
+    report, dtype = header["report"], np.dtype(header["dtype"])
+    if not _has_scale(report, dtype, is_needed=header["form"] == "hierarchical"):
         raise ValueError("its header is damaged: the report has no valid scale")
-    return report
+    for name, is_allowed in {
+        "seconds": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+        "n_read": lambda value: type(value) is int and _is_number(value),
+        "error": _is_number,
+        "rtol": _is_number,
+        "parameters": lambda value: isinstance(value, dict),
+        "reason_dense": lambda value: isinstance(value, str),
+    }.items():
+        _check_header(report, name, is_allowed, "report: ")
+    names = [field.name for field in dataclasses.fields(CompressionReport)]
+    return CompressionReport(**{name: report[name] for name in names})
+
+
+def _has_scale(report, dtype, is_needed):
+    """Return whether the scale is a power of two that can bring some number of the dtype to 1."""
+    parameters = report.get("parameters")
+    if not is_needed and (not isinstance(parameters, dict) or "scale" not in parameters):
+        return True
+    scale = parameters.get("scale") if isinstance(parameters, dict) else None
+    if type(scale) is not float:
+        return False
+    mantissa, exponent = math.frexp(scale)
+    limits = np.finfo(dtype)
+    return mantissa == 0.5 and limits.minexp - 1 <= exponent <= limits.maxexp
 
 
 def _read(npz, header, n_jobs):
@@ -189,19 +225,24 @@ def _read(npz, header, n_jobs):
     if header["form"] == "kernel":
         return exact_form(Entries(_read_kernel(npz, header, n_jobs)), report, n_jobs)
     if header["form"] == "array":
-        exact = npz.read("exact")
+        exact = npz.map("exact")
         _check_array("exact", exact, (n, n), dtype)
         return exact_form(Entries(ArraySource(exact)), report, n_jobs)
-    arrays = {field.name: npz.read(field.name) for field in dataclasses.fields(BlockStructure)}
+    names = [field.name for field in dataclasses.fields(BlockStructure)]
+    arrays = {name: npz.map(name) if name in DATA else npz.read(name) for name in names}
     check_structure(arrays, n, dtype)
     return HierarchicalForm((n, n), dtype, report, BlockStructure(**arrays), n_jobs=n_jobs)
 
 
 def _read_kernel(npz, header, n_jobs):
-    points = npz.read("points")
+    parameters = header.get("kernel")
+    if not isinstance(parameters, dict) or not parameters.keys() >= set(_kernel_parameters()):
+        # A default in place of a parameter would be another matrix.
+        raise ValueError("its header is damaged: parameters of the kernel are missing")
+    points = npz.map("points")
     _check_array("points", points, (header["n"], *points.shape[1:2]), np.dtype(header["dtype"]))
     try:
-        return KernelMatrix(points, n_jobs=n_jobs, **header["kernel"])
+        return KernelMatrix(points, n_jobs=n_jobs, **parameters)
     except TypeError as error:
         raise ValueError(f"its kernel is unknown to this version of skhmat: {error}") from error
 

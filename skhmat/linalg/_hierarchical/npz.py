@@ -95,7 +95,7 @@ class NpzReader:
     ----------
     path : str or path-like
     mapped : bool
-        Return read-only arrays that are mapped from the file instead of being read.
+        Whether `map` maps; otherwise it reads.
     """
 
     def __init__(self, path, mapped):
@@ -123,14 +123,29 @@ class NpzReader:
         return name + ".npy" in self._members
 
     def read(self, name):
-        """Return the array of that name."""
+        """Return the array of that name, of which the checksum is right."""
+        with self._member(name) as info:
+            return self._read(info)
+
+    def map(self, name):
+        """Return the array as a read-only map, its checksum unknown, or read it if not `mapped`.
+
+        Another program may change the file at any time, so what was checked of a mapped array can
+        be wrong later: nothing may depend on its values but numbers.
+        """
+        with self._member(name) as info:
+            return self._read(info) if self._buffer is None else self._map(info)
+
+    @contextmanager
+    def _member(self, name):
+        """Yield the entry of an array in the table of contents; damage becomes ValueError."""
         if name not in self:
             raise ValueError(f"array {name!r} is missing")
         info = self._members[name + ".npy"]
         with _damage_as_value_error(f"array {name!r}: "):
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
                 raise ValueError("it is compressed")
-            return self._read(info) if self._buffer is None else self._map(info)
+            yield info
 
     def _read(self, info):
         with self._archive.open(info) as stream:
