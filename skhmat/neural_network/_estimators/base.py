@@ -1,6 +1,5 @@
 """The base class of the estimators: parameters, training, pickling."""
 
-import contextlib
 import inspect
 import pickle
 from dataclasses import dataclass
@@ -194,32 +193,17 @@ class KerasEstimator(BaseEstimator):
 
     # ---- training
 
-    @contextlib.contextmanager
-    def _unchanged_if_it_fails(self):
-        """Undo all changes of attributes if a fit fails."""
-        before = vars(self).copy()
-        try:
-            yield
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
     def _fit(self, X, y, sample_weight, fit_params):
         """Fit as `fit` does, from the start or, with `warm_start`, from the last fit."""
         fresh = not (self.warm_start and hasattr(self, "model_"))
-        with self._unchanged_if_it_fails():
-            options = self._fit_options(fit_params)
-            return self._learn(X, y, sample_weight, options, fresh=fresh)
+        options = self._fit_options(fit_params)
+        return self._learn(X, y, sample_weight, options, fresh=fresh)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         """Train for one more epoch, as `partial_fit` does."""
         fresh = not hasattr(self, "model_")
         options = self._fit_options({}, epochs=1, initial_epoch=0)
-        with self._unchanged_if_it_fails():
-            return self._learn(
-                X, y, sample_weight, options, fresh=fresh, scale=False, classes=classes
-            )
+        return self._learn(X, y, sample_weight, options, fresh=fresh, scale=False, classes=classes)
 
     def _learn(self, X, y, sample_weight, options, *, fresh, scale=True, classes=None):
         """Train the model.
@@ -367,11 +351,13 @@ class KerasEstimator(BaseEstimator):
             (epoch + 1) % frequency == 0 if isinstance(frequency, int) else epoch + 1 in frequency
             for epoch in history.epoch
         ]
+        extended = {}
         for name in {**self.history_, **history.history}:
             row = np.full(n, np.nan)
             found = history.history.get(name, [])
             row[np.ones(n, bool) if len(found) == n else evaluated] = found or np.nan
-            self.history_[name] = [*self.history_.get(name, [np.nan] * before), *row.tolist()]
+            extended[name] = [*self.history_.get(name, [np.nan] * before), *row.tolist()]
+        self.history_ = extended
         self.loss_curve_ = self.history_["loss"]
         self.n_iter_ = len(self.loss_curve_)
 

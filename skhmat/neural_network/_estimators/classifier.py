@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn_compat.base import _fit_context
 
+from ..._base.fit_context import fit_context
 from .base import KerasEstimator, hide_routed, import_networks
 from .targets import ClassTarget
 
@@ -142,7 +142,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None, **fit_params):
         """Fit the model.
 
@@ -163,7 +163,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         """
         return self._fit(X, y, sample_weight, fit_params)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one more epoch.
 

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn_compat.base import _fit_context
 
+from ..._base.fit_context import fit_context
 from .base import KerasEstimator, hide_routed, import_networks
 from .targets import ValueTarget
 
@@ -92,7 +92,7 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     __module__ = "skhmat.neural_network"
     _target_checks: ClassVar = {"y_numeric": True}
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None, **fit_params):
         """Fit the model.
 
@@ -112,7 +112,7 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         """
         return self._fit(X, y, sample_weight, fit_params)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one more epoch.
 
