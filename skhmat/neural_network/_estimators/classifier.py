@@ -48,7 +48,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         Stop when the loss of the samples set aside has not fallen for that many epochs (True means
         10), and restore the best weights.
     callbacks : list of keras.callbacks.Callback or callable, default=None
-        A callable makes a new list for each `fit`.
+        A callable makes a new list for each `fit`. Callbacks of a list are copied for each `fit`;
+        pass them to `fit` to read from them later.
     metrics : list, default=None
         For ``model.compile``; `history_` has them.
     class_weight : dict, list of dict or "balanced", default=None
@@ -160,6 +161,11 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         Returns
         -------
         self : KerasClassifier
+
+        Warns
+        -----
+        UserWarning
+            Ctrl-C ended the training; the model trained so far is kept.
         """
         return self._fit(X, y, sample_weight, fit_params)
 
