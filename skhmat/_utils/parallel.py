@@ -94,7 +94,12 @@ def run_tasks(function, tasks, n_threads):
         if n_threads == 1 or len(tasks) < 2:
             return [function(task) for task in tasks]
         with ThreadPoolExecutor(max_workers=n_threads) as pool:
-            return list(pool.map(function, tasks))
+            futures = [pool.submit(function, task) for task in tasks]
+            try:
+                return [future.result() for future in futures]
+            finally:
+                for future in futures:
+                    future.cancel()
 
 
 def physical_memory():
