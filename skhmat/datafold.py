@@ -13,10 +13,10 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import mean_squared_error
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from . import manifold
+from ._base.fit_context import fit_context
 from ._utils.validation import parameter_error
 
 try:
@@ -255,7 +255,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
         """
         return np.array([f"dmap{i}" for i in self._coordinates()], dtype=object)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y=None):
         """Compute the eigenpairs.
 
@@ -287,6 +287,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
         self.X_fit_ = X
         return self
 
+    @fit_context
     def fit_transform(self, X, y=None):
         """Compute the eigenpairs and return the embedding of the samples.
 
@@ -455,7 +456,7 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y):
         """Fit the model.
 

@@ -8,10 +8,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
+from .._base.fit_context import fit_context
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
 from .._utils.logging import Log
 from .._utils.validation import parameter_error
@@ -185,7 +185,7 @@ class HierarchicalNystroem(
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y=None):
         """Find the features.
 
@@ -209,7 +209,7 @@ class HierarchicalNystroem(
         self._fit(X)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit_transform(self, X, y=None):
         """Find the features and return those of the samples.
 

@@ -9,8 +9,8 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
-from sklearn_compat.base import _fit_context
 
+from .._base.fit_context import fit_context
 from .._utils.validation import parameter_error
 from ._base import KERNEL_CONSTRAINTS, DualRegressorMixin, FixedAlphaEstimator, check_alphas
 
@@ -104,7 +104,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         **KERNEL_CONSTRAINTS,
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
 
@@ -200,7 +200,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         **KERNEL_CONSTRAINTS,
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
 

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 import numpy as np
-from sklearn_compat.base import _fit_context
 
+from .._base.fit_context import fit_context
 from .._utils.validation import parameter_error
 from .._utils.warnings import warn
 from ._base import KERNEL_CONSTRAINTS, DualEstimator, DualRegressorMixin, check_not_negative
@@ -149,7 +149,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None):
         """Choose alpha and fit the model with it.
 

@@ -10,9 +10,9 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
+from .._base.fit_context import fit_context
 from .._utils.parallel import effective_n_threads
 from .._utils.validation import parameter_error
 from .._utils.warnings import warn
@@ -248,7 +248,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         """Return an estimator of the normalised graph Laplacian: alpha is 0."""
         return cls(n_components, alpha=0.0, **parameters)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y=None):
         """Find the coordinates of the samples.
 

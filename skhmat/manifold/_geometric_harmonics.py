@@ -8,9 +8,9 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
+from .._base.fit_context import fit_context
 from .._utils.parallel import effective_n_threads
 from .._utils.validation import parameter_error
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
@@ -136,7 +136,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y):
         """Find the eigenvectors and project the function on them.
 

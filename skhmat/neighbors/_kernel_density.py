@@ -10,10 +10,10 @@ from sklearn.neighbors import BallTree, KDTree
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
+from .._base.fit_context import fit_context
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads
 from .._utils.validation import check_integer, check_sample_weight, parameter_error
@@ -197,7 +197,7 @@ default="gaussian"
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y=None, sample_weight=None):
         """Keep the samples and choose the bandwidth.
 

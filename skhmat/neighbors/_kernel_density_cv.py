@@ -5,9 +5,9 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
+from .._base.fit_context import fit_context
 from .._utils.logging import Log
 from .._utils.validation import check_sample_weight, parameter_error
 from .._utils.warnings import warn
@@ -133,7 +133,7 @@ default="gaussian"
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y=None, sample_weight=None):
         """Choose the bandwidth and keep the samples.
 

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -91,13 +92,27 @@ def test_results_come_in_order(n_threads, n_tasks):
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_exceptions_come_out_of_tasks(n_threads):
+@pytest.mark.parametrize("kind", [ValueError, StopIteration, KeyboardInterrupt])
+def test_exceptions_come_out_of_tasks(kind, n_threads):
     def fail(i):
         if i == 7:
-            raise ValueError("task seven")
+            raise kind("task seven")
 
-    with pytest.raises(ValueError, match="task seven"):
+    with pytest.raises(kind, match="task seven"):
         run_tasks(fail, range(20), n_threads)
+
+
+def test_tasks_after_one_that_fails_are_not_begun():
+    begun = []
+
+    def fail(i):
+        begun.append(i)
+        time.sleep(0.01)
+        raise ValueError("all of them")
+
+    with pytest.raises(ValueError, match="all of them"):
+        run_tasks(fail, range(1000), 2)
+    assert len(begun) < 1000
 
 
 def test_tasks_overlap():

@@ -312,3 +312,22 @@ def test_arrays_are_not_changed_by_a_refusal(dense):
     with pytest.raises(ValueError, match="K must be symmetric"):
         compress(dense)
     np.testing.assert_array_equal(dense, before)
+
+
+@pytest.mark.parametrize("kind", [StopIteration, ValueError, RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("n_reads", [0, 1, 3, 10])
+def test_what_a_function_raises_reaches_the_caller(kind, n_reads, dense):
+    class Mine(kind):
+        pass
+
+    left = n_reads
+
+    def entries(rows, cols):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Mine
+        return dense[np.ix_(rows, cols)]
+
+    with pytest.raises(Mine):
+        compress(entries, shape=dense.shape, leaf_size=8, n_jobs=2)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import partial
 
 import numpy as np
 
@@ -98,8 +99,8 @@ def to_file(path, K, dtype=None, batch_rows=None):
     n = source.shape[0]
     batch_rows = max(1, MAX_BATCH_ENTRIES // n) if batch_rows is None else batch_rows
     with new_file(path) as file:
-        for batch in row_batches(source, check_integer("batch_rows", batch_rows, 1)):
-            file.write(memoryview(_converted(batch, dtype)).cast("B"))
+        for compute in row_batches(source, check_integer("batch_rows", batch_rows, 1)):
+            file.write(memoryview(_converted(compute(), dtype)).cast("B"))
 
 
 to_file.__module__ = "skhmat.linalg"
@@ -116,10 +117,13 @@ def _fitting_sizes(found):
 
 
 def row_batches(source, batch_rows):
-    """Yield the matrix in batches of rows."""
+    """Yield functions that compute the matrix, each a batch of its rows.
+
+    A generator that calls the user's code itself would turn StopIteration into another error.
+    """
     every = np.arange(source.shape[0])
     for start in range(0, len(every), batch_rows):
-        yield source.block(every[start : start + batch_rows], every)
+        yield partial(source.block, every[start : start + batch_rows], every)
 
 
 def _converted(batch, dtype):

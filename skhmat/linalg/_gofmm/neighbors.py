@@ -121,8 +121,12 @@ def find_neighbors(
 
     measure_recall = search.prepare_recall(generator, policy.n_queries)
     recall, n_trees = 0.0, 0
-    for tree in search.grow_trees(depth_for(n, leaf_size), generator, policy):
-        search.compare_within_leaves(tree)
+    trees = []
+    while n_trees < policy.max_trees:
+        if not trees:
+            n_grown = min(policy.n_grown, policy.max_trees - n_trees)
+            trees = search.grow_trees(n_grown, depth_for(n, leaf_size), generator)
+        search.compare_within_leaves(trees.pop(0))
         n_trees += 1
         before, recall = recall, measure_recall()
         if recall >= policy.target_recall or recall - before < policy.min_gain:
@@ -181,8 +185,8 @@ class _Search:
         self.compare_with_all(np.arange(self._n, dtype=np.intp), self.best, self.indices)
         return self.result(n_trees, 1.0)
 
-    def grow_trees(self, depth, generator, policy):
-        """Yield random trees."""
+    def grow_trees(self, n_trees, depth, generator):
+        """Return random trees."""
 
         def choose_axis(ids, draws):
             first, second = (draws * (len(ids) - np.arange(2))).astype(np.intp)
@@ -191,9 +195,7 @@ class _Search:
         def grow_one(generator):
             return grow_tree(self._distance, self._n, depth, choose_axis, 2, generator)
 
-        for start in range(0, policy.max_trees, policy.n_grown):
-            generators = generator.spawn(min(policy.n_grown, policy.max_trees - start))
-            yield from run_tasks(grow_one, generators, self._n_threads)
+        return run_tasks(grow_one, generator.spawn(n_trees), self._n_threads)
 
     def compare_within_leaves(self, tree):
         """Compare all pairs inside each leaf; no two leaves write to the same rows."""

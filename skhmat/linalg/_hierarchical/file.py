@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import os
+from functools import partial
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def _write_structure(npz, form):
 
 
 def _near_blocks(form):
-    """Return the number of entries of all near blocks, and an iterator that computes each block."""
+    """Return the number of entries of all near blocks, and functions that each compute some."""
     s, entries = form.structure, form.entries
     stored = np.flatnonzero(s.near_transposed == 0)
     stored = stored[np.argsort(s.near_offset[stored], kind="stable")]
@@ -135,7 +136,10 @@ def _near_blocks(form):
     n_threads = form.n_threads if entries.thread_safe else 1
 
     def block(pair):
-        return entries.block(*map(s.leaf_positions, pair))
+        return entries.block(*map(s.leaf_positions, pair)).reshape(-1)
+
+    def blocks(pairs):
+        return np.concatenate(run_tasks(block, pairs, n_threads))
 
     def pieces():
         start = 0
@@ -144,7 +148,7 @@ def _near_blocks(form):
             stop = int(np.searchsorted(ends, done + _BATCH_ENTRIES, side="right"))
             stop = max(start + 1, stop)
             pairs = list(zip(rows[start:stop], cols[start:stop], strict=True))
-            yield from run_tasks(block, pairs, n_threads)
+            yield partial(blocks, pairs)
             start = stop
 
     return int(ends[-1]), pieces()

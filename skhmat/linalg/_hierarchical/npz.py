@@ -50,10 +50,10 @@ class NpzWriter:
 
     def write(self, name, array):
         """Write a whole array."""
-        self.write_pieces(name, array.shape, array.dtype, [array])
+        self.write_pieces(name, array.shape, array.dtype, [lambda: array])
 
     def write_pieces(self, name, shape, dtype, pieces):
-        """Write an array from consecutive pieces in C order."""
+        """Write an array from functions that compute consecutive pieces in C order."""
         info = zipfile.ZipInfo(name + ".npy")
         info.extra = _padding(self._file.tell() + len(info.filename))
         header = {
@@ -64,7 +64,8 @@ class NpzWriter:
         missing = math.prod(header["shape"])
         with self._archive.open(info, "w", force_zip64=True) as stream:
             np.lib.format.write_array_header_1_0(stream, header)
-            for piece in pieces:
+            for compute in pieces:
+                piece = compute()
                 missing -= piece.size
                 _write_bytes(stream, np.ascontiguousarray(piece, dtype=dtype))
         if missing:

@@ -1,6 +1,5 @@
 """The base class of the estimators: parameters, training, pickling."""
 
-import contextlib
 import inspect
 import pickle
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from sklearn_compat.utils.validation import validate_data
 
 from ..._utils.plotting import pyplot
 from ..._utils.validation import check_integer, check_sample_weight
+from ..._utils.warnings import warn
 
 try:
     from cloudpickle import dumps
@@ -194,32 +194,17 @@ class KerasEstimator(BaseEstimator):
 
     # ---- training
 
-    @contextlib.contextmanager
-    def _unchanged_if_it_fails(self):
-        """Undo all changes of attributes if a fit fails."""
-        before = vars(self).copy()
-        try:
-            yield
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
     def _fit(self, X, y, sample_weight, fit_params):
         """Fit as `fit` does, from the start or, with `warm_start`, from the last fit."""
         fresh = not (self.warm_start and hasattr(self, "model_"))
-        with self._unchanged_if_it_fails():
-            options = self._fit_options(fit_params)
-            return self._learn(X, y, sample_weight, options, fresh=fresh)
+        options = self._fit_options(fit_params)
+        return self._learn(X, y, sample_weight, options, fresh=fresh)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         """Train for one more epoch, as `partial_fit` does."""
         fresh = not hasattr(self, "model_")
         options = self._fit_options({}, epochs=1, initial_epoch=0)
-        with self._unchanged_if_it_fails():
-            return self._learn(
-                X, y, sample_weight, options, fresh=fresh, scale=False, classes=classes
-            )
+        return self._learn(X, y, sample_weight, options, fresh=fresh, scale=False, classes=classes)
 
     def _learn(self, X, y, sample_weight, options, *, fresh, scale=True, classes=None):
         """Train the model.
@@ -326,8 +311,10 @@ class KerasEstimator(BaseEstimator):
             options["batch_size"] = check_integer("batch_size", options["batch_size"], 1)
         if options["verbose"] != "auto":
             options["verbose"] = int(options["verbose"])
-        called = networks.check_callbacks(options.get("callbacks") or [])
-        options["callbacks"] = [*self._callbacks(), *called]
+        called = options.get("callbacks") or []
+        is_parameter = "callbacks" not in given  # but routed, and so copied like the others
+        check = networks.copy_callbacks if is_parameter else networks.check_callbacks
+        options["callbacks"] = [*self._callbacks(), *check(called)]
         return options
 
     def _train(self, X, encoded, sample_weight, options, strata):
@@ -351,14 +338,20 @@ class KerasEstimator(BaseEstimator):
 
         seed = self._seed + self.n_iter_
         validation = None if held_out is None else data(held_out, seed=0, shuffle=False)
-        with networks.quiet_log():
-            history = self.model_.fit(
-                data(train, seed=seed, shuffle=shuffle),
-                validation_data=validation,
-                shuffle=False,  # the batches are
-                **options,
-            )
+        history, is_interrupted = networks.train(
+            self.model_,
+            data(train, seed=seed, shuffle=shuffle),
+            validation_data=validation,
+            shuffle=False,  # the batches are
+            **options,
+        )
         self._extend_history(history, options.get("validation_freq", 1))
+        if is_interrupted:
+            warn(
+                f"{type(self).__name__}: training was interrupted by the user after "
+                f"{self.n_iter_} epochs; the model trained so far is kept.",
+                UserWarning,
+            )
 
     def _extend_history(self, history, frequency):
         """Add the epochs of a `model.fit`; NaN where something was not evaluated."""
@@ -367,18 +360,22 @@ class KerasEstimator(BaseEstimator):
             (epoch + 1) % frequency == 0 if isinstance(frequency, int) else epoch + 1 in frequency
             for epoch in history.epoch
         ]
+        extended = {}
         for name in {**self.history_, **history.history}:
             row = np.full(n, np.nan)
             found = history.history.get(name, [])
             row[np.ones(n, bool) if len(found) == n else evaluated] = found or np.nan
-            self.history_[name] = [*self.history_.get(name, [np.nan] * before), *row.tolist()]
-        self.loss_curve_ = self.history_["loss"]
+            extended[name] = [*self.history_.get(name, [np.nan] * before), *row.tolist()]
+        self.history_ = extended
+        self.loss_curve_ = self.history_.get("loss", [])
         self.n_iter_ = len(self.loss_curve_)
 
     def _callbacks(self):
         networks = import_networks()
-        given = self.callbacks() if callable(self.callbacks) else self.callbacks
-        callbacks = [] if self.callbacks is None else networks.check_callbacks(given)
+        if callable(self.callbacks):
+            callbacks = networks.check_callbacks(self.callbacks())
+        else:
+            callbacks = networks.copy_callbacks([] if self.callbacks is None else self.callbacks)
         if self.early_stopping:
             is_flag = isinstance(self.early_stopping, (bool, np.bool_))
             patience = self._policy.patience if is_flag else int(self.early_stopping)
@@ -444,7 +441,7 @@ class KerasEstimator(BaseEstimator):
             there = np.isfinite(losses)
             ax.plot(epochs[there], losses[there], label="validation")
             ax.legend()
-        if min(self.loss_curve_) > 0:
+        if min(self.loss_curve_, default=0) > 0:
             ax.set_yscale("log")
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss")

@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn_compat.base import _fit_context
 
+from ..._base.fit_context import fit_context
 from .base import KerasEstimator, hide_routed, import_networks
 from .targets import ClassTarget
 
@@ -48,7 +48,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         Stop when the loss of the samples set aside has not fallen for that many epochs (True means
         10), and restore the best weights.
     callbacks : list of keras.callbacks.Callback or callable, default=None
-        A callable makes a new list for each `fit`.
+        A callable makes a new list for each `fit`. Callbacks of a list are copied for each `fit`;
+        pass them to `fit` to read from them later.
     metrics : list, default=None
         For ``model.compile``; `history_` has them.
     class_weight : dict, list of dict or "balanced", default=None
@@ -142,7 +143,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None, **fit_params):
         """Fit the model.
 
@@ -160,10 +161,15 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         Returns
         -------
         self : KerasClassifier
+
+        Warns
+        -----
+        UserWarning
+            Ctrl-C ended the training; the model trained so far is kept.
         """
         return self._fit(X, y, sample_weight, fit_params)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one more epoch.
 

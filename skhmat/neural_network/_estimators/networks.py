@@ -4,6 +4,7 @@ The only module that the estimators import late: whatever needs TensorFlow is re
 """
 
 import contextlib
+import copy
 import inspect
 import logging
 import random
@@ -127,26 +128,26 @@ def _copy(model, parameters):
         )
     with keras.saving.custom_object_scope(persistence.find_custom_objects(model)):
         try:
-            copy = keras.models.clone_model(model)
-            _copy_fixed_state(model, copy)
+            copied = keras.models.clone_model(model)
+            _copy_fixed_state(model, copied)
         except Exception as error:
             raise ValueError(
                 f"model={model!r} cannot be copied by Keras. Pass a callable that builds the "
                 f"model. The reason: {error}"
             ) from error
         if model.compiled:
-            copy.compile_from_config(model.get_compile_config())
-    return copy
+            copied.compile_from_config(model.get_compile_config())
+    return copied
 
 
-def _copy_fixed_state(model, copy):
+def _copy_fixed_state(model, copied):
     """Copy the state of layers that training does not draw: adapted, frozen, statistics."""
     layers = model._flatten_layers(include_self=False)
     if not any(layer.built and layer.non_trainable_weights for layer in layers):
         return
-    if model.built and not copy.built:
-        copy.build_from_config(model.get_build_config())
-    copies = copy._flatten_layers(include_self=False)
+    if model.built and not copied.built:
+        copied.build_from_config(model.get_build_config())
+    copies = copied._flatten_layers(include_self=False)
     for layer, other in zip(layers, copies, strict=True):
         if not layer.built or not layer.non_trainable_weights:
             continue
@@ -245,6 +246,17 @@ def check_callbacks(callbacks):
     return list(callbacks)
 
 
+def copy_callbacks(callbacks):
+    """Return copies of callbacks: Keras ties those that it calls to a model and to files."""
+    callbacks = check_callbacks(callbacks)
+    try:
+        return copy.deepcopy(callbacks)
+    except Exception as error:
+        allowed = "callbacks that copy.deepcopy can copy, or a callable that makes new ones"
+        got = f"{callbacks!r} ({error})"
+        raise parameter_error("callbacks", allowed, got=got, kind=TypeError) from error
+
+
 def make_early_stopping(patience):
     """Return the callback that stops training, and restores the best weights."""
     return keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
@@ -265,6 +277,94 @@ def compile_network(network, optimizer, loss, metrics):
     # Otherwise, the first trace of the train step makes the variables, and a second one is needed.
     optimizer.build(network.trainable_variables)
     return second_order(network) if isinstance(optimizer, NewtonCG) else network
+
+
+class _LastEpoch(keras.callbacks.Callback):
+    """Remembers the last epoch: Keras' History misses one that a callback before it interrupts."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Remember the epoch; callbacks that follow may add to its logs."""
+        self.epoch, self.logs = epoch, logs
+
+
+class _Raised(BaseException):
+    """Carries past Keras what it would take for the end of the data."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+
+@contextlib.contextmanager
+def _past_keras():
+    try:
+        yield
+    except (StopIteration, tf.errors.OutOfRangeError) as error:
+        raise _Raised(error) from None
+
+
+class _UserCallbacks(keras.callbacks.CallbackList):
+    """Callbacks whose exceptions all reach the caller of `train`."""
+
+    def __init__(self, callbacks):
+        super().__init__(callbacks)
+        # Otherwise Keras waits for the numbers of each batch, needed or not.
+        self.async_safe = self._async_train and self._async_test
+
+    def on_train_batch_begin(self, batch, logs=None):
+        with _past_keras():
+            super().on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        with _past_keras():
+            super().on_train_batch_end(batch, logs)
+
+    def on_test_batch_begin(self, batch, logs=None):
+        with _past_keras():
+            super().on_test_batch_begin(batch, logs)
+
+    def on_test_batch_end(self, batch, logs=None):
+        with _past_keras():
+            super().on_test_batch_end(batch, logs)
+
+
+def train(network, data, callbacks, **options):
+    """Run ``network.fit``; Ctrl-C ends the training once it has taken a step.
+
+    Parameters
+    ----------
+    network : keras.Model
+    data : tf.data.Dataset
+    callbacks : list of keras.callbacks.Callback
+    **options : dict
+        For ``network.fit``.
+
+    Returns
+    -------
+    history : keras.callbacks.History
+        Of the epochs that were completed.
+    is_interrupted : bool
+    """
+    last, history = _LastEpoch(), keras.callbacks.History()
+    n_steps = int(network.optimizer.iterations)
+    try:
+        with quiet_log():
+            network.fit(data, callbacks=[last, _UserCallbacks(callbacks), history], **options)
+    except _Raised as carrier:
+        raise carrier.error from None
+    except KeyboardInterrupt:
+        if int(network.optimizer.iterations) == n_steps:
+            raise
+        if hasattr(last, "epoch") and last.epoch not in history.epoch:
+            history.on_epoch_end(last.epoch, last.logs)
+        for callback in callbacks:
+            if isinstance(callback, keras.callbacks.EarlyStopping):
+                callback.on_train_end()  # restores the best weights
+        return history, True
+    finally:
+        # Keras deletes the batches of the validation samples only where nothing is raised.
+        network._eval_epoch_iterator = None
+    return history, False
 
 
 def output_width(network, X):

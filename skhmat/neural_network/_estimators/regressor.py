@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn_compat.base import _fit_context
 
+from ..._base.fit_context import fit_context
 from .base import KerasEstimator, hide_routed, import_networks
 from .targets import ValueTarget
 
@@ -45,7 +45,8 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         Stop when the loss of the samples set aside has not fallen for that many epochs (True means
         10), and restore the best weights.
     callbacks : list of keras.callbacks.Callback or callable, default=None
-        A callable makes a new list for each `fit`.
+        A callable makes a new list for each `fit`. Callbacks of a list are copied for each `fit`;
+        pass them to `fit` to read from them later.
     metrics : list, default=None
         For ``model.compile``; `history_` has them.
     warm_start : bool, default=False
@@ -92,7 +93,7 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     __module__ = "skhmat.neural_network"
     _target_checks: ClassVar = {"y_numeric": True}
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None, **fit_params):
         """Fit the model.
 
@@ -109,10 +110,15 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         Returns
         -------
         self : KerasRegressor
+
+        Warns
+        -----
+        UserWarning
+            Ctrl-C ended the training; the model trained so far is kept.
         """
         return self._fit(X, y, sample_weight, fit_params)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one more epoch.
 

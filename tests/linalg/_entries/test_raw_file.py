@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skhmat.linalg import KernelMatrix, compress, from_file, to_file
+from skhmat.linalg._entries.sources import CallableSource
 
 
 @given(
@@ -134,3 +135,17 @@ def test_new_file_keeps_mode_and_link(tmp_path):
 def test_directory_is_refused(tmp_path):
     with pytest.raises(IsADirectoryError):
         to_file(tmp_path, np.eye(2))
+
+
+def test_what_a_function_raises_reaches_the_caller(tmp_path):
+    class End(StopIteration):
+        pass
+
+    def entries(rows, cols):
+        if 20 in rows:
+            raise End
+        return np.ones((len(rows), len(cols)))
+
+    with pytest.raises(End):
+        to_file(tmp_path / "K.bin", CallableSource(entries, (30, 30), float), batch_rows=7)
+    assert list(tmp_path.iterdir()) == []

@@ -210,3 +210,26 @@ def test_neighbours_do_not_change_when_the_matrix_is_scaled(global_random_seed):
         for e in (entries, scaled)
     )
     assert_array_equal(one.indices, other.indices)
+
+
+class Failing(DenseEntries):
+    """Entries that can be read a number of times."""
+
+    left = np.inf
+
+    def block(self, rows, cols):
+        self.left -= 1
+        if self.left < 0:
+            raise StopIteration("no more entries")
+        return super().block(rows, cols)
+
+
+def test_what_entries_raise_reaches_the_caller(rng):
+    points = rng.standard_normal((300, 3))
+    entries = Failing(points @ points.T)
+    distance = make_distance("kernel", entries)
+    policy = SearchPolicy(exact_below=0, leaf_size=32)
+    for n_reads in (0, 1, 5, 20):
+        entries.left = n_reads
+        with pytest.raises(StopIteration, match="no more entries"):
+            find_neighbors(distance, 300, 4, 0, policy=policy)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from skhmat.linalg import HierarchicalMatrix, KernelMatrix, load
 from skhmat.linalg._entries.entries import Entries
-from skhmat.linalg._entries.sources import as_source
+from skhmat.linalg._entries.sources import CallableSource, as_source
 from skhmat.linalg._hierarchical.form import exact_form
 from skhmat.linalg._hierarchical.npz import NpzWriter
 from skhmat.linalg._hierarchical.report import CompressionReport
@@ -440,3 +440,16 @@ def test_objects_are_never_unpickled(tmp_path):
         np.savez(file, header=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="header"):
         load(tmp_path / "a.npz")
+
+
+def test_what_a_function_raises_while_saving_reaches_the_caller(H, tmp_path):
+    class End(StopIteration):
+        pass
+
+    def entries(rows, cols):
+        raise End
+
+    lean = without_near_blocks(H, CallableSource(entries, H.shape, H.dtype))
+    with pytest.raises(End):
+        lean.save(tmp_path / "H")
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ def test_npz_writer_notices_missing_entries(tmp_path):
         NpzWriter(file) as npz,
         pytest.raises(RuntimeError, match="misses 2"),
     ):
-        npz.write_pieces("x", (5,), np.float64, [np.zeros(3)])
+        npz.write_pieces("x", (5,), np.float64, [lambda: np.zeros(3)])
 
 
 def test_empty_arrays_round_trip(tmp_path):
