@@ -27,6 +27,12 @@ class DriverPolicy:
     dense_up_to : int
         Rows up to which the whole matrix is decomposed, which is as fast as the Lanczos method and
         avoids its special cases.
+    dense_with_sigma_up_to : int
+        Rows up to which the same is done where the Lanczos method with sigma fails: eigenvalues
+        next to a distant sigma may lie so close together, relative to their distance from it, that
+        hardly any number of products with the inverse tells them apart.
+    max_restarts_with_sigma : int
+        Restarts after which it has failed there, unless `maxiter` says; usually a few are enough.
     min_extra_vectors : int
         Smallest number of vectors of a block beyond those that are wanted.
     wanted_per_extra : int
@@ -51,6 +57,8 @@ class DriverPolicy:
     """
 
     dense_up_to: int = 64
+    dense_with_sigma_up_to: int = 1024
+    max_restarts_with_sigma: int = 100
     min_extra_vectors: int = 5
     wanted_per_extra: int = 2
     max_filters: int = 100
@@ -95,7 +103,7 @@ class EigenTask:
     random_state: object = None
 
 
-def dense_eigenpairs(A, k, which, sigma=None):
+def dense_eigenpairs(A, k, which, sigma=None, *, policy=POLICY):
     """Decompose the whole matrix and return the k pairs that `which` names, as `Eigenpairs`."""
     dense = A.matmat(np.eye(A.shape[0], dtype=A.dtype))
     if not np.isfinite(dense).all():
@@ -104,6 +112,7 @@ def dense_eigenpairs(A, k, which, sigma=None):
     if sigma is None:
         chosen = _chosen_positions(values, k, which)
     else:
+        _check_distance(dense, np.eye(len(dense)), sigma, policy.max_shift_ratio)
         with np.errstate(divide="ignore"):
             order = np.argsort(1 / (values - sigma), kind="stable")
         chosen = np.sort(order[_chosen_positions(1 / (values[order] - sigma), k, which)])
@@ -115,7 +124,10 @@ def lanczos_eigenpairs(A, task, sigma=None, inverse=None, *, policy=POLICY):
     k, n = task.k, len(task.start)
     # ARPACK refuses one pair "from both ends"; that one is from the upper end.
     which = "LA" if task.which == "BE" and k == 1 else task.which
+    can_decompose = sigma is not None and n <= policy.dense_with_sigma_up_to
     maxiter = 10 * n if task.maxiter is None else task.maxiter
+    if can_decompose and task.maxiter is None:
+        maxiter = policy.max_restarts_with_sigma
     # With sigma in float64 whatever A is: the inverse may be larger than float32 resolves.
     dtype = A.dtype if sigma is None else np.dtype(np.float64)
     v0 = task.start.sum(axis=1).astype(dtype)
@@ -131,6 +143,8 @@ def lanczos_eigenpairs(A, task, sigma=None, inverse=None, *, policy=POLICY):
         # The vectors cost little compared with the products, and make ARPACK sort ascending.
         values, vectors = arpack_eigsh(A if sigma is None else _Float64Operator(A), k, **options)
     except ArpackNoConvergence as error:
+        if can_decompose and task.maxiter is None:
+            return dense_eigenpairs(A, k, which, sigma, policy=policy)
         values, vectors = error.eigenvalues, error.eigenvectors
         _warn_of_missing(len(values), k, maxiter)
     except ArpackError:
