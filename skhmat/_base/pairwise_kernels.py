@@ -1,9 +1,11 @@
 """Kernel matrices of the kernels that scikit-learn names."""
 
 import math
+from contextlib import nullcontext
 
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
+from .._utils.validation import errors_name, parameter_error
 from ..linalg import KernelMatrix
 
 KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS)
@@ -18,13 +20,12 @@ class _Pairwise:
     def __call__(self, A, B):
         """Return the block of points A (m, d) and B (n, d), of shape (m, n)."""
         # Kernels by name take different parameters; a callable receives those given.
-        return pairwise_kernels(
-            A,
-            B,
-            metric=self.metric,
-            filter_params=isinstance(self.metric, str),
-            **self.parameters,
-        )
+        is_name = isinstance(self.metric, str)
+        # What a callable raises or returns is the user's to mend.
+        with nullcontext() if is_name else errors_name("kernel"):
+            return pairwise_kernels(
+                A, B, metric=self.metric, filter_params=is_name, **self.parameters
+            )
 
 
 def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, n_jobs=None):
@@ -43,6 +44,8 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
         Parameters of a callable.
     n_jobs : int or None
     """
+    if isinstance(kernel, type):
+        raise parameter_error("kernel", "a name or a function of two points", kernel)
     if callable(kernel):
         return KernelMatrix(X, _Pairwise(kernel, dict(kernel_params or {})), n_jobs=n_jobs)
     factor = 1.0 / X.shape[1] if gamma is None else float(gamma)

@@ -5,12 +5,14 @@ import secrets
 import shutil
 from contextlib import contextmanager
 
+from .validation import check_path
+
 
 @contextmanager
 def new_file(path):
     """Open a file for writing that replaces `path` only if the block ends without an error."""
     # Through a link, the file it points to is replaced, not the link.
-    path = os.path.realpath(path)
+    path = os.path.realpath(check_path(path))
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path!r} is a directory")
     temporary = f"{path}.{secrets.token_hex(4)}.tmp"

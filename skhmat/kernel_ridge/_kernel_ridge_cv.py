@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn_compat.base import _fit_context
 
-from .._utils.validation import parameter_error
+from .._utils.validation import check_numbers, parameter_error
 from .._utils.warnings import warn
 from ._base import KERNEL_CONSTRAINTS, DualEstimator, DualRegressorMixin, check_not_negative
 from ._leave_one_out import POLICY, leave_one_out
@@ -167,7 +167,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         """
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
-        alphas = np.asarray(self.alphas, dtype=np.float64)
+        alphas = check_numbers("alphas", self.alphas)
         if alphas.ndim != 1 or len(alphas) == 0:
             allowed = "of shape (n_alphas,), with at least one number"
             raise parameter_error("alphas", allowed, got=f"shape {alphas.shape}")

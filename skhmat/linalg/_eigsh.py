@@ -7,10 +7,13 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from .._utils.validation import (
+    as_array,
+    check_boolean,
     check_integer,
     check_operator,
     check_option,
     check_preconditioner,
+    check_random_state,
     check_real,
     parameter_error,
 )
@@ -193,6 +196,8 @@ def eigsh(
     >>> bool(abs(near[-1] - eigenvalues[-1]) < 1e-5 * eigenvalues[-1])
     True
     """
+    return_eigenvectors = check_boolean("return_eigenvectors", return_eigenvectors)
+    return_info = check_boolean("return_info", return_info)
     found = find_eigenpairs(
         A,
         k,
@@ -276,6 +281,10 @@ def find_eigenpairs(
     preconditioner = check_preconditioner(preconditioner, n)
     tol = check_real("tol", tol, 0)
     maxiter = check_integer("maxiter", maxiter, 1, _MAX_ITERATIONS, none=True)
+    ncv = check_integer("ncv", ncv, 1, none=True)
+    check_random_state(random_state)
+    if not isinstance(v0, str):
+        v0 = None if v0 is None else as_array("v0", v0)
     is_block = isinstance(v0, str) or np.ndim(v0) == 2
     method = _choose_method(method, which, is_block, sigma, preconditioner)
     start = start_block(v0, n, given, policy.block_width(k), which, random_state)
