@@ -499,7 +499,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         check_is_fitted(self)
         X = self._validated(X, reset=False)
         if not self._is_pairwise():
-            return self._samples.scales.evaluate(self._extension, X, self._n_threads), X.dtype
+            near = self._samples.within_reach(X)
+            return self._samples.scales.evaluate(self._extension, near, self._n_threads), X.dtype
         means, is_isolated = self._extension(self._kernel_entries(X, self.epsilon_))
         self._warn_of_isolated("points", is_isolated)
         return means, X.dtype
