@@ -1,8 +1,8 @@
 """Kernel matrices of the kernels that scikit-learn names."""
 
 import math
-from contextlib import nullcontext
 
+import numpy as np
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
 from .._utils.validation import errors_name, parameter_error
@@ -22,10 +22,22 @@ class _Pairwise:
         # Kernels by name take different parameters; a callable receives those given.
         is_name = isinstance(self.metric, str)
         # What a callable raises or returns is the user's to mend.
-        with nullcontext() if is_name else errors_name("kernel"):
-            return pairwise_kernels(
+        with np.errstate(all="ignore") if is_name else errors_name("kernel"):
+            block = pairwise_kernels(
                 A, B, metric=self.metric, filter_params=is_name, **self.parameters
             )
+        if is_name and not np.isfinite(block).all():
+            raise self._not_finite(block)
+        return block
+
+    def _not_finite(self, block):
+        """Return the error for a named kernel that is NaN or infinite for some points."""
+        degree = self.parameters["degree"]
+        if np.isnan(block).any() and not float(degree).is_integer():
+            allowed = f"an integer where the base of kernel {self.metric!r} may be negative"
+            return parameter_error("degree", allowed, degree)
+        allowed = f"such that kernel {self.metric!r} is finite"
+        return parameter_error("X", allowed, got="NaN or infinity for two samples")
 
 
 def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, n_jobs=None):

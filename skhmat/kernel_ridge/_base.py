@@ -46,13 +46,19 @@ class DualEstimator(CompressionMixin, BaseEstimator):
         # In float32 the residual of a system with a small alpha would be nothing but rounding.
         return X.astype(np.float64, copy=False), y
 
-    def _make_system(self, X, sample_weight):
+    def _make_system(self, X, sample_weight, alphas):
         """Return the system of the samples that have a weight, and their indices."""
         used = np.arange(len(X))
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
             used = np.flatnonzero(sample_weight)
             sample_weight = sample_weight[used]
+            # The diagonal of the system has alpha / weight.
+            least = max(1.0, np.max(alphas)) / np.finfo(np.float64).max
+            if not sample_weight.min() > least:
+                i = used[np.argmin(sample_weight)]
+                got = f"{sample_weight.min():.3g} for sample {i}"
+                raise parameter_error("sample_weight", f"0 or above {least:.2g}", got=got)
         if self.kernel == "precomputed":
             K = X if len(used) == len(X) else X[np.ix_(used, used)]
         else:

@@ -172,7 +172,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
             allowed = "of shape (n_alphas,), with at least one number"
             raise parameter_error("alphas", allowed, got=f"shape {alphas.shape}")
         check_not_negative("alphas", self.alphas, alphas)
-        system, used = self._make_system(X, sample_weight)
+        system, used = self._make_system(X, sample_weight, alphas)
         errors = leave_one_out(system, Y[used], alphas, self._leave_one_out_policy)
         self._choose_alpha(alphas, errors, self.alpha_per_target and y.ndim == 2)
         chosen = np.broadcast_to(self.alpha_, Y.shape[1])
