@@ -329,8 +329,19 @@ def errors_name(*names):
 
 def validate_data(estimator, X, *y, **options):
     """Return X, or X and y, as scikit-learn's `validate_data`; errors name X or y."""
+    _refuse_text("X", X)
+    if options.get("y_numeric", False):
+        _refuse_text("y", *y)
     with errors_name("X", "y") if y else errors_name("X"):
         return sklearn_validation.validate_data(estimator, X, *y, **options)
+
+
+def _refuse_text(name, values):
+    """Raise ValueError for an array or list of strings, which scikit-learn converts to numbers."""
+    if isinstance(values, (list, tuple)):
+        values = as_array(name, values)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "US":
+        raise parameter_error(name, "numeric", got=f"dtype {values.dtype}")
 
 
 class CheckedParameters:
@@ -339,6 +350,8 @@ class CheckedParameters:
     def _validate_params(self):
         parameters = self.get_params(deep=False)
         for name, value in parameters.items():
+            if "boolean" in map(str, self._parameter_constraints.get(name, [])):
+                check_boolean(name, value)
             if isinstance(value, Integral) and abs(int(value)) > sys.float_info.max:
                 raise parameter_error(name, "in the range of floating-point numbers", value)
         super()._validate_params()

@@ -422,6 +422,9 @@ def test_parameters_that_scikit_learn_accepts():
     for value in (True, np.True_, 10**400):
         with pytest.raises(ValueError, match=r"'?number'? .*must be"):
             Estimator(value)._validate_params()
+    for value in (0, 1, "True", None):
+        with pytest.raises(ValueError, match="flag must be True or False, got "):
+            Estimator(flag=value)._validate_params()
 
 
 def test_errors_of_scikit_learn_name_the_samples():
@@ -433,6 +436,12 @@ def test_errors_of_scikit_learn_name_the_samples():
             validate_data(Estimator(), bad, dtype=np.float64)
     with pytest.raises(ValueError, match=r"\by\b"):
         validate_data(Estimator(), [[1.0], [2.0]], [1j, 1j])
+    for text in (["1", "2"], np.array([b"1", b"2"])):
+        with pytest.raises(ValueError, match="X must be numeric, got dtype"):
+            validate_data(Estimator(), np.reshape(text, (2, 1)))
+        with pytest.raises(ValueError, match="y must be numeric, got dtype"):
+            validate_data(Estimator(), [[1.0], [2.0]], text, y_numeric=True)
+        assert list(validate_data(Estimator(), [[1.0], [2.0]], text)[1]) == list(text)
     with pytest.raises(TypeError, match=r"^a or b: wrong$"), errors_name("a", "b"):
         raise TypeError("wrong")
     with pytest.raises(TypeError, match=r"^a is wrong$"), errors_name("a", "b"):

@@ -48,6 +48,8 @@ VALUES = {
     "array of two": (np.array([1.0, 2.0]), {"array", "tuple"}),
     "ragged list": ([[1.0], [1.0, 2.0]], set()),
     "array of strings": (np.array(["auto", "auto"]), set()),
+    "as many strings as rows": (np.full(N, "1.5"), set()),
+    "as many rows of strings": (np.full((N, D), "1.5"), set()),
     "0-d array": (np.array(3), {"int", "float", "array"}),
     "0-d array of a string": (np.array("auto"), set()),
     "set": ({1, 2}, set()),
