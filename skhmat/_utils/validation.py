@@ -72,8 +72,6 @@ class Constraint:
         number = self._number(value)
         if number is None or not self._is_inside(number):
             raise parameter_error(name, self, value)
-        if self.kind is Integral and abs(number) > sys.maxsize:
-            raise parameter_error(name, f"an integer of at most {sys.maxsize}", value)
         return number
 
     def _interval(self):
@@ -130,8 +128,11 @@ class Constraint:
 
 
 def check_integer(name, value, low, high=None, *, options=(), none=False):
-    """Return an integer from low to high, or one of the options."""
-    return Constraint(Integral, low, high, options=options, none=none).check(name, value)
+    """Return an integer from low to high that the machine has, or one of the options."""
+    checked = Constraint(Integral, low, high, options=options, none=none).check(name, value)
+    if isinstance(checked, int) and abs(checked) > sys.maxsize:
+        raise parameter_error(name, f"an integer of at most {sys.maxsize}", value)
+    return checked
 
 
 def check_real(name, value, low=None, high=None, *, closed="both", options=(), none=False):
@@ -161,14 +162,10 @@ def check_verbose(verbose):
 
 def check_random_state(random_state):
     """Return the RandomState that `random_state` stands for, as scikit-learn does."""
-    is_boolean = isinstance(random_state, (bool, np.bool_))
-    try:
-        if not is_boolean:
-            return sklearn.utils.check_random_state(random_state)
-    except (ValueError, TypeError, OverflowError):
-        pass
-    allowed = "None, an integer from 0 to 2**32 - 1 or a RandomState"
-    raise parameter_error("random_state", allowed, random_state)
+    with errors_name("random_state"):
+        if isinstance(random_state, (bool, np.bool_)):
+            raise ValueError(f"{random_state!r} cannot be used to seed")
+        return sklearn.utils.check_random_state(random_state)
 
 
 def check_path(path):

@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from ..._ext.gofmm import entries as _core
-from ..._utils.validation import as_array, check_dtype, check_integer, parameter_error
+from ..._utils.validation import as_array, check_integer, errors_name, parameter_error
 from .._kernels.matrix import KernelMatrix
 
 # Rows of the blocks through which the diagonal of a function is read.
@@ -169,7 +169,7 @@ def as_source(K, shape=None, dtype=None, points=None):
             raise parameter_error("shape", allowed, None, kind=TypeError)
         shape = _as_shape(shape)
         dtype = getattr(K, "dtype", np.float64) if dtype is None else dtype
-        dtype = check_dtype(np.float64 if dtype is None else dtype)
+        dtype = _as_dtype(np.float64 if dtype is None else dtype)
         return CallableSource(K, shape, dtype, _as_points(points, shape[0], dtype))
     if not isinstance(K, np.ndarray):
         try:
@@ -188,17 +188,26 @@ def as_source(K, shape=None, dtype=None, points=None):
 def _as_shape(shape):
     """Return the shape of a callable as a tuple of int."""
     try:
-        given = tuple(check_integer("shape", side, 1) for side in shape)
+        given = tuple(check_integer("shape", side, 0) for side in shape)
     except (TypeError, ValueError):
         raise parameter_error("shape", "(n, n) for a callable K", shape) from None
     return check_shape(given)
+
+
+def _as_dtype(dtype):
+    """Return a dtype if it is float32 or float64."""
+    with errors_name("dtype"):
+        checked = np.dtype(dtype)
+    if checked not in (np.float32, np.float64):
+        raise parameter_error("dtype", "float32 or float64", got=checked)
+    return checked
 
 
 def _check_fits(K, shape, dtype):
     """Raise ValueError where a shape or a dtype is given that is not that of K itself."""
     if shape is not None and _as_shape(shape) != K.shape:
         raise parameter_error("shape", f"None or {K.shape}, the shape of K", shape)
-    if dtype is not None and check_dtype(dtype) != K.dtype:
+    if dtype is not None and _as_dtype(dtype) != K.dtype:
         raise parameter_error("dtype", f"None or {K.dtype}, the dtype of K", dtype)
 
 
