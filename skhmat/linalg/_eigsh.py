@@ -115,8 +115,9 @@ def eigsh(
     sigma : float, default=None
         Find eigenvalues near this number, by products with the inverse of ``A - sigma I`` instead
         of A. An array or a sparse matrix is factorized, and so is a hierarchical matrix in the HSS
-        format (``compress(..., budget=0)``) if `sigma` is outside its spectrum; otherwise each
-        product with the inverse takes an iteration. For "lobpcg" the inverse is the preconditioner.
+        format (``compress(..., budget=0)``) if `sigma` is outside its spectrum, and what has at
+        most 1,000 rows; otherwise each product with the inverse takes an iteration. For "lobpcg"
+        the inverse is the preconditioner.
     preconditioner : LinearOperator of shape (n, n), default=None
         Approximate inverse of ``|A - sigma I|``, positive definite, for "lobpcg" and for iterations
         with `sigma`.
@@ -168,8 +169,11 @@ def eigsh(
     - float32 and float64 only: integers become float64, and complex matrices are refused.
 
     If k >= n, or n is at most 64, the matrix is formed and decomposed whole; `tol`, `v0`,
-    `maxiter` and `ncv` have no effect then. The eigenvalues of a `HierarchicalMatrix` differ from
-    those of the exact matrix K by at most ``error_estimate_`` times the Frobenius norm of K.
+    `maxiter` and `ncv` have no effect then. With `sigma` and no `maxiter` this is also done for up
+    to 1,024 rows where 100 restarts are not enough: eigenvalues may lie so close together, relative
+    to their distance from `sigma`, that the inverse hardly tells them apart. The eigenvalues of a
+    `HierarchicalMatrix` differ from those of the exact matrix K by at most ``error_estimate_``
+    times the Frobenius norm of K.
 
     References
     ----------
