@@ -13,11 +13,10 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import mean_squared_error
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from . import manifold
 from ._base.fit_context import fit_context
-from ._utils.validation import parameter_error
+from ._utils.validation import CheckedParameters, parameter_error, validate_data
 
 try:
     from datafold.dynfold.base import TSCTransformerMixin
@@ -35,7 +34,7 @@ def _values(X):
     return np.asarray(X, dtype=np.float64)
 
 
-class _Wrapper(BaseEstimator):
+class _Wrapper(CheckedParameters, BaseEstimator):
     """An estimator of `skhmat.manifold` behind the interface of datafold.
 
     Attributes

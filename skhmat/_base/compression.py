@@ -9,6 +9,7 @@ from numbers import Integral
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._utils.validation import CheckedParameters
 from ..linalg import compress
 from ..linalg._parameters import COMPRESSION
 
@@ -68,7 +69,7 @@ CONSTRAINTS = {
 }
 
 
-class CompressionMixin:
+class CompressionMixin(CheckedParameters):
     """Passes the shared parameters of an estimator on to `compress`."""
 
     def _compress(self, K, **changes):

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
+from .._utils.validation import errors_name, parameter_error
 from ..linalg import KernelMatrix
 
 KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS)
@@ -18,13 +20,24 @@ class _Pairwise:
     def __call__(self, A, B):
         """Return the block of points A (m, d) and B (n, d), of shape (m, n)."""
         # Kernels by name take different parameters; a callable receives those given.
-        return pairwise_kernels(
-            A,
-            B,
-            metric=self.metric,
-            filter_params=isinstance(self.metric, str),
-            **self.parameters,
-        )
+        is_name = isinstance(self.metric, str)
+        # What a callable raises or returns is the user's to mend.
+        with np.errstate(all="ignore") if is_name else errors_name("kernel"):
+            block = pairwise_kernels(
+                A, B, metric=self.metric, filter_params=is_name, **self.parameters
+            )
+        if is_name and not np.isfinite(block).all():
+            raise self._not_finite(block)
+        return block
+
+    def _not_finite(self, block):
+        """Return the error for a named kernel that is NaN or infinite for some points."""
+        degree = self.parameters["degree"]
+        if np.isnan(block).any() and not float(degree).is_integer():
+            allowed = f"an integer where the base of kernel {self.metric!r} may be negative"
+            return parameter_error("degree", allowed, degree)
+        allowed = f"such that kernel {self.metric!r} is finite"
+        return parameter_error("X", allowed, got="NaN or infinity for two samples")
 
 
 def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, n_jobs=None):
@@ -43,6 +56,8 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
         Parameters of a callable.
     n_jobs : int or None
     """
+    if isinstance(kernel, type):
+        raise parameter_error("kernel", "a name or a function of two points", kernel)
     if callable(kernel):
         return KernelMatrix(X, _Pairwise(kernel, dict(kernel_params or {})), n_jobs=n_jobs)
     factor = 1.0 / X.shape[1] if gamma is None else float(gamma)

@@ -11,6 +11,8 @@ try:
 except ImportError:  # Windows, which does not remove a file that a program has open
     fcntl = None
 
+from .validation import check_path
+
 
 @contextmanager
 def new_file(path):
@@ -20,7 +22,7 @@ def new_file(path):
     same path.
     """
     # Through a link, the file it points to is replaced, not the link.
-    path = os.path.realpath(path)
+    path = os.path.realpath(check_path(path))
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path!r} is a directory")
     _remove_abandoned(path)

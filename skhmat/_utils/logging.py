@@ -3,6 +3,8 @@
 import logging
 import time
 
+from .validation import check_verbose
+
 logger = logging.getLogger("skhmat")
 
 # Seconds without a message after which progress is logged even at verbose=1.
@@ -13,7 +15,7 @@ class Log:
     """Logger of one call; messages that `verbose` does not ask for have the level DEBUG."""
 
     def __init__(self, verbose):
-        self.verbose = int(verbose)
+        self.verbose = check_verbose(verbose)
         self._last_message = time.perf_counter()
         if self.verbose > 0 and not logger.hasHandlers():
             logger.addHandler(logging.StreamHandler())

@@ -1,5 +1,7 @@
 """Matplotlib, which is optional, imported when something is plotted."""
 
+from .validation import parameter_error
+
 
 def pyplot():
     """Return `matplotlib.pyplot`, or raise an ImportError that says how to install it."""
@@ -10,3 +12,13 @@ def pyplot():
             "plot needs matplotlib, which is not installed: pip install skhmat[plot]"
         ) from error
     return plt
+
+
+def check_axes(ax, figsize):
+    """Return the axes to draw in, new ones for None."""
+    plt = pyplot()
+    if ax is None:
+        return plt.subplots(figsize=figsize, layout="constrained")[1]
+    if not isinstance(ax, plt.Axes):
+        raise parameter_error("ax", "matplotlib axes or None", ax, kind=TypeError)
+    return ax

@@ -5,18 +5,30 @@ Messages have one form, ``<parameter> must be <allowed>, got <value>.``; `parame
 
 import math
 import operator
+import os
+import re
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
+import sklearn.utils
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from sklearn.utils.validation import _check_sample_weight
+from sklearn_compat.utils import validation as sklearn_validation
+
+# Python refuses to print integers of more than 4,300 digits.
+_MOST_BITS = 10_000
 
 
 def parameter_error(name, allowed, value=None, *, got=None, kind=ValueError):
     """Return the exception for a parameter: `got` is the text for a value too large to print."""
-    return kind(f"{name} must be {allowed}, got {repr(value) if got is None else got}.")
+    if got is None:
+        is_huge = isinstance(value, int) and value.bit_length() > _MOST_BITS
+        got = f"an integer of {value.bit_length()} bits" if is_huge else repr(value)
+    return kind(f"{name} must be {allowed}, got {got}.")
 
 
 @dataclass(frozen=True)
@@ -116,8 +128,11 @@ class Constraint:
 
 
 def check_integer(name, value, low, high=None, *, options=(), none=False):
-    """Return an integer from low to high, or one of the options."""
-    return Constraint(Integral, low, high, options=options, none=none).check(name, value)
+    """Return an integer from low to high that the machine has, or one of the options."""
+    checked = Constraint(Integral, low, high, options=options, none=none).check(name, value)
+    if isinstance(checked, int) and abs(checked) > sys.maxsize:
+        raise parameter_error(name, f"an integer of at most {sys.maxsize}", value)
+    return checked
 
 
 def check_real(name, value, low=None, high=None, *, closed="both", options=(), none=False):
@@ -132,11 +147,39 @@ def check_option(name, value, options):
     return Constraint(options=others, none=none).check(name, value)
 
 
+def check_boolean(name, value):
+    """Return True or False; numbers and whatever else Python takes for true are refused."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise parameter_error(name, "True or False", value)
+    return bool(value)
+
+
+def check_verbose(verbose):
+    """Return how much is logged as an integer; True means 1."""
+    is_boolean = isinstance(verbose, (bool, np.bool_))
+    return int(verbose) if is_boolean else check_integer("verbose", verbose, 0)
+
+
+def check_random_state(random_state):
+    """Return the RandomState that `random_state` stands for, as scikit-learn does."""
+    with errors_name("random_state"):
+        if isinstance(random_state, (bool, np.bool_)):
+            raise ValueError(f"{random_state!r} cannot be used to seed")
+        return sklearn.utils.check_random_state(random_state)
+
+
+def check_path(path):
+    """Return a path as text; a number would be taken for an open file, and that file be closed."""
+    if not isinstance(path, (str, bytes, os.PathLike)) or not os.fspath(path):
+        raise parameter_error("path", "a str or path-like, not empty", path, kind=TypeError)
+    return os.fsdecode(path)
+
+
 def check_dtype(dtype, name="dtype"):
     """Return a native float32 or float64."""
     try:
         checked = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError):
         checked = None
     if dtype is None or checked not in (np.float32, np.float64) or not checked.isnative:
         raise parameter_error(name, "native float32 or float64", dtype)
@@ -146,9 +189,9 @@ def check_dtype(dtype, name="dtype"):
 def check_shift(shift, n):
     """Return the shift as a float, or as an array if it has an entry for each row."""
     allowed = f"a finite number or an array of shape ({n},)"
-    if isinstance(shift, (list, tuple)) or hasattr(shift, "__array__"):
-        shift = np.asarray(shift)
-    if not isinstance(shift, np.ndarray) or shift.ndim == 0:
+    if isinstance(shift, (list, tuple)) or np.ndim(shift) > 0:
+        shift = as_array("shift", shift)
+    else:
         number = _as_float(shift)
         if not math.isfinite(number):
             raise parameter_error("shift", allowed, shift)
@@ -164,9 +207,28 @@ def check_shift(shift, n):
     return array
 
 
+def as_array(name, values):
+    """Return values as an array; those that no array holds are refused by name."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:
+        got = f"a {type(values).__name__} ({error})"
+        raise parameter_error(name, "an array", got=got) from None
+
+
+def check_numbers(name, values):
+    """Return real numbers as a new array of float64; entries that no float holds become NaN."""
+    array = as_array(name, values)
+    if array.dtype.kind == "O":
+        array = np.array([_as_float(value) for value in array.flat]).reshape(array.shape)
+    if array.dtype.kind not in "fiu":
+        raise parameter_error(name, "numeric", values)
+    return array.astype(np.float64)
+
+
 def check_columns(name, B, n, real=False):
     """Return (n,) or (n, k) finite numbers as an array of shape (n, k)."""
-    B = np.asarray(B)
+    B = as_array(name, B)
     if B.ndim not in (1, 2) or len(B) != n:
         raise parameter_error(name, f"of shape ({n},) or ({n}, k)", got=f"shape {B.shape}")
     if B.dtype.kind not in ("fiub" if real else "fiubc"):
@@ -176,15 +238,24 @@ def check_columns(name, B, n, real=False):
     return B.reshape(n, -1)
 
 
+def check_factor(W):
+    """Return what a matrix is multiplied with as an array of numbers, real or complex."""
+    W = np.asarray(W)
+    if W.dtype.kind not in "fiubc":
+        got = f"dtype {W.dtype}"
+        raise parameter_error("the other factor of a product", "numeric", got=got)
+    return W
+
+
 def check_operator(name, A):
     """Return an operator, array or sparse matrix as a real LinearOperator in floating point."""
     if not isinstance(A, LinearOperator):
         if not sparse.issparse(A) and not isinstance(A, np.ndarray) and hasattr(A, "__array__"):
-            A = np.asarray(A)
+            A = as_array(name, A)
         if not sparse.issparse(A) and not isinstance(A, (np.ndarray, list, tuple)):
             allowed, given = "an array, sparse matrix or LinearOperator", type(A).__name__
             raise parameter_error(name, allowed, got=f"a {given}", kind=TypeError)
-        A = A if sparse.issparse(A) else np.asarray(A)
+        A = A if sparse.issparse(A) else as_array(name, A)
     if len(A.shape) != 2 or A.shape[0] != A.shape[1] or A.shape[0] < 1:
         allowed = "square, of shape (n, n) with n >= 1"
         raise parameter_error(name, allowed, got=f"shape {A.shape}")
@@ -215,7 +286,17 @@ def check_preconditioner(preconditioner, n):
 
 def check_sample_weight(sample_weight, X):
     """Return weights as an array of float64, none of them negative and at least one positive."""
-    sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    given = sample_weight
+    if given is not None:
+        given = as_array("sample_weight", given)
+        if given.dtype.kind not in "fiubO" or isinstance(sample_weight, bool):
+            raise parameter_error("sample_weight", "real numbers", sample_weight)
+    if np.ndim(given) == 0 and given is not None:
+        given = given[()]  # scikit-learn takes a number for all samples, but no array of it
+    with errors_name("sample_weight"):
+        sample_weight = _check_sample_weight(given, X, dtype=np.float64)
+    if not np.isfinite(sample_weight).all():
+        raise parameter_error("sample_weight", "finite", got="NaN or infinity")
     if sample_weight.min() < 0:
         i = int(np.argmin(sample_weight))
         # scikit-learn's own estimators, and checks of them, have the first four words.
@@ -230,6 +311,58 @@ def check_sample_weight(sample_weight, X):
     return sample_weight
 
 
+@contextmanager
+def errors_name(*names):
+    """Let errors of other packages' checks name a parameter; what overflows is a ValueError."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        is_named = re.search(rf"\b({'|'.join(names)})\b", str(error))
+        if is_named and not isinstance(error, OverflowError):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{' or '.join(names)}: {error}") from error
+
+
+def validate_data(estimator, X, *y, **options):
+    """Return X, or X and y, as scikit-learn's `validate_data`; errors name X or y."""
+    _refuse_text("X", X)
+    if options.get("y_numeric", False):
+        _refuse_text("y", *y)
+    with errors_name("X", "y") if y else errors_name("X"):
+        return sklearn_validation.validate_data(estimator, X, *y, **options)
+
+
+def _refuse_text(name, values):
+    """Raise ValueError for an array or list of strings, which scikit-learn converts to numbers."""
+    if isinstance(values, (list, tuple)):
+        values = as_array(name, values)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "US":
+        raise parameter_error(name, "numeric", got=f"dtype {values.dtype}")
+
+
+class CheckedParameters:
+    """Refuses what scikit-learn takes for a number: booleans, and integers beyond all floats."""
+
+    def _validate_params(self):
+        parameters = self.get_params(deep=False)
+        for name, value in parameters.items():
+            if "boolean" in map(str, self._parameter_constraints.get(name, [])):
+                check_boolean(name, value)
+            if isinstance(value, Integral) and abs(int(value)) > sys.float_info.max:
+                raise parameter_error(name, "in the range of floating-point numbers", value)
+        super()._validate_params()
+        for name, value in parameters.items():
+            constraints = set(map(str, self._parameter_constraints.get(name, ["boolean"])))
+            if isinstance(value, (bool, np.bool_)) and not constraints & {"boolean", "verbose"}:
+                raise parameter_error(name, "a number, not a boolean", value)
+
+    def _number(self, name):
+        """Return a parameter; NumPy's scalars, whose ranges are narrow, as Python's numbers."""
+        value = getattr(self, name)
+        return value.item() if isinstance(value, np.generic) else value
+
+
 def check_square(X, name):
     """Raise ValueError unless a matrix is square; parameter `name` says that it is precomputed."""
     if X.shape[0] != X.shape[1]:
@@ -241,6 +374,8 @@ def _as_float(value):
     """Return a real number as a float, NaN if it is none that a float can hold."""
     if isinstance(value, np.ndarray):
         value = value[()]
+    if isinstance(value, (bool, np.bool_)):
+        return math.nan
     try:
         return float(value) if isinstance(value, Real) else math.nan
     except OverflowError:

@@ -10,9 +10,16 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import get_data_home
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
-from .._utils.validation import check_dtype, check_integer, check_option, parameter_error
+from .._utils.validation import (
+    check_boolean,
+    check_dtype,
+    check_integer,
+    check_option,
+    check_random_state,
+    parameter_error,
+)
 from ..linalg import from_file, to_file
 from . import _graphs, _kernels, _networks, _operators
 from ._dense import as_array, write
@@ -245,6 +252,7 @@ def load_stored(
     family = _check_name(name)
     n = _check_size(name, family, n)
     dtype = check_dtype(dtype)
+    download_if_missing = check_boolean("download_if_missing", download_if_missing)
     in_file = n > policy.max_rows_in_memory and not family.is_lazy
     is_named_by_seed = in_file and family.random
     seed = _check_seed(random_state, policy if is_named_by_seed else None)

@@ -5,16 +5,14 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.fit_context import fit_context
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
 from .._utils.logging import Log
-from .._utils.validation import parameter_error
+from .._utils.validation import check_random_state, parameter_error, validate_data
 from .._utils.warnings import warn
 from ..linalg._entries.symmetry import symmetric_kernel
 from ._features import POLICY
@@ -261,15 +259,15 @@ class HierarchicalNystroem(
         if is_precomputed:
             X = symmetric_kernel(X, "kernel")
         X = X.astype(np.float64, copy=False)
-        landmarks = check_landmarks(self.landmarks, X, is_precomputed)
+        landmarks = check_landmarks(self._number("landmarks"), X, is_precomputed)
         K = X if is_precomputed else self._kernel_matrix(X)
         make_kernel = None if is_precomputed else self._kernel_matrix
         samples = SampleKernel.measure(K, X, make_kernel, self.center)
         features = find_features(
             samples,
             landmarks,
-            None if self.n_components == "auto" else self.n_components,
-            self.tol,
+            None if self.n_components == "auto" else self._number("n_components"),
+            self._number("tol"),
             compress=self._compress_to,
             rng=check_random_state(self.random_state),
             n_jobs=self.n_jobs,
@@ -283,7 +281,7 @@ class HierarchicalNystroem(
         return features.Z.astype(dtype, copy=False)
 
     def _compress_to(self, K, rtol, random_state):
-        return self._compress(K, rtol=min(self.rtol, rtol), random_state=random_state)
+        return self._compress(K, rtol=min(self._number("rtol"), rtol), random_state=random_state)
 
     def _check_parameters(self):
         if self.n_components == "auto" and self.tol is None:
@@ -307,7 +305,7 @@ class HierarchicalNystroem(
         parameters = {"gamma": None, "degree": 3, "coef0": 1}
         for name in parameters:
             if getattr(self, name) is not None:
-                parameters[name] = getattr(self, name)
+                parameters[name] = self._number(name)
             elif name in (self.kernel_params or {}):
                 parameters[name] = self.kernel_params[name]
         return kernel_matrix(X, self.kernel, **parameters, n_jobs=self.n_jobs)

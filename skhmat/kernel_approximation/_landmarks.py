@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_array
 
-from .._utils.validation import parameter_error
+from .._utils.validation import check_numbers, parameter_error
 from .._utils.warnings import warn
 from ..linalg import KernelMatrix
 from ..linalg._operators.wrappers import CenteredOperator
@@ -45,6 +45,7 @@ def check_landmarks(landmarks, X, is_precomputed):
                 f"shape (n_landmarks, {d})"
             )
             raise parameter_error("landmarks", allowed, got=f"shape {array.shape}")
+        array = check_numbers("landmarks", array)
         return check_array(array, dtype=np.float64, input_name="landmarks", copy=True)
     if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
         allowed = (

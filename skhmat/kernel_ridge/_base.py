@@ -5,14 +5,18 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
-from .._utils.validation import check_sample_weight, parameter_error
+from .._utils.validation import (
+    check_numbers,
+    check_random_state,
+    check_sample_weight,
+    parameter_error,
+    validate_data,
+)
 from ..linalg._entries.symmetry import symmetric_kernel
 from ._dual_system import POLICY, RidgeSystem
 
@@ -42,22 +46,28 @@ class DualEstimator(CompressionMixin, BaseEstimator):
         # In float32 the residual of a system with a small alpha would be nothing but rounding.
         return X.astype(np.float64, copy=False), y
 
-    def _make_system(self, X, sample_weight):
+    def _make_system(self, X, sample_weight, alphas):
         """Return the system of the samples that have a weight, and their indices."""
         used = np.arange(len(X))
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
             used = np.flatnonzero(sample_weight)
             sample_weight = sample_weight[used]
+            # The diagonal of the system has alpha / weight.
+            least = max(1.0, np.max(alphas)) / np.finfo(np.float64).max
+            if not sample_weight.min() > least:
+                i = used[np.argmin(sample_weight)]
+                got = f"{sample_weight.min():.3g} for sample {i}"
+                raise parameter_error("sample_weight", f"0 or above {least:.2g}", got=got)
         if self.kernel == "precomputed":
             K = X if len(used) == len(X) else X[np.ix_(used, used)]
         else:
             K = kernel_matrix(
                 X[used],
                 self.kernel,
-                self.gamma,
-                self.degree,
-                self.coef0,
+                self._number("gamma"),
+                self._number("degree"),
+                self._number("coef0"),
                 self.kernel_params,
                 n_jobs=self.n_jobs,
             )
@@ -79,7 +89,7 @@ class DualEstimator(CompressionMixin, BaseEstimator):
         shape : tuple
             Shape of a sample's dual coefficients, () or (n_targets,).
         """
-        C = system.solve_targets(Y[used], alphas, self.tol, self.max_iter)
+        C = system.solve_targets(Y[used], alphas, self._number("tol"), self._number("max_iter"))
         dual_coef = np.zeros((len(X), C.shape[1]))
         dual_coef[used] = C
         self.X_fit_ = X
@@ -87,7 +97,7 @@ class DualEstimator(CompressionMixin, BaseEstimator):
         self.residual_ = system.residual
         self.n_iter_ = max(system.n_iterations, 1)
         is_precomputed = self.kernel == "precomputed"
-        self._kernel_sum = None if is_precomputed else system.kernel_sum(C, self.rtol)
+        self._kernel_sum = None if is_precomputed else system.kernel_sum(C, self._number("rtol"))
         return self
 
     def _decision(self, X):
@@ -171,7 +181,7 @@ class DualRegressorMixin(MultiOutputMixin, RegressorMixin):
 
 def check_alphas(name, given, n_targets):
     """Return an alpha for each target, of shape (n_targets,)."""
-    alphas = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    alphas = np.atleast_1d(check_numbers(name, given))
     if alphas.ndim != 1 or len(alphas) not in (1, n_targets):
         allowed = f"a number or of shape ({n_targets},), one for each target"
         raise parameter_error(name, allowed, got=f"shape {np.shape(given)}")

@@ -128,7 +128,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         alphas = check_alphas("alpha", self.alpha, Y.shape[1])
-        system, used = self._make_system(X, sample_weight)
+        system, used = self._make_system(X, sample_weight, alphas)
         return self._solve(X, system, used, Y, alphas, y.shape[1:])
 
 
@@ -234,7 +234,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
             )
         alphas = np.broadcast_to(float(self.alpha), Y.shape[1])
         shape = () if Y.shape[1] == 1 else Y.shape[1:]
-        system, used = self._make_system(X, sample_weight)
+        system, used = self._make_system(X, sample_weight, alphas)
         return self._solve(X, system, used, Y, alphas, shape)
 
     def decision_function(self, X):

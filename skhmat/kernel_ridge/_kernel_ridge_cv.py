@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from .._base.fit_context import fit_context
-from .._utils.validation import parameter_error
+from .._utils.validation import check_numbers, parameter_error
 from .._utils.warnings import warn
 from ._base import KERNEL_CONSTRAINTS, DualEstimator, DualRegressorMixin, check_not_negative
 from ._leave_one_out import POLICY, leave_one_out
@@ -167,12 +167,12 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         """
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
-        alphas = np.asarray(self.alphas, dtype=np.float64)
+        alphas = check_numbers("alphas", self.alphas)
         if alphas.ndim != 1 or len(alphas) == 0:
             allowed = "of shape (n_alphas,), with at least one number"
             raise parameter_error("alphas", allowed, got=f"shape {alphas.shape}")
         check_not_negative("alphas", self.alphas, alphas)
-        system, used = self._make_system(X, sample_weight)
+        system, used = self._make_system(X, sample_weight, alphas)
         errors = leave_one_out(system, Y[used], alphas, self._leave_one_out_policy)
         self._choose_alpha(alphas, errors, self.alpha_per_target and y.ndim == 2)
         chosen = np.broadcast_to(self.alpha_, Y.shape[1])

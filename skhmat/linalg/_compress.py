@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads, physical_memory
-from .._utils.validation import parameter_error
+from .._utils.validation import check_random_state, parameter_error
 from .._utils.warnings import warn
 from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
@@ -128,7 +127,7 @@ def compress(
         float64.
     points : array-like of shape (n, n_features), default=None
         Points behind an array or a callable, for distance="geometric".
-    max_bytes : int, default=None
+    max_bytes : float or inf, default=None
         Largest memory for near blocks; if they need more, each product recomputes them. None means
         half of the machine's memory.
 

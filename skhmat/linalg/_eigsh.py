@@ -7,10 +7,13 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from .._utils.validation import (
+    as_array,
+    check_boolean,
     check_integer,
     check_operator,
     check_option,
     check_preconditioner,
+    check_random_state,
     check_real,
     parameter_error,
 )
@@ -42,7 +45,7 @@ class EigenInfo:
     Attributes
     ----------
     method : {"dense", "lanczos", "shift-invert", "chebyshev", "lobpcg"}
-        "dense" also where "lanczos" gave up.
+        "dense" also where an iteration gave up.
     residuals : ndarray of shape (k,)
         ||A v - lambda v|| of each pair relative to the largest eigenvalue that was found, in
         magnitude.
@@ -113,8 +116,9 @@ def eigsh(
     sigma : float, default=None
         Find eigenvalues near this number, by products with the inverse of ``A - sigma I`` instead
         of A. An array or a sparse matrix is factorized, and so is a hierarchical matrix in the HSS
-        format (``compress(..., budget=0)``) if `sigma` is outside its spectrum; otherwise each
-        product with the inverse takes an iteration. For "lobpcg" the inverse is the preconditioner.
+        format (``compress(..., budget=0)``) if `sigma` is outside its spectrum, and what has at
+        most 1,000 rows; otherwise each product with the inverse takes an iteration. For "lobpcg"
+        the inverse is the preconditioner.
     preconditioner : LinearOperator of shape (n, n), default=None
         Approximate inverse of ``|A - sigma I|``, positive definite, for "lobpcg" and for iterations
         with `sigma`.
@@ -174,8 +178,8 @@ def eigsh(
     show whether any eigenvalue there should be among those wanted, and find it. They do not follow
     ``which="SM"`` of an indefinite matrix, or with `sigma`.
 
-    The eigenvalues of a `HierarchicalMatrix` differ from
-    those of the exact matrix K by at most ``error_estimate_`` times the Frobenius norm of K.
+    The eigenvalues of a `HierarchicalMatrix` differ from those of the exact matrix K by at most
+    ``error_estimate_`` times the Frobenius norm of K.
 
     References
     ----------
@@ -202,6 +206,8 @@ def eigsh(
     >>> bool(abs(near[-1] - eigenvalues[-1]) < 1e-5 * eigenvalues[-1])
     True
     """
+    return_eigenvectors = check_boolean("return_eigenvectors", return_eigenvectors)
+    return_info = check_boolean("return_info", return_info)
     found = find_eigenpairs(
         A,
         k,
@@ -285,6 +291,10 @@ def find_eigenpairs(
     preconditioner = check_preconditioner(preconditioner, n)
     tol = check_real("tol", tol, 0)
     maxiter = check_integer("maxiter", maxiter, 1, _MAX_ITERATIONS, none=True)
+    ncv = check_integer("ncv", ncv, 1, none=True)
+    check_random_state(random_state)
+    if not isinstance(v0, str):
+        v0 = None if v0 is None else as_array("v0", v0)
     is_block = isinstance(v0, str) or np.ndim(v0) == 2
     method = _choose_method(method, which, is_block, sigma, preconditioner)
     start = start_block(v0, n, given, policy.block_width(k), which, random_state)

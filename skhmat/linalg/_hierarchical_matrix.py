@@ -4,7 +4,8 @@ import copy
 
 import numpy as np
 
-from .._utils.validation import check_option
+from .._utils.parallel import effective_n_threads
+from .._utils.validation import check_option, check_path
 from ._hierarchical.file import read_form, write_form
 from ._hierarchical.plot import plot
 from ._hierarchical.product import HierarchicalOperator
@@ -344,7 +345,9 @@ def load(path, mmap_mode=None, *, n_jobs=None):
     --------
     HierarchicalMatrix.save : Write the file.
     """
+    path = check_path(path)
     check_option("mmap_mode", mmap_mode, (None, "r"))
+    effective_n_threads(n_jobs)  # raises if it is not allowed
     return HierarchicalMatrix(read_form(path, mapped=mmap_mode == "r", n_jobs=n_jobs))
 
 

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._utils.validation import check_operator, check_shift
+from .._utils.validation import (
+    check_boolean,
+    check_integer,
+    check_operator,
+    check_random_state,
+    check_real,
+    check_shift,
+)
 from .._utils.warnings import warn
 from ._hierarchical.product import HierarchicalOperator
 from ._hierarchical.ulv import factorize
@@ -87,10 +94,9 @@ def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, retu
     >>> bool(abs(value - expected) < 1e-4 * expected)
     True
     """
-    A, shift = _checked(A, shift)
+    A, shift, options = _checked(A, shift, rtol, max_products, random_state, return_info)
     if _is_direct(A):
         return _returned(Estimate(factorize(A, shift).logdet(), 0.0, 0), return_info)
-    options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
     estimate = estimate_logdet(ShiftedOperator(A, shift), **options)
     return _returned(estimate, return_info)
 
@@ -112,12 +118,13 @@ def inverse_trace(
     info : Estimate
         Only with `return_info`.
     """
-    A, shift = _checked(A, shift)
+    A, shift, options = _checked(A, shift, rtol, max_products, random_state, return_info)
     if _is_direct(A):
         value = float(factorize(A, shift).inverse_diagonal().sum())
         return _returned(Estimate(value, 0.0, 0), return_info)
-    options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
-    return _returned(xtrace(_make_inverse(A, shift, rtol), A.shape[0], **options), return_info)
+    return _returned(
+        xtrace(_make_inverse(A, shift, options["rtol"]), A.shape[0], **options), return_info
+    )
 
 
 inverse_trace.__module__ = "skhmat.linalg"
@@ -138,12 +145,11 @@ def inverse_diagonal(
     info : Estimate
         Only with `return_info`.
     """
-    A, shift = _checked(A, shift)
+    A, shift, options = _checked(A, shift, rtol, max_products, random_state, return_info)
     if _is_direct(A):
         diagonal = factorize(A, shift).inverse_diagonal()
         return _returned(Estimate(diagonal, np.zeros_like(diagonal), 0), return_info)
-    options = {"rtol": rtol, "max_products": max_products, "random_state": random_state}
-    estimate = estimate_diagonal(_make_inverse(A, shift, rtol), A.shape[0], **options)
+    estimate = estimate_diagonal(_make_inverse(A, shift, options["rtol"]), A.shape[0], **options)
     return _returned(estimate, return_info)
 
 
@@ -170,9 +176,17 @@ def _make_inverse(A, shift, rtol):
     return multiply
 
 
-def _checked(A, shift):
+def _checked(A, shift, rtol, max_products, random_state, return_info):
+    """Return A, the shift, and the parameters of an estimate, which a factorization ignores."""
     A = check_operator("A", A)
-    return A, check_shift(shift, A.shape[0])
+    check_random_state(random_state)
+    check_boolean("return_info", return_info)
+    options = {
+        "rtol": check_real("rtol", rtol, 0),
+        "max_products": check_integer("max_products", max_products, 4),
+        "random_state": random_state,
+    }
+    return A, check_shift(shift, A.shape[0]), options
 
 
 def _is_direct(A):

@@ -7,14 +7,12 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from .._base.fit_context import fit_context
 from .._utils.parallel import effective_n_threads
-from .._utils.validation import parameter_error
+from .._utils.validation import check_random_state, parameter_error, validate_data
 from .._utils.warnings import warn
 from ..linalg._operators.wrappers import PermutedOperator
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
@@ -276,9 +274,13 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
 
     def _fit_points(self, X, rng):
         """Fit samples, of shape (n_samples, n_features)."""
-        samples = self._measure(X.astype(np.float64), rng, self.knn, self.variable_bandwidth)
-        normalized = self._choose_affinity(samples, self.alpha, rng)
-        start = with_components(self._start(samples, normalized, self.alpha, rng), normalized)
+        samples = self._measure(
+            X.astype(np.float64), rng, self._number("knn"), self._number("variable_bandwidth")
+        )
+        normalized = self._choose_affinity(samples, self._number("alpha"), rng)
+        start = with_components(
+            self._start(samples, normalized, self._number("alpha"), rng), normalized
+        )
         pairs = self._wanted_pairs(normalized, start, rng)
         functions = self._markov_eigenvectors(pairs, normalized)
         weights = normalized.normalization.weights
@@ -294,7 +296,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         """Fit a precomputed kernel or distances, of shape (n_samples, n_samples)."""
         bandwidth = self._bandwidth_of_matrix(X, rng)
         K = as_symmetric_operator(self._affinity_entries(X, bandwidth.epsilon), self._n_threads)
-        normalized = normalize_precomputed(K, self.alpha)
+        normalized = normalize_precomputed(K, self._number("alpha"))
         self._warn_of_isolated("samples", normalized.normalization.is_isolated)
         start = with_components(RandomStart(X.shape[0], rng), normalized)
         pairs = self._wanted_pairs(normalized, start, rng)
@@ -333,7 +335,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         embedding : ndarray of shape (n_new, n_components)
         """
         means, dtype = self._means(X)
-        powers = self._mean_powers(self.t)
+        powers = self._mean_powers(self._number("t"))
         return (means[:, 1:] * powers[1:]).astype(dtype, copy=False)
 
     def extend(self, X):
@@ -393,7 +395,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     def _check_numbers(self, n):
         """Raise ValueError where parameters do not go together, or with n samples."""
         for name in ("n_components", "knn", "variable_bandwidth"):
-            value = getattr(self, name)
+            value = self._number(name)
             if isinstance(value, Integral) and value >= n:
                 raise parameter_error(name, f"at most {n - 1} for {n} samples", value)
         if self.n_components == "auto" and self.t == 0:
@@ -410,7 +412,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
             return Bandwidth(math.nan)
         policy = self._policy.distance_histogram
         histogram = DistanceHistogram.from_distances(X, rng, policy)
-        return choose_bandwidth(histogram, self.epsilon, policy)
+        return choose_bandwidth(histogram, self._number("epsilon"), policy)
 
     def _affinity_entries(self, X, epsilon):
         """Return the kernel between samples as a new array or sparse matrix."""
@@ -430,12 +432,12 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         """Return as many eigenpairs as `n_components` asks for, the first one included."""
         n = normalized.operator.shape[0]
         if self.n_components != "auto":
-            return self._find_eigenpairs(self.n_components + 1, normalized, start, rng)
+            return self._find_eigenpairs(self._number("n_components") + 1, normalized, start, rng)
         pairs, is_complete = find_significant_pairs(
             lambda k: self._find_eigenpairs(k, normalized, start, rng),
             n,
-            self.t,
-            self.delta,
+            self._number("t"),
+            self._number("delta"),
             self._policy.eigenpairs,
         )
         if not is_complete:
@@ -462,7 +464,9 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         """Set the public attributes; row i of `functions` is of sample ``order[i]``."""
         self.eigenvalues_, self.residuals_ = pairs.values, pairs.residuals
         self.eigenvectors_ = restore_order(functions, order)
-        self.embedding_ = embed(self.eigenvectors_, self.eigenvalues_, self.t).astype(dtype)
+        self.embedding_ = embed(self.eigenvectors_, self.eigenvalues_, self._number("t")).astype(
+            dtype
+        )
         self.operator_ = PermutedOperator(normalized.operator, order)
         self.error_estimate_, self._description = normalized.error, normalized.description
         self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth
@@ -495,7 +499,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         check_is_fitted(self)
         X = self._validated(X, reset=False)
         if not self._is_pairwise():
-            return self._samples.scales.evaluate(self._extension, X, self._n_threads), X.dtype
+            near = self._samples.within_reach(X)
+            return self._samples.scales.evaluate(self._extension, near, self._n_threads), X.dtype
         means, is_isolated = self._extension(self._kernel_entries(X, self.epsilon_))
         self._warn_of_isolated("points", is_isolated)
         return means, X.dtype

@@ -5,14 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from .._base.fit_context import fit_context
 from .._utils.parallel import effective_n_threads
-from .._utils.validation import parameter_error
+from .._utils.validation import check_random_state, parameter_error, validate_data
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
 from ._spectral.eigenpairs import drop_unreliable_pairs
 from ._spectral.extension import HarmonicExtension, project
@@ -167,7 +165,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         samples = self._measure(X.astype(np.float64), rng)
         normalized = self._choose_affinity(samples, None, rng)
         start = self._start(samples, normalized, None, rng)
-        pairs = self._find_eigenpairs(self.n_eigenpairs, normalized, start, rng)
+        pairs = self._find_eigenpairs(self._number("n_eigenpairs"), normalized, start, rng)
         pairs = drop_unreliable_pairs(pairs, normalized.error, self._policy.eigenpairs)
         Y = y.reshape(n, -1).astype(np.float64)
         coefficients, residual = project(pairs, Y[samples.order])

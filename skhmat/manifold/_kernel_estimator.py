@@ -54,7 +54,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
         _check_extent(X)
         cut_off = self._given_cut_off()
         return measure_samples(
-            X, self.epsilon, knn, n_scaling, cut_off, rng, self._n_threads, self._policy
+            X, self._number("epsilon"), knn, n_scaling, cut_off, rng, self._n_threads, self._policy
         )
 
     def _choose_affinity(self, samples, alpha, rng):
@@ -65,7 +65,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             samples.bandwidth.epsilon,
             samples.histogram,
             alpha,
-            rtol=self.rtol,
+            rtol=self._number("rtol"),
             may_truncate=self.cut_off == "auto",
             n_threads=self._n_threads,
             compress=partial(self._compress, random_state=seed),
@@ -87,7 +87,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
 
     def _find_eigenpairs(self, k, normalized, start, rng):
         """Return the k largest eigenpairs; warn where the solver did not converge."""
-        tol = None if self.eigen_tol == "auto" else self.eigen_tol
+        tol = None if self.eigen_tol == "auto" else self._number("eigen_tol")
         pairs = find_eigenpairs(
             normalized.operator,
             k,
@@ -108,7 +108,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
 
     def _given_cut_off(self):
         """Return the cut-off that is part of the model, or None."""
-        return None if self.cut_off == "auto" else self.cut_off
+        return None if self.cut_off == "auto" else self._number("cut_off")
 
     def plot_epsilon(self, ax=None):
         """Plot the curve that the bandwidth was chosen from.

@@ -7,16 +7,20 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.neighbors import BallTree, KDTree
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.fit_context import fit_context
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads
-from .._utils.validation import check_integer, check_sample_weight, parameter_error
+from .._utils.validation import (
+    check_integer,
+    check_random_state,
+    check_sample_weight,
+    parameter_error,
+    validate_data,
+)
 from ._density.any_metric import is_euclidean
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
 from ._density.far_field import FAR_FIELD_KERNELS, compressed_log_sums
@@ -208,7 +212,7 @@ default="gaussian"
             where that keeps the promise.
         y : None
             Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : float or array-like of shape (n_samples,), default=None
             At least 0, one of them positive.
 
         Returns
@@ -221,7 +225,7 @@ default="gaussian"
         if sample_weight is not None:
             sample_weight = scale_weights(check_sample_weight(sample_weight, X))
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
-        self.bandwidth_ = choose_bandwidth(self.bandwidth, X, sample_weight, n_samples)
+        self.bandwidth_ = choose_bandwidth(self._number("bandwidth"), X, sample_weight, n_samples)
         if np.ndim(self.bandwidth_) > 0 and not is_euclidean(self.metric, self.metric_params):
             allowed = f"a number where metric is {self.metric!r}, not Euclidean"
             got = f"shape {np.shape(self.bandwidth_)}"
@@ -247,8 +251,8 @@ default="gaussian"
             X,
             self.kernel,
             self.bandwidth_,
-            self.rtol or relative_tolerance(self.log_tol),
-            self.atol,
+            self._number("rtol") or relative_tolerance(self._number("log_tol")),
+            self._number("atol"),
             algorithm="auto" if self.algorithm in _TREES else self.algorithm,
             far_field=self._far_field(),
         )
@@ -282,7 +286,7 @@ default="gaussian"
         return partial(
             compressed_log_sums,
             compress=self._compress,
-            leaf_size=self.leaf_size,
+            leaf_size=self._number("leaf_size"),
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
@@ -311,6 +315,6 @@ def make_mixture(estimator, X, sample_weight, bandwidth):
         bandwidth,
         metric=estimator.metric,
         metric_params=estimator.metric_params,
-        leaf_size=estimator.leaf_size,
+        leaf_size=estimator._number("leaf_size"),
         n_threads=effective_n_threads(estimator.n_jobs),
     )

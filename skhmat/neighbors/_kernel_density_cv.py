@@ -5,11 +5,15 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from .._base.fit_context import fit_context
 from .._utils.logging import Log
-from .._utils.validation import check_sample_weight, parameter_error
+from .._utils.validation import (
+    CheckedParameters,
+    check_sample_weight,
+    parameter_error,
+    validate_data,
+)
 from .._utils.warnings import warn
 from ._density.bandwidth import candidate_bandwidths, check_bandwidths
 from ._density.cross_validation import score_bandwidths
@@ -23,7 +27,7 @@ from ._kernel_density import (
 )
 
 
-class KernelDensityCV(LogLikelihoodMixin, BaseEstimator):
+class KernelDensityCV(LogLikelihoodMixin, CheckedParameters, BaseEstimator):
     """Kernel density estimation with the bandwidth under which held-out samples are most likely.
 
     One tree of the samples serves all bandwidths. With leave-one-out, each bandwidth takes one pass
@@ -142,7 +146,7 @@ default="gaussian"
         X : array-like of shape (n_samples, n_features)
         y : None
             Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : float or array-like of shape (n_samples,), default=None
             At least 0, at least two of them positive.
 
         Returns
@@ -170,7 +174,7 @@ default="gaussian"
             bandwidths,
             sample_weight,
             self.cv,
-            rtol=relative_tolerance(self.log_tol),
+            rtol=relative_tolerance(self._number("log_tol")),
             algorithm=self.algorithm if self.algorithm in ("brute", "tree") else "auto",
             log=log,
         )

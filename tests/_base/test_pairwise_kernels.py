@@ -50,3 +50,28 @@ def test_a_callable_gets_its_parameters_and_pickles(rng):
     np.testing.assert_allclose(K.toarray(), 2 * X @ X.T)
     again = pickle.loads(pickle.dumps(K.kernel))
     np.testing.assert_allclose(again(X, X[:4]), 2 * X @ X[:4].T)
+
+
+@pytest.mark.parametrize("name", ["poly", "polynomial"])
+def test_powers_that_are_not_numbers(name, rng):
+    x = rng.standard_normal(3)
+    X = np.array([x, -x])
+    allowed = f"degree must be an integer where the base of kernel '{name}' may be negative"
+    with pytest.raises(ValueError, match=allowed):
+        kernel_matrix(X, name, 1.0, degree=2.5, coef0=0)
+
+
+def test_named_kernels_that_overflow():
+    X = np.array([[1e200, 1.0], [1.0, 1.0]])
+    with pytest.raises(ValueError, match="X must be such that kernel 'poly' is finite"):
+        kernel_matrix(X, "poly", 1.0, degree=2, coef0=-1)
+
+
+def test_what_is_no_kernel(rng):
+    X = rng.standard_normal((20, 3))
+    with pytest.raises(ValueError, match="kernel must be a name or a function of two points"):
+        kernel_matrix(X, dict)
+    with pytest.raises((ValueError, TypeError), match=r"^kernel"):
+        kernel_matrix(X, lambda x, y: None)
+    with pytest.raises(TypeError, match=r"^kernel: .*positional argument"):
+        kernel_matrix(X, lambda x: 1.0)

@@ -2,25 +2,38 @@ import math
 import re
 from fractions import Fraction
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval
 
 from skhmat._utils.validation import (
+    CheckedParameters,
     Constraint,
+    as_array,
+    check_boolean,
     check_columns,
     check_dtype,
+    check_factor,
     check_integer,
+    check_numbers,
     check_operator,
     check_option,
+    check_path,
     check_preconditioner,
+    check_random_state,
     check_real,
     check_sample_weight,
     check_shift,
     check_square,
+    check_verbose,
+    errors_name,
     parameter_error,
+    validate_data,
 )
 from skhmat.linalg._hierarchical.ulv import describe_shift
 
@@ -32,6 +45,11 @@ def test_messages_have_one_form():
     error = parameter_error("A", "square", got="shape (2, 3)", kind=TypeError)
     assert type(error) is TypeError
     assert str(error) == "A must be square, got shape (2, 3)."
+
+
+def test_an_integer_that_python_does_not_print():
+    error = parameter_error("k", "small", 10**5000)
+    assert str(error) == "k must be small, got an integer of 16610 bits."
 
 
 # ---- constraints ----
@@ -144,6 +162,45 @@ def test_bad_integers(value):
             check_integer("k", value, 1)
 
 
+def test_integers_that_the_machine_has_not():
+    for value in (2**63, 10**400):
+        with pytest.raises(ValueError, match=r"k must be an integer of at most \d{19}, got "):
+            check_integer("k", value, 1)
+
+
+def test_booleans():
+    assert check_boolean("p", True) is True
+    assert check_boolean("p", np.False_) is False
+    for value in (1, 0.0, None, "True", [True], np.array(True)):
+        with pytest.raises(ValueError, match="p must be True or False, got "):
+            check_boolean("p", value)
+
+
+def test_verbose():
+    for value in (True, np.True_, 1, np.int8(1)):
+        assert check_verbose(value) == 1
+    for value in (-1, 1.5, None, "1", np.complex64(1)):
+        with pytest.raises(ValueError, match="verbose must be an integer of at least 0, got "):
+            check_verbose(value)
+
+
+def test_random_states():
+    state = np.random.RandomState(0)
+    assert check_random_state(state) is state
+    assert check_random_state(np.uint8(7)).randint(99) == check_random_state(7).randint(99)
+    for value in (True, -1, 2**32, 10**400, 1.5, "0", {}, [1.5]):
+        with pytest.raises((ValueError, TypeError), match=r"^random_state: .*[sS]eed"):
+            check_random_state(value)
+
+
+def test_paths(tmp_path):
+    for path in ("a", b"a", tmp_path):
+        assert check_path(path) in ("a", str(tmp_path))
+    for value in (0, 1, True, None, "", object()):
+        with pytest.raises(TypeError, match="path must be a str or path-like, not empty, got "):
+            check_path(value)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, "float64", float, "=f4"])
 def test_dtypes(dtype):
     checked = check_dtype(dtype)
@@ -151,7 +208,7 @@ def test_dtypes(dtype):
     assert checked.isnative
 
 
-@pytest.mark.parametrize("dtype", [None, int, "f2", complex, ">f8", "no such dtype"])
+@pytest.mark.parametrize("dtype", [None, int, "f2", complex, ">f8", "no such dtype", {}, [1], 3])
 def test_bad_dtypes(dtype):
     expected = re.escape(f"dtype must be native float32 or float64, got {dtype!r}.")
     with pytest.raises(ValueError, match=expected):
@@ -189,6 +246,8 @@ def test_an_array_of_floats_is_copied():
     [
         (None, r"shift must be a finite number or an array of shape \(3,\), got None\."),
         ("1", r"shift must be a finite number or an array of shape \(3,\), got '1'\."),
+        (True, r"shift must be a finite number or an array of shape \(3,\), got True\."),
+        ([1, [2]], r"shift must be an array, got a list"),
         (np.inf, r"shift must be a finite number or an array of shape \(3,\), got inf\."),
         (np.ones(2), r"shift must be .* an array of shape \(3,\), got shape \(2,\)\."),
         (np.ones(3) * 1j, r"shift must be real, got dtype complex128\."),
@@ -230,6 +289,7 @@ def test_columns(dtype):
         (np.ones(4), r"B must be of shape .*, got shape \(4,\)\."),
         (np.ones((1, 3)), r"B must be of shape .*, got shape \(1, 3\)\."),
         (np.ones((3, 1, 1)), r"B must be of shape .*, got shape \(3, 1, 1\)\."),
+        ([1, [2], 3], r"B must be an array, got a list \(.*inhomogeneous"),
         (["a"] * 3, r"B must be numeric, got dtype <U1\."),
         ([None] * 3, r"B must be numeric, got dtype object\."),
         ([0, 0, np.nan], r"B must be finite, got NaN or infinity\."),
@@ -239,6 +299,26 @@ def test_columns(dtype):
 def test_bad_columns(B, message):
     with pytest.raises(ValueError, match=message):
         check_columns("B", B, 3)
+
+
+def test_numbers_in_arrays():
+    for given in ([1, 2.5], (np.int8(1), Fraction(5, 2)), np.array([1, 2.5], dtype=object)):
+        numbers = check_numbers("p", given)
+        assert numbers.dtype == np.float64
+        np.testing.assert_array_equal(numbers, [1, 2.5])
+    for given in ((1, "1"), ["a"], [True, False], [1j], [1, [2]], b"1"):
+        with pytest.raises(ValueError, match=r"p must be (numeric|an array), got "):
+            check_numbers("p", given)
+    np.testing.assert_array_equal(check_numbers("p", [1, None, 10**400]), [1, np.nan, np.nan])
+    assert as_array("p", (1, 2)).shape == (2,)
+
+
+def test_what_a_matrix_is_multiplied_with():
+    for dtype in (bool, np.int8, np.float16, complex):
+        assert check_factor(np.ones(3, dtype)).dtype == dtype
+    for dtype in (str, bytes, object, "m8[s]"):
+        with pytest.raises(ValueError, match="other factor of a product must be numeric, got dty"):
+            check_factor(np.ones(3).astype(dtype))
 
 
 # ---- operators ----
@@ -297,6 +377,8 @@ def test_preconditioners():
 def test_sample_weights():
     X = np.zeros((3, 1))
     assert check_sample_weight(None, X).tolist() == [1, 1, 1]
+    for number in (2, 2.0, np.int8(2), np.array(2.0)):
+        assert check_sample_weight(number, X).tolist() == [2, 2, 2]
     weights = check_sample_weight(np.array([0, 1, 2]), X)
     assert weights.dtype == np.float64
     with pytest.raises(
@@ -307,6 +389,63 @@ def test_sample_weights():
     message = "sample_weight must be positive .*, got zero for all|at least one non-zero"
     with pytest.raises(ValueError, match=message):
         check_sample_weight(np.zeros(3), X)
+
+
+@pytest.mark.parametrize(
+    "weights", ["a", ["1", "2", "3"], True, [1, [2], 3], 1j, np.inf, [1, np.nan, 1], 10**400, {}]
+)
+def test_bad_sample_weights(weights):
+    with pytest.raises((ValueError, TypeError), match="sample_weight"):
+        check_sample_weight(weights, np.zeros((3, 1)))
+
+
+# ---- estimators ----
+
+
+class Estimator(CheckedParameters, BaseEstimator):
+    _parameter_constraints: ClassVar = {
+        "number": [Interval(Real, 0, None, closed="left")],
+        "flag": ["boolean"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(self, number=1, flag=False, verbose=0, other=True):
+        self.number, self.flag, self.verbose, self.other = number, flag, verbose, other
+
+
+def test_parameters_that_scikit_learn_accepts():
+    Estimator(flag=np.True_, verbose=True)._validate_params()
+    estimator = Estimator(np.int8(3))
+    estimator._validate_params()
+    assert type(estimator._number("number")) is int
+    assert estimator._number("flag") is False
+    for value in (True, np.True_, 10**400):
+        with pytest.raises(ValueError, match=r"'?number'? .*must be"):
+            Estimator(value)._validate_params()
+    for value in (0, 1, "True", None):
+        with pytest.raises(ValueError, match="flag must be True or False, got "):
+            Estimator(flag=value)._validate_params()
+
+
+def test_errors_of_scikit_learn_name_the_samples():
+    X, y = validate_data(Estimator(), [[1.0], [2.0]], [1, 2])
+    assert X.shape == (2, 1)
+    assert y.shape == (2,)
+    for bad in (1.0, [1.0, 2.0], {}, object(), "a", [[10**400]], [[1j]], [[1], [2, 3]]):
+        with pytest.raises((ValueError, TypeError), match=r"\bX\b"):
+            validate_data(Estimator(), bad, dtype=np.float64)
+    with pytest.raises(ValueError, match=r"\by\b"):
+        validate_data(Estimator(), [[1.0], [2.0]], [1j, 1j])
+    for text in (["1", "2"], np.array([b"1", b"2"])):
+        with pytest.raises(ValueError, match="X must be numeric, got dtype"):
+            validate_data(Estimator(), np.reshape(text, (2, 1)))
+        with pytest.raises(ValueError, match="y must be numeric, got dtype"):
+            validate_data(Estimator(), [[1.0], [2.0]], text, y_numeric=True)
+        assert list(validate_data(Estimator(), [[1.0], [2.0]], text)[1]) == list(text)
+    with pytest.raises(TypeError, match=r"^a or b: wrong$"), errors_name("a", "b"):
+        raise TypeError("wrong")
+    with pytest.raises(TypeError, match=r"^a is wrong$"), errors_name("a", "b"):
+        raise TypeError("a is wrong")
 
 
 def test_squares():

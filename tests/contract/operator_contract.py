@@ -197,6 +197,23 @@ def dtype_of_the_result(case):
 
 
 @law
+def only_numbers_are_multiplied(case):
+    op, w = case.operator, case.draw()
+    for other in (w.astype(str), w.astype(bytes), w.astype(object), w.astype("m8[s]")):
+        products = [op.__matmul__, op.__mul__, op.dot, op.matvec, op.rmatvec, op.__rmatmul__]
+        for product in products:
+            with pytest.raises(ValueError, match=r"must be numeric, got dtype"):
+                product(other)
+        for product in (op.matmat, op.rmatmat, op.__matmul__):
+            with pytest.raises(ValueError, match=r"must be numeric, got dtype"):
+                product(other[:, None])
+    with pytest.raises(ValueError, match=r"must be numeric, got dtype object"):
+        op @ ([None] * case.n)
+    with pytest.raises(ValueError, match=r"must be numeric, got '2'"):
+        op * "2"
+
+
+@law
 def argument_is_not_changed(case):
     W = case.draw(4)
     before = W.copy()

@@ -289,6 +289,15 @@ def test_rounding_is_no_asymmetry(dense):
     compress(K, rtol=1e-2, leaf_size=16, random_state=0)
 
 
+@pytest.mark.parametrize("kernel", ["cosine", "linear"])
+def test_kernel_of_a_zero_vector(kernel, rng):
+    X = rng.standard_normal((N, 2))
+    X[5] = 0
+    got = f"got the diagonal entry 0 in row 5: kernel '{kernel}' of that zero vector with itself"
+    with pytest.raises(ValueError, match=got):
+        compress(KernelMatrix(X, kernel))
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, -1e-300])
 def test_diagonal(value, dense, tmp_path):
     dense[7, 7] = value

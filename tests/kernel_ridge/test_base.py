@@ -116,3 +116,21 @@ def test_shared_parameters_are_documented():
         for name in cls().get_params():
             assert re.search(rf"^{name} : ", inspect.getdoc(cls), re.MULTILINE), name
         assert "{" + "compression}" not in cls.__doc__
+
+
+@pytest.mark.parametrize("kind", [KernelRidge, KernelRidgeClassifier, KernelRidgeCV])
+def test_weights_too_small_to_divide_by(kind, rng):
+    X = rng.standard_normal((60, 2))
+    y = X[:, 0] > 0
+    weights = np.ones(60)
+    weights[[3, 7]] = 0.0, 1e-320
+    with pytest.raises(
+        ValueError, match=r"sample_weight must be 0 or above .*e-30\d, got 1e-320 for sample 7\."
+    ):
+        kind(kernel="rbf").fit(X, y, weights)
+    weights[7] = 1e-290
+    alpha = {"alphas": (1e300,)} if kind is KernelRidgeCV else {"alpha": 1e300}
+    with pytest.raises(
+        ValueError, match=r"sample_weight must be 0 or above 5.6e-09, got 1e-290 for"
+    ):
+        kind(kernel="rbf", **alpha).fit(X, y, weights)

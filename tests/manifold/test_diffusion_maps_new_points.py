@@ -1,5 +1,7 @@
 """Coordinates of new points against dense computations."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -96,3 +98,32 @@ def test_eigenvalues_too_small_to_divide_by(rng):
     assert np.all(np.isfinite(found))
     assert not found[:, -1].any()
     np.testing.assert_allclose(found[:, 0], model.embedding_[:, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_points_as_far_away_as_there_are_numbers(option, rng):
+    X = arc(rng, 200)
+    model = DiffusionMaps(2, epsilon=EPSILON, **OPTIONS[option]).fit(X)
+    directions = rng.standard_normal((20, 3))
+    directions /= np.abs(directions).max(axis=1, keepdims=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        far = [model.transform(s * directions) for s in (1e12, 1e100, 1e154, 1e155, 1e200, 1e305)]
+    for one in far:
+        np.testing.assert_allclose(one, far[1], atol=1e-3 * np.abs(model.embedding_).max())
+    if option in ("plain", "cut_off"):
+        along = np.sort(directions @ X.T, axis=1)
+        clear = along[:, -1] - along[:, -2] > 1e-4
+        farthest = np.argmax(directions @ X.T, axis=1)
+        expected = model.eigenvectors_[farthest, 1:]
+        np.testing.assert_allclose(far[1][clear], expected[clear], atol=0.02)
+
+
+@pytest.mark.parametrize("spread", [1e-150, 1e-100, 1.0, 1e100, 1e140])
+def test_points_far_from_samples_of_any_unit(spread, rng):
+    X = arc(rng, 200)
+    plain = DiffusionMaps(2, epsilon=EPSILON, random_state=0).fit(X)
+    scaled = DiffusionMaps(2, epsilon=EPSILON * spread**2, random_state=0).fit(spread * X)
+    Y = np.vstack([X[:5] + 0.1, 1e9 * rng.standard_normal((5, 3))])
+    found = scaled.transform(spread * Y)
+    np.testing.assert_allclose(found, plain.transform(Y), atol=1e-6)

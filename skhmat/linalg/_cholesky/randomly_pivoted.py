@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from sklearn.utils import check_random_state
 
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
-from ..._utils.validation import check_integer, check_real, parameter_error
+from ..._utils.validation import check_integer, check_random_state, check_real, parameter_error
 from .._entries.entries import Entries
 from .._entries.sources import as_source, check_shape
 from .._kernels.matrix import KernelMatrix

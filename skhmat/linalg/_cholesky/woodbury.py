@@ -21,7 +21,7 @@ import scipy.linalg
 
 from ..._ext import float32_products as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
-from ..._utils.validation import check_real, parameter_error
+from ..._utils.validation import as_array, check_real, parameter_error
 from .._operators.base import SymmetricOperator
 from .randomly_pivoted import PivotedCholesky
 
@@ -195,7 +195,7 @@ def _multiply_around(Ft, function, W, n_jobs):
 
 
 def _check_factor(factor):
-    factor = np.asarray(factor)
+    factor = as_array("factor", factor)
     if factor.ndim != 2 or len(factor) < 1:
         raise parameter_error("factor", "of shape (n, k), n >= 1", got=f"shape {factor.shape}")
     if factor.dtype.kind not in "fiub":

@@ -157,6 +157,9 @@ def as_entries(source, rng, n_threads):
     if diagonal.min() <= 0:
         row = int(np.argmin(diagonal))
         got = f"the diagonal entry {diagonal[row]:.3g} in row {row}"
+        if isinstance(source, KernelMatrix):
+            what = "sample" if source.X[row].any() else "zero vector"
+            got += f": kernel {source.kernel!r} of that {what} with itself"
         raise parameter_error("K", "positive definite, with a positive diagonal", got=got)
     scale = _safe_scale(float(diagonal.max()), source.dtype)
     is_kernel = isinstance(source, KernelMatrix)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from ..._utils.files import new_file
-from ..._utils.validation import check_dtype, check_integer, parameter_error
+from ..._utils.validation import check_dtype, check_integer, check_path, parameter_error
 from .sources import as_source
 
 # Entries of K that are in memory at once while a file is written.
@@ -56,12 +56,11 @@ def from_file(path, n, dtype):
     >>> from_file(path, 3, "float64").diagonal()
     memmap([1., 1., 1.])
     """
-    n = check_integer("n", n, 1)
-    dtype = check_dtype(dtype)
+    path, n, dtype = check_path(path), check_integer("n", n, 1), check_dtype(dtype)
     found, expected = os.stat(path).st_size, n * n * dtype.itemsize
     if found != expected:
         allowed = f"a file of {expected} bytes for n={n} and {dtype}"
-        got = f"{found} bytes in {os.fspath(path)!r}{_fitting_sizes(found)}"
+        got = f"{found} bytes in {path!r}{_fitting_sizes(found)}"
         raise parameter_error("path", allowed, got=got)
     return np.memmap(path, dtype=dtype, mode="r", shape=(n, n))
 
@@ -94,7 +93,7 @@ def to_file(path, K, dtype=None, batch_rows=None):
     --------
     from_file : Opens such a file.
     """
-    source = as_source(K)
+    path, source = check_path(path), as_source(K)
     dtype = np.dtype(source.dtype) if dtype is None else check_dtype(dtype)
     n = source.shape[0]
     batch_rows = max(1, MAX_BATCH_ENTRIES // n) if batch_rows is None else batch_rows

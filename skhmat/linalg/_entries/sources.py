@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from ..._ext.gofmm import entries as _core
-from ..._utils.validation import parameter_error
+from ..._utils.validation import as_array, check_integer, errors_name, parameter_error
 from .._kernels.matrix import KernelMatrix
 
 # Rows of the blocks through which the diagonal of a function is read.
@@ -153,6 +153,8 @@ def as_source(K, shape=None, dtype=None, points=None):
         K is empty, not square, complex, or has a dtype that is not real.
     """
     if isinstance(K, (KernelMatrix, ArraySource, CallableSource)):
+        _check_fits(K, shape, dtype)
+        _as_points(points, K.shape[0], K.dtype)
         return K
     if sparse.issparse(K):
         got = "a sparse matrix (use K.toarray())"
@@ -165,30 +167,55 @@ def as_source(K, shape=None, dtype=None, points=None):
         if shape is None:
             allowed = "(n, n) for a callable K without an attribute of that name"
             raise parameter_error("shape", allowed, None, kind=TypeError)
-        check_shape(tuple(shape))
-        dtype = np.dtype(dtype if dtype is not None else getattr(K, "dtype", None) or np.float64)
-        if dtype not in (np.float32, np.float64):
-            raise parameter_error("dtype", "float32 or float64", got=dtype)
-        shape = tuple(int(side) for side in shape)
+        shape = _as_shape(shape)
+        dtype = getattr(K, "dtype", np.float64) if dtype is None else dtype
+        dtype = _as_dtype(np.float64 if dtype is None else dtype)
         return CallableSource(K, shape, dtype, _as_points(points, shape[0], dtype))
     if not isinstance(K, np.ndarray):
         try:
             K = np.asarray(K)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             got = f"a {type(K).__name__} ({error})"
             raise parameter_error("K", _READABLE, got=got, kind=TypeError) from None
     if K.dtype.kind not in "fiub":
         raise parameter_error("K", "real", got=f"dtype {K.dtype}")
     check_shape(K.shape)
     array = _as_real(K)
+    _check_fits(array, shape, dtype)
     return ArraySource(array, _as_points(points, len(array), array.dtype))
+
+
+def _as_shape(shape):
+    """Return the shape of a callable as a tuple of int."""
+    try:
+        given = tuple(check_integer("shape", side, 0) for side in shape)
+    except (TypeError, ValueError):
+        raise parameter_error("shape", "(n, n) for a callable K", shape) from None
+    return check_shape(given)
+
+
+def _as_dtype(dtype):
+    """Return a dtype if it is float32 or float64."""
+    with errors_name("dtype"):
+        checked = np.dtype(dtype)
+    if checked not in (np.float32, np.float64):
+        raise parameter_error("dtype", "float32 or float64", got=checked)
+    return checked
+
+
+def _check_fits(K, shape, dtype):
+    """Raise ValueError where a shape or a dtype is given that is not that of K itself."""
+    if shape is not None and _as_shape(shape) != K.shape:
+        raise parameter_error("shape", f"None or {K.shape}, the shape of K", shape)
+    if dtype is not None and _as_dtype(dtype) != K.dtype:
+        raise parameter_error("dtype", f"None or {K.dtype}, the dtype of K", dtype)
 
 
 def _as_points(points, n, dtype):
     """Return the points behind an array or callable, of shape (n, n_features), or None."""
     if points is None:
         return None
-    points = np.asarray(points)
+    points = as_array("points", points)
     if points.ndim != 2 or len(points) != n or points.shape[1] < 1:
         allowed = f"of shape ({n}, n_features) with n_features >= 1"
         raise parameter_error("points", allowed, got=f"shape {points.shape}")

@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from ..._utils.plotting import pyplot
+from ..._utils.plotting import check_axes
 from .summary import describe_format, format_bytes
 
 _NEAR_COLOR = "#c8452f"
@@ -43,9 +43,7 @@ def plot(form, ax=None):
     ImportError
         Matplotlib is missing; it comes with ``pip install skhmat[plot]``.
     """
-    plt = pyplot()
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.5, 7.5), layout="constrained")
+    ax = check_axes(ax, figsize=(7.5, 7.5))
     _prepare(ax, form)
     if form.is_dense:
         _draw_dense(ax, form)

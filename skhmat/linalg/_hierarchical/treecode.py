@@ -21,7 +21,7 @@ from scipy.spatial import KDTree
 
 from ..._ext.gofmm import matvec as _core
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
-from ..._utils.validation import check_columns
+from ..._utils.validation import check_boolean, check_columns
 from ..._utils.warnings import warn
 from .._gofmm.cluster_tree import Tree
 from .._kernels.matrix import KernelMatrix
@@ -288,6 +288,7 @@ def evaluate(form, X_new, weights, return_error=False):
         raise TypeError(
             f"this matrix {what}: only a compressed KernelMatrix can be evaluated at new points."
         )
+    return_error = check_boolean("return_error", return_error)
     X_new = K._check_new(X_new)
     W = check_columns("weights", weights, form.shape[0], real=True)
     kernel_sum = KernelSum(form, K, W, form.n_jobs)

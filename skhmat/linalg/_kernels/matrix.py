@@ -6,7 +6,7 @@ import numpy as np
 
 from ..._ext.simd import pairwise as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
-from ..._utils.validation import check_columns, parameter_error
+from ..._utils.validation import as_array, check_columns, parameter_error
 from .._operators.base import SymmetricOperator
 from .table import CONSTRAINTS, KERNELS, check_kernel, core_parameters
 
@@ -39,7 +39,7 @@ FLOAT32 = Float32Policy()
 
 def _check_points(name, X):
     """Return points as C-contiguous float32 or float64, without a copy where they are that."""
-    X = np.asarray(X)
+    X = as_array(name, X)
     if X.ndim != 2:
         allowed = "2-dimensional, (n_samples, n_features)"
         raise parameter_error(name, allowed, got=f"{X.ndim} dimension(s)")
@@ -275,6 +275,13 @@ class KernelMatrix(SymmetricOperator):
         -------
         KernelMatrix
             With entry [i, j] equal to this matrix' [perm[i], perm[j]].
+
+        Raises
+        ------
+        IndexError
+            If an index is out of bounds or not an integer.
+        ValueError
+            If `perm` is no permutation.
         """
         n = len(self.X)
         perm = _indices("perm", perm, n)
@@ -462,7 +469,7 @@ def _indices(name, indices, n):
     """Return `indices` as a contiguous array of intp in [0, n)."""
     if isinstance(indices, slice):
         return np.arange(*indices.indices(n), dtype=np.intp)
-    given = np.asarray(indices)
+    given = as_array(name, indices)
     if given.size == 0 and given.ndim == 1:
         return np.empty(0, dtype=np.intp)
     if given.ndim != 1 or given.dtype.kind not in "iu":

@@ -86,8 +86,9 @@ CONSTRAINTS = {
 
 
 def check_kernel(kernel):
-    """Raise ValueError unless `kernel` is callable or a name in `KERNELS`."""
-    if not (callable(kernel) or (isinstance(kernel, str) and kernel in KERNELS)):
+    """Raise ValueError unless `kernel` is a callable and no class, or a name in `KERNELS`."""
+    is_function = callable(kernel) and not isinstance(kernel, type)
+    if not (is_function or (isinstance(kernel, str) and kernel in KERNELS)):
         names = Constraint(options=tuple(KERNELS))
         raise parameter_error("kernel", f"a callable or {names}", kernel)
 

@@ -7,8 +7,9 @@ from ..._utils.errors import NotPositiveDefiniteError
 
 def relative_norms(R, B):
     """Return the norms of the columns of R, (k,), relative to those of B unless these are 0."""
-    sizes = np.linalg.norm(B, axis=0)
-    return np.linalg.norm(R, axis=0) / np.where(sizes > 0, sizes, 1.0)
+    scales = column_scales(B)  # squares must neither underflow nor overflow
+    sizes = np.linalg.norm(B / scales, axis=0)
+    return np.linalg.norm(R / scales, axis=0) / np.where(sizes > 0, sizes, 1.0)
 
 
 def column_scales(B):

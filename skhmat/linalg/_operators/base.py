@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from ..._utils.validation import check_factor, parameter_error
+
 
 class SymmetricOperator(LinearOperator):
     """A real symmetric linear operator; subclasses multiply by a real matrix in `_multiply`."""
@@ -25,6 +27,12 @@ class SymmetricOperator(LinearOperator):
             out -= before
         return out
 
+    def dot(self, x):
+        """Multiply by vectors or a number, or compose with another operator; as ``@`` and ``*``."""
+        if isinstance(x, (str, bytes)):  # scalars for NumPy
+            raise parameter_error("the other factor of a product", "numeric", x)
+        return super().dot(x)
+
     def _matvec(self, x):
         """Multiply by one vector, of shape (n,) or (n, 1)."""
         x = np.asarray(x)
@@ -32,7 +40,7 @@ class SymmetricOperator(LinearOperator):
 
     def _matmat(self, W):
         """Multiply by the columns of W; the result has the common dtype of both."""
-        W = np.asarray(W)
+        W = check_factor(W)
         dtype = np.result_type(self.dtype, W.dtype)
         if W.dtype.kind == "c":
             product = self._multiply(np.hstack([W.real, W.imag]))

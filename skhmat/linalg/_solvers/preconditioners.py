@@ -62,7 +62,8 @@ def check_preconditioner_of_solve(preconditioner, n, shift):
     """Return a preconditioner's name, or a LinearOperator of the right shape, or None."""
     if isinstance(preconditioner, LinearOperator):
         return check_preconditioner(preconditioner, n)
-    if preconditioner is not None and preconditioner not in NAMES:
+    is_name = isinstance(preconditioner, str) and preconditioner in NAMES
+    if preconditioner is not None and not is_name:
         allowed = "'auto', 'hierarchical', 'cholesky', None or a LinearOperator"
         raise parameter_error("preconditioner", allowed, preconditioner)
     if preconditioner == "cholesky" and np.min(np.abs(shift)) == 0:

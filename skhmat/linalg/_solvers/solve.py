@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..._utils.validation import (
+    check_boolean,
     check_columns,
     check_integer,
     check_operator,
     check_option,
+    check_random_state,
     check_real,
     check_shift,
     parameter_error,
@@ -90,6 +92,8 @@ def solve(
     maxiter = MAX_ITERATIONS if maxiter is None else check_integer("maxiter", maxiter, 1)
     check_option("solver", solver, ("auto", "direct", *_METHODS))
     check_preconditioner_of_solve(preconditioner, n, shift)
+    check_random_state(random_state)
+    return_info = check_boolean("return_info", return_info)
     if solver == "direct" and operator is not H:
         raise ValueError(
             "solver is 'direct', which solves with the compressed matrix: no operator."

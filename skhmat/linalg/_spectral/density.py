@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import check_integer, check_operator, check_real
+from ..._utils.validation import (
+    as_array,
+    check_integer,
+    check_operator,
+    check_random_state,
+    check_real,
+    parameter_error,
+)
 from .._krylov.lanczos import LanczosProcess
 
 
@@ -42,7 +48,13 @@ class SpectralDensity:
         density : ndarray of shape (n_values,)
             Its integral is 1.
         """
-        values = np.asarray(values, dtype=np.float64)
+        values = as_array("values", values)
+        if values.ndim != 1 or values.dtype.kind not in "fiub":
+            got = f"shape {values.shape} and dtype {values.dtype}"
+            raise parameter_error("values", "real numbers of shape (n_values,)", got=got)
+        if not np.isfinite(values).all():
+            raise parameter_error("values", "finite", got="NaN or infinity")
+        values = values.astype(np.float64)
         if width is None:
             width = 0.01 * np.ptp(self.nodes) or 0.01 * max(abs(self.nodes[0]), 1e-300)
         width = check_real("width", width, 0, closed="neither")
@@ -87,8 +99,8 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
     True
     """
     A = check_operator("A", A)
-    check_integer("n_vectors", n_vectors, 1)
-    check_integer("n_steps", n_steps, 1)
+    n_vectors = check_integer("n_vectors", n_vectors, 1)
+    n_steps = check_integer("n_steps", n_steps, 1)
     rng = check_random_state(random_state)
     n = A.shape[0]
     eps = np.finfo(A.dtype if A.dtype in (np.float32, np.float64) else np.float64).eps

@@ -9,9 +9,8 @@ import numpy as np
 import scipy.linalg
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, lobpcg
 from scipy.sparse.linalg import eigsh as arpack_eigsh
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import parameter_error
+from ..._utils.validation import check_random_state, parameter_error
 from ..._utils.warnings import warn
 from .._krylov.lanczos import run_lanczos
 from .._operators.base import SymmetricOperator
@@ -30,18 +29,18 @@ class DriverPolicy:
     dense_up_to : int
         Rows up to which the whole matrix is decomposed, which is as fast as the Lanczos method and
         avoids its special cases.
+    max_dense : int
+        Rows up to which the same is done where an iteration does not converge, and for the
+        eigenvalues smallest in magnitude of an indefinite matrix, which a Krylov space finds last.
+    products_before_dense : float
+        Products, relative to the number of rows, after which "lanczos" is given up for that.
+    n_steps_definite : int
+        Lanczos steps that show whether a matrix is indefinite, before its eigenvalues smallest in
+        magnitude are looked for at one end of the spectrum.
     min_extra_vectors : int
         Smallest number of vectors of a block beyond those that are wanted.
     wanted_per_extra : int
         Wanted vectors for each of these.
-    max_dense : int
-        Rows up to which the same is done where the Lanczos method does not converge, and for the
-        eigenvalues smallest in magnitude of an indefinite matrix, which it finds last.
-    products_before_dense : float
-        Products, relative to the number of rows, after which it is given up for that.
-    n_steps_definite : int
-        Lanczos steps that show whether a matrix is indefinite, before its eigenvalues smallest in
-        magnitude are looked for at one end of the spectrum.
     max_restarts_per_row : int
         Maximum number of restarts of "lanczos", for each row of the matrix.
     max_filters : int
@@ -100,7 +99,7 @@ class DriverPolicy:
         return max(math.ceil(self.products_before_dense * n / (ncv - task.k)), 1)
 
     def may_be_dense(self, task):
-        """Return whether the whole matrix may be decomposed if the Lanczos method fails."""
+        """Return whether the whole matrix may be decomposed if an iteration fails."""
         return task.maxiter is None and len(task.start) <= self.max_dense
 
 
@@ -132,7 +131,7 @@ class EigenTask:
     random_state: object = None
 
 
-def dense_eigenpairs(A, k, which, sigma=None):
+def dense_eigenpairs(A, k, which, sigma=None, *, policy=POLICY):
     """Decompose the whole matrix and return the k pairs that `which` names, as `Eigenpairs`."""
     dense = A.matmat(np.eye(A.shape[0], dtype=A.dtype))
     if not np.isfinite(dense).all():
@@ -141,6 +140,7 @@ def dense_eigenpairs(A, k, which, sigma=None):
     if sigma is None:
         chosen = wanted_positions(values, k, which)
     else:
+        _check_distance(dense, np.eye(len(dense)), sigma, policy.max_shift_ratio)
         with np.errstate(divide="ignore"):
             order = np.argsort(1 / (values - sigma), kind="stable")
         chosen = np.sort(order[wanted_positions(1 / (values[order] - sigma), k, which)])
@@ -180,7 +180,7 @@ def iterative_eigenpairs(A, task, method, sigma=None, inverse=None, *, policy=PO
         else:
             pairs = lobpcg_eigenpairs(A, task, inverse, policy=policy)
         pairs = _with_missed(A, pairs, task, task.which, policy)
-    if len(pairs.values) < task.k and method == "lanczos" and policy.may_be_dense(task):
+    if len(pairs.values) < task.k and policy.may_be_dense(task):
         return dense_eigenpairs(A, task.k, task.which, sigma), "dense"
     if len(pairs.values) < task.k:
         warn(

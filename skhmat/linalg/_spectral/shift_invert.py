@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from ..._utils.errors import NotPositiveDefiniteError
+from ..._utils.validation import parameter_error
 from ..._utils.warnings import warn
 from .._hierarchical.product import HierarchicalOperator
 from .._hierarchical.ulv import factorize, factorize_negative
@@ -37,7 +38,8 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
     Arrays and sparse matrices are factorized. So is a hierarchical matrix in the HSS format, if
     sigma lies outside its spectrum: A - sigma I or its negative is then positive definite, which
     the factorization needs. In another format a rough HSS compression is factorized instead, and
-    preconditions conjugate gradients. Everything else is solved by MINRES.
+    preconditions conjugate gradients. Everything else is solved by MINRES, or formed and factorized
+    where that takes at most half the products that one solve may.
 
     Parameters
     ----------
@@ -78,6 +80,11 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
                 solver = IterativeSolver(definite, F, conjugate_gradients, rtol, max_iterations)
                 inverse = InverseOperator(n, solver)
             return inverse if sign > 0 else NegatedOperator(inverse), solver
+    if preconditioner is None and 2 * n <= max_iterations:
+        dense = np.asarray(A @ np.eye(n, dtype=A.dtype), dtype=np.float64)
+        if not np.isfinite(dense).all():
+            raise parameter_error("A", "finite", got="a product that is NaN or infinite")
+        return InverseOperator(n, _dense_factors(dense, sigma)), None
     solver = IterativeSolver(shifted, preconditioner, minres, rtol, max_iterations)
     return InverseOperator(n, solver), solver
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import parameter_error
+from ..._utils.validation import check_random_state, parameter_error
 from .._hierarchical.product import HierarchicalOperator
 
 

@@ -31,9 +31,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import check_integer, check_real, parameter_error
+from ..._utils.validation import check_integer, check_random_state, check_real, parameter_error
 from ..._utils.warnings import warn
 
 

@@ -1,6 +1,6 @@
 """The curve that a bandwidth is chosen from, as a picture."""
 
-from ..._utils.plotting import pyplot
+from ..._utils.plotting import check_axes
 
 _CURVE_COLOR = "#31688e"
 # Of the chosen bandwidth.
@@ -21,8 +21,7 @@ def plot_bandwidth(bandwidth, ax=None):
     -------
     ax : matplotlib.axes.Axes
     """
-    if ax is None:
-        _, ax = pyplot().subplots(figsize=(6, 4), layout="constrained")
+    ax = check_axes(ax, figsize=(6, 4))
     epsilons, slopes = bandwidth.curve
     chosen = bandwidth.epsilon
     ax.semilogx(epsilons, 2 * slopes, color=_CURVE_COLOR)

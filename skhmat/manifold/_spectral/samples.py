@@ -1,10 +1,21 @@
 """The samples of a fit, with everything measured before their kernel is computed."""
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from .distance_histogram import Bandwidth, DistanceHistogram, choose_bandwidth
 from .neighborhoods import NeighborhoodScales
 from .policy import POLICY
+
+# Distance, relative to the extent of the samples, from which on only the direction counts: the
+# rounding of squared distances is then 1e-10 of their differences.
+_REACH = 1e6
+# Its limit, whose square is finite.
+_LARGEST_REACH = 1e150
+# Smallest extent, relative to the root of epsilon: samples may be the same point.
+_LEAST_EXTENT = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +43,32 @@ class Samples:
     def order(self):
         """The sample at each position of the cloud, of shape (n_samples,)."""
         return self.scales.order
+
+    def within_reach(self, X):
+        """Move points far out back along their rays, to where squared distances are accurate.
+
+        The kernel at such a point, relative to its largest value, depends on the direction alone:
+        it is that of the sample farthest in it.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, d)
+
+        Returns
+        -------
+        X : ndarray of shape (n, d), float64
+        """
+        low, high = self.cloud.X.min(axis=0), self.cloud.X.max(axis=0)
+        extent, epsilon = np.linalg.norm(high - low), self.bandwidth.epsilon
+        # Wide kernels take longer until the farthest sample has all of the weight.
+        unit = max(extent, _LEAST_EXTENT * math.sqrt(epsilon))
+        reach = max(extent, min(_REACH * max(unit, epsilon / unit), _LARGEST_REACH))
+        X, center = X.astype(np.float64), low / 2 + high / 2
+        halves = X / 2 - center / 2  # their double may overflow
+        lengths = np.abs(halves).max(axis=1)
+        far = np.flatnonzero(lengths > reach / 2)
+        X[far] = center + halves[far] * (reach / lengths[far])[:, np.newaxis]
+        return X
 
 
 def measure_samples(X, epsilon, knn, n_scaling, cut_off, rng, n_threads, policy=POLICY):

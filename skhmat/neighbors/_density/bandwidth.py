@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from ..._utils.validation import parameter_error
+from ..._utils.validation import check_numbers, parameter_error
 
 # The rules of scikit-learn depend only on the number of samples and of features; those of SciPy
 # multiply the covariance of the samples with the squares of the same factors.
@@ -62,7 +62,7 @@ def choose_bandwidth(bandwidth, X, sample_weight, n_samples, policy=POLICY):
     if isinstance(bandwidth, Real):
         return bandwidth
     if not isinstance(bandwidth, str):
-        return _check_array(_to_array("bandwidth", bandwidth), d, policy)
+        return _check_array(check_numbers("bandwidth", bandwidth), d, policy)
     if bandwidth in PLAIN_RULES:
         return _rule_factor(bandwidth, n_samples, d)
     w = np.ones(n) if sample_weight is None else sample_weight / sample_weight.max()
@@ -82,7 +82,7 @@ def choose_bandwidth(bandwidth, X, sample_weight, n_samples, policy=POLICY):
 
 def check_bandwidths(bandwidths):
     """Return candidate bandwidths as a new array of shape (n_bandwidths,)."""
-    bandwidths = _to_array("bandwidths", bandwidths)
+    bandwidths = check_numbers("bandwidths", bandwidths)
     if bandwidths.ndim != 1 or len(bandwidths) == 0:
         allowed = "of shape (n_bandwidths,), with at least one number"
         raise parameter_error("bandwidths", allowed, got=f"shape {bandwidths.shape}")
@@ -112,14 +112,6 @@ def candidate_bandwidths(X, policy=POLICY):
 def _rule_factor(rule, n, d):
     """Return Scott's or Silverman's factor for n samples in d dimensions."""
     return (n if rule.endswith("scott") else n * (d + 2) / 4) ** (-1 / (d + 4))
-
-
-def _to_array(name, values):
-    """Return numbers as a new float64 array."""
-    try:
-        return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise parameter_error(name, "numeric", values) from error
 
 
 def _check_array(bandwidth, d, policy):

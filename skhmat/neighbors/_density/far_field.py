@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
+from ..._utils.validation import check_random_state
 from ...linalg._kernels.matrix import KernelMatrix
 
 # Kernels that are smooth away from 0, so that their matrices compress.

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from ..._utils.validation import check_integer, check_option
+from ..._utils.validation import check_factor, check_integer, check_option
 from ...linalg._stochastic.trace import estimate_diagonal
 from .._keras import check_model, keras, tf
 from .batch_objective import BatchObjective, check_loss
@@ -99,6 +99,7 @@ class HessianOperator(LinearOperator):
         return share * products
 
     def _matmat(self, B):
+        B = check_factor(B)
         if np.iscomplexobj(B):
             return self._matmat(B.real) + 1j * self._matmat(B.imag)
         vectors = tf.constant(np.ascontiguousarray(B.T), dtype=self.dtype.name)

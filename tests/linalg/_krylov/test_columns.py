@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -47,3 +49,13 @@ def test_curvature_that_is_not_positive():
     with pytest.raises(NotPositiveDefiniteError, match=r"curvature -0\.5") as caught:
         check_positive_curvature(np.array([1.0, -2.0]), X)
     assert caught.value.eigenvalue_bound == -0.5
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_relative_norms_of_any_size(dtype, rng):
+    B, R = rng.standard_normal((2, 9, 1)).astype(dtype)
+    expected = np.linalg.norm(R) / np.linalg.norm(B)
+    for scale in (1e-300, 1e-200, 1e154, 1e200, 1e306):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.testing.assert_allclose(relative_norms(scale * R, scale * B), expected)

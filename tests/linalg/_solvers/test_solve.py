@@ -216,3 +216,16 @@ def test_what_the_user_holds_is_not_changed(K, rng):
     H.solve(b, shift, operator=K)
     np.testing.assert_array_equal(b, before[0])
     np.testing.assert_array_equal(shift, before[1])
+
+
+@pytest.mark.parametrize("solver", ["direct", "cg", "minres"])
+def test_right_hand_sides_of_any_size(solver, rng):
+    H = compress(
+        KernelMatrix(rng.standard_normal((300, 2))), leaf_size=32, budget=0, random_state=0
+    )
+    x, b = H.solve(np.ones(300), 1.0, solver=solver), np.ones((300, 1)) * [1e-300, 1e200, 1e300]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, info = H.solve(b, 1.0, solver=solver, return_info=True)
+    np.testing.assert_allclose(found / b, np.tile(x[:, None], 3), rtol=0, atol=1e-6)
+    assert np.all((info.residuals > 0) & (info.residuals < 1e-8))

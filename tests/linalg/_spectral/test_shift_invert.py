@@ -50,6 +50,29 @@ def test_nearest_eigenvalues(kind, sigma, global_random_seed):
     assert info.n_solves > 0
 
 
+@pytest.mark.parametrize("form", ["array", "operator", "kernel"])
+def test_eigenvalues_much_closer_to_each_other_than_to_sigma(form, rng):
+    K = KernelMatrix(rng.standard_normal((260, 3)))
+    dense = K.toarray()
+    A = {"array": dense, "operator": aslinearoperator(dense), "kernel": K}[form]
+    values, vectors, info = eigsh(A, 3, sigma=-1.0, return_info=True)
+    exact = np.linalg.eigvalsh(dense)
+    np.testing.assert_allclose(values, exact[:3], atol=1e-13 * exact[-1])
+    assert np.abs(dense @ vectors - vectors * values).max() <= 1e-13 * exact[-1]
+    assert info.n_solves <= 3000
+    # Whoever gives a number of restarts gets as many.
+    with pytest.warns(ConvergenceWarning, match="0 of 3 eigenpairs converged in 2 iterations"):
+        assert len(eigsh(A, 3, sigma=-1.0, maxiter=2, return_eigenvectors=False)) == 0
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_a_sigma_beside_which_the_matrix_vanishes(n, global_random_seed):
+    A = symmetric(np.linspace(-1, 2, n), global_random_seed)
+    for form in ("array", "operator"):
+        with pytest.raises(ValueError, match="sigma must be near the spectrum of A"):
+            eigsh(as_kind(A, form), 3, sigma=1e300)
+
+
 @pytest.mark.parametrize("which", ["LM", "LA", "SA", "BE"])
 @pytest.mark.parametrize("n", [40, 200])
 def test_which_is_that_of_scipy(which, n, global_random_seed):
