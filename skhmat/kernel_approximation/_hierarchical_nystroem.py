@@ -83,7 +83,8 @@ class HierarchicalNystroem(
     component_indices_ : ndarray of shape (n_landmarks,)
         Indices of the samples that are landmarks. Not where points are given.
     normalization_ : ndarray of shape (n_components, n_landmarks)
-        Features of a point are ``kernel(point, components_) @ normalization_.T - offset_``.
+        Features of a point are ``kernel(point, components_) @ normalization_.T - offset_``. Their
+        signs are such that the largest value of each at the samples, in magnitude, is positive.
     offset_ : ndarray of shape (n_components,)
         Mean of the features with `center`, otherwise 0.
     n_components_ : int

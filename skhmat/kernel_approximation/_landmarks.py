@@ -217,6 +217,7 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
     is_exact = not takes_all or n <= policy.max_held or isinstance(samples.K, np.ndarray)
     if is_exact:
         samples.check_features(features, policy)
+    features = features.with_signs()
     return features if tol is None else features.until(tol, trace)
 
 

@@ -272,6 +272,30 @@ def test_precomputed_kernels_are_symmetric_but_for_the_rounding_of_their_dtype(l
         model.fit(rounded.astype(np.float64))
 
 
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("landmarks", LANDMARKS)
+def test_signs(landmarks, center, rng):
+    """They belong to the features, whatever else was asked for: the largest entry is positive."""
+    X = roll(rng)
+    options = {"gamma": GAMMA, "landmarks": LANDMARKS[landmarks], "center": center}
+    found = {
+        (k, dtype): HierarchicalNystroem(n_components=k, random_state=0, **options).fit(
+            X.astype(dtype)
+        )
+        for k in (5, 10)
+        for dtype in (np.float64, np.float32)
+    }
+    for (k, dtype), model in found.items():
+        Z = model.transform(X)
+        for features in (Z, model.fit_transform(X.astype(dtype))):
+            assert np.all(features[np.abs(features).argmax(axis=0), np.arange(k)] > 0)
+        if landmarks == "all":
+            expected = found[5, np.float64].transform(X)
+            # The sign is open where two entries are of the same size but for rounding.
+            is_clear = np.abs(expected.max(axis=0) + expected.min(axis=0)) > 1e-2
+            assert np.all(np.sum(Z[:, :5] * expected, axis=0)[is_clear] > 0)
+
+
 # ---- numbers of features ----
 
 
