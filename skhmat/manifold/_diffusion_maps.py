@@ -123,7 +123,9 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     dimension_ : float
         Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
     operator_ : LinearOperator of shape (n_samples, n_samples)
-        The symmetric conjugate of the Markov matrix: it has the same eigenvalues.
+        The symmetric conjugate of the Markov matrix: it has the same eigenvalues. A pickle has its
+        entries only if the kernel is precomputed or hierarchical; else the first product after
+        loading computes them again.
     residuals_ : ndarray of shape (n_components + 1,)
         Norm of the residual of each eigenpair of `operator_`. For a hierarchical matrix, it is the
         residual of the exact operator, estimated from up to 512 of its rows.
@@ -463,7 +465,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         self.eigenvalues_, self.residuals_ = pairs.values, pairs.residuals
         self.eigenvectors_ = restore_order(functions, order)
         self.embedding_ = embed(self.eigenvectors_, self.eigenvalues_, self.t).astype(dtype)
-        self.operator_ = PermutedOperator(normalized.operator, order)
+        self.operator_ = PermutedOperator(normalized.lean_operator(), order)
         self.error_estimate_, self._description = normalized.error, normalized.description
         self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth
         self._solver_report = (
