@@ -11,6 +11,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from sklearn.utils import check_random_state as sklearn_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 
@@ -130,6 +131,13 @@ def check_option(name, value, options):
     none = any(option is None for option in options)
     others = tuple(option for option in options if option is not None)
     return Constraint(options=others, none=none).check(name, value)
+
+
+def check_random_state(random_state):
+    """Return a RandomState for None, a seed, a RandomState, or a Generator, which it draws from."""
+    if isinstance(random_state, np.random.Generator):
+        return np.random.RandomState(random_state.bit_generator)
+    return sklearn_random_state(random_state)
 
 
 def check_dtype(dtype, name="dtype"):

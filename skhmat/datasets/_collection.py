@@ -10,9 +10,15 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import get_data_home
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
-from .._utils.validation import check_dtype, check_integer, check_option, parameter_error
+from .._utils.validation import (
+    check_dtype,
+    check_integer,
+    check_option,
+    check_random_state,
+    parameter_error,
+)
 from ..linalg import from_file, to_file
 from . import _graphs, _kernels, _networks, _operators
 from ._dense import as_array, write
@@ -186,7 +192,7 @@ def load_matrix(
         has 75 h + 10 rows and GNH-AUTOENCODER 129 h + 64. Real data have no more rows than points.
     dtype : dtype, default=numpy.float64
         float32 or float64. The computation is in float64, but for entries of kernels.
-    random_state : int, RandomState or None, default=0
+    random_state : int, RandomState, Generator or None, default=0
         Draws points, coefficients and graphs. The same integer gives the same matrix.
     data_home : str or path-like, default=None
         Folder for files, in which a folder "skhmat" is made; None means scikit-learn's,

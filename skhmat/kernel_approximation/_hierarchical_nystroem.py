@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
@@ -14,7 +13,7 @@ from sklearn_compat.utils.validation import validate_data
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
 from .._utils.logging import Log
-from .._utils.validation import parameter_error
+from .._utils.validation import check_random_state, parameter_error
 from .._utils.warnings import warn
 from ..linalg._entries.symmetry import symmetric_kernel
 from ._features import POLICY
@@ -71,7 +70,7 @@ class HierarchicalNystroem(
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".

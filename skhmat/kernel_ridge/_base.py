@@ -5,14 +5,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
-from .._utils.validation import check_sample_weight, parameter_error
+from .._utils.validation import check_random_state, check_sample_weight, parameter_error
 from ..linalg._entries.symmetry import symmetric_kernel
 from ._dual_system import POLICY, RidgeSystem
 

@@ -62,7 +62,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
@@ -165,7 +165,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".

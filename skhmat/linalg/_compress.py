@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads, physical_memory
-from .._utils.validation import parameter_error
+from .._utils.validation import check_random_state, parameter_error
 from .._utils.warnings import warn
 from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
@@ -117,7 +116,7 @@ def compress(
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores. The result does not depend on
         it.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the rows the error is measured on.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat", and the progress of long ones; 2 also each level.

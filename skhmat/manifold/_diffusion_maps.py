@@ -7,14 +7,13 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._utils.parallel import effective_n_threads
-from .._utils.validation import parameter_error
+from .._utils.validation import check_random_state, parameter_error
 from .._utils.warnings import warn
 from ..linalg._operators.wrappers import PermutedOperator
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
@@ -104,7 +103,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".

@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.neighbors import BallTree, KDTree
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
@@ -16,7 +15,12 @@ from sklearn_compat.utils.validation import validate_data
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads
-from .._utils.validation import check_integer, check_sample_weight, parameter_error
+from .._utils.validation import (
+    check_integer,
+    check_random_state,
+    check_sample_weight,
+    parameter_error,
+)
 from ._density.any_metric import is_euclidean
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
 from ._density.far_field import FAR_FIELD_KERNELS, compressed_log_sums
@@ -115,7 +119,7 @@ default="gaussian"
         For "gofmm": the distance by which points are near each other.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For "gofmm": draws the tree and the samples.
     verbose : int, default=0
         1 logs to the logger "skhmat" which algorithm took the sums.
@@ -264,7 +268,7 @@ default="gaussian"
         Parameters
         ----------
         n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
 
         Returns
         -------

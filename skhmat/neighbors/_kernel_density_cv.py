@@ -203,7 +203,7 @@ default="gaussian"
         Parameters
         ----------
         n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
 
         Returns
         -------

@@ -16,6 +16,7 @@ from skhmat._utils.validation import (
     check_operator,
     check_option,
     check_preconditioner,
+    check_random_state,
     check_real,
     check_sample_weight,
     check_shift,
@@ -142,6 +143,18 @@ def test_bad_integers(value):
     if np.ndim(value) or value != 8:
         with pytest.raises(ValueError, match=rf"k must be an integer of at least 1, got {got}\."):
             check_integer("k", value, 1)
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937, np.random.Philox])
+def test_a_generator_is_drawn_from(kind, global_random_seed):
+    generators = [np.random.Generator(kind(global_random_seed)) for _ in range(3)]
+    one, other = (check_random_state(generator) for generator in generators[:2])
+    assert isinstance(one, np.random.RandomState)
+    drawn = one.randint(2**31 - 1, size=3)
+    np.testing.assert_array_equal(other.randint(2**31 - 1, size=3), drawn)
+    assert generators[0].random() != generators[2].random()
+    assert np.any(check_random_state(generators[0]).randint(2**31 - 1, size=3) != drawn)
+    assert check_random_state(one) is one
 
 
 @pytest.mark.parametrize("dtype", [np.float32, "float64", float, "=f4"])

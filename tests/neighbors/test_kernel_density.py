@@ -331,6 +331,10 @@ def test_samples_are_drawn_by_weight():
     assert model.sample().shape == (1, 1)
     again = model.sample(5, random_state=3)
     np.testing.assert_array_equal(model.sample(5, random_state=3), again)
+    generators = [np.random.default_rng(3) for _ in range(2)]
+    drawn = [model.sample(5, random_state=generator) for generator in generators]
+    np.testing.assert_array_equal(*drawn)
+    assert np.any(model.sample(5, random_state=generators[0]) != drawn[0])
     assert KernelDensity().fit(Y.astype(np.float32)).sample(3).dtype == np.float32
 
 

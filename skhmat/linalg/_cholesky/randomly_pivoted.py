@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from sklearn.utils import check_random_state
 
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
-from ..._utils.validation import check_integer, check_real, parameter_error
+from ..._utils.validation import check_integer, check_random_state, check_real, parameter_error
 from .._entries.entries import Entries
 from .._entries.sources import as_source, check_shape
 from .._kernels.matrix import KernelMatrix
@@ -99,7 +98,7 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
     block_size : int, default=None
         Pivots proposed at once, at least 1; None means `rank`, and at most 100. The distribution of
         the result does not depend on it.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the pivots.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores. The result does not depend on

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import check_integer, check_operator, check_real
+from ..._utils.validation import check_integer, check_operator, check_random_state, check_real
 from .._krylov.lanczos import LanczosProcess
 
 
@@ -66,7 +65,7 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
         Random vectors.
     n_steps : int, default=80
         Lanczos steps with each of them.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the vectors.
 
     Returns

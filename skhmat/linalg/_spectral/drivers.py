@@ -8,9 +8,8 @@ import numpy as np
 import scipy.linalg
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, lobpcg
 from scipy.sparse.linalg import eigsh as arpack_eigsh
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import parameter_error
+from ..._utils.validation import check_random_state, parameter_error
 from ..._utils.warnings import warn
 from .._operators.base import SymmetricOperator
 from .._operators.wrappers import NegatedOperator
@@ -82,7 +81,7 @@ class EigenTask:
     start : ndarray of shape (n, b)
         Start vectors, in float64.
     maxiter, ncv : int or None
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
         Draws the vectors that a block lacks.
     """
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import parameter_error
+from ..._utils.validation import check_random_state, parameter_error
 from .._hierarchical.product import HierarchicalOperator
 
 
@@ -41,7 +40,7 @@ def start_block(v0, n, A, width, which, random_state, *, policy=POLICY):
         Vectors of a block that is made from a subsample.
     which : str
         Eigenvalues that are wanted, as in `eigsh`.
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
     policy : StartPolicy
 
     Returns

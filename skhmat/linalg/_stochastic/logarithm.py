@@ -4,10 +4,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ..._utils.errors import NotPositiveDefiniteError
-from ..._utils.validation import check_columns, check_integer, check_operator, check_real
+from ..._utils.validation import (
+    check_columns,
+    check_integer,
+    check_operator,
+    check_random_state,
+    check_real,
+)
 from ..._utils.warnings import warn
 from .._krylov.lanczos import LanczosProcess, multiply, run_lanczos
 from .trace import AdaptiveRounds, Estimate, leave_one_out_traces
@@ -146,7 +151,7 @@ def estimate_logdet(
         computed.
     maxiter : int, default=300
         Maximum number of Lanczos steps, see `log_apply`.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the random vectors.
 
     Returns

@@ -31,9 +31,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from sklearn.utils import check_random_state
 
-from ..._utils.validation import check_integer, check_real, parameter_error
+from ..._utils.validation import check_integer, check_random_state, check_real, parameter_error
 from ..._utils.warnings import warn
 
 
@@ -117,7 +116,7 @@ def xtrace(
     max_products : int, default=512
         Maximum number of products, at least 4. If it is at least n, or n is at most 64, the trace
         is computed with n products.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the random vectors.
 
     Returns
@@ -207,7 +206,7 @@ def estimate_diagonal(
     max_products : int, default=512
         Maximum number of products, at least 4. If it is at least n, or n is at most 64, the
         diagonal is computed with n products.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the random signs.
 
     Returns

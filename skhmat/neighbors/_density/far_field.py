@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
+from ..._utils.validation import check_random_state
 from ...linalg._kernels.matrix import KernelMatrix
 
 # Kernels that are smooth away from 0, so that their matrices compress.
@@ -64,7 +64,7 @@ def compressed_log_sums(
     compress : callable
         ``compress(K, rtol=..., leaf_size=..., random_state=...)`` returns a HierarchicalMatrix.
     leaf_size : int
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
     n_jobs : int or None
     policy : FarFieldPolicy
 
