@@ -48,7 +48,7 @@ DENSITY_CONSTRAINTS = {
 class LogLikelihoodMixin(DensityMixin):
     """`score` of estimators that return the logarithms of a density."""
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Return the sum of the logarithms of the density.
 
         Parameters
@@ -56,12 +56,20 @@ class LogLikelihoodMixin(DensityMixin):
         X : array-like of shape (n_queries, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_queries,), default=None
+            Factors of the terms, at least 0, one of them positive.
 
         Returns
         -------
         log_likelihood : float
         """
-        return float(np.sum(self.score_samples(X)))
+        log_densities = self.score_samples(X)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, log_densities)
+            counts = sample_weight > 0
+            # Where the density is 0, a weight of 0 would make NaN.
+            log_densities = sample_weight[counts] * log_densities[counts]
+        return float(np.sum(log_densities))
 
 
 class KernelDensity(LogLikelihoodMixin, CompressionMixin, BaseEstimator):

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skhmat.neighbors
-from skhmat.neighbors import KernelDensity
+from skhmat.neighbors import KernelDensity, KernelDensityCV
 from skhmat.neighbors._density.kernels import log_integral
 
 from .densities import VALUES, assert_logs, distances, slow_logs
@@ -211,6 +211,18 @@ def test_bandwidths_of_features(algorithm, rng):
 
 
 @pytest.mark.parametrize("algorithm", ["brute", "tree"])
+def test_a_bandwidth_may_be_an_array_of_one_number(algorithm, rng):
+    Y, X = rng.standard_normal((2, 200, 2))
+    model = KernelDensity(bandwidth=0.7, algorithm=algorithm).fit(Y)
+    again = KernelDensity(bandwidth=np.array(0.7), algorithm=algorithm).fit(Y)
+    assert type(again.bandwidth_) is float
+    np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))
+    for bad in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match="bandwidth must be positive and finite, got"):
+            KernelDensity(bandwidth=np.array(bad)).fit(Y)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_bandwidths_of_features_in_float32(algorithm, rng):
     """Coordinates that are not powers of two times those given are not rounded again."""
     Y = (1e4 * rng.standard_normal((500, 2))).astype(np.float32)
@@ -266,6 +278,23 @@ def test_tolerances(rng):
             assert error >= tolerance / 100
     nothing = KernelDensity(bandwidth=0.3, algorithm="tree", leaf_size=20, log_tol=0).fit(Y)
     assert_logs(nothing.score_samples(X), exact, 1e-12)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "tophat"])
+def test_weights_of_a_score_are_repetitions(kernel, rng):
+    Y, X = rng.standard_normal((2, 200, 2))
+    weights = rng.integers(0, 4, 200)
+    X[:5], weights[:5] = 1e3, 0  # no density, where nothing counts
+    options = {"kernel": kernel, "log_tol": 0}
+    for model in (KernelDensity(bandwidth=3.0, **options), KernelDensityCV([3.0, 4.0], **options)):
+        model.fit(Y)
+        repeated = model.score(X.repeat(weights, axis=0))
+        assert model.score(X, sample_weight=weights) == pytest.approx(repeated)
+        assert model.score(X, sample_weight=0.5 * weights) == pytest.approx(0.5 * repeated)
+        assert model.score(Y, sample_weight=np.ones(200)) == pytest.approx(model.score(Y))
+        for bad in (-weights - 1, weights[:7], 0 * weights):
+            with pytest.raises(ValueError, match=r"[sS]ample[ _]weight"):
+                model.score(X, sample_weight=bad)
 
 
 def test_absolute_tolerance(rng):
