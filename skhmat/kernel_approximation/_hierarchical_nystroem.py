@@ -11,7 +11,14 @@ from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
-from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
+from .._base.pairwise_kernels import (
+    KERNEL_NAMES,
+    as_matrix,
+    check_sparse,
+    kernel_matrix,
+    points_like,
+    takes_sparse,
+)
 from .._utils.logging import Log
 from .._utils.validation import check_random_state, parameter_error
 from .._utils.warnings import warn
@@ -34,7 +41,8 @@ class HierarchicalNystroem(
     ----------
     kernel : str or callable, default="rbf"
         As for :class:`sklearn.kernel_approximation.Nystroem`; with "precomputed", X is the kernel
-        matrix. It must be positive semidefinite.
+        matrix. It must be positive semidefinite. X may be sparse for "linear", "rbf", "poly" and
+        "cosine".
     gamma : float, default=None
         For the kernels that have it; None means 1 / n_features.
     coef0, degree : float, default=None
@@ -43,7 +51,7 @@ class HierarchicalNystroem(
         Parameters of a callable kernel, or gamma, coef0 and degree where these are None.
     n_components : int or "auto", default=100
         Number of features; "auto" takes as many as `tol` asks for.
-    landmarks : {"all", "rpcholesky", "uniform"}, array-like or int, default="all"
+    landmarks : {"all", "rpcholesky", "uniform"}, array-like, sparse matrix or int, default="all"
         "all" uses the leading eigenvectors, whose error is within a few thousandths of the best of
         that rank. "rpcholesky" draws as many landmarks as features, each in proportion to what the
         others leave of the diagonal; "uniform" draws them uniformly. A number is that of landmarks
@@ -77,7 +85,7 @@ class HierarchicalNystroem(
 
     Attributes
     ----------
-    components_ : ndarray of shape (n_landmarks, n_features)
+    components_ : ndarray or csr_matrix of shape (n_landmarks, n_features)
         The landmarks; all samples with "all". Not for a precomputed kernel.
     component_indices_ : ndarray of shape (n_landmarks,)
         Indices of the samples that are landmarks. Not where points are given.
@@ -138,6 +146,7 @@ class HierarchicalNystroem(
             StrOptions({"all", "rpcholesky", "uniform"}),
             Interval(Integral, 1, None, closed="left"),
             "array-like",
+            "sparse matrix",
         ],
         "tol": [Interval(Real, 0, 1, closed="neither"), None],
         "center": ["boolean"],
@@ -191,7 +200,7 @@ class HierarchicalNystroem(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : None
             Ignored.
@@ -215,7 +224,7 @@ class HierarchicalNystroem(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : None
             Ignored.
 
@@ -232,7 +241,7 @@ class HierarchicalNystroem(
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : {array-like, sparse matrix} of shape (n_queries, n_features)
             With a precomputed kernel, the kernel matrix between these points and all samples, of
             shape (n_queries, n_samples).
 
@@ -241,13 +250,14 @@ class HierarchicalNystroem(
         Z : ndarray of shape (n_queries, n_components)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        X = self._validate(X, reset=False)
         double = X.astype(np.float64, copy=False)
         weights = self.normalization_.T
         if self.kernel == "precomputed":
             Z = double[:, self.component_indices_] @ weights
         else:
-            Z = self._kernel_matrix(self.components_).evaluate(double, weights)
+            points = points_like(double, self.components_)
+            Z = self._kernel_matrix(self.components_).evaluate(points, weights)
         return (Z - self.offset_).astype(X.dtype, copy=False)
 
     @property
@@ -256,11 +266,12 @@ class HierarchicalNystroem(
 
     def _fit(self, X):
         self._check_parameters()
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        X = self._validate(X)
         dtype, is_precomputed = X.dtype, self.kernel == "precomputed"
         if is_precomputed:
             X = symmetric_kernel(X, "kernel")
         X = X.astype(np.float64, copy=False)
+        X = points_like(X, fitted=X)
         landmarks = check_landmarks(self.landmarks, X, is_precomputed)
         K = X if is_precomputed else self._kernel_matrix(X)
         make_kernel = None if is_precomputed else self._kernel_matrix
@@ -281,6 +292,12 @@ class HierarchicalNystroem(
         self.trace_error_ = left / samples.trace if samples.trace > 0 else 0.0
         self._report(len(X))
         return features.Z.astype(dtype, copy=False)
+
+    def _validate(self, X, **options):
+        """Return X, dense or CSR; options as for `validate_data`."""
+        check_sparse(X, self.kernel)
+        dtypes = [np.float64, np.float32]
+        return validate_data(self, X, dtype=dtypes, accept_sparse="csr", **options)
 
     def _compress_to(self, K, rtol, random_state):
         return self._compress(K, rtol=min(self.rtol, rtol), random_state=random_state)
@@ -321,12 +338,12 @@ class HierarchicalNystroem(
             if hasattr(self, name):
                 delattr(self, name)
         if features.points is not None:
-            self.components_ = features.points
+            self.components_ = as_matrix(features.points)
             return
         indices = np.arange(len(X)) if features.landmarks is None else features.landmarks
         self.component_indices_ = indices
         if self.kernel != "precomputed":
-            self.components_ = X[indices]
+            self.components_ = as_matrix(X[indices])
 
     def _report(self, n):
         if self.tol is not None and self.trace_error_ > self.tol * (1 + self._policy.max_excess):
@@ -343,6 +360,7 @@ class HierarchicalNystroem(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
+        tags.input_tags.sparse = takes_sparse(self.kernel)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

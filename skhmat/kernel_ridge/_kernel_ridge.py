@@ -35,7 +35,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     kernel : str or callable, default="linear"
         One of scikit-learn's ("linear", "rbf", "poly", "cosine", "laplacian", ...), "precomputed",
         or a function of two points. "linear", "rbf", "poly" with an integer degree and "cosine" are
-        compiled.
+        compiled. X may be sparse for "linear", "rbf", "poly" and "cosine".
     gamma : float, default=None
         For "rbf", "poly", "laplacian", "sigmoid" and "chi2"; None means the default of each kernel.
     degree : float, default=3
@@ -72,7 +72,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     Attributes
     ----------
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
-    X_fit_ : ndarray of shape (n_samples, n_features)
+    X_fit_ : ndarray or csr_matrix of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
         Largest relative residual of all targets.
@@ -112,7 +112,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : float or array-like of shape (n_samples,), default=None
@@ -180,7 +180,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     classes_ : ndarray of shape (n_classes,)
         With several labels their numbers, from 0.
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
-    X_fit_ : ndarray of shape (n_samples, n_features)
+    X_fit_ : ndarray or csr_matrix of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
         Largest relative residual of all targets.
@@ -256,7 +256,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Classes; or for several labels 1 where a sample has a label and 0 where not, dense or
@@ -297,7 +297,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -311,7 +311,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------

@@ -66,7 +66,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         Mean squared leave-one-out errors; NaN where alpha is smaller than the error of the
         compressed matrix.
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
-    X_fit_ : ndarray of shape (n_samples, n_features)
+    X_fit_ : ndarray or csr_matrix of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
         Largest relative residual of all targets.
@@ -155,7 +155,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : float or array-like of shape (n_samples,), default=None

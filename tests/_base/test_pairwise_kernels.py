@@ -2,9 +2,17 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.metrics.pairwise import pairwise_kernels
 
-from skhmat._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
+from skhmat._base.pairwise_kernels import (
+    KERNEL_NAMES,
+    as_matrix,
+    check_sparse,
+    kernel_matrix,
+    points_like,
+    takes_sparse,
+)
 
 
 @pytest.mark.parametrize("name", sorted(KERNEL_NAMES))
@@ -50,3 +58,26 @@ def test_a_callable_gets_its_parameters_and_pickles(rng):
     np.testing.assert_allclose(K.toarray(), 2 * X @ X.T)
     again = pickle.loads(pickle.dumps(K.kernel))
     np.testing.assert_allclose(again(X, X[:4]), 2 * X @ X[:4].T)
+
+
+@pytest.mark.parametrize("kernel", [*sorted(KERNEL_NAMES), "precomputed", scaled_product])
+def test_sparse_points(kernel, rng):
+    X, X_new = rng.random((2, 20, 3)) * (rng.random((2, 20, 3)) > 0.5)
+    if not takes_sparse(kernel):
+        message = f"X must be dense where kernel is {kernel!r}, .*'rbf', got a sparse matrix"
+        with pytest.raises(TypeError, match=message):
+            check_sparse(sparse.csr_matrix(X), kernel)
+        check_sparse(X, kernel)
+        return
+    W = rng.random((20, 2))
+    for gamma, degree in ((None, 3), (0.3, 1.5)):
+        options = {"gamma": gamma, "degree": degree, "coef0": 0.5}
+        expected = pairwise_kernels(X_new, X, metric=kernel, filter_params=True, **options) @ W
+        for fitted in (X, sparse.csr_matrix(X)):
+            check_sparse(fitted, kernel)
+            K = kernel_matrix(fitted, kernel, **options)
+            for new in (X_new, sparse.csr_matrix(X_new)):
+                found = K.evaluate(points_like(new, fitted), W)
+                np.testing.assert_allclose(found, expected, rtol=1e-10)
+            again = as_matrix(K.X)
+            assert sparse.issparse(again) == sparse.issparse(fitted)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_swiss_roll
 from sklearn.decomposition import KernelPCA
@@ -294,6 +295,47 @@ def test_signs(landmarks, center, rng):
             # The sign is open where two entries are of the same size but for rounding.
             is_clear = np.abs(expected.max(axis=0) + expected.min(axis=0)) > 1e-2
             assert np.all(np.sum(Z[:, :5] * expected, axis=0)[is_clear] > 0)
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("landmarks", [*LANDMARKS, "points", "sparse points"])
+@pytest.mark.parametrize("name", ["linear", "poly", "cosine", "rbf"])
+def test_sparse_samples(name, landmarks, center, rng):
+    X, Y = rng.standard_normal((500, 30)), rng.standard_normal((20, 30))
+    X, Y = (np.where(rng.random(points.shape) < 0.2, points, 0.0) for points in (X, Y))
+    given = {"points": X[:25], "sparse points": sparse.csr_matrix(X[:25]), **LANDMARKS}[landmarks]
+    options = {"n_components": 20, "center": center, "random_state": 0}
+    dense = HierarchicalNystroem(name, landmarks=given, **options)
+    model = HierarchicalNystroem(name, landmarks=given, **options)
+    expected, Z = dense.fit_transform(X), model.fit_transform(sparse.csr_matrix(X))
+    assert sparse.issparse(model.components_)
+    np.testing.assert_allclose(Z @ Z.T, expected @ expected.T, atol=1e-6 * np.sum(Z**2))
+    np.testing.assert_allclose(model.transform(X), Z, atol=1e-7)
+    new = model.transform(Y)
+    np.testing.assert_allclose(model.transform(sparse.coo_matrix(Y)), new, atol=1e-12)
+    found = dense.transform(sparse.csr_matrix(Y))
+    np.testing.assert_allclose(found, dense.transform(Y), atol=1e-12)
+    single = model.transform(sparse.csr_matrix(Y, dtype=np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, new, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", POLICIES)
+def test_many_sparse_samples(form, rng):
+    X = np.where(rng.random((600, 3)) < 0.7, rng.standard_normal((600, 3)), 0.0)
+    model = HierarchicalNystroem(gamma=0.1, n_components=10, random_state=0, leaf_size=32)
+    model._policy = POLICIES[form]
+    Z = model.fit_transform(sparse.csr_matrix(X))
+    K = kernel(X, gamma=0.1)
+    assert 1 - np.sum(Z**2) / np.trace(K) <= 1.02 * best_error(K, 10) + 1e-12
+    np.testing.assert_allclose(model.transform(X), Z, atol=0.05 * np.abs(Z).max())
+
+
+def test_sparse_samples_of_other_kernels(rng):
+    X = sparse.csr_matrix(rng.random((30, 3)))
+    for name in ("laplacian", "precomputed", "chi2"):
+        with pytest.raises(TypeError, match=r"X must be dense .*got a sparse matrix"):
+            HierarchicalNystroem(name, n_components=2).fit(X)
 
 
 # ---- numbers of features ----
