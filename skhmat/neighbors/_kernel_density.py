@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.neighbors import BallTree, KDTree
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -13,6 +14,7 @@ from sklearn_compat.base import _fit_context
 from sklearn_compat.utils.validation import validate_data
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
+from .._base.pairwise_kernels import as_matrix, points_like
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads
 from .._utils.validation import (
@@ -21,6 +23,8 @@ from .._utils.validation import (
     check_sample_weight,
     parameter_error,
 )
+from .._utils.warnings import warn
+from ..linalg._kernels.sparse_rows import SparseRows
 from ._density.any_metric import is_euclidean
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
 from ._density.far_field import FAR_FIELD_KERNELS, compressed_log_sums
@@ -215,9 +219,10 @@ default="gaussian"
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             In float32, sums of the kernels "gaussian" and "exponential" are computed in float32
-            where that keeps the promise.
+            where that keeps the promise. Sums over sparse samples are taken by "brute", with one
+            bandwidth for all features.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -228,13 +233,19 @@ default="gaussian"
         self : KernelDensity
         """
         check_algorithm(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], order="C", copy=True)
+        X = self._validate(X, copy=True)
+        if sparse.issparse(X):
+            X = SparseRows(X)
         n_samples = len(X)
         if sample_weight is not None:
-            sample_weight = scale_weights(check_sample_weight(sample_weight, X))
+            sample_weight = scale_weights(check_sample_weight(sample_weight, np.arange(n_samples)))
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
+        if isinstance(X, SparseRows):
+            check_bandwidth_of_sparse(self.bandwidth)
         self.bandwidth_ = choose_bandwidth(self.bandwidth, X, sample_weight, n_samples)
-        if np.ndim(self.bandwidth_) > 0 and not is_euclidean(self.metric, self.metric_params):
+        if isinstance(X, SparseRows):
+            self._warn_of_rounding(X)
+        elif np.ndim(self.bandwidth_) > 0 and not is_euclidean(self.metric, self.metric_params):
             allowed = f"a number where metric is {self.metric!r}, not Euclidean"
             got = f"shape {np.shape(self.bandwidth_)}"
             raise parameter_error("bandwidth", allowed, got=got)
@@ -246,7 +257,7 @@ default="gaussian"
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : {array-like, sparse matrix} of shape (n_queries, n_features)
 
         Returns
         -------
@@ -254,7 +265,8 @@ default="gaussian"
             Each one within `log_tol`; -inf where the density is 0.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], order="C")
+        X = self._validate(X, reset=False)
+        X = points_like(X, fitted=as_matrix(self._mixture.X))
         log_density, algorithm = self._mixture.log_densities(
             X,
             self.kernel,
@@ -287,6 +299,29 @@ default="gaussian"
         rng = check_random_state(random_state)
         return self._mixture.sample(n_samples, self.kernel, self.bandwidth_, rng)
 
+    def _validate(self, X, **options):
+        """Return X, dense or CSR; options as for `validate_data`."""
+        if sparse.issparse(X):
+            if not is_euclidean(self.metric, self.metric_params):
+                allowed = f"dense where metric is {self.metric!r}, not Euclidean"
+                raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
+            if self.algorithm in ("tree", "gofmm") and options.get("reset", True):
+                allowed = f"dense where algorithm is {self.algorithm!r}, not 'brute' or 'auto'"
+                raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
+        options = {"dtype": [np.float64, np.float32], "accept_sparse": "csr", **options}
+        return validate_data(self, X, order="C", **options)
+
+    def _warn_of_rounding(self, X):
+        """Warn where the distances of sparse samples are rounded by more than is allowed."""
+        largest = X.squares().max(initial=0.0)
+        rounding = np.finfo(np.float64).eps * largest / np.square(np.float64(self.bandwidth_))
+        allowed = self.rtol or self.log_tol
+        if rounding > allowed > 0:
+            warn(
+                f"KernelDensity: rounding of distances between sparse samples may change a "
+                f"logarithm by {rounding:.1e}, but {allowed:.0e} is allowed; use dense X."
+            )
+
     def _far_field(self):
         """Return `compressed_log_sums` with the parameters of this estimator, or None."""
         if self.kernel not in FAR_FIELD_KERNELS:
@@ -298,6 +333,20 @@ default="gaussian"
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        is_euclidean_metric = is_euclidean(self.metric, self.metric_params)
+        tags.input_tags.sparse = is_euclidean_metric and self.algorithm not in ("tree", "gofmm")
+        return tags
+
+
+def check_bandwidth_of_sparse(bandwidth):
+    """Raise ValueError unless a bandwidth may be that of sparse samples: the same for all."""
+    is_plain = bandwidth in PLAIN_RULES if isinstance(bandwidth, str) else np.ndim(bandwidth) == 0
+    if not is_plain:
+        names = " or ".join(map(repr, PLAIN_RULES))
+        raise parameter_error("bandwidth", f"a number or {names} where X is sparse", bandwidth)
 
 
 def check_algorithm(estimator):

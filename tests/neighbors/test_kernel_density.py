@@ -6,11 +6,12 @@ import re
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.stats import gaussian_kde
 from sklearn import neighbors as scikit_learn
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -339,6 +340,52 @@ def test_weights_of_any_size(algorithm):
 
 
 # ---- samples ----
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("bandwidth", [1.3, "scott", np.array(2.0)])
+def test_sparse_samples(bandwidth, name, rng):
+    Y, X = (np.where(rng.random((200, 8)) < 0.3, rng.standard_normal((200, 8)), 0.0) for _ in "YX")
+    options = {"bandwidth": bandwidth, "kernel": name, "log_tol": 0}
+    for weights in (None, rng.integers(0, 3, 200)):
+        dense = KernelDensity(**options).fit(Y, sample_weight=weights)
+        expected = dense.score_samples(X)
+        for algorithm in ("auto", "brute", "kd_tree"):
+            model = KernelDensity(**options, algorithm=algorithm)
+            model.fit(sparse.csc_matrix(Y), sample_weight=weights)
+            assert model.bandwidth_ == dense.bandwidth_
+            found = model.score_samples(sparse.csr_matrix(X))
+            # At the edge of a kernel its logarithm magnifies the rounding of distances.
+            densities, scale = np.exp(expected), np.exp(expected.max())
+            np.testing.assert_allclose(np.exp(found), densities, rtol=1e-6, atol=1e-8 * scale)
+            np.testing.assert_array_equal(found, model.score_samples(X))
+            again = pickle.loads(pickle.dumps(model))
+            np.testing.assert_array_equal(again.score_samples(X), found)
+        drawn = model.sample(7, random_state=0)
+        np.testing.assert_allclose(drawn, dense.sample(7, random_state=0))
+        np.testing.assert_array_equal(dense.score_samples(sparse.csr_matrix(X)), expected)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind", "message"),
+    [
+        ({"metric": "manhattan"}, TypeError, "X must be dense where metric is 'manhattan'"),
+        ({"algorithm": "tree"}, TypeError, "X must be dense where algorithm is 'tree'"),
+        ({"algorithm": "gofmm"}, TypeError, "X must be dense where algorithm is 'gofmm'"),
+        ({"bandwidth": [1.0, 2.0]}, ValueError, "bandwidth must be a number or 'scott' or 'silver"),
+        ({"bandwidth": "scaled_scott"}, ValueError, "bandwidth must be a number or 'scott'"),
+        ({"bandwidth": -1.0}, ValueError, "'bandwidth' parameter"),
+    ],
+)
+def test_what_sparse_samples_are_not_for(parameters, kind, message, rng):
+    with pytest.raises(kind, match=message):
+        KernelDensity(**parameters).fit(sparse.csr_matrix(rng.random((30, 2))))
+
+
+def test_rounding_of_sparse_distances_is_told(rng):
+    X = sparse.csr_matrix(rng.random((30, 2)) + 1e7)
+    with pytest.warns(ConvergenceWarning, match="rounding of distances between sparse samples"):
+        KernelDensity(bandwidth=0.1).fit(X)
 
 
 def test_samples_have_the_bandwidth(rng):
