@@ -1,10 +1,14 @@
 """Features whose inner products approximate a kernel."""
 
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.base import _fit_context
@@ -25,6 +29,7 @@ from .._utils.warnings import warn
 from ..linalg._entries.symmetry import symmetric_kernel
 from ._features import POLICY
 from ._landmarks import SampleKernel, check_landmarks, find_features
+from ._preimage import fit_preimages
 
 
 class HierarchicalNystroem(
@@ -63,6 +68,12 @@ class HierarchicalNystroem(
         added; None means that `n_components` are computed in any case.
     center : bool, default=False
         Subtract the mean from the features, as in kernel principal component analysis.
+    fit_inverse_transform : bool, default=False
+        Fit `inverse_transform`: kernel ridge regression from features to samples, with the same
+        kernel, as :class:`sklearn.decomposition.KernelPCA` does. Not for sparse X and not for a
+        precomputed kernel.
+    alpha : float, default=1.0
+        Penalty of that regression.
     rtol : float, default=1e-4
         Relative error that the compressed matrix promises, in (0, 1); see
         :func:`skhmat.linalg.compress`.
@@ -98,6 +109,11 @@ class HierarchicalNystroem(
         Number of features: fewer than `n_components` where `tol` is reached, or where nothing but
         rounding is left, or with ``landmarks="all"`` and more than 4,096 samples nothing but ten
         times the error of the compressed matrix.
+    dual_coef_ : ndarray of shape (n_samples, n_features)
+        Points with features Z are about ``kernel(Z, X_transformed_fit_) @ dual_coef_``, where gamma
+        is that of the samples. Only with `fit_inverse_transform`.
+    X_transformed_fit_ : ndarray of shape (n_samples, n_components)
+        Features of the samples. Only with `fit_inverse_transform`.
     trace_error_ : float
         Relative error of the trace, of the centred matrix with `center`.
     n_features_in_ : int
@@ -150,6 +166,8 @@ class HierarchicalNystroem(
         ],
         "tol": [Interval(Real, 0, 1, closed="neither"), None],
         "center": ["boolean"],
+        "fit_inverse_transform": ["boolean"],
+        "alpha": [Interval(Real, 0, None, closed="neither")],
         **CONSTRAINTS,
     }
 
@@ -165,6 +183,8 @@ class HierarchicalNystroem(
         landmarks="all",
         tol=None,
         center=False,
+        fit_inverse_transform=False,
+        alpha=1.0,
         rtol=1e-4,
         leaf_size=256,
         max_rank=None,
@@ -184,6 +204,8 @@ class HierarchicalNystroem(
         self.landmarks = landmarks
         self.tol = tol
         self.center = center
+        self.fit_inverse_transform = fit_inverse_transform
+        self.alpha = alpha
         self.rtol = rtol
         self.leaf_size = leaf_size
         self.max_rank = max_rank
@@ -260,6 +282,28 @@ class HierarchicalNystroem(
             Z = self._kernel_matrix(self.components_).evaluate(points, weights)
         return (Z - self.offset_).astype(X.dtype, copy=False)
 
+    def inverse_transform(self, Z):
+        """Return points whose features are about those given.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, n_components)
+
+        Returns
+        -------
+        X : ndarray of shape (n_queries, n_features)
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "dual_coef_"):
+            raise NotFittedError("inverse_transform is fitted where fit_inverse_transform is True.")
+        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        if Z.shape[1] != self.n_components_:
+            allowed = f"of shape (n_queries, {self.n_components_})"
+            raise parameter_error("Z", allowed, got=f"shape {Z.shape}")
+        K = self._kernel_of_features(self.X_transformed_fit_)
+        X = K.evaluate(Z.astype(np.float64, copy=False), self.dual_coef_)
+        return X.astype(Z.dtype, copy=False)
+
     @property
     def _n_features_out(self):
         return self.n_components_
@@ -267,6 +311,9 @@ class HierarchicalNystroem(
     def _fit(self, X):
         self._check_parameters()
         X = self._validate(X)
+        if self.fit_inverse_transform and (sparse.issparse(X) or self.kernel == "precomputed"):
+            allowed = "False where X is sparse or kernel is 'precomputed'"
+            raise parameter_error("fit_inverse_transform", allowed, True)
         dtype, is_precomputed = X.dtype, self.kernel == "precomputed"
         if is_precomputed:
             X = symmetric_kernel(X, "kernel")
@@ -276,17 +323,23 @@ class HierarchicalNystroem(
         K = X if is_precomputed else self._kernel_matrix(X)
         make_kernel = None if is_precomputed else self._kernel_matrix
         samples = SampleKernel.measure(K, X, make_kernel, self.center)
+        rng = check_random_state(self.random_state)
         features = find_features(
             samples,
             landmarks,
             None if self.n_components == "auto" else self.n_components,
             self.tol,
             compress=self._compress_to,
-            rng=check_random_state(self.random_state),
+            rng=rng,
             n_jobs=self.n_jobs,
             policy=self._policy.for_dtype(dtype if is_precomputed else np.float64),
         )
-        self._keep(X, features)
+        dual_coef = None
+        if self.fit_inverse_transform:
+            compress = partial(self._compress, random_state=rng.randint(2**31 - 1))
+            K = self._kernel_of_features(features.Z)
+            dual_coef = fit_preimages(K, X, self.alpha, compress, self._policy)
+        self._keep(X, features, dual_coef)
         # Below zero only by rounding: `find_features` refuses what has more than the trace.
         left = max(samples.trace - float(features.squares.sum()), 0.0)
         self.trace_error_ = left / samples.trace if samples.trace > 0 else 0.0
@@ -316,12 +369,16 @@ class HierarchicalNystroem(
                 )
                 raise parameter_error(name, allowed, value)
 
-    def _kernel_matrix(self, X):
+    def _kernel_of_features(self, Z):
+        """Return the kernel matrix of features, with the default of gamma for the samples."""
+        return self._kernel_matrix(Z, gamma=1 / self.n_features_in_)
+
+    def _kernel_matrix(self, X, gamma=None):
         if callable(self.kernel):
             return kernel_matrix(
                 X, self.kernel, kernel_params=self.kernel_params, n_jobs=self.n_jobs
             )
-        parameters = {"gamma": None, "degree": 3, "coef0": 1}
+        parameters = {"gamma": gamma, "degree": 3, "coef0": 1}
         for name in parameters:
             if getattr(self, name) is not None:
                 parameters[name] = getattr(self, name)
@@ -329,14 +386,16 @@ class HierarchicalNystroem(
                 parameters[name] = self.kernel_params[name]
         return kernel_matrix(X, self.kernel, **parameters, n_jobs=self.n_jobs)
 
-    def _keep(self, X, features):
-        """Set what `transform` needs."""
+    def _keep(self, X, features, dual_coef):
+        """Set what `transform` and `inverse_transform` need."""
         self.normalization_, self.offset_ = features.weights.T, features.offset
         self.n_components_ = features.Z.shape[1]
         # An earlier fit may have had landmarks of another kind.
-        for name in ("components_", "component_indices_"):
+        for name in ("components_", "component_indices_", "dual_coef_", "X_transformed_fit_"):
             if hasattr(self, name):
                 delattr(self, name)
+        if dual_coef is not None:
+            self.dual_coef_, self.X_transformed_fit_ = dual_coef, features.Z
         if features.points is not None:
             self.components_ = as_matrix(features.points)
             return

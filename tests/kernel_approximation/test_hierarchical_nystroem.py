@@ -338,6 +338,49 @@ def test_sparse_samples_of_other_kernels(rng):
             HierarchicalNystroem(name, n_components=2).fit(X)
 
 
+@pytest.mark.parametrize("name", ["rbf", "poly", "linear", "cosine"])
+def test_points_from_features_are_those_of_kernel_pca(name, rng):
+    X, Y = rng.standard_normal((200, 4)), rng.standard_normal((30, 4))
+    options = {"kernel": name, "fit_inverse_transform": True, "alpha": 0.3}
+    ours = HierarchicalNystroem(n_components=3, center=True, **options).fit(X)
+    theirs = KernelPCA(3, **options).fit(X)
+    assert ours.dual_coef_.shape == X.shape
+    for points in (X, Y):
+        mine, other = ours.transform(points), theirs.transform(points)
+        expected = theirs.inverse_transform(other)
+        found = ours.inverse_transform(mine)
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert ours.inverse_transform(mine.astype(np.float32)).dtype == np.float32
+    with pytest.raises(ValueError, match=r"Z must be of shape .* 3\), got shape \(30, 2\)"):
+        ours.inverse_transform(mine[:, :2])
+    ours.set_params(fit_inverse_transform=False).fit(X)
+    with pytest.raises(NotFittedError, match="where fit_inverse_transform is True"):
+        ours.inverse_transform(mine)
+
+
+@pytest.mark.parametrize("landmarks", LANDMARKS)
+def test_points_from_features_are_near_the_samples(landmarks, rng):
+    X = roll(rng)
+    options = {"gamma": GAMMA, "n_components": 60, "landmarks": LANDMARKS[landmarks]}
+    model = HierarchicalNystroem(**options, fit_inverse_transform=True, alpha=1e-3, random_state=0)
+    found = model.inverse_transform(model.fit_transform(X))
+    K = kernel(model.X_transformed_fit_, gamma=GAMMA)
+    expected = K @ np.linalg.solve(K + 1e-3 * np.eye(400), X)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(X).max())
+
+
+def test_what_has_no_inverse(rng):
+    X = rng.random((20, 3))
+    model = HierarchicalNystroem(n_components=2, fit_inverse_transform=True)
+    message = "fit_inverse_transform must be False where X is sparse or kernel is 'precomputed'"
+    with pytest.raises(ValueError, match=message):
+        model.fit(sparse.csr_matrix(X))
+    with pytest.raises(ValueError, match=message):
+        model.set_params(kernel="precomputed").fit(kernel(X))
+    with pytest.raises(NotFittedError):
+        HierarchicalNystroem().inverse_transform(X)
+
+
 # ---- numbers of features ----
 
 
@@ -439,6 +482,7 @@ def test_one_sample():
             r"X must be square where kernel is 'precomputed', got shape \(20, 3\)",
         ),
         ({"rtol": 2.0}, "'rtol' parameter"),
+        ({"alpha": 0.0}, "'alpha' parameter"),
     ],
 )
 def test_bad_parameters(parameters, message, rng):
