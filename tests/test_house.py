@@ -121,12 +121,22 @@ def test_imports_point_down(module):
 
 
 def test_linalg_takes_little_of_scikit_learn():
-    allowed = {"from sklearn.exceptions", "from sklearn.utils import check_random_state"}
     for module, path in SOURCES.items():
         if module.startswith("skhmat.linalg"):
             for line in path.read_text(encoding="utf-8").splitlines():
                 if re.match(r"\s*(from|import) sklearn", line):
-                    assert line.strip().startswith(tuple(allowed)), f"{module}: {line}"
+                    assert line.strip().startswith("from sklearn.exceptions"), f"{module}: {line}"
+
+
+def test_generators_are_taken_wherever_seeds_are():
+    """scikit-learn's function and constraint know no `numpy.random.Generator`."""
+    for module, path in SOURCES.items():
+        text = path.read_text(encoding="utf-8")
+        imported = re.search(r"from sklearn[\w.]* import .*\bcheck_random_state\b", text)
+        assert (module == "skhmat._utils.validation") == bool(imported), module
+        assert '["random_state"' not in text.replace('["random_state", np.random.Generator]', "")
+        for described in re.findall(r"^ *random_state : (.*)", text, re.MULTILINE):
+            assert "Generator" in described or described == "numpy.random.RandomState", module
 
 
 def test_folders_have_at_most_fifteen_rooms():

@@ -7,6 +7,7 @@ The docstring of each of these estimators contains `PARAMETERS`, word for word, 
 import math
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.validation import CheckedParameters
@@ -29,7 +30,7 @@ distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, 
     Distance that decides which points are near each other.
 n_jobs : int, default=None
     Number of threads; None means all that OpenMP would use, -1 all cores.
-random_state : int, RandomState or None, default=None
+random_state : int, RandomState, Generator or None, default=None
     Draws the tree, the samples and the starting vectors of iterations.
 verbose : int, default=0
     1 logs each phase to the logger "skhmat".
@@ -64,7 +65,7 @@ CONSTRAINTS = {
         for name in ("rtol", "leaf_size", "max_rank", "n_neighbors", "budget", "distance")
     },
     "n_jobs": [Integral, None],
-    "random_state": ["random_state"],
+    "random_state": ["random_state", np.random.Generator],
     "verbose": ["verbose"],
 }
 

@@ -3,12 +3,49 @@
 import math
 
 import numpy as np
+from scipy import sparse
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
 from .._utils.validation import errors_name, parameter_error
 from ..linalg import KernelMatrix
+from ..linalg._kernels.sparse_rows import SPARSE_KERNELS, SparseKernel, SparseRows
 
 KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS)
+
+
+def takes_sparse(kernel):
+    """Return whether points may be rows of a sparse matrix for a kernel."""
+    return isinstance(kernel, str) and kernel in SPARSE_KERNELS
+
+
+def check_sparse(X, kernel):
+    """Raise TypeError where X is sparse and the kernel does not take that."""
+    if sparse.issparse(X) and not takes_sparse(kernel):
+        names = ", ".join(map(repr, SPARSE_KERNELS))
+        allowed = f"dense where kernel is {kernel!r}, and not one of {names}"
+        raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
+
+
+def points_like(X, fitted):
+    """Return new points, dense or sparse, as `KernelMatrix.evaluate` takes them for fitted ones.
+
+    Parameters
+    ----------
+    X : ndarray or csr_matrix of shape (n_new, n_features)
+    fitted : ndarray or csr_matrix of shape (n_samples, n_features)
+
+    Returns
+    -------
+    points : ndarray or SparseRows
+    """
+    if sparse.issparse(fitted):
+        return SparseRows(X)
+    return X.toarray() if sparse.issparse(X) else X
+
+
+def as_matrix(points):
+    """Return points, an ndarray or SparseRows, as an ndarray or csr_matrix."""
+    return points.matrix if isinstance(points, SparseRows) else points
 
 
 class _Pairwise:
@@ -47,7 +84,7 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray, csr_matrix or SparseRows of shape (n_samples, n_features)
     kernel : str or callable
         A name of `PAIRWISE_KERNEL_FUNCTIONS`, or a function of two points.
     gamma, degree, coef0 : float
@@ -58,6 +95,9 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
     """
     if isinstance(kernel, type):
         raise parameter_error("kernel", "a name or a function of two points", kernel)
+    if isinstance(X, SparseRows) or sparse.issparse(X):
+        points = X if isinstance(X, SparseRows) else SparseRows(X)
+        return KernelMatrix(points, SparseKernel(kernel, gamma, degree, coef0), n_jobs=n_jobs)
     if callable(kernel):
         return KernelMatrix(X, _Pairwise(kernel, dict(kernel_params or {})), n_jobs=n_jobs)
     factor = 1.0 / X.shape[1] if gamma is None else float(gamma)

@@ -161,7 +161,9 @@ def check_verbose(verbose):
 
 
 def check_random_state(random_state):
-    """Return the RandomState that `random_state` stands for, as scikit-learn does."""
+    """Return a RandomState for None, a seed, a RandomState, or a Generator, which it draws from."""
+    if isinstance(random_state, np.random.Generator):
+        return np.random.RandomState(random_state.bit_generator)
     with errors_name("random_state"):
         if isinstance(random_state, (bool, np.bool_)):
             raise ValueError(f"{random_state!r} cannot be used to seed")

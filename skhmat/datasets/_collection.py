@@ -193,7 +193,7 @@ def load_matrix(
         has 75 h + 10 rows and GNH-AUTOENCODER 129 h + 64. Real data have no more rows than points.
     dtype : dtype, default=numpy.float64
         float32 or float64. The computation is in float64, but for entries of kernels.
-    random_state : int, RandomState or None, default=0
+    random_state : int, RandomState, Generator or None, default=0
         Draws points, coefficients and graphs. The same integer gives the same matrix.
     data_home : str or path-like, default=None
         Folder for files, in which a folder "skhmat" is made; None means scikit-learn's,

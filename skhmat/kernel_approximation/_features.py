@@ -8,6 +8,7 @@ import scipy.linalg
 from .._utils.validation import parameter_error
 from ..linalg._cholesky.randomly_pivoted import pivoted_cholesky
 from ..linalg._operators.wrappers import CenteredOperator, DenseOperator
+from ..linalg._spectral.pairs import choose_signs
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,12 @@ class Features:
         """Return the fewest first columns that leave at most ``tol * trace``, or all of them."""
         enough = np.flatnonzero(trace - np.cumsum(self.squares) <= tol * trace)
         return self.first(enough[0] + 1) if len(enough) else self
+
+    def with_signs(self):
+        """Return the features with such signs that the largest entry of each is positive."""
+        signs = choose_signs(self.Z)
+        weights, offset = self.weights * signs, self.offset * signs
+        return replace(self, weights=weights, offset=offset, Z=self.Z * signs)
 
     def centered(self):
         """Return the features minus their mean."""

@@ -1,22 +1,34 @@
 """Features whose inner products approximate a kernel."""
 
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.fit_context import fit_context
-from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
+from .._base.pairwise_kernels import (
+    KERNEL_NAMES,
+    as_matrix,
+    check_sparse,
+    kernel_matrix,
+    points_like,
+    takes_sparse,
+)
 from .._utils.logging import Log
 from .._utils.validation import check_random_state, parameter_error, validate_data
 from .._utils.warnings import warn
 from ..linalg._entries.symmetry import symmetric_kernel
 from ._features import POLICY
 from ._landmarks import SampleKernel, check_landmarks, find_features
+from ._preimage import fit_preimages
 
 
 class HierarchicalNystroem(
@@ -33,7 +45,8 @@ class HierarchicalNystroem(
     ----------
     kernel : str or callable, default="rbf"
         As for :class:`sklearn.kernel_approximation.Nystroem`; with "precomputed", X is the kernel
-        matrix. It must be positive semidefinite.
+        matrix. It must be positive semidefinite. X may be sparse for "linear", "rbf", "poly" and
+        "cosine".
     gamma : float, default=None
         For the kernels that have it; None means 1 / n_features.
     coef0, degree : float, default=None
@@ -42,7 +55,7 @@ class HierarchicalNystroem(
         Parameters of a callable kernel, or gamma, coef0 and degree where these are None.
     n_components : int or "auto", default=100
         Number of features; "auto" takes as many as `tol` asks for.
-    landmarks : {"all", "rpcholesky", "uniform"}, array-like or int, default="all"
+    landmarks : {"all", "rpcholesky", "uniform"}, array-like, sparse matrix or int, default="all"
         "all" uses the leading eigenvectors, whose error is within a few thousandths of the best of
         that rank. "rpcholesky" draws as many landmarks as features, each in proportion to what the
         others leave of the diagonal; "uniform" draws them uniformly. A number is that of landmarks
@@ -54,6 +67,12 @@ class HierarchicalNystroem(
         added; None means that `n_components` are computed in any case.
     center : bool, default=False
         Subtract the mean from the features, as in kernel principal component analysis.
+    fit_inverse_transform : bool, default=False
+        Fit `inverse_transform`: kernel ridge regression from features to samples, with the same
+        kernel, as :class:`sklearn.decomposition.KernelPCA` does. Not for sparse X and not for a
+        precomputed kernel.
+    alpha : float, default=1.0
+        Penalty of that regression.
     rtol : float, default=1e-4
         Relative error that the compressed matrix promises, in (0, 1); see
         :func:`skhmat.linalg.compress`.
@@ -69,25 +88,31 @@ class HierarchicalNystroem(
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
 
     Attributes
     ----------
-    components_ : ndarray of shape (n_landmarks, n_features)
+    components_ : ndarray or csr_matrix of shape (n_landmarks, n_features)
         The landmarks; all samples with "all". Not for a precomputed kernel.
     component_indices_ : ndarray of shape (n_landmarks,)
         Indices of the samples that are landmarks. Not where points are given.
     normalization_ : ndarray of shape (n_components, n_landmarks)
-        Features of a point are ``kernel(point, components_) @ normalization_.T - offset_``.
+        Features of a point are ``kernel(point, components_) @ normalization_.T - offset_``. Their
+        signs are such that the largest value of each at the samples, in magnitude, is positive.
     offset_ : ndarray of shape (n_components,)
         Mean of the features with `center`, otherwise 0.
     n_components_ : int
         Number of features: fewer than `n_components` where `tol` is reached, or where nothing but
         rounding is left, or with ``landmarks="all"`` and more than 4,096 samples nothing but ten
         times the error of the compressed matrix.
+    dual_coef_ : ndarray of shape (n_samples, n_features)
+        Points with features Z are about ``kernel(Z, X_transformed_fit_) @ dual_coef_``, where gamma
+        is that of the samples. Only with `fit_inverse_transform`.
+    X_transformed_fit_ : ndarray of shape (n_samples, n_components)
+        Features of the samples. Only with `fit_inverse_transform`.
     trace_error_ : float
         Relative error of the trace, of the centred matrix with `center`.
     n_features_in_ : int
@@ -136,9 +161,12 @@ class HierarchicalNystroem(
             StrOptions({"all", "rpcholesky", "uniform"}),
             Interval(Integral, 1, None, closed="left"),
             "array-like",
+            "sparse matrix",
         ],
         "tol": [Interval(Real, 0, 1, closed="neither"), None],
         "center": ["boolean"],
+        "fit_inverse_transform": ["boolean"],
+        "alpha": [Interval(Real, 0, None, closed="neither")],
         **CONSTRAINTS,
     }
 
@@ -154,6 +182,8 @@ class HierarchicalNystroem(
         landmarks="all",
         tol=None,
         center=False,
+        fit_inverse_transform=False,
+        alpha=1.0,
         rtol=1e-4,
         leaf_size=256,
         max_rank=None,
@@ -173,6 +203,8 @@ class HierarchicalNystroem(
         self.landmarks = landmarks
         self.tol = tol
         self.center = center
+        self.fit_inverse_transform = fit_inverse_transform
+        self.alpha = alpha
         self.rtol = rtol
         self.leaf_size = leaf_size
         self.max_rank = max_rank
@@ -189,7 +221,7 @@ class HierarchicalNystroem(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : None
             Ignored.
@@ -213,7 +245,7 @@ class HierarchicalNystroem(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : None
             Ignored.
 
@@ -230,7 +262,7 @@ class HierarchicalNystroem(
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : {array-like, sparse matrix} of shape (n_queries, n_features)
             With a precomputed kernel, the kernel matrix between these points and all samples, of
             shape (n_queries, n_samples).
 
@@ -239,14 +271,37 @@ class HierarchicalNystroem(
         Z : ndarray of shape (n_queries, n_components)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        X = self._validate(X, reset=False)
         double = X.astype(np.float64, copy=False)
         weights = self.normalization_.T
         if self.kernel == "precomputed":
             Z = double[:, self.component_indices_] @ weights
         else:
-            Z = self._kernel_matrix(self.components_).evaluate(double, weights)
+            points = points_like(double, self.components_)
+            Z = self._kernel_matrix(self.components_).evaluate(points, weights)
         return (Z - self.offset_).astype(X.dtype, copy=False)
+
+    def inverse_transform(self, Z):
+        """Return points whose features are about those given.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, n_components)
+
+        Returns
+        -------
+        X : ndarray of shape (n_queries, n_features)
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "dual_coef_"):
+            raise NotFittedError("inverse_transform is fitted where fit_inverse_transform is True.")
+        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        if Z.shape[1] != self.n_components_:
+            allowed = f"of shape (n_queries, {self.n_components_})"
+            raise parameter_error("Z", allowed, got=f"shape {Z.shape}")
+        K = self._kernel_of_features(self.X_transformed_fit_)
+        X = K.evaluate(Z.astype(np.float64, copy=False), self.dual_coef_)
+        return X.astype(Z.dtype, copy=False)
 
     @property
     def _n_features_out(self):
@@ -254,31 +309,47 @@ class HierarchicalNystroem(
 
     def _fit(self, X):
         self._check_parameters()
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        X = self._validate(X)
+        if self.fit_inverse_transform and (sparse.issparse(X) or self.kernel == "precomputed"):
+            allowed = "False where X is sparse or kernel is 'precomputed'"
+            raise parameter_error("fit_inverse_transform", allowed, True)
         dtype, is_precomputed = X.dtype, self.kernel == "precomputed"
         if is_precomputed:
             X = symmetric_kernel(X, "kernel")
         X = X.astype(np.float64, copy=False)
+        X = points_like(X, fitted=X)
         landmarks = check_landmarks(self._number("landmarks"), X, is_precomputed)
         K = X if is_precomputed else self._kernel_matrix(X)
         make_kernel = None if is_precomputed else self._kernel_matrix
         samples = SampleKernel.measure(K, X, make_kernel, self.center)
+        rng = check_random_state(self.random_state)
         features = find_features(
             samples,
             landmarks,
             None if self.n_components == "auto" else self._number("n_components"),
             self._number("tol"),
             compress=self._compress_to,
-            rng=check_random_state(self.random_state),
+            rng=rng,
             n_jobs=self.n_jobs,
             policy=self._policy.for_dtype(dtype if is_precomputed else np.float64),
         )
-        self._keep(X, features)
+        dual_coef = None
+        if self.fit_inverse_transform:
+            compress = partial(self._compress, random_state=rng.randint(2**31 - 1))
+            K = self._kernel_of_features(features.Z)
+            dual_coef = fit_preimages(K, X, self.alpha, compress, self._policy)
+        self._keep(X, features, dual_coef)
         # Below zero only by rounding: `find_features` refuses what has more than the trace.
         left = max(samples.trace - float(features.squares.sum()), 0.0)
         self.trace_error_ = left / samples.trace if samples.trace > 0 else 0.0
         self._report(len(X))
         return features.Z.astype(dtype, copy=False)
+
+    def _validate(self, X, **options):
+        """Return X, dense or CSR; options as for `validate_data`."""
+        check_sparse(X, self.kernel)
+        dtypes = [np.float64, np.float32]
+        return validate_data(self, X, dtype=dtypes, accept_sparse="csr", **options)
 
     def _compress_to(self, K, rtol, random_state):
         return self._compress(K, rtol=min(self._number("rtol"), rtol), random_state=random_state)
@@ -297,12 +368,16 @@ class HierarchicalNystroem(
                 )
                 raise parameter_error(name, allowed, value)
 
-    def _kernel_matrix(self, X):
+    def _kernel_of_features(self, Z):
+        """Return the kernel matrix of features, with the default of gamma for the samples."""
+        return self._kernel_matrix(Z, gamma=1 / self.n_features_in_)
+
+    def _kernel_matrix(self, X, gamma=None):
         if callable(self.kernel):
             return kernel_matrix(
                 X, self.kernel, kernel_params=self.kernel_params, n_jobs=self.n_jobs
             )
-        parameters = {"gamma": None, "degree": 3, "coef0": 1}
+        parameters = {"gamma": gamma, "degree": 3, "coef0": 1}
         for name in parameters:
             if getattr(self, name) is not None:
                 parameters[name] = self._number(name)
@@ -310,21 +385,23 @@ class HierarchicalNystroem(
                 parameters[name] = self.kernel_params[name]
         return kernel_matrix(X, self.kernel, **parameters, n_jobs=self.n_jobs)
 
-    def _keep(self, X, features):
-        """Set what `transform` needs."""
+    def _keep(self, X, features, dual_coef):
+        """Set what `transform` and `inverse_transform` need."""
         self.normalization_, self.offset_ = features.weights.T, features.offset
         self.n_components_ = features.Z.shape[1]
         # An earlier fit may have had landmarks of another kind.
-        for name in ("components_", "component_indices_"):
+        for name in ("components_", "component_indices_", "dual_coef_", "X_transformed_fit_"):
             if hasattr(self, name):
                 delattr(self, name)
+        if dual_coef is not None:
+            self.dual_coef_, self.X_transformed_fit_ = dual_coef, features.Z
         if features.points is not None:
-            self.components_ = features.points
+            self.components_ = as_matrix(features.points)
             return
         indices = np.arange(len(X)) if features.landmarks is None else features.landmarks
         self.component_indices_ = indices
         if self.kernel != "precomputed":
-            self.components_ = X[indices]
+            self.components_ = as_matrix(X[indices])
 
     def _report(self, n):
         if self.tol is not None and self.trace_error_ > self.tol * (1 + self._policy.max_excess):
@@ -341,6 +418,7 @@ class HierarchicalNystroem(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
+        tags.input_tags.sparse = takes_sparse(self.kernel)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

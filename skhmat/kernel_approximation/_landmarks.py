@@ -6,11 +6,14 @@ from functools import partial
 from numbers import Integral
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import check_array
 
+from .._base.pairwise_kernels import as_matrix, points_like
 from .._utils.validation import check_numbers, parameter_error
 from .._utils.warnings import warn
 from ..linalg import KernelMatrix
+from ..linalg._kernels.sparse_rows import SparseRows
 from ..linalg._operators.wrappers import CenteredOperator
 from ._features import POLICY, Features, by_cholesky, by_columns, by_eigenpairs, not_semidefinite
 
@@ -20,20 +23,20 @@ def check_landmarks(landmarks, X, is_precomputed):
 
     Parameters
     ----------
-    landmarks : str, int or array-like
-    X : ndarray of shape (n, d)
+    landmarks : str, int, array-like or sparse matrix
+    X : ndarray or SparseRows of shape (n, d)
         The samples.
     is_precomputed : bool
         Whether X is the kernel matrix, so that there are no points.
 
     Returns
     -------
-    landmarks : str, int, or ndarray of shape (m,), intp, or (m, d), float64
+    landmarks : str, int, ndarray of shape (m,), intp, or points as X, of shape (m, d)
     """
     if isinstance(landmarks, (str, Integral)):
         return landmarks
     try:
-        array = np.asarray(landmarks)
+        array = landmarks if sparse.issparse(landmarks) else np.asarray(landmarks)
     except ValueError as error:
         allowed, got = "an array of indices or of points", "rows of different lengths"
         raise parameter_error("landmarks", allowed, got=got) from error
@@ -45,8 +48,11 @@ def check_landmarks(landmarks, X, is_precomputed):
                 f"shape (n_landmarks, {d})"
             )
             raise parameter_error("landmarks", allowed, got=f"shape {array.shape}")
-        array = check_numbers("landmarks", array)
-        return check_array(array, dtype=np.float64, input_name="landmarks", copy=True)
+        array = array if sparse.issparse(array) else check_numbers("landmarks", array)
+        points = check_array(
+            array, accept_sparse="csr", dtype=np.float64, input_name="landmarks", copy=True
+        )
+        return points_like(points, fitted=as_matrix(X))
     if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
         allowed = (
             "integers of shape (n_landmarks,), or points of shape (n_landmarks, n_features), at "
@@ -72,7 +78,7 @@ class SampleKernel:
     Attributes
     ----------
     K : KernelMatrix or ndarray of shape (n, n)
-    X : ndarray of shape (n, d)
+    X : ndarray or SparseRows of shape (n, d)
     make_kernel : callable or None
         ``make_kernel(points)`` returns the KernelMatrix of points; None for a precomputed kernel.
     whole_trace : float
@@ -82,7 +88,7 @@ class SampleKernel:
     """
 
     K: KernelMatrix | np.ndarray
-    X: np.ndarray
+    X: np.ndarray | SparseRows
     make_kernel: Callable | None
     whole_trace: float
     row_means: np.ndarray | None
@@ -161,7 +167,7 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
     Parameters
     ----------
     samples : SampleKernel
-    landmarks : str, int or ndarray
+    landmarks : str, int, ndarray or SparseRows
         As `check_landmarks` returns them.
     n_components : int or None
         Number of features; None takes as many as `tol` needs.
@@ -202,7 +208,7 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
             samples.K, k, trace, samples.row_means, compress, rng, n_jobs, policy
         )
     else:
-        if isinstance(landmarks, np.ndarray):
+        if isinstance(landmarks, (np.ndarray, SparseRows)):
             features = samples.features_at(landmarks, policy)
         elif landmarks == "uniform":
             order = rng.permutation(n)
@@ -218,6 +224,7 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
     is_exact = not takes_all or n <= policy.max_held or isinstance(samples.K, np.ndarray)
     if is_exact:
         samples.check_features(features, policy)
+    features = features.with_signs()
     return features if tol is None else features.until(tol, trace)
 
 

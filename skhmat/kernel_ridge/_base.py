@@ -9,7 +9,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
-from .._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
+from .._base.pairwise_kernels import (
+    KERNEL_NAMES,
+    check_sparse,
+    kernel_matrix,
+    points_like,
+    takes_sparse,
+)
 from .._utils.validation import (
     check_numbers,
     check_random_state,
@@ -38,9 +44,10 @@ class DualEstimator(CompressionMixin, BaseEstimator):
     _policy = POLICY
 
     def _validate(self, X, y, **options):
-        """Return X in float64, and y; options as for `validate_data`."""
-        dtypes = [np.float64, np.float32]
-        X, y = validate_data(self, X, y, dtype=dtypes, multi_output=True, **options)
+        """Return X in float64, dense or CSR, and y; options as for `validate_data`."""
+        check_sparse(X, self.kernel)
+        options = {"dtype": [np.float64, np.float32], "accept_sparse": "csr", **options}
+        X, y = validate_data(self, X, y, multi_output=True, **options)
         if self.kernel == "precomputed":
             X = symmetric_kernel(X, "kernel")
         # In float32 the residual of a system with a small alpha would be nothing but rounding.
@@ -48,7 +55,7 @@ class DualEstimator(CompressionMixin, BaseEstimator):
 
     def _make_system(self, X, sample_weight, alphas):
         """Return the system of the samples that have a weight, and their indices."""
-        used = np.arange(len(X))
+        used = np.arange(X.shape[0])
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
             used = np.flatnonzero(sample_weight)
@@ -60,7 +67,7 @@ class DualEstimator(CompressionMixin, BaseEstimator):
                 got = f"{sample_weight.min():.3g} for sample {i}"
                 raise parameter_error("sample_weight", f"0 or above {least:.2g}", got=got)
         if self.kernel == "precomputed":
-            K = X if len(used) == len(X) else X[np.ix_(used, used)]
+            K = X if len(used) == X.shape[0] else X[np.ix_(used, used)]
         else:
             K = kernel_matrix(
                 X[used],
@@ -80,7 +87,7 @@ class DualEstimator(CompressionMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray or csr_matrix of shape (n_samples, n_features)
         system : RidgeSystem
         used : ndarray of shape (n_used,), intp
             The samples in the system.
@@ -90,10 +97,10 @@ class DualEstimator(CompressionMixin, BaseEstimator):
             Shape of a sample's dual coefficients, () or (n_targets,).
         """
         C = system.solve_targets(Y[used], alphas, self._number("tol"), self._number("max_iter"))
-        dual_coef = np.zeros((len(X), C.shape[1]))
+        dual_coef = np.zeros((X.shape[0], C.shape[1]))
         dual_coef[used] = C
         self.X_fit_ = X
-        self.dual_coef_ = dual_coef.reshape(len(X), *shape)
+        self.dual_coef_ = dual_coef.reshape(len(dual_coef), *shape)
         self.residual_ = system.residual
         self.n_iter_ = max(system.n_iterations, 1)
         is_precomputed = self.kernel == "precomputed"
@@ -103,15 +110,17 @@ class DualEstimator(CompressionMixin, BaseEstimator):
     def _decision(self, X):
         """Return the function values at points, of shape (n_points,) or (n_points, n_targets)."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        check_sparse(X, self.kernel)
+        X = validate_data(self, X, dtype=np.float64, order="C", accept_sparse="csr", reset=False)
         if self._kernel_sum is None:
             return X @ self.dual_coef_
-        X = np.ascontiguousarray(X)
-        return self._kernel_sum(X).reshape(len(X), *self.dual_coef_.shape[1:])
+        values = self._kernel_sum(points_like(X, self.X_fit_))
+        return values.reshape(len(values), *self.dual_coef_.shape[1:])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
+        tags.input_tags.sparse = takes_sparse(self.kernel)
         return tags
 
     def _more_tags(self):
@@ -169,7 +178,7 @@ class DualRegressorMixin(MultiOutputMixin, RegressorMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel, the kernel matrix between these samples and those of `fit`.
 
         Returns

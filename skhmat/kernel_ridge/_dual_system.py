@@ -224,7 +224,8 @@ class RidgeSystem:
         solution cancel, the errors of the far field do not.
         """
         exact = KernelSum(None, self.K, C, self.n_jobs)
-        if not isinstance(self.K, KernelMatrix) or not self._has_treecode:
+        has_points = isinstance(self.K, KernelMatrix) and self.K.points is not None
+        if not has_points or not self._has_treecode:
             return exact
         fast = KernelSum(self.H.form, self.K, C, self.n_jobs)
         points = self.K.X[rows_to_measure(len(self.K.X))]

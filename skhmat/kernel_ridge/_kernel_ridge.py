@@ -4,14 +4,16 @@ from numbers import Real
 from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils._param_validation import Interval
+from sklearn.utils import compute_sample_weight
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from .._base.fit_context import fit_context
-from .._utils.validation import parameter_error
+from .._utils.validation import check_sample_weight, parameter_error
 from ._base import KERNEL_CONSTRAINTS, DualRegressorMixin, FixedAlphaEstimator, check_alphas
 
 
@@ -33,7 +35,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     kernel : str or callable, default="linear"
         One of scikit-learn's ("linear", "rbf", "poly", "cosine", "laplacian", ...), "precomputed",
         or a function of two points. "linear", "rbf", "poly" with an integer degree and "cosine" are
-        compiled.
+        compiled. X may be sparse for "linear", "rbf", "poly" and "cosine".
     gamma : float, default=None
         For "rbf", "poly", "laplacian", "sigmoid" and "chi2"; None means the default of each kernel.
     degree : float, default=3
@@ -62,7 +64,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
@@ -70,7 +72,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     Attributes
     ----------
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
-    X_fit_ : ndarray of shape (n_samples, n_features)
+    X_fit_ : ndarray or csr_matrix of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
         Largest relative residual of all targets.
@@ -110,7 +112,7 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : float or array-like of shape (n_samples,), default=None
@@ -148,6 +150,9 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     degree : float, default=3
     coef0 : float, default=1
     kernel_params : dict, default=None
+    class_weight : dict or "balanced", default=None
+        Factors of the sample weights: ``{class: factor}``, or n_samples / (n_classes * n), where n
+        is the number of samples of the class; with several labels the product of those of each.
     tol : float, default=1e-6
     max_iter : int, default=None
     rtol : float, default=1e-4
@@ -165,7 +170,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
@@ -173,8 +178,9 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        With several labels their numbers, from 0.
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
-    X_fit_ : ndarray of shape (n_samples, n_features)
+    X_fit_ : ndarray or csr_matrix of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
         Largest relative residual of all targets.
@@ -197,8 +203,52 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
 
     _parameter_constraints: ClassVar = {
         "alpha": [Interval(Real, 0, None, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
         **KERNEL_CONSTRAINTS,
     }
+
+    def __init__(
+        self,
+        alpha=1.0,
+        *,
+        kernel="linear",
+        gamma=None,
+        degree=3,
+        coef0=1,
+        kernel_params=None,
+        class_weight=None,
+        tol=1e-6,
+        max_iter=None,
+        rtol=1e-4,
+        leaf_size=256,
+        max_rank=None,
+        n_neighbors=32,
+        budget="auto",
+        distance="auto",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            alpha,
+            kernel=kernel,
+            gamma=gamma,
+            degree=degree,
+            coef0=coef0,
+            kernel_params=kernel_params,
+            tol=tol,
+            max_iter=max_iter,
+            rtol=rtol,
+            leaf_size=leaf_size,
+            max_rank=max_rank,
+            n_neighbors=n_neighbors,
+            budget=budget,
+            distance=distance,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
 
     @fit_context
     def fit(self, X, y, sample_weight=None):
@@ -206,10 +256,11 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
-        y : array-like of shape (n_samples,)
-            Classes.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Classes; or for several labels 1 where a sample has a label and 0 where not, dense or
+            sparse.
         sample_weight : float or array-like of shape (n_samples,), default=None
             At least 0.
 
@@ -223,30 +274,35 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
             `tol` was missed; the message states the residual reached.
         """
         X, y = self._validate(X, y)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        binarizer = LabelBinarizer(neg_label=-1, pos_label=1)
-        Y = binarizer.fit_transform(y).astype(np.float64)
-        self.classes_ = binarizer.classes_
-        if len(self.classes_) < 2:
-            raise parameter_error(
-                "y", "of at least 2 classes", got=f"one class, {self.classes_[0]}"
-            )
-        alphas = np.broadcast_to(float(self.alpha), Y.shape[1])
+        y = _check_classes(y)
+        classes, Y = _classes_and_signs(y)
+        if self.class_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X) * self._class_weights(y)
+        alphas = np.broadcast_to(float(self._number("alpha")), Y.shape[1])
         shape = () if Y.shape[1] == 1 else Y.shape[1:]
-        system, used = self._make_system(X, sample_weight, alphas)
-        return self._solve(X, system, used, Y, alphas, shape)
+        system, used = self._make_system(X, sample_weight)
+        self._solve(X, system, used, Y, alphas, shape)
+        self.classes_, self._has_several_labels = classes, y.ndim == 2
+        return self
+
+    def _class_weights(self, y):
+        """Return the factor of the weight of each sample, of shape (n_samples,)."""
+        if y.ndim == 2 and self.class_weight != "balanced":
+            allowed = "None or 'balanced' where samples have several labels"
+            raise parameter_error("class_weight", allowed, self.class_weight)
+        return compute_sample_weight(self.class_weight, y)
 
     def decision_function(self, X):
         """Return the function value of each class, or of the second one if there are two.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
         values : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            With several labels one for each.
         """
         return self._decision(X)
 
@@ -255,12 +311,56 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         values = self.decision_function(X)
+        if self._has_several_labels:
+            return (values > 0).astype(np.intp)
         chosen = (values > 0).astype(np.intp) if values.ndim == 1 else values.argmax(axis=1)
         return self.classes_[chosen]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _more_tags(self):
+        return {"multilabel": True}
+
+
+def _check_classes(y):
+    """Return classes, of shape (n_samples,), or 0 and 1 for labels, (n_samples, n_labels)."""
+    y = y.toarray() if sparse.issparse(y) else y
+    if y.ndim == 1 or y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+    elif y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
+        allowed = "one class for each sample, or 0 and 1 for several labels"
+        raise parameter_error("y", allowed, got=f"shape {y.shape} with other entries")
+    return y
+
+
+def _classes_and_signs(y):
+    """Return the classes, and targets 1 where a sample belongs to one of them and -1 elsewhere.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+    Y : ndarray of shape (n_samples, n_classes), or (n_samples, 1) for two classes
+    """
+    if y.ndim == 2:
+        return np.arange(y.shape[1]), np.where(y == 1, 1.0, -1.0)
+    binarizer = LabelBinarizer(neg_label=-1, pos_label=1)
+    Y = binarizer.fit_transform(y).astype(np.float64)
+    classes = binarizer.classes_
+    if len(classes) < 2:
+        raise parameter_error("y", "of at least 2 classes", got=f"one class, {classes[0]}")
+    return classes, Y

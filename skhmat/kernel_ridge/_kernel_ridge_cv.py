@@ -51,7 +51,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
@@ -66,7 +66,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         Mean squared leave-one-out errors; NaN where alpha is smaller than the error of the
         compressed matrix.
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
-    X_fit_ : ndarray of shape (n_samples, n_features)
+    X_fit_ : ndarray or csr_matrix of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
     residual_ : float
         Largest relative residual of all targets.
@@ -155,7 +155,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             With a precomputed kernel that matrix, of shape (n_samples, n_samples).
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : float or array-like of shape (n_samples,), default=None

@@ -116,7 +116,7 @@ def compress(
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores. The result does not depend on
         it.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the rows the error is measured on.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat", and the progress of long ones; 2 also each level.

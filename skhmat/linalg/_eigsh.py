@@ -102,7 +102,7 @@ def eigsh(
         are drawn from the standard normal distribution. "nystroem" extends the eigenvectors of a
         subsample of rows and columns, for which A must have entries: an array, a `KernelMatrix`, or
         a `HierarchicalMatrix` that still has those it was compressed from.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the start vectors.
     maxiter : int, default=None
         Maximum number of restarts, of filters or of steps. None means 100 filters, 1,000 steps of

@@ -159,7 +159,7 @@ class HierarchicalMatrix(HierarchicalOperator):
         operator : LinearOperator, array or sparse matrix of shape (n, n), default=None
             Matrix to solve with in place of the compressed one: with the exact `KernelMatrix`, x
             solves the exact system.
-        random_state : int, RandomState or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
             Draws the pivots of "cholesky".
         return_info : bool, default=False
             Whether to return a `SolveInfo` as well.

@@ -58,7 +58,7 @@ def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, retu
         Standard error to reach, relative to the value or to n, whichever is larger.
     max_products : int, default=512
         Maximum number of random vectors. For n <= max_products the trace is computed exactly.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the random vectors.
     return_info : bool, default=False
         Whether to return the `Estimate` with its standard error, 0 for a direct result.

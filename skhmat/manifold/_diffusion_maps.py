@@ -102,7 +102,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
@@ -121,7 +121,9 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     dimension_ : float
         Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
     operator_ : LinearOperator of shape (n_samples, n_samples)
-        The symmetric conjugate of the Markov matrix: it has the same eigenvalues.
+        The symmetric conjugate of the Markov matrix: it has the same eigenvalues. A pickle has its
+        entries only if the kernel is precomputed or hierarchical; else the first product after
+        loading computes them again.
     residuals_ : ndarray of shape (n_components + 1,)
         Norm of the residual of each eigenpair of `operator_`. For a hierarchical matrix, it is the
         residual of the exact operator, estimated from up to 512 of its rows.
@@ -467,7 +469,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         self.embedding_ = embed(self.eigenvectors_, self.eigenvalues_, self._number("t")).astype(
             dtype
         )
-        self.operator_ = PermutedOperator(normalized.operator, order)
+        self.operator_ = PermutedOperator(normalized.lean_operator(), order)
         self.error_estimate_, self._description = normalized.error, normalized.description
         self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth
         self._solver_report = (

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._base.fit_context import fit_context
 from .._utils.parallel import effective_n_threads
 from .._utils.validation import check_random_state, parameter_error, validate_data
+from ..linalg._spectral.pairs import with_signs
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
 from ._spectral.eigenpairs import drop_unreliable_pairs
 from ._spectral.extension import HarmonicExtension, project
@@ -55,7 +56,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         Distance that decides which points are near each other.
     n_jobs : int, default=None
         Number of threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat".
@@ -66,7 +67,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         Of the kernel matrix, largest first. Those that are no more than rounding, or than the error
         of the kernel matrix, are left out.
     eigenvectors_ : ndarray of shape (n_samples, n_eigenpairs)
-        Orthonormal.
+        Orthonormal; the largest entry of each, in magnitude, is positive.
     epsilon_ : float
     dimension_ : float
         Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
@@ -178,7 +179,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     def _set_results(self, pairs, order, normalized, bandwidth, residual):
         """Set the public attributes; row i of the eigenvectors is of sample ``order[i]``."""
         self.eigenvalues_, self.error_estimate_ = pairs.values, normalized.error
-        self.eigenvectors_ = restore_order(pairs.vectors, order)
+        self.eigenvectors_ = with_signs(restore_order(pairs.vectors, order))
         self.epsilon_, self._bandwidth = bandwidth.epsilon, bandwidth
         self.residual_ = residual.reshape(self._shape) if self._shape else float(residual[0])
         self._description = normalized.description

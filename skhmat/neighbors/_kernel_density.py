@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.neighbors import BallTree, KDTree
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.fit_context import fit_context
+from .._base.pairwise_kernels import as_matrix, points_like
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads
 from .._utils.validation import (
@@ -21,6 +23,8 @@ from .._utils.validation import (
     parameter_error,
     validate_data,
 )
+from .._utils.warnings import warn
+from ..linalg._kernels.sparse_rows import SparseRows
 from ._density.any_metric import is_euclidean
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, choose_bandwidth
 from ._density.far_field import FAR_FIELD_KERNELS, compressed_log_sums
@@ -48,7 +52,7 @@ DENSITY_CONSTRAINTS = {
 class LogLikelihoodMixin(DensityMixin):
     """`score` of estimators that return the logarithms of a density."""
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Return the sum of the logarithms of the density.
 
         Parameters
@@ -56,12 +60,20 @@ class LogLikelihoodMixin(DensityMixin):
         X : array-like of shape (n_queries, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_queries,), default=None
+            Factors of the terms, at least 0, one of them positive.
 
         Returns
         -------
         log_likelihood : float
         """
-        return float(np.sum(self.score_samples(X)))
+        log_densities = self.score_samples(X)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, log_densities)
+            counts = sample_weight > 0
+            # Where the density is 0, a weight of 0 would make NaN.
+            log_densities = sample_weight[counts] * log_densities[counts]
+        return float(np.sum(log_densities))
 
 
 class KernelDensity(LogLikelihoodMixin, CompressionMixin, BaseEstimator):
@@ -119,7 +131,7 @@ default="gaussian"
         For "gofmm": the distance by which points are near each other.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For "gofmm": draws the tree and the samples.
     verbose : int, default=0
         1 logs to the logger "skhmat" which algorithm took the sums.
@@ -207,9 +219,10 @@ default="gaussian"
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             In float32, sums of the kernels "gaussian" and "exponential" are computed in float32
-            where that keeps the promise.
+            where that keeps the promise. Sums over sparse samples are taken by "brute", with one
+            bandwidth for all features.
         y : None
             Ignored.
         sample_weight : float or array-like of shape (n_samples,), default=None
@@ -220,13 +233,20 @@ default="gaussian"
         self : KernelDensity
         """
         check_algorithm(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], order="C", copy=True)
+        X = self._validate(X, copy=True)
+        if sparse.issparse(X):
+            X = SparseRows(X)
         n_samples = len(X)
         if sample_weight is not None:
-            sample_weight = scale_weights(check_sample_weight(sample_weight, X))
+            sample_weight = scale_weights(check_sample_weight(sample_weight, np.arange(n_samples)))
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
-        self.bandwidth_ = choose_bandwidth(self._number("bandwidth"), X, sample_weight, n_samples)
-        if np.ndim(self.bandwidth_) > 0 and not is_euclidean(self.metric, self.metric_params):
+        bandwidth = self._number("bandwidth")
+        if isinstance(X, SparseRows):
+            check_bandwidth_of_sparse(bandwidth)
+        self.bandwidth_ = choose_bandwidth(bandwidth, X, sample_weight, n_samples)
+        if isinstance(X, SparseRows):
+            self._warn_of_rounding(X)
+        elif np.ndim(self.bandwidth_) > 0 and not is_euclidean(self.metric, self.metric_params):
             allowed = f"a number where metric is {self.metric!r}, not Euclidean"
             got = f"shape {np.shape(self.bandwidth_)}"
             raise parameter_error("bandwidth", allowed, got=got)
@@ -238,7 +258,7 @@ default="gaussian"
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : {array-like, sparse matrix} of shape (n_queries, n_features)
 
         Returns
         -------
@@ -246,7 +266,8 @@ default="gaussian"
             Each one within `log_tol`; -inf where the density is 0.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], order="C")
+        X = self._validate(X, reset=False)
+        X = points_like(X, fitted=as_matrix(self._mixture.X))
         log_density, algorithm = self._mixture.log_densities(
             X,
             self.kernel,
@@ -268,7 +289,7 @@ default="gaussian"
         Parameters
         ----------
         n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
 
         Returns
         -------
@@ -278,6 +299,29 @@ default="gaussian"
         check_integer("n_samples", n_samples, 1)
         rng = check_random_state(random_state)
         return self._mixture.sample(n_samples, self.kernel, self.bandwidth_, rng)
+
+    def _validate(self, X, **options):
+        """Return X, dense or CSR; options as for `validate_data`."""
+        if sparse.issparse(X):
+            if not is_euclidean(self.metric, self.metric_params):
+                allowed = f"dense where metric is {self.metric!r}, not Euclidean"
+                raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
+            if self.algorithm in ("tree", "gofmm") and options.get("reset", True):
+                allowed = f"dense where algorithm is {self.algorithm!r}, not 'brute' or 'auto'"
+                raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
+        options = {"dtype": [np.float64, np.float32], "accept_sparse": "csr", **options}
+        return validate_data(self, X, order="C", **options)
+
+    def _warn_of_rounding(self, X):
+        """Warn where the distances of sparse samples are rounded by more than is allowed."""
+        largest = X.squares().max(initial=0.0)
+        rounding = np.finfo(np.float64).eps * largest / np.square(np.float64(self.bandwidth_))
+        allowed = self.rtol or self.log_tol
+        if rounding > allowed > 0:
+            warn(
+                f"KernelDensity: rounding of distances between sparse samples may change a "
+                f"logarithm by {rounding:.1e}, but {allowed:.0e} is allowed; use dense X."
+            )
 
     def _far_field(self):
         """Return `compressed_log_sums` with the parameters of this estimator, or None."""
@@ -290,6 +334,20 @@ default="gaussian"
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        is_euclidean_metric = is_euclidean(self.metric, self.metric_params)
+        tags.input_tags.sparse = is_euclidean_metric and self.algorithm not in ("tree", "gofmm")
+        return tags
+
+
+def check_bandwidth_of_sparse(bandwidth):
+    """Raise ValueError unless a bandwidth may be that of sparse samples: the same for all."""
+    is_plain = bandwidth in PLAIN_RULES if isinstance(bandwidth, str) else np.ndim(bandwidth) == 0
+    if not is_plain:
+        names = " or ".join(map(repr, PLAIN_RULES))
+        raise parameter_error("bandwidth", f"a number or {names} where X is sparse", bandwidth)
 
 
 def check_algorithm(estimator):

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from numbers import Integral, Real
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.utils._param_validation import make_constraint
 
@@ -23,6 +24,7 @@ from skhmat._base.compression import (
 from skhmat._utils.validation import Constraint
 from skhmat.linalg import compress
 from skhmat.linalg._gofmm.distances import DISTANCES
+from skhmat.neighbors import KernelDensity
 
 FAMILIES = [
     importlib.import_module(f"skhmat.{package.name}")
@@ -92,6 +94,20 @@ def test_every_docstring_names_every_distance():
     }
     assert sum(map(len, found.values())) > len(ESTIMATORS)
     assert [path for path, lines in found.items() if set(lines) - {line}] == []
+
+
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, KernelDensity])
+def test_a_generator_is_a_random_state(estimator, rng):
+    X, seed = rng.random((1100, 2)), int(rng.integers(2**31))
+    found = []
+    for _ in range(2):
+        generator = np.random.default_rng(seed)
+        model = estimator(random_state=generator).fit(X, (X[:, 0] > 0.5).astype(int))
+        names = ("predict", "transform", "score_samples")
+        found += [getattr(model, name)(X) for name in names if hasattr(model, name)]
+        is_drawn_from = generator.random() != np.random.default_rng(seed).random()
+        assert is_drawn_from or estimator is KernelDensity
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,17 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.metrics.pairwise import pairwise_kernels
 
-from skhmat._base.pairwise_kernels import KERNEL_NAMES, kernel_matrix
+from skhmat._base.pairwise_kernels import (
+    KERNEL_NAMES,
+    as_matrix,
+    check_sparse,
+    kernel_matrix,
+    points_like,
+    takes_sparse,
+)
 
 
 @pytest.mark.parametrize("name", sorted(KERNEL_NAMES))
@@ -75,3 +83,26 @@ def test_what_is_no_kernel(rng):
         kernel_matrix(X, lambda x, y: None)
     with pytest.raises(TypeError, match=r"^kernel: .*positional argument"):
         kernel_matrix(X, lambda x: 1.0)
+
+
+@pytest.mark.parametrize("kernel", [*sorted(KERNEL_NAMES), "precomputed", scaled_product])
+def test_sparse_points(kernel, rng):
+    X, X_new = rng.random((2, 20, 3)) * (rng.random((2, 20, 3)) > 0.5)
+    if not takes_sparse(kernel):
+        message = f"X must be dense where kernel is {kernel!r}, .*'rbf', got a sparse matrix"
+        with pytest.raises(TypeError, match=message):
+            check_sparse(sparse.csr_matrix(X), kernel)
+        check_sparse(X, kernel)
+        return
+    W = rng.random((20, 2))
+    for gamma, degree in ((None, 3), (0.3, 1.5)):
+        options = {"gamma": gamma, "degree": degree, "coef0": 0.5}
+        expected = pairwise_kernels(X_new, X, metric=kernel, filter_params=True, **options) @ W
+        for fitted in (X, sparse.csr_matrix(X)):
+            check_sparse(fitted, kernel)
+            K = kernel_matrix(fitted, kernel, **options)
+            for new in (X_new, sparse.csr_matrix(X_new)):
+                found = K.evaluate(points_like(new, fitted), W)
+                np.testing.assert_allclose(found, expected, rtol=1e-10)
+            again = as_matrix(K.X)
+            assert sparse.issparse(again) == sparse.issparse(fitted)

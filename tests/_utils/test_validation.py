@@ -201,6 +201,18 @@ def test_paths(tmp_path):
             check_path(value)
 
 
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937, np.random.Philox])
+def test_a_generator_is_drawn_from(kind, global_random_seed):
+    generators = [np.random.Generator(kind(global_random_seed)) for _ in range(3)]
+    one, other = (check_random_state(generator) for generator in generators[:2])
+    assert isinstance(one, np.random.RandomState)
+    drawn = one.randint(2**31 - 1, size=3)
+    np.testing.assert_array_equal(other.randint(2**31 - 1, size=3), drawn)
+    assert generators[0].random() != generators[2].random()
+    assert np.any(check_random_state(generators[0]).randint(2**31 - 1, size=3) != drawn)
+    assert check_random_state(one) is one
+
+
 @pytest.mark.parametrize("dtype", [np.float32, "float64", float, "=f4"])
 def test_dtypes(dtype):
     checked = check_dtype(dtype)

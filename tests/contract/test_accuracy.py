@@ -181,7 +181,7 @@ def test_number_of_threads_changes_no_bit_of_arrays(name, global_random_seed):
         assert_array_equal(other @ W, one @ W)
 
 
-@pytest.mark.parametrize("kind", [int, np.random.RandomState, "global"])
+@pytest.mark.parametrize("kind", [int, np.random.RandomState, np.random.default_rng, "global"])
 def test_random_state_decides(kind, global_random_seed):
     X = np.random.default_rng(global_random_seed).standard_normal((600, 2))
     W = np.random.default_rng(global_random_seed).standard_normal((600, 2))

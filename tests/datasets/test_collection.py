@@ -55,9 +55,9 @@ def test_random_state(name, global_random_seed):
     np.testing.assert_array_equal(one, dense(global_random_seed))
     other = dense(global_random_seed + 1)
     assert np.array_equal(one, other) == (not FAMILIES[name].random)
-    generator = np.random.RandomState(global_random_seed)
-    first, second = dense(generator), dense(generator)
-    assert np.array_equal(first, second) == (not FAMILIES[name].random)
+    for generator in (np.random.RandomState(global_random_seed), np.random.default_rng(one.size)):
+        first, second = dense(generator), dense(generator)
+        assert np.array_equal(first, second) == (not FAMILIES[name].random)
     dense(None)
 
 
@@ -130,7 +130,7 @@ def test_names_of_files_tell_matrices_apart(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0), np.random.default_rng(0)])
 def test_only_an_integer_names_a_file(random_state, tmp_path):
     with pytest.raises(ValueError, match=r"random_state must be an integer above n = 100, .*, got"):
         load_small("G04", 128, random_state=random_state, data_home=tmp_path)

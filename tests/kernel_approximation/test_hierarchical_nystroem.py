@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_swiss_roll
 from sklearn.decomposition import KernelPCA
@@ -272,6 +273,114 @@ def test_precomputed_kernels_are_symmetric_but_for_the_rounding_of_their_dtype(l
         model.fit(rounded.astype(np.float64))
 
 
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("landmarks", LANDMARKS)
+def test_signs(landmarks, center, rng):
+    """They belong to the features, whatever else was asked for: the largest entry is positive."""
+    X = roll(rng)
+    options = {"gamma": GAMMA, "landmarks": LANDMARKS[landmarks], "center": center}
+    found = {
+        (k, dtype): HierarchicalNystroem(n_components=k, random_state=0, **options).fit(
+            X.astype(dtype)
+        )
+        for k in (5, 10)
+        for dtype in (np.float64, np.float32)
+    }
+    for (k, dtype), model in found.items():
+        Z = model.transform(X)
+        for features in (Z, model.fit_transform(X.astype(dtype))):
+            assert np.all(features[np.abs(features).argmax(axis=0), np.arange(k)] > 0)
+        if landmarks == "all":
+            expected = found[5, np.float64].transform(X)
+            # The sign is open where two entries are of the same size but for rounding.
+            is_clear = np.abs(expected.max(axis=0) + expected.min(axis=0)) > 1e-2
+            assert np.all(np.sum(Z[:, :5] * expected, axis=0)[is_clear] > 0)
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("landmarks", [*LANDMARKS, "points", "sparse points"])
+@pytest.mark.parametrize("name", ["linear", "poly", "cosine", "rbf"])
+def test_sparse_samples(name, landmarks, center, rng):
+    X, Y = rng.standard_normal((500, 30)), rng.standard_normal((20, 30))
+    X, Y = (np.where(rng.random(points.shape) < 0.2, points, 0.0) for points in (X, Y))
+    given = {"points": X[:25], "sparse points": sparse.csr_matrix(X[:25]), **LANDMARKS}[landmarks]
+    options = {"n_components": 20, "center": center, "random_state": 0}
+    dense = HierarchicalNystroem(name, landmarks=given, **options)
+    model = HierarchicalNystroem(name, landmarks=given, **options)
+    expected, Z = dense.fit_transform(X), model.fit_transform(sparse.csr_matrix(X))
+    assert sparse.issparse(model.components_)
+    np.testing.assert_allclose(Z @ Z.T, expected @ expected.T, atol=1e-6 * np.sum(Z**2))
+    np.testing.assert_allclose(model.transform(X), Z, atol=1e-7)
+    new = model.transform(Y)
+    np.testing.assert_allclose(model.transform(sparse.coo_matrix(Y)), new, atol=1e-12)
+    found = dense.transform(sparse.csr_matrix(Y))
+    np.testing.assert_allclose(found, dense.transform(Y), atol=1e-12)
+    single = model.transform(sparse.csr_matrix(Y, dtype=np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, new, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", POLICIES)
+def test_many_sparse_samples(form, rng):
+    X = np.where(rng.random((600, 3)) < 0.7, rng.standard_normal((600, 3)), 0.0)
+    model = HierarchicalNystroem(gamma=0.1, n_components=10, random_state=0, leaf_size=32)
+    model._policy = POLICIES[form]
+    Z = model.fit_transform(sparse.csr_matrix(X))
+    K = kernel(X, gamma=0.1)
+    assert 1 - np.sum(Z**2) / np.trace(K) <= 1.02 * best_error(K, 10) + 1e-12
+    np.testing.assert_allclose(model.transform(X), Z, atol=0.05 * np.abs(Z).max())
+
+
+def test_sparse_samples_of_other_kernels(rng):
+    X = sparse.csr_matrix(rng.random((30, 3)))
+    for name in ("laplacian", "precomputed", "chi2"):
+        with pytest.raises(TypeError, match=r"X must be dense .*got a sparse matrix"):
+            HierarchicalNystroem(name, n_components=2).fit(X)
+
+
+@pytest.mark.parametrize("name", ["rbf", "poly", "linear", "cosine"])
+def test_points_from_features_are_those_of_kernel_pca(name, rng):
+    X, Y = rng.standard_normal((200, 4)), rng.standard_normal((30, 4))
+    options = {"kernel": name, "fit_inverse_transform": True, "alpha": 0.3}
+    ours = HierarchicalNystroem(n_components=3, center=True, **options).fit(X)
+    theirs = KernelPCA(3, **options).fit(X)
+    assert ours.dual_coef_.shape == X.shape
+    for points in (X, Y):
+        mine, other = ours.transform(points), theirs.transform(points)
+        expected = theirs.inverse_transform(other)
+        found = ours.inverse_transform(mine)
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert ours.inverse_transform(mine.astype(np.float32)).dtype == np.float32
+    with pytest.raises(ValueError, match=r"Z must be of shape .* 3\), got shape \(30, 2\)"):
+        ours.inverse_transform(mine[:, :2])
+    ours.set_params(fit_inverse_transform=False).fit(X)
+    with pytest.raises(NotFittedError, match="where fit_inverse_transform is True"):
+        ours.inverse_transform(mine)
+
+
+@pytest.mark.parametrize("landmarks", LANDMARKS)
+def test_points_from_features_are_near_the_samples(landmarks, rng):
+    X = roll(rng)
+    options = {"gamma": GAMMA, "n_components": 60, "landmarks": LANDMARKS[landmarks]}
+    model = HierarchicalNystroem(**options, fit_inverse_transform=True, alpha=1e-3, random_state=0)
+    found = model.inverse_transform(model.fit_transform(X))
+    K = kernel(model.X_transformed_fit_, gamma=GAMMA)
+    expected = K @ np.linalg.solve(K + 1e-3 * np.eye(400), X)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(X).max())
+
+
+def test_what_has_no_inverse(rng):
+    X = rng.random((20, 3))
+    model = HierarchicalNystroem(n_components=2, fit_inverse_transform=True)
+    message = "fit_inverse_transform must be False where X is sparse or kernel is 'precomputed'"
+    with pytest.raises(ValueError, match=message):
+        model.fit(sparse.csr_matrix(X))
+    with pytest.raises(ValueError, match=message):
+        model.set_params(kernel="precomputed").fit(kernel(X))
+    with pytest.raises(NotFittedError):
+        HierarchicalNystroem().inverse_transform(X)
+
+
 # ---- numbers of features ----
 
 
@@ -373,6 +482,7 @@ def test_one_sample():
             r"X must be square where kernel is 'precomputed', got shape \(20, 3\)",
         ),
         ({"rtol": 2.0}, "'rtol' parameter"),
+        ({"alpha": 0.0}, "'alpha' parameter"),
     ],
 )
 def test_bad_parameters(parameters, message, rng):

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics.pairwise import pairwise_kernels
@@ -109,6 +110,37 @@ def test_predictions_of_a_model_that_is_not_fitted():
     for model in (KernelRidge(), KernelRidgeCV(), KernelRidgeClassifier()):
         with pytest.raises(NotFittedError):
             model.predict(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("policy", [POLICY, ITERATIVE])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("kernel", ["linear", "poly", "cosine", "rbf"])
+def test_sparse_samples(kernel, estimator, policy, rng):
+    X, Y, X_new = problem(rng, 300, 6)
+    X, X_new = (np.where(rng.random(points.shape) < 0.5, points, 0.0) for points in (X, X_new))
+    y = Y[:, 0] > 0 if estimator is KernelRidgeClassifier else Y
+    weights = rng.integers(0, 3, 300).astype(float)
+    model = with_policy(estimator(kernel=kernel, tol=1e-9, random_state=0), policy)
+    method = "decision_function" if estimator is KernelRidgeClassifier else "predict"
+    expected = getattr(model.fit(X, y, weights), method)(X_new)
+    scale = np.abs(expected).max()
+    given = sparse.csc_matrix(X_new)
+    assert np.abs(getattr(model, method)(given) - expected).max() <= 1e-12 * scale
+    for kind in (sparse.csr_matrix, sparse.coo_matrix):
+        model.fit(kind(X), y, weights)
+        assert sparse.issparse(model.X_fit_)
+        for points in (X_new, given):
+            found = getattr(model, method)(points)
+            assert np.abs(found - expected).max() <= 1e-4 * scale
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_sparse_samples_of_other_kernels(estimator, rng):
+    X, Y, _ = problem(rng, 30)
+    y = Y[:, 0] > 0 if estimator is KernelRidgeClassifier else Y
+    for kernel in ("laplacian", "precomputed", "sigmoid"):
+        with pytest.raises(TypeError, match=r"X must be dense .*got a sparse matrix"):
+            estimator(kernel=kernel).fit(sparse.csr_matrix(X), y)
 
 
 def test_shared_parameters_are_documented():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, make_friedman1
 from sklearn.kernel_ridge import KernelRidge as Reference
@@ -21,12 +22,15 @@ from .problems import ITERATIVE, assert_predicts_the_same, problem, with_policy
 
 
 def expected_failures(estimator):
-    if isinstance(estimator, KernelRidgeClassifier) and estimator.kernel == "precomputed":
-        return {
+    if not isinstance(estimator, KernelRidgeClassifier):
+        return {}
+    found = {"check_class_weight_classifiers": "its data need an intercept"}
+    if estimator.kernel == "precomputed":
+        found |= {
             "check_classifiers_one_label": "scikit-learn 1.2 gives it a matrix not square",
             "check_classifiers_one_label_sample_weights": "gives it a matrix not symmetric",
         }
-    return {}
+    return found
 
 
 # Some checks pass a matrix that is not a kernel.
@@ -138,6 +142,52 @@ def test_classifier_is_ridge_on_signs(n_classes, rng):
     np.testing.assert_array_equal(model.classes_, reference.classes_)
 
 
+@pytest.mark.parametrize("class_weight", ["balanced", {"a": 5.0, "b": 0.5, "c": 0.0, "d": 2.0}])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_class_weights_are_those_of_scikit_learn(n_classes, class_weight, rng):
+    X, _, X_new = problem(rng, 300)
+    y = np.array(list("abcd"))[(X[:, 0] > 0.5) + 2 * (X[:, 1] > 1) * (n_classes == 4)]
+    model = KernelRidgeClassifier(2.0, class_weight=class_weight)
+    reference = RidgeClassifier(2.0, fit_intercept=False, class_weight=class_weight)
+    for weights in (None, rng.uniform(0.5, 2, 300)):
+        expected = reference.fit(X, y, weights).decision_function(X_new)
+        found = model.fit(X, y, weights).decision_function(X_new)
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+        np.testing.assert_array_equal(model.predict(X_new), reference.predict(X_new))
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_several_labels_are_those_of_scikit_learn(class_weight, rng):
+    X, _, X_new = problem(rng, 300)
+    Y = (X @ rng.standard_normal((3, 4)) > 0.5).astype(int)
+    Y[:, 3] = 0  # a label that no sample has
+    model = KernelRidgeClassifier(2.0, class_weight=class_weight)
+    reference = RidgeClassifier(2.0, fit_intercept=False, class_weight=class_weight).fit(X, Y)
+    for given in (Y, Y.astype(bool), Y.astype(float), sparse.csr_matrix(Y)):
+        values = model.fit(X, given).decision_function(X_new)
+        np.testing.assert_allclose(values, reference.decision_function(X_new), atol=1e-7)
+        predicted = model.predict(X_new)
+        np.testing.assert_array_equal(predicted, reference.predict(X_new))
+        np.testing.assert_array_equal(model.classes_, np.arange(4))
+    assert model.score(X_new, predicted) == 1
+    # One class after several labels.
+    assert model.fit(X, Y[:, 0]).predict(X_new).shape == (100,)
+
+
+def test_labels_that_are_neither_0_nor_1(rng):
+    X, Y, _ = problem(rng, 30)
+    message = r"y must be one class for each sample, or 0 and 1 .*, got shape \(30, 2\) with other"
+    for bad in (Y, np.array(["a", "b"])[(Y > 0).astype(int)], 2 * (Y > 0) - 1):
+        with pytest.raises(ValueError, match=message):
+            KernelRidgeClassifier().fit(X, bad)
+
+
+def test_factors_of_classes_where_samples_have_several_labels(rng):
+    X, Y, _ = problem(rng, 30)
+    with pytest.raises(ValueError, match="class_weight must be None or 'balanced' where"):
+        KernelRidgeClassifier(class_weight={0: 1.0, 1: 2.0}).fit(X, Y > 0)
+
+
 def test_classifier_needs_two_classes(rng):
     with pytest.raises(ValueError, match="y must be of at least 2 classes, got one class, 3"):
         KernelRidgeClassifier().fit(rng.random((5, 2)), np.full(5, 3))
@@ -181,6 +231,7 @@ def test_random_state_and_threads(rng):
         (KernelRidge(budget=2.0), "'budget' parameter"),
         (KernelRidge(kernel="precomputed"), "square"),
         (KernelRidgeClassifier([1.0]), "'alpha' parameter"),
+        (KernelRidgeClassifier(class_weight="even"), "'class_weight' parameter"),
     ],
 )
 def test_bad_parameters(model, message, rng):

@@ -20,7 +20,11 @@ NO_ESTIMATE = LeaveOneOutPolicy(rtol=0)
 
 def expected_failures(estimator):
     reason = "a sample that is repeated is not left out when one of its copies is"
-    names = ("sample_weight_equivalence_on_dense_data", "sample_weights_invariance")
+    names = (
+        "sample_weight_equivalence_on_dense_data",
+        "sample_weight_equivalence_on_sparse_data",
+        "sample_weights_invariance",
+    )
     return {f"check_{name}": reason for name in names}
 
 

@@ -50,6 +50,8 @@ def test_harmonics_are_those_of_the_definition(solver, form, rng):
     np.testing.assert_allclose(model.residual_, missed, atol=1e-4 + 300 * error)
     products = model.eigenvectors_.T @ model.eigenvectors_
     np.testing.assert_allclose(products, np.eye(6), atol=1e-5 if form == "float32" else 1e-8)
+    largest = np.abs(model.eigenvectors_).argmax(axis=0)
+    assert np.all(model.eigenvectors_[largest, np.arange(6)] > 0)
 
 
 def test_harmonics_reproduce_what_they_hold(rng):

@@ -189,6 +189,26 @@ def test_pickled_and_cloned_models_do_the_same(form, rng):
             assert other.summary() == model.summary()
 
 
+def test_a_pickle_is_no_larger_than_what_new_points_need(form, rng):
+    X = arc(rng, 800)
+    maps = in_form(DiffusionMaps(2, epsilon=EPSILON, **FEW), form).fit(X)
+    harmonics = in_form(GeometricHarmonics(5, epsilon=EPSILON, **FEW), form).fit(X, X[:, 0])
+    for model in (maps, harmonics):
+        # A few numbers for each sample; a hierarchical matrix takes too long to compute again.
+        assert form == "compressed" or len(pickle.dumps(model)) <= 50 * 8 * len(X)
+    W = rng.standard_normal((800, 3))
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(maps))))
+    np.testing.assert_array_equal(again.operator_ @ W, maps.operator_ @ W)
+
+
+@pytest.mark.parametrize("parameters", [{"knn": 20}, {"variable_bandwidth": 10}])
+def test_operators_of_neighbourhoods_are_computed_again(parameters, rng):
+    X, W = arc(rng, 500), rng.standard_normal((500, 3))
+    maps = DiffusionMaps(2, epsilon=0.5, random_state=0, **parameters).fit(X)
+    again = pickle.loads(pickle.dumps(maps))
+    np.testing.assert_array_equal(again.operator_ @ W, maps.operator_ @ W)
+
+
 def test_in_pipelines_and_searches(rng):
     X = arc(rng, 90)
     y = np.arctan2(X[:, 1], X[:, 0])

@@ -6,18 +6,19 @@ import re
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.stats import gaussian_kde
 from sklearn import neighbors as scikit_learn
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skhmat.neighbors
-from skhmat.neighbors import KernelDensity
+from skhmat.neighbors import KernelDensity, KernelDensityCV
 from skhmat.neighbors._density.kernels import log_integral
 
 from .densities import VALUES, assert_logs, distances, slow_logs
@@ -211,6 +212,18 @@ def test_bandwidths_of_features(algorithm, rng):
 
 
 @pytest.mark.parametrize("algorithm", ["brute", "tree"])
+def test_a_bandwidth_may_be_an_array_of_one_number(algorithm, rng):
+    Y, X = rng.standard_normal((2, 200, 2))
+    model = KernelDensity(bandwidth=0.7, algorithm=algorithm).fit(Y)
+    again = KernelDensity(bandwidth=np.array(0.7), algorithm=algorithm).fit(Y)
+    assert type(again.bandwidth_) is float
+    np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))
+    for bad in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match="bandwidth must be positive and finite, got"):
+            KernelDensity(bandwidth=np.array(bad)).fit(Y)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_bandwidths_of_features_in_float32(algorithm, rng):
     """Coordinates that are not powers of two times those given are not rounded again."""
     Y = (1e4 * rng.standard_normal((500, 2))).astype(np.float32)
@@ -268,6 +281,23 @@ def test_tolerances(rng):
     assert_logs(nothing.score_samples(X), exact, 1e-12)
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "tophat"])
+def test_weights_of_a_score_are_repetitions(kernel, rng):
+    Y, X = rng.standard_normal((2, 200, 2))
+    weights = rng.integers(0, 4, 200)
+    X[:5], weights[:5] = 1e3, 0  # no density, where nothing counts
+    options = {"kernel": kernel, "log_tol": 0}
+    for model in (KernelDensity(bandwidth=3.0, **options), KernelDensityCV([3.0, 4.0], **options)):
+        model.fit(Y)
+        repeated = model.score(X.repeat(weights, axis=0))
+        assert model.score(X, sample_weight=weights) == pytest.approx(repeated)
+        assert model.score(X, sample_weight=0.5 * weights) == pytest.approx(0.5 * repeated)
+        assert model.score(Y, sample_weight=np.ones(200)) == pytest.approx(model.score(Y))
+        for bad in (-weights - 1, weights[:7], 0 * weights):
+            with pytest.raises(ValueError, match=r"[sS]ample[ _]weight"):
+                model.score(X, sample_weight=bad)
+
+
 def test_absolute_tolerance(rng):
     Y, X = rng.standard_normal((5000, 2)), 2 * rng.standard_normal((300, 2))
     w = rng.random(5000)
@@ -312,6 +342,52 @@ def test_weights_of_any_size(algorithm):
 # ---- samples ----
 
 
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("bandwidth", [1.3, "scott", np.array(2.0)])
+def test_sparse_samples(bandwidth, name, rng):
+    Y, X = (np.where(rng.random((200, 8)) < 0.3, rng.standard_normal((200, 8)), 0.0) for _ in "YX")
+    options = {"bandwidth": bandwidth, "kernel": name, "log_tol": 0}
+    for weights in (None, rng.integers(0, 3, 200)):
+        dense = KernelDensity(**options).fit(Y, sample_weight=weights)
+        expected = dense.score_samples(X)
+        for algorithm in ("auto", "brute", "kd_tree"):
+            model = KernelDensity(**options, algorithm=algorithm)
+            model.fit(sparse.csc_matrix(Y), sample_weight=weights)
+            assert model.bandwidth_ == dense.bandwidth_
+            found = model.score_samples(sparse.csr_matrix(X))
+            # At the edge of a kernel its logarithm magnifies the rounding of distances.
+            densities, scale = np.exp(expected), np.exp(expected.max())
+            np.testing.assert_allclose(np.exp(found), densities, rtol=1e-6, atol=1e-8 * scale)
+            np.testing.assert_array_equal(found, model.score_samples(X))
+            again = pickle.loads(pickle.dumps(model))
+            np.testing.assert_array_equal(again.score_samples(X), found)
+        drawn = model.sample(7, random_state=0)
+        np.testing.assert_allclose(drawn, dense.sample(7, random_state=0))
+        np.testing.assert_array_equal(dense.score_samples(sparse.csr_matrix(X)), expected)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind", "message"),
+    [
+        ({"metric": "manhattan"}, TypeError, "X must be dense where metric is 'manhattan'"),
+        ({"algorithm": "tree"}, TypeError, "X must be dense where algorithm is 'tree'"),
+        ({"algorithm": "gofmm"}, TypeError, "X must be dense where algorithm is 'gofmm'"),
+        ({"bandwidth": [1.0, 2.0]}, ValueError, "bandwidth must be a number or 'scott' or 'silver"),
+        ({"bandwidth": "scaled_scott"}, ValueError, "bandwidth must be a number or 'scott'"),
+        ({"bandwidth": -1.0}, ValueError, "'bandwidth' parameter"),
+    ],
+)
+def test_what_sparse_samples_are_not_for(parameters, kind, message, rng):
+    with pytest.raises(kind, match=message):
+        KernelDensity(**parameters).fit(sparse.csr_matrix(rng.random((30, 2))))
+
+
+def test_rounding_of_sparse_distances_is_told(rng):
+    X = sparse.csr_matrix(rng.random((30, 2)) + 1e7)
+    with pytest.warns(ConvergenceWarning, match="rounding of distances between sparse samples"):
+        KernelDensity(bandwidth=0.1).fit(X)
+
+
 def test_samples_have_the_bandwidth(rng):
     Y = np.zeros((1, 2))
     for bandwidth, covariance in (
@@ -331,6 +407,10 @@ def test_samples_are_drawn_by_weight():
     assert model.sample().shape == (1, 1)
     again = model.sample(5, random_state=3)
     np.testing.assert_array_equal(model.sample(5, random_state=3), again)
+    generators = [np.random.default_rng(3) for _ in range(2)]
+    drawn = [model.sample(5, random_state=generator) for generator in generators]
+    np.testing.assert_array_equal(*drawn)
+    assert np.any(model.sample(5, random_state=generators[0]) != drawn[0])
     assert KernelDensity().fit(Y.astype(np.float32)).sample(3).dtype == np.float32
 
 

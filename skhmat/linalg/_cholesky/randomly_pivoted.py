@@ -98,7 +98,7 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
     block_size : int, default=None
         Pivots proposed at once, at least 1; None means `rank`, and at most 100. The distribution of
         the result does not depend on it.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the pivots.
     n_jobs : int, default=None
         Threads; None means all that OpenMP would use, -1 all cores. The result does not depend on

@@ -81,7 +81,7 @@ class HierarchicalForm:
         if self.structure is not None:
             return self.structure.nbytes
         if isinstance(self.exact, KernelMatrix):
-            return self.exact.points.nbytes
+            return self.exact.X.nbytes
         return self.shape[0] ** 2 * self.dtype.itemsize
 
     @cached_property

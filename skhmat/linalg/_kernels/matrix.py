@@ -8,6 +8,7 @@ from ..._ext.simd import pairwise as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
 from ..._utils.validation import as_array, check_columns, parameter_error
 from .._operators.base import SymmetricOperator
+from .sparse_rows import SparseKernel, SparseRows
 from .table import CONSTRAINTS, KERNELS, check_kernel, core_parameters
 
 # Points on which a callable is tried at construction.
@@ -39,6 +40,10 @@ FLOAT32 = Float32Policy()
 
 def _check_points(name, X):
     """Return points as C-contiguous float32 or float64, without a copy where they are that."""
+    if isinstance(X, SparseRows):
+        if not X.is_finite():
+            raise parameter_error(name, "finite", got="NaN or infinity")
+        return X
     X = as_array(name, X)
     if X.ndim != 2:
         allowed = "2-dimensional, (n_samples, n_features)"
@@ -186,8 +191,8 @@ class KernelMatrix(SymmetricOperator):
 
     @property
     def points(self):
-        """The points, of shape (n_samples, n_features)."""
-        return self.X
+        """The points, of shape (n_samples, n_features), or None where they are sparse."""
+        return None if isinstance(self.X, SparseRows) else self.X
 
     @property
     def thread_safe(self):
@@ -333,6 +338,8 @@ class KernelMatrix(SymmetricOperator):
         if X_new.shape[1] != n_features:
             allowed = f"of shape (n_new, {n_features})"
             raise parameter_error("X_new", allowed, got=f"shape {X_new.shape}")
+        if isinstance(self.X, SparseRows):
+            return X_new
         with np.errstate(over="ignore"):
             X_new = X_new.astype(self.X.dtype, copy=False)
         if not _all_finite(X_new):
@@ -362,6 +369,8 @@ class KernelMatrix(SymmetricOperator):
 
     def _sums_called(self, A, B, W):
         """Do the same with a callable kernel, tile by tile, summed up in float64."""
+        if isinstance(self.kernel, SparseKernel) and self.kernel.is_bilinear:
+            return self.kernel.sums(A, B, W)
         out = np.zeros((len(A), W.shape[1]))
         for i in range(0, len(A), _TILE):
             for j in range(0, len(B), _TILE):

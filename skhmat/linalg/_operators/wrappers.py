@@ -70,6 +70,29 @@ class PermutedOperator(SymmetricOperator):
         return out
 
 
+class RecomputedOperator(SymmetricOperator):
+    """An operator whose pickle has a recipe in place of entries: the first product follows it.
+
+    Parameters
+    ----------
+    A : SymmetricOperator
+    recipe : callable
+        ``recipe()`` returns A again; it pickles.
+    """
+
+    def __init__(self, A, recipe):
+        super().__init__(A.dtype, A.shape)
+        self._A, self._recipe = A, recipe
+
+    def __getstate__(self):
+        return self.__dict__ | {"_A": None}
+
+    def _multiply(self, W):
+        if self._A is None:
+            self._A = self._recipe()
+        return self._A @ W
+
+
 class CenteredOperator(SymmetricOperator):
     """C A C for a symmetric operator A, where C subtracts the mean of each vector."""
 

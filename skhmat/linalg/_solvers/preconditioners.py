@@ -81,7 +81,7 @@ def make_preconditioner(H, operator, shift, preconditioner, random_state=None, p
         The matrix of the system: H itself, or the matrix that it compresses.
     shift : float or ndarray of shape (n,)
     preconditioner : {"auto", "hierarchical", "cholesky", None} or LinearOperator
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
     policy : PreconditionerPolicy
 
     Returns

@@ -78,7 +78,7 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
         Random vectors.
     n_steps : int, default=80
         Lanczos steps with each of them.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the vectors.
 
     Returns

@@ -118,7 +118,7 @@ class EigenTask:
     start : ndarray of shape (n, b)
         Start vectors, in float64.
     maxiter, ncv : int or None
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
         Draws the vectors that a block lacks.
     """
 

@@ -28,10 +28,15 @@ class Eigenpairs:
         return Eigenpairs(self.values[which], self.vectors[:, which])
 
 
+def choose_signs(vectors):
+    """Return for each of k vectors, (n, k), the sign of its largest entry, 1 or -1, (k,)."""
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[np.newaxis], axis=0)[0]
+    return np.where(largest < 0, -1, 1).astype(vectors.dtype)
+
+
 def with_signs(vectors):
     """Return vectors (n, k) with such signs that the largest entry of each is positive."""
-    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[np.newaxis], axis=0)
-    return vectors * np.where(largest < 0, -1, 1).astype(vectors.dtype)
+    return vectors * choose_signs(vectors)
 
 
 def relative_residuals(A, values, vectors):

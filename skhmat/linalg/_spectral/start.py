@@ -40,7 +40,7 @@ def start_block(v0, n, A, width, which, random_state, *, policy=POLICY):
         Vectors of a block that is made from a subsample.
     which : str
         Eigenvalues that are wanted, as in `eigsh`.
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
     policy : StartPolicy
 
     Returns

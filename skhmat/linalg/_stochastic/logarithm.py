@@ -151,7 +151,7 @@ def estimate_logdet(
         computed.
     maxiter : int, default=300
         Maximum number of Lanczos steps, see `log_apply`.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the random vectors.
 
     Returns

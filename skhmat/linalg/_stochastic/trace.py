@@ -116,7 +116,7 @@ def xtrace(
     max_products : int, default=512
         Maximum number of products, at least 4. If it is at least n, or n is at most 64, the trace
         is computed with n products.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the random vectors.
 
     Returns
@@ -206,7 +206,7 @@ def estimate_diagonal(
     max_products : int, default=512
         Maximum number of products, at least 4. If it is at least n, or n is at most 64, the
         diagonal is computed with n products.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the random signs.
 
     Returns

@@ -7,7 +7,9 @@ entries and their sums and scales the entries in place, so that memory never hol
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from ...linalg._kernels.matrix import KernelMatrix
 from ...linalg._operators.base import SymmetricOperator
 from ...linalg._operators.csr import SymmetricCSR
 from ...linalg._operators.packed import PackedSymmetricMatrix
-from ...linalg._operators.wrappers import DenseOperator, ScaledOperator
+from ...linalg._operators.wrappers import DenseOperator, RecomputedOperator, ScaledOperator
 from .gaussian import TruncatedGaussian, compute_rows, compute_sums
 from .new_point_sums import FullNewPointSums, NewPointSums
 from .normalization import Normalization, compute_normalization
@@ -70,6 +72,9 @@ class NormalizedAffinity:
         Whether no eigenvalue of K is clearly negative.
     new_point_sums : NewPointSums or None
         The kernel at new points, which needs no entries; None for a matrix without points.
+    make_kernel : callable or None
+        Computes K from the points again, with a method `scale`; None where that takes too long, or
+        there are no points.
     """
 
     operator: SymmetricOperator
@@ -79,6 +84,20 @@ class NormalizedAffinity:
     error: float = 0.0
     is_definite: bool = False
     new_point_sums: NewPointSums | None = None
+    make_kernel: Callable | None = None
+
+    def lean_operator(self):
+        """Return A such that its pickle has the entries only if they cannot be computed again."""
+        if self.make_kernel is None:
+            return self.operator
+        recipe = partial(_scaled, self.make_kernel, self.normalization.factors)
+        return RecomputedOperator(self.operator, recipe)
+
+
+def _scaled(make_kernel, factors):
+    K = make_kernel()
+    K.scale(factors)
+    return K
 
 
 def normalize_dense(K, diagonal, alpha, *, is_definite=False, new_point_sums=None):
@@ -120,21 +139,22 @@ def normalize_sparse(K, diagonal, alpha, *, error=0.0, is_definite=False, new_po
 
 def dense_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
     """Hold all entries of a kernel between the points of a cloud in float64."""
-    every = np.arange(len(cloud))
-    K = DenseOperator(kernel.block(cloud, every, cloud, every))
-    return normalize_dense(
-        K,
+    make_kernel = partial(_dense_gaussian, cloud, kernel)
+    normalized = normalize_dense(
+        make_kernel(),
         np.ones(len(cloud)),
         alpha,
         is_definite=_is_definite(cloud),
         new_point_sums=NewPointSums(cloud, kernel, policy.least_sum, n_threads),
     )
+    return replace(normalized, make_kernel=make_kernel)
 
 
 def float32_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
     """Hold half of the entries of a kernel between the points of a cloud in float32."""
     n = len(cloud)
-    K = PackedSymmetricMatrix(GaussianEntries(cloud, kernel), n_threads)
+    make_kernel = partial(_packed_gaussian, cloud, kernel, n_threads)
+    K = make_kernel()
 
     def sums(W):
         # In float64: the error of a sum would be one of all scaled entries of a row.
@@ -152,31 +172,36 @@ def float32_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
         float(np.finfo(np.float32).eps / 2),
         _is_definite(cloud),
         NewPointSums(cloud, kernel, policy.least_sum, n_threads),
+        make_kernel,
     )
 
 
 def sparse_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
     """Hold the entries of a kernel between the points of a cloud that are not 0."""
-    return normalize_sparse(
-        _sparse_gaussian(cloud, kernel, n_threads),
+    make_kernel = partial(_sparse_gaussian, cloud, kernel, n_threads)
+    normalized = normalize_sparse(
+        make_kernel(),
         np.ones(len(cloud)),
         alpha,
         is_definite=_is_definite(cloud),
         new_point_sums=NewPointSums(cloud, kernel, policy.least_sum, n_threads),
     )
+    return replace(normalized, make_kernel=make_kernel)
 
 
 def truncated_affinity(cloud, kernel, alpha, n_threads, policy=POLICY):
     """Hold the entries above a threshold, as an approximation of all of them."""
     is_definite = _is_definite(cloud) and kernel.threshold * len(cloud) <= policy.max_left_out
-    return normalize_sparse(
-        _sparse_gaussian(cloud, kernel, n_threads),
+    make_kernel = partial(_sparse_gaussian, cloud, kernel, n_threads)
+    normalized = normalize_sparse(
+        make_kernel(),
         np.ones(len(cloud)),
         alpha,
         error=_truncation_error(cloud, kernel, policy.measured_rows),
         is_definite=is_definite,
         new_point_sums=NewPointSums(cloud, kernel, policy.least_truncated_sum, n_threads),
     )
+    return replace(normalized, make_kernel=make_kernel)
 
 
 def compressed_affinity(cloud, kernel, alpha, n_threads, compress, policy=POLICY):
@@ -278,6 +303,17 @@ def choose_affinity(
 def _is_definite(cloud):
     """Return whether a Gaussian is definite: scales and radii may make it indefinite."""
     return cloud.scales is None and cloud.radii is None
+
+
+def _dense_gaussian(cloud, kernel):
+    """Return all entries of a kernel between the points of a cloud."""
+    every = np.arange(len(cloud))
+    return DenseOperator(kernel.block(cloud, every, cloud, every))
+
+
+def _packed_gaussian(cloud, kernel, n_threads):
+    """Return the lower triangle of a kernel between the points of a cloud, in float32."""
+    return PackedSymmetricMatrix(GaussianEntries(cloud, kernel), n_threads)
 
 
 def _sparse_gaussian(cloud, kernel, n_threads):

@@ -62,7 +62,8 @@ def choose_bandwidth(bandwidth, X, sample_weight, n_samples, policy=POLICY):
     if isinstance(bandwidth, Real):
         return bandwidth
     if not isinstance(bandwidth, str):
-        return _check_array(check_numbers("bandwidth", bandwidth), d, policy)
+        array = check_numbers("bandwidth", bandwidth)
+        return _check_number(array) if array.ndim == 0 else _check_array(array, d, policy)
     if bandwidth in PLAIN_RULES:
         return _rule_factor(bandwidth, n_samples, d)
     w = np.ones(n) if sample_weight is None else sample_weight / sample_weight.max()
@@ -112,6 +113,13 @@ def candidate_bandwidths(X, policy=POLICY):
 def _rule_factor(rule, n, d):
     """Return Scott's or Silverman's factor for n samples in d dimensions."""
     return (n if rule.endswith("scott") else n * (d + 2) / 4) ** (-1 / (d + 4))
+
+
+def _check_number(bandwidth):
+    """Return a bandwidth that is an array of shape () as a float."""
+    if not 0 < bandwidth < math.inf:
+        raise parameter_error("bandwidth", "positive and finite", got=f"{bandwidth:.3g}")
+    return float(bandwidth)
 
 
 def _check_array(bandwidth, d, policy):

@@ -64,7 +64,7 @@ def compressed_log_sums(
     compress : callable
         ``compress(K, rtol=..., leaf_size=..., random_state=...)`` returns a HierarchicalMatrix.
     leaf_size : int
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
     n_jobs : int or None
     policy : FarFieldPolicy
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .any_metric import GenericMetricSums, is_euclidean
+from ...linalg._kernels.sparse_rows import SparseRows
+from .any_metric import GenericMetricSums, SparseSums, is_euclidean
 from .kernels import DensityKernel, log_integral
 from .planner import log_sums
 from .sampling import draw_steps
@@ -58,7 +59,7 @@ class Mixture:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or SparseRows of shape (n_samples, n_features)
     sample_weight : ndarray of shape (n_samples,) or None
         As `scale_weights` returns them.
     bandwidth : float or ndarray
@@ -84,8 +85,11 @@ class Mixture:
         self.X, self.weights = X, None
         if sample_weight is not None and np.ptp(sample_weight) > 0:
             self.weights = sample_weight
-        self.is_euclidean = is_euclidean(metric, metric_params)
-        if self.is_euclidean:
+        is_sparse = isinstance(X, SparseRows)
+        self.takes_units = is_euclidean(metric, metric_params) and not is_sparse
+        if is_sparse:
+            self.units, self.sums = Units.unscaled(), SparseSums(X, n_threads)
+        elif self.takes_units:
             self.units = Units.from_bandwidth(bandwidth, X)
             self.sums = DensitySums(self.units.transform(X), leaf_size, n_threads)
         else:
@@ -110,7 +114,7 @@ class Mixture:
 
         Parameters
         ----------
-        X : ndarray of shape (m, n_features)
+        X : ndarray of shape (m, n_features), or SparseRows as the samples
         name : str
             The kernel.
         bandwidth : float or ndarray
@@ -136,7 +140,7 @@ class Mixture:
             largest = totals.max(initial=0.0)
             atol = atol * largest * np.exp(min(log_norm, self._policy.max_log_norm))
         kernel = DensityKernel(name, self.units.radius(bandwidth), rtol, atol)
-        if self.is_euclidean:
+        if self.takes_units:
             Z = self.units.transform(X)
             logs, algorithm = log_sums(self.sums, Z, kernel, algorithm, weights, exclude, far_field)
         else:
@@ -155,7 +159,10 @@ class Mixture:
         places = rng.uniform(size=n_samples) * cumulative[-1]
         centres = np.minimum(np.searchsorted(cumulative, places, side="right"), n - 1)
         steps = self.units.scale_steps(draw_steps(name, n_samples, d, rng), bandwidth)
-        return (self.X[centres] + steps).astype(self.X.dtype, copy=False)
+        centres = self.X[centres]
+        if isinstance(centres, SparseRows):
+            centres = centres.matrix.toarray()
+        return (centres + steps).astype(centres.dtype, copy=False)
 
     def _total_weights(self, m, weights, exclude):
         """Return the total weight, of shape (m,), of the samples that each of m rows counts."""

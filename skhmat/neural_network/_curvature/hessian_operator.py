@@ -138,7 +138,7 @@ class HessianOperator(LinearOperator):
             Standard error to reach, relative to the norm of the diagonal.
         max_products : int, default=512
             Maximum number of products. If it is at least n, the diagonal is computed exactly.
-        random_state : int, RandomState instance or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
 
         Returns
         -------

@@ -10,13 +10,12 @@ import numpy as np
 import scipy.sparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.utils.validation import validate_data
 
 from ..._utils.plotting import pyplot
-from ..._utils.validation import check_integer, check_sample_weight
+from ..._utils.validation import check_integer, check_random_state, check_sample_weight
 from ..._utils.warnings import warn
 
 try:
@@ -95,7 +94,7 @@ class KerasEstimator(BaseEstimator):
         "callbacks": [list, tuple, callable, None],
         "metrics": [list, tuple, None],
         "warm_start": ["boolean"],
-        "random_state": ["random_state"],
+        "random_state": ["random_state", np.random.Generator],
         "verbose": ["verbose", StrOptions({"auto"})],
     }
 

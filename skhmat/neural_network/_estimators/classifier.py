@@ -56,7 +56,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         Weights of the classes, as in scikit-learn; they multiply `sample_weight`.
     warm_start : bool, default=False
         Whether `fit` continues with the model of the last one.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws weights, dropout, the order and the split of the samples. The same number gives the
         same result, on a CPU.
     verbose : int or "auto", default=0

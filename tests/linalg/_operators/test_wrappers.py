@@ -1,3 +1,6 @@
+import pickle
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from skhmat.linalg._operators.wrappers import (
     DenseOperator,
     NegatedOperator,
     PermutedOperator,
+    RecomputedOperator,
     ScaledOperator,
     ShiftedColumns,
     ShiftedOperator,
@@ -35,6 +39,7 @@ def wrapped(array, rng):
     yield ScaledOperator(A, factors), factors[:, None] * array * factors
     yield PermutedOperator(A, np.argsort(permutation)), array[np.ix_(permutation, permutation)]
     yield PermutedOperator(A, permutation), moved
+    yield RecomputedOperator(A, None), array
     yield CenteredOperator(A), centre @ array @ centre
     yield CountedOperator(A), array
 
@@ -51,6 +56,21 @@ def test_products_and_steps_are_those_of_the_arrays(array, rng):
         np.testing.assert_allclose(operator.step(W, None, **coefficients), expected, atol=1e-12)
         step = operator.step(W, before.copy(), **coefficients)
         np.testing.assert_allclose(step, expected - 0.3 * before, atol=1e-12)
+
+
+def test_a_pickle_has_the_recipe_in_place_of_the_entries():
+    A = RecomputedOperator(DenseOperator(np.eye(1000)), partial(_twice, 1000))
+    data = pickle.dumps(A)
+    assert len(data) < 1000
+    again = pickle.loads(data)
+    assert (again.shape, again.dtype) == (A.shape, A.dtype)
+    np.testing.assert_array_equal(again @ np.ones(1000), np.full(1000, 2.0))
+    np.testing.assert_array_equal(A @ np.ones(1000), np.ones(1000))
+    assert len(pickle.dumps(again)) == len(data)
+
+
+def _twice(n):
+    return DenseOperator(2 * np.eye(n))
 
 
 def test_vectors_are_counted(array, rng):

@@ -1,6 +1,11 @@
 import numpy as np
 
-from skhmat.linalg._spectral.pairs import Eigenpairs, relative_residuals, with_signs
+from skhmat.linalg._spectral.pairs import (
+    Eigenpairs,
+    choose_signs,
+    relative_residuals,
+    with_signs,
+)
 
 
 def test_some_of_the_pairs(rng):
@@ -17,6 +22,7 @@ def test_signs():
     found = with_signs(vectors)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, -vectors)
+    np.testing.assert_array_equal(choose_signs(np.c_[vectors, np.zeros(2)]), [-1, -1, 1])
 
 
 def test_residuals():

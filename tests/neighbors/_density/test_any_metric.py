@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from skhmat.neighbors._density.any_metric import GenericMetricSums, is_euclidean
+from skhmat.linalg._kernels.sparse_rows import SparseRows
+from skhmat.neighbors._density.any_metric import GenericMetricSums, SparseSums, is_euclidean
 from skhmat.neighbors._density.kernels import DENSITIES, DensityKernel
 
 from ..densities import assert_logs, clusters, slow_logs
@@ -22,6 +23,17 @@ def test_other_metrics(name, metric, rng):
     R[np.arange(20), np.arange(20)] = np.inf
     exclude = np.arange(20)
     assert_logs(sums.direct(X[:20], kernel, w, exclude), slow_logs(name, R[:20] / 2, w), 1e-10)
+
+
+def test_sparse_points(rng):
+    X, Y = clusters(rng, 300, 2)
+    w = rng.random(300)
+    R = np.linalg.norm(X[:, np.newaxis] - Y, axis=2)
+    R[np.arange(20), np.arange(20)] = np.inf
+    found = SparseSums(SparseRows(Y), 2).direct(
+        SparseRows(X[:20]), DensityKernel("gaussian", 2.0), w, np.arange(20)
+    )
+    assert_logs(found, slow_logs("gaussian", R[:20] / 2, w), 1e-8)
 
 
 def test_names_of_the_euclidean_metric():

@@ -100,6 +100,16 @@ def test_same_seed_same_result(kind, optimizer, global_random_seed):
     np.testing.assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
 
 
+def test_a_generator_is_a_random_state(global_random_seed):
+    X, y = iris((0, 1, 2))
+    generator = np.random.default_rng(global_random_seed)
+    fits = [
+        KerasClassifier(epochs=2, random_state=state).fit(X, y).loss_curve_
+        for state in (generator, np.random.default_rng(global_random_seed), generator)
+    ]
+    assert fits[0] == fits[1] != fits[2]
+
+
 def test_fit_parameters_are_left_alone():
     X, y = iris()
     callbacks = [keras.callbacks.LambdaCallback()]
