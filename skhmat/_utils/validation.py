@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-import sklearn.utils
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from sklearn.utils import check_random_state as sklearn_random_state
 from sklearn.utils.validation import _check_sample_weight
 from sklearn_compat.utils import validation as sklearn_validation
 
@@ -167,7 +167,7 @@ def check_random_state(random_state):
     with errors_name("random_state"):
         if isinstance(random_state, (bool, np.bool_)):
             raise ValueError(f"{random_state!r} cannot be used to seed")
-        return sklearn.utils.check_random_state(random_state)
+        return sklearn_random_state(random_state)
 
 
 def check_path(path):

@@ -280,7 +280,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
             sample_weight = check_sample_weight(sample_weight, X) * self._class_weights(y)
         alphas = np.broadcast_to(float(self._number("alpha")), Y.shape[1])
         shape = () if Y.shape[1] == 1 else Y.shape[1:]
-        system, used = self._make_system(X, sample_weight)
+        system, used = self._make_system(X, sample_weight, alphas)
         self._solve(X, system, used, Y, alphas, shape)
         self.classes_, self._has_several_labels = classes, y.ndim == 2
         return self
