@@ -23,11 +23,12 @@ from sklearn.linear_model import Ridge
 import skhmat
 from skhmat.linalg import CholeskyPreconditioner, HierarchicalMatrix, KernelMatrix, compress
 
-# A network is built, compiled and trained before some parameters matter: tests of their own.
-WITHOUT = {"neural_network"}
+# The first has networks to build before some parameters matter, and tests of its own; the checks of
+# the second are those of `manifold`.
+WITHOUT = {"neural_network", "datafold"}
 # Products inside of iterations, whose arguments are not users'.
 UNCHECKED = {"product_at_scale", "step"}
-# Below the size at which int8 and uint8 overflow nothing would be seen of them.
+# So many samples that arithmetic with their number overflows int8 and uint8.
 N, D = 260, 2
 SECONDS = 1.0
 
@@ -171,10 +172,7 @@ def subjects():
     for module in pkgutil.iter_modules(skhmat.__path__):
         if module.name.startswith("_") or module.name in WITHOUT:
             continue
-        try:
-            namespace = importlib.import_module(f"skhmat.{module.name}")
-        except ImportError:  # datafold
-            continue
+        namespace = importlib.import_module(f"skhmat.{module.name}")
         for name in namespace.__all__:
             public = getattr(namespace, name)
             if not is_dataclass(public):  # a result, which nobody makes
@@ -204,6 +202,8 @@ def is_allowed(value, types, kind, parameter):
 
 @pytest.mark.parametrize(("owner", "function", "parameter", "kind"), PARAMETERS)
 def test_nonsense(owner, function, parameter, kind, tmp_path, monkeypatch):
+    if parameter == "ax":
+        pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     failures = []
     for label, (value, types) in VALUES.items():
