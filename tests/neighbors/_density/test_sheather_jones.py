@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.optimize import brentq
 
 from skhmat.neighbors._density.sheather_jones import POLICY, improved_sheather_jones
 
 
-def by_definition(x, n_frequencies=400):
-    """Algorithm 1 of Botev, Grotowski and Kroese, with a sum over the samples for each cosine."""
+def next_bandwidth(bandwidth, x, n_frequencies=400):
+    """The map of Botev, Grotowski and Kroese, with a sum over the samples for each cosine."""
     low, high = (3 * x.min() - x.max()) / 2, (3 * x.max() - x.min()) / 2
     u, k = (x - low) / (high - low), np.arange(1, n_frequencies)
     squares = np.mean(np.cos(math.pi * np.outer(k, u)), axis=1) ** 2
@@ -20,24 +19,23 @@ def by_definition(x, n_frequencies=400):
         terms = (k * math.pi) ** (2.0 * s) * squares * np.exp(-((k * math.pi) ** 2) * t)
         return 2 * terms.sum()
 
-    def gamma(t):
-        for s in range(7, 2, -1):
-            odd = math.prod(range(1, 2 * s - 2, 2))
-            factor = (1 + 0.5 ** (s - 0.5)) / 3 * odd * math.sqrt(2 / math.pi)
-            t = (factor / (len(x) * norm(s, t))) ** (2 / (2 * s + 1))
-        return (2 * len(x) * math.sqrt(math.pi) * norm(2, t)) ** (-2 / 5)
-
-    times = np.geomspace(1e-4, 0.1, 300)
-    excess = np.array([t - gamma(t) for t in times])
-    first = np.flatnonzero((excess[:-1] < 0) & (excess[1:] >= 0))[0]
-    return math.sqrt(brentq(lambda t: t - gamma(t), *times[first : first + 2])) * (high - low)
+    t = (bandwidth / (high - low)) ** 2
+    for s in range(7, 2, -1):
+        odd = math.prod(range(1, 2 * s - 2, 2))
+        factor = (1 + 0.5 ** (s - 0.5)) / 3 * odd * math.sqrt(2 / math.pi)
+        t = (factor / (len(x) * norm(s, t))) ** (2 / (2 * s + 1))
+    t = (2 * len(x) * math.sqrt(math.pi) * norm(2, t)) ** (-2 / 5)
+    return math.sqrt(t) * (high - low)
 
 
 @pytest.mark.parametrize("n", [200, 1000])
 @pytest.mark.parametrize("n_peaks", [1, 2])
-def test_the_definition(n, n_peaks, rng):
+def test_a_fixed_point_of_the_definition(n, n_peaks, rng):
     x = rng.standard_normal(n) + 5 * rng.integers(n_peaks, size=n)
-    assert improved_sheather_jones(x) == pytest.approx(by_definition(x), rel=1e-3)
+    for policy, tolerance in ((POLICY, 1e-2), (replace(POLICY, first_bins=1 << 18), 1e-3)):
+        found = improved_sheather_jones(x, policy=policy)
+        assert 0.02 <= found <= 1
+        assert next_bandwidth(found, x) == pytest.approx(found, rel=tolerance)
 
 
 def test_units_and_origins(rng):
