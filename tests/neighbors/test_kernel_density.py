@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import skhmat.neighbors
 from skhmat.neighbors import KernelDensity, KernelDensityCV
 from skhmat.neighbors._density.kernels import log_integral
+from skhmat.neighbors._density.sheather_jones import improved_sheather_jones
 
 from .densities import VALUES, assert_logs, distances, slow_logs
 
@@ -233,6 +234,22 @@ def test_bandwidths_of_features_in_float32(algorithm, rng):
         for dtype in (np.float32, np.float64):
             model = KernelDensity(bandwidth=bandwidth, algorithm=algorithm).fit(Y.astype(dtype))
             assert_logs(model.score_samples(X), expected, LOG_TOL + 1e-6)
+
+
+def test_the_rule_of_sheather_and_jones(rng):
+    Y = np.append(rng.normal(0, 0.1, 500), rng.normal(5, 0.1, 500))[:, np.newaxis]
+    for X in (Y, Y.astype(np.float32)):
+        model = KernelDensity(bandwidth="isj").fit(X)
+        assert type(model.bandwidth_) is float
+        assert model.bandwidth_ == pytest.approx(improved_sheather_jones(X[:, 0]))
+    weights = rng.uniform(0, 2, 1000)
+    weights[:20] = 0
+    found = KernelDensity(bandwidth="isj").fit(Y, sample_weight=weights).bandwidth_
+    assert found == pytest.approx(improved_sheather_jones(Y[20:, 0], weights[20:]))
+    with pytest.raises(ValueError, match=r"bandwidth must be .* than one feature, got 2 feat"):
+        KernelDensity(bandwidth="isj").fit(np.hstack([Y, Y]))
+    with pytest.raises(ValueError, match="bandwidth must be a number where the samples are too"):
+        KernelDensity(bandwidth="isj").fit(np.zeros((30, 1)))
 
 
 def test_scaled_rules_do_not_mind_the_units(rng):

@@ -7,11 +7,14 @@ from numbers import Real
 import numpy as np
 
 from ..._utils.validation import check_numbers, parameter_error
+from .sheather_jones import improved_sheather_jones
 
 # The rules of scikit-learn depend only on the number of samples and of features; those of SciPy
 # multiply the covariance of the samples with the squares of the same factors.
 PLAIN_RULES = ("scott", "silverman")
 SCALED_RULES = ("scaled_scott", "scaled_silverman")
+# The improved Sheather-Jones rule, for one feature.
+SHEATHER_JONES = "isj"
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ def choose_bandwidth(bandwidth, X, sample_weight, n_samples, policy=POLICY):
         return _check_number(array) if array.ndim == 0 else _check_array(array, d, policy)
     if bandwidth in PLAIN_RULES:
         return _rule_factor(bandwidth, n_samples, d)
+    if bandwidth == SHEATHER_JONES:
+        return _sheather_jones(X, sample_weight)
     w = np.ones(n) if sample_weight is None else sample_weight / sample_weight.max()
     n_effective = w.sum() ** 2 / (w**2).sum()
     if n_effective <= 1 + policy.min_excess_samples:
@@ -108,6 +113,18 @@ def candidate_bandwidths(X, policy=POLICY):
         policy.smallest_candidate, policy.largest_candidate, policy.n_candidates
     )
     return deviation * _rule_factor("silverman", n, d) * multiples
+
+
+def _sheather_jones(X, sample_weight):
+    """Return the bandwidth of the improved Sheather-Jones rule for samples of shape (n, 1)."""
+    if X.shape[1] != 1:
+        allowed = f"another one than {SHEATHER_JONES!r} where there is more than one feature"
+        raise parameter_error("bandwidth", allowed, got=f"{X.shape[1]} features")
+    found = improved_sheather_jones(X[:, 0], sample_weight)
+    if found is None:
+        allowed = "a number where the samples are too few or too much alike for 'isj'"
+        raise parameter_error("bandwidth", allowed, SHEATHER_JONES)
+    return found
 
 
 def _rule_factor(rule, n, d):
