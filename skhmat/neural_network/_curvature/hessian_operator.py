@@ -87,7 +87,7 @@ class HessianOperator(LinearOperator):
         if not variables:
             raise ValueError("model has no trainable weights.")
         n = sum(int(np.prod(variable.shape)) for variable in variables)
-        self._sweep = tf.function(self._sweep_batch, reduce_retracing=True)
+        self._sweep = tf.function(self._sweep_batch, autograph=False, reduce_retracing=True)
         super().__init__(np.dtype(keras.backend.standardize_dtype(variables[0].dtype)), (n, n))
 
     def _sweep_batch(self, vectors, share, x, y, sample_weight):

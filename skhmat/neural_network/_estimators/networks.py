@@ -5,6 +5,7 @@ The only module that the estimators import late: whatever needs TensorFlow is re
 
 import contextlib
 import copy
+import functools
 import inspect
 import logging
 import random
@@ -295,37 +296,47 @@ class _Raised(BaseException):
         self.error = error
 
 
-@contextlib.contextmanager
-def _past_keras():
-    try:
-        yield
-    except (StopIteration, tf.errors.OutOfRangeError) as error:
-        raise _Raised(error) from None
+def _past_keras(function):
+    """Return a function whose exceptions all reach the caller of `train`."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except (StopIteration, tf.errors.OutOfRangeError) as error:
+            raise _Raised(error) from None
+
+    return wrapper
 
 
 class _UserCallbacks(keras.callbacks.CallbackList):
-    """Callbacks whose exceptions all reach the caller of `train`."""
+    """Callbacks of the user, called where Keras looks for the end of the data."""
 
     def __init__(self, callbacks):
         super().__init__(callbacks)
         # Otherwise Keras waits for the numbers of each batch, needed or not.
         self.async_safe = self._async_train and self._async_test
 
-    def on_train_batch_begin(self, batch, logs=None):
-        with _past_keras():
-            super().on_train_batch_begin(batch, logs)
+    on_train_batch_begin = _past_keras(keras.callbacks.CallbackList.on_train_batch_begin)
+    on_train_batch_end = _past_keras(keras.callbacks.CallbackList.on_train_batch_end)
+    on_test_batch_begin = _past_keras(keras.callbacks.CallbackList.on_test_batch_begin)
+    on_test_batch_end = _past_keras(keras.callbacks.CallbackList.on_test_batch_end)
 
-    def on_train_batch_end(self, batch, logs=None):
-        with _past_keras():
-            super().on_train_batch_end(batch, logs)
 
-    def on_test_batch_begin(self, batch, logs=None):
-        with _past_keras():
-            super().on_test_batch_begin(batch, logs)
-
-    def on_test_batch_end(self, batch, logs=None):
-        with _past_keras():
-            super().on_test_batch_end(batch, logs)
+@contextlib.contextmanager
+def _guarded_steps(network):
+    """Let exceptions of a loss, a metric or a layer reach the caller of `train`."""
+    before = {name: vars(network).get(name) for name in ("train_step", "test_step")}
+    for name in before:
+        setattr(network, name, _past_keras(getattr(network, name)))
+    try:
+        yield
+    finally:
+        for name, step in before.items():
+            if step is None:
+                delattr(network, name)
+            else:
+                setattr(network, name, step)
 
 
 def train(network, data, callbacks, **options):
@@ -346,10 +357,11 @@ def train(network, data, callbacks, **options):
     is_interrupted : bool
     """
     last, history = _LastEpoch(), keras.callbacks.History()
+    users = [_UserCallbacks(callbacks)] if callbacks else []
     n_steps = int(network.optimizer.iterations)
     try:
-        with quiet_log():
-            network.fit(data, callbacks=[last, _UserCallbacks(callbacks), history], **options)
+        with quiet_log(), _guarded_steps(network):
+            network.fit(data, callbacks=[last, *users, history], **options)
     except _Raised as carrier:
         raise carrier.error from None
     except KeyboardInterrupt:

@@ -107,3 +107,17 @@ def test_batches_need_a_mean(rng):
         HessianOperator(model, X[:0], y[:0])
     with pytest.raises(ValueError, match="mean_absolute_error has no second derivative"):
         HessianOperator(straight("mae"), X, y)
+
+
+def test_what_a_loss_raises_reaches_the_caller(rng):
+    class Mine(ValueError):
+        pass
+
+    def loss(y, y_pred):
+        if y_pred.shape[0] == 20:
+            raise Mine("not twenty")
+        return tf.square(y - y_pred)
+
+    X, y = rng.standard_normal((20, 4)), rng.standard_normal(20)
+    with pytest.raises(Mine, match=r"^not twenty$"):
+        HessianOperator(straight(loss), X, y).to_dense()

@@ -207,6 +207,10 @@ def test_a_fit_that_fails_changes_nothing(rng):
     np.testing.assert_array_equal(model.predict_proba(X), p)
 
 
+def quick():
+    return {**few(), "optimizer": "adam"}
+
+
 class Raises(keras.callbacks.Callback):
     """Raises in a method, the first time or in a later epoch."""
 
@@ -227,7 +231,7 @@ class Raises(keras.callbacks.Callback):
 @pytest.mark.parametrize("is_warm", [False, True])
 def test_an_interrupt_keeps_what_was_learned(is_warm, rng):
     X, y = blobs(rng)
-    model = KerasClassifier(**few(), optimizer="adam", warm_start=is_warm)
+    model = KerasClassifier(**quick(), warm_start=is_warm)
     if is_warm:
         model.fit(X, y)
     with pytest.warns(UserWarning, match=f"after {5 + 2 * is_warm} epochs"):
@@ -244,7 +248,7 @@ def test_an_interrupt_within_the_first_epoch_keeps_its_steps(rng):
     X, y = blobs(rng)
     stop = Raises(KeyboardInterrupt(), "on_train_batch_end")
     with pytest.warns(UserWarning, match="after 0 epochs"):
-        model = KerasClassifier(**few(), batch_size=30).fit(X, y, callbacks=[stop])
+        model = KerasClassifier(**quick(), batch_size=30).fit(X, y, callbacks=[stop])
     assert (model.n_iter_, model.loss_curve_) == (0, [])
     assert int(model.model_.optimizer.iterations) == 1
     model.plot_loss_curve()
@@ -261,7 +265,7 @@ def test_an_interrupt_restores_the_best_weights_of_early_stopping(rng):
 
     spoiler = keras.callbacks.LambdaCallback(on_epoch_begin=spoil)
     stop = Raises(KeyboardInterrupt(), epoch=5)
-    model = KerasClassifier(**few(), optimizer="adam", early_stopping=True)
+    model = KerasClassifier(**quick(), early_stopping=True)
     with pytest.warns(UserWarning, match="after 6 epochs"):
         model.fit(X, y, epochs=9, callbacks=[spoiler, stop])
     assert max(np.abs(w).max() for w in model.model_.get_weights()) < 100
@@ -270,7 +274,6 @@ def test_an_interrupt_restores_the_best_weights_of_early_stopping(rng):
 @pytest.mark.parametrize(
     ("method", "error"),
     [
-        ("on_train_begin", KeyboardInterrupt()),
         ("on_train_batch_begin", KeyboardInterrupt()),
         ("on_epoch_end", StopIteration("mine")),
         ("on_train_batch_begin", StopIteration("mine")),
@@ -283,19 +286,33 @@ def test_an_interrupt_restores_the_best_weights_of_early_stopping(rng):
 def test_what_a_callback_raises_reaches_the_caller(method, error, rng):
     X, y = blobs(rng)
     stop = Raises(error, method)
-    fresh = KerasClassifier(**few(), validation_split=0.2)
+    model = KerasClassifier(**quick(), validation_split=0.2)
     with pytest.raises(type(error)) as caught:
-        fresh.fit(X, y, callbacks=[stop])
+        model.fit(X, y, callbacks=[stop])
     assert caught.value is error
     with pytest.raises(NotFittedError):
-        fresh.predict(X)
-    fitted = clone(fresh).fit(X, y)
-    before, probabilities = dict(vars(fitted)), fitted.predict_proba(X)
-    with pytest.raises(type(error)):
-        fitted.fit(X[:, :3], y + 1, callbacks=[stop])
-    assert vars(fitted).keys() == before.keys()
-    assert all(value is before[name] for name, value in vars(fitted).items())
-    np.testing.assert_array_equal(fitted.predict_proba(X), probabilities)
+        model.predict(X)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "newton-cg"])
+def test_what_a_loss_raises_reaches_the_caller(optimizer, rng):
+    def loss(y, y_pred):
+        raise StopIteration("mine")
+
+    X, y = blobs(rng)
+    with pytest.raises(StopIteration, match="mine"):
+        KerasRegressor(loss=loss, optimizer=optimizer).fit(X, y)
+
+
+def test_a_refit_that_is_stopped_changes_nothing(rng):
+    X, y = blobs(rng)
+    model = KerasClassifier(**quick()).fit(X, y)
+    before, probabilities = dict(vars(model)), model.predict_proba(X)
+    with pytest.raises(OSError, match="mine"):
+        model.fit(X[:, :3], y + 1, callbacks=[Raises(OSError("mine"))])
+    assert vars(model).keys() == before.keys()
+    assert all(value is before[name] for name, value in vars(model).items())
+    np.testing.assert_array_equal(model.predict_proba(X), probabilities)
 
 
 class Recorder(keras.callbacks.Callback):
@@ -318,7 +335,7 @@ def test_callbacks_are_left_as_they_were(name, rng, tmp_path):
         Recorder(),
     ]
     before = [dict(vars(callback)) for callback in callbacks]
-    model = KerasClassifier(**few(), **{name: callbacks}).fit(X, y)
+    model = KerasClassifier(**quick(), **{name: callbacks}).fit(X, y)
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
     assert [vars(callback) for callback in callbacks] == before
     assert callbacks[-1].losses == []
@@ -335,8 +352,8 @@ def test_callbacks_that_cannot_be_copied(rng):
     callback.lock = threading.Lock()
     X, y = blobs(rng)
     with pytest.raises(TypeError, match=r"callbacks must be .* or a callable that makes new ones"):
-        KerasClassifier(**few(), callbacks=[callback]).fit(X, y)
-    KerasClassifier(**few(), callbacks=lambda: [callback]).fit(X, y)
+        KerasClassifier(**quick(), callbacks=[callback]).fit(X, y)
+    KerasClassifier(**quick(), callbacks=lambda: [callback]).fit(X, y)
     assert len(callback.losses) == 2
 
 
