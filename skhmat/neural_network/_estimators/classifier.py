@@ -209,7 +209,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
 
     def _scores(self, X):
         X = self._check_queries(X)
-        outputs, link = import_networks().class_outputs(self.model_, X)
+        outputs, link = import_networks().read_outputs(self.model_, X)
         return self._target.scores(outputs, link)
 
     def predict_proba(self, X):
@@ -260,6 +260,9 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
     def predict(self, X):
         """Return the most probable labels.
 
+        With several labels per sample, those of a probability above 0.5; the most probable one if
+        the network ends in a softmax and each sample of `fit` had one.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -269,7 +272,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         probabilities = self.predict_proba(X)
-        return self._target.decode(probabilities)
+        exclusive = import_networks().outputs_exclude_each_other(self.model_)
+        return self._target.decode(probabilities, exclusive)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

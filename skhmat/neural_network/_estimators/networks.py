@@ -308,13 +308,35 @@ _TRANSPARENT = (keras.layers.Dropout, keras.layers.Reshape, keras.layers.Flatten
 
 def gives_logits(network, X):
     """Return whether outputs are logits, judged by the last layer or, failing that, by values."""
-    layers = [layer for layer in network.layers if not isinstance(layer, _TRANSPARENT)]
-    last = layers[-1] if layers else None
-    if isinstance(last, keras.Model) and last.layers:
-        return gives_logits(last, X) if last.built else False
+    last = _last_layer(network)
+    if isinstance(last, keras.Model):
+        return False  # it is not built, so nothing is known of it
     if hasattr(last, "activation"):
         return last.activation is keras.activations.linear
     return not are_probabilities(_evaluated(network, X[: POLICY.n_inspected]))
+
+
+def _last_layer(network):
+    """Return the last layer that changes the meaning of the outputs, or None."""
+    layers = [layer for layer in network.layers if not isinstance(layer, _TRANSPARENT)]
+    last = layers[-1] if layers else None
+    if isinstance(last, keras.Model) and last.layers and last.built:
+        return _last_layer(last)
+    return last
+
+
+def outputs_exclude_each_other(network):
+    """Return whether outputs are the probabilities of classes of which each sample has one.
+
+    The loss decides, as in `read_outputs`, and the last layer where any will do.
+    """
+    name = getattr(unwrap_loss(network.loss), "__name__", "")
+    if "crossentropy" in name:
+        return "categorical" in name
+    last = _last_layer(network)
+    return isinstance(last, keras.layers.Softmax) or (
+        getattr(last, "activation", None) is keras.activations.softmax
+    )
 
 
 def check_loss_fits(network, loss, X):
@@ -360,8 +382,8 @@ _LINKS = {
 }
 
 
-def class_outputs(network, X, policy=POLICY):
-    """Return the outputs for all samples, and what makes probabilities of them.
+def read_outputs(network, X, policy=POLICY):
+    """Return the outputs for all samples, and what makes predictions of them.
 
     A network has learned to make the loss small, so the loss decides what its outputs mean. Where
     that reads logits, so do we: they say more than a softmax or a sigmoid in float32 does, where
@@ -371,7 +393,7 @@ def class_outputs(network, X, policy=POLICY):
     -------
     outputs : array of shape (n_samples, width)
     link : {"sigmoid", "softmax", "any"} or None
-        As `ClassTarget.scores` takes it.
+        As `ClassTarget.scores` and `ValueTarget.decode` take it.
     """
     function = unwrap_loss(network.loss)
     name, module = (getattr(function, key, "") for key in ("__name__", "__module__"))
@@ -385,11 +407,6 @@ def class_outputs(network, X, policy=POLICY):
     if from_keras:  # the focal losses as well
         link = "softmax" if "categorical" in name else "sigmoid"
     return found, link or "any"
-
-
-def outputs(network, X, policy=POLICY):
-    """Return the outputs for all samples."""
-    return _evaluate_all(network, X, _as_they_are, policy)[0]
 
 
 def _evaluate_all(network, X, pick, policy):

@@ -135,6 +135,10 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     def predict(self, X):
         """Predict.
 
+        Returns the outputs of the network, or, where the loss reads logits
+        (``keras.losses.BinaryCrossentropy(from_logits=True)``), the probabilities that it makes
+        of them.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -144,4 +148,5 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         X = self._check_queries(X)
-        return self._target.decode(import_networks().outputs(self.model_, X))
+        outputs, link = import_networks().read_outputs(self.model_, X)
+        return self._target.decode(outputs, link)

@@ -4,7 +4,7 @@ Nothing here needs TensorFlow: losses have the names that Keras knows them by.
 """
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, logsumexp
+from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -29,14 +29,18 @@ class ClassTarget:
     ----------
     kind : {"binary", "multiclass", "multilabel-indicator"}
     classes : ndarray
+    one_hot : bool
+        Whether `y` is indicators, one of them 1 in each row.
     """
 
     def __init__(self, y, classes=None):
         check_classification_targets(y)
         self.kind = type_of_target(y, input_name="y")
+        self.one_hot = False
         if self.kind == "multilabel-indicator":
             y = np.asarray(y)
             self.classes = np.arange(y.shape[1])
+            self.one_hot = bool((y.sum(axis=1) == 1).all())
             return
         if self.kind == "multiclass-multioutput":
             raise ValueError(
@@ -175,11 +179,19 @@ class ClassTarget:
             return log_expit(np.column_stack([-scores, scores]))
         return scores
 
-    def decode(self, probabilities):
-        """Return labels, or indicators."""
-        if self.kind == "multilabel-indicator":
-            return (probabilities > 0.5).astype(np.int64)
-        return self.classes[np.argmax(probabilities, axis=1)]
+    def decode(self, probabilities, exclusive):
+        """Return labels, or indicators.
+
+        probabilities : array of shape (n_samples, n_classes)
+        exclusive : bool
+            Whether they are those of classes that exclude each other.
+        """
+        best = np.argmax(probabilities, axis=1)
+        if self.kind != "multilabel-indicator":
+            return self.classes[best]
+        if exclusive and self.one_hot:
+            return np.eye(len(self.classes), dtype=np.int64)[best]
+        return (probabilities > 0.5).astype(np.int64)
 
 
 def _softmax_log_odds(logits):
@@ -231,6 +243,16 @@ class ValueTarget:
         """Return None: samples are set aside at random."""
         return None
 
-    def decode(self, outputs):
-        """Return predictions in the shape of the targets."""
-        return np.asarray(outputs, dtype=np.float64).reshape(len(outputs), *self.shape)
+    def decode(self, outputs, link):
+        """Return predictions in the shape of the targets.
+
+        outputs : array of shape (n_samples, width)
+        link : {"sigmoid", "softmax", "any"} or None
+            The function that makes targets of them where the loss reads logits.
+        """
+        outputs = np.asarray(outputs, dtype=np.float64)
+        if link == "sigmoid":
+            outputs = expit(outputs)
+        elif link == "softmax":
+            outputs = softmax(outputs, axis=1)
+        return outputs.reshape(len(outputs), *self.shape)

@@ -190,17 +190,21 @@ def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_clas
 WITH_GRAPH = replace(networks.POLICY, min_batches_for_graph=1)
 
 
+def plain_outputs(network, X, policy=networks.POLICY):
+    return networks._evaluate_all(network, X, networks._as_they_are, policy)[0]
+
+
 @ALL_KINDS
 def test_a_graph_predicts_the_same_bits(estimator, shape, n_classes, rng):
     model, X = fitted(estimator, shape, n_classes, 1000, rng)
     X = X.astype(np.float32)
-    expected, expected_link = networks.class_outputs(model.model_, X)
-    plain = networks.outputs(model.model_, X)
+    expected, expected_link = networks.read_outputs(model.model_, X)
+    plain = plain_outputs(model.model_, X)
     assert not hasattr(model.model_, "_skhmat_graphs")  # it would not pay for so few samples
-    actual, link = networks.class_outputs(model.model_, X, WITH_GRAPH)
+    actual, link = networks.read_outputs(model.model_, X, WITH_GRAPH)
     assert link == expected_link
     np.testing.assert_array_equal(actual, expected)
-    np.testing.assert_array_equal(networks.outputs(model.model_, X, WITH_GRAPH), plain)
+    np.testing.assert_array_equal(plain_outputs(model.model_, X, WITH_GRAPH), plain)
     first = networks.tf.convert_to_tensor(X[: 384 if X.ndim == 2 else 192])
     y = networks.tf.constant(plain[: len(first)])
     assert networks._find_graph(model.model_, networks._as_they_are, first, y)
@@ -210,10 +214,10 @@ def test_a_graph_that_differs_is_not_used(rng):
     X = rng.standard_normal((800, 3)).astype(np.float32)
     network = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, "relu")])
     network.compile("sgd", "mse")
-    networks.outputs(network, X, WITH_GRAPH)
+    plain_outputs(network, X, WITH_GRAPH)
     network.layers[-1].activation = keras.activations.tanh
-    expected = networks.outputs(network, X)
-    np.testing.assert_array_equal(networks.outputs(network, X, WITH_GRAPH), expected)
+    expected = plain_outputs(network, X)
+    np.testing.assert_array_equal(plain_outputs(network, X, WITH_GRAPH), expected)
 
 
 def test_many_samples_are_predicted_by_a_graph(rng):
