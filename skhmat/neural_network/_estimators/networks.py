@@ -128,7 +128,7 @@ def _copy(model, parameters):
     with keras.saving.custom_object_scope(persistence.find_custom_objects(model)):
         try:
             copy = keras.models.clone_model(model)
-            _copy_fixed_state(model, copy)
+            _copy_weights(model, copy)
         except Exception as error:
             raise ValueError(
                 f"model={model!r} cannot be copied by Keras. Pass a callable that builds the "
@@ -139,23 +139,24 @@ def _copy(model, parameters):
     return copy
 
 
-def _copy_fixed_state(model, copy):
-    """Copy the state of layers that training does not draw: adapted, frozen, statistics."""
-    layers = model._flatten_layers(include_self=False)
-    if not any(layer.built and layer.non_trainable_weights for layer in layers):
+def _copy_weights(model, copy):
+    """Copy all weights and state that a template has.
+
+    Which of them were loaded cannot be told, and those must not be lost.
+    """
+    layers = model._flatten_layers()
+    if not any(layer.built and layer.weights for layer in layers):
         return
     if model.built and not copy.built:
         copy.build_from_config(model.get_build_config())
-    copies = copy._flatten_layers(include_self=False)
-    for layer, other in zip(layers, copies, strict=True):
-        if not layer.built or not layer.non_trainable_weights:
+    for layer, other in zip(layers, copy._flatten_layers(), strict=True):
+        state = {}
+        layer.save_own_variables(state)
+        if not state:
             continue
         if not other.built:
             other.build_from_config(layer.get_build_config())
-        state = {}
-        layer.save_own_variables(state)
-        if state:
-            other.load_own_variables(state)
+        other.load_own_variables(state)
 
 
 def _call(model, parameters, meta):

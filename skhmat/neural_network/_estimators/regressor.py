@@ -20,10 +20,10 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     model : callable or keras.Model, default=None
         None builds a multilayer perceptron. A callable returns a new model; its signature says
         which of ``n_features_in``, ``n_outputs``, ``X`` and ``y`` it is passed, and the routed
-        ``model__...`` take precedence over these. A model is a template: its layers are copied
-        and its weights drawn anew, all but those of layers that are frozen or adapted. (Trainable
-        weights to start from are loaded by a callable.) Either may be compiled or not; `optimizer`
-        and `loss` take precedence.
+        ``model__...`` take precedence over these. A model is a template: each `fit` starts from a
+        copy of it, with the weights that it has. (Weights that `random_state` draws need a
+        callable, or a model that is not built.) Either may be compiled or not; `optimizer` and
+        `loss` take precedence.
     hidden_layer_sizes : int or tuple of int, default=(100,)
         If `model` is None.
     activation : str or callable, default="relu"
@@ -51,8 +51,8 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     warm_start : bool, default=False
         Whether `fit` continues with the model of the last one.
     random_state : int, RandomState instance or None, default=None
-        Draws weights, dropout, the order and the split of the samples. The same number gives the
-        same result, on a CPU.
+        Draws weights (but those that `model` has), dropout, the order and the split of the samples.
+        The same number gives the same result, on a CPU.
     verbose : int or "auto", default=0
         For ``model.fit``.
     **routed : dict

@@ -229,22 +229,40 @@ def test_many_samples_are_predicted_by_a_graph(rng):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), p)
 
 
-def test_a_template_keeps_what_is_not_trained(rng):
+def test_a_template_keeps_its_weights(rng):
     X = 1000 + 50 * rng.standard_normal((90, 3)).astype(np.float32)
     normalization = keras.layers.Normalization()
     normalization.adapt(X)
     frozen = keras.layers.Dense(2, trainable=False)
-    drawn = keras.layers.Dense(1)
     inputs = [keras.layers.Input((3,))]
-    model = keras.Sequential([*inputs, normalization, keras.Sequential([frozen]), drawn])
-    frozen.set_weights([rng.standard_normal((3, 2)), rng.standard_normal(2)])
+    hidden = [normalization, keras.Sequential([frozen]), keras.layers.BatchNormalization()]
+    model = keras.Sequential([*inputs, *hidden, keras.layers.Dense(1)])
+    for layer in model.layers[1:]:
+        layer.set_weights([w + rng.uniform(0.1, 1, np.shape(w)) for w in layer.get_weights()])
     copy = networks.build_network(model, {}, (), None, None, {})
     np.testing.assert_array_equal(copy.layers[0](X), normalization(X))
-    for expected, found in zip(
-        frozen.get_weights(), copy.layers[1].layers[0].get_weights(), strict=True
-    ):
+    for expected, found in zip(model.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert (copy.layers[2].get_weights()[0] != drawn.get_weights()[0]).all()
+
+
+def test_training_starts_from_the_weights_of_a_template(rng):
+    X = rng.standard_normal((90, 3))
+    y = X @ [1, 2, 3]
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
+    model.set_weights([np.array([[1.0], [2], [3]]), np.zeros(1)])
+    estimator = KerasRegressor(model, optimizer="sgd", optimizer__learning_rate=1e-6, epochs=1)
+    for _ in range(2):
+        assert clone(estimator).fit(X, y).score(X, y) > 0.999
+        assert estimator.fit(X, y).loss_curve_[0] < 1e-9
+
+
+def test_a_template_that_is_not_built_is_drawn(rng):
+    X, y = blobs(rng)
+    model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
+    fits = [KerasRegressor(model, **{**few(), "random_state": i}).fit(X, y) for i in (0, 0, 1)]
+    p = [fit.predict(X) for fit in fits]
+    np.testing.assert_array_equal(p[0], p[1])
+    assert (p[0] != p[2]).any()
 
 
 def test_an_adapted_layer_of_a_template_without_input(rng):
