@@ -7,12 +7,13 @@ import contextlib
 import inspect
 import logging
 import random
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..._utils.validation import check_integer, parameter_error
-from .._keras import check_known_to_keras, keras, tf, unwrap_loss
+from .._keras import check_known_to_keras, keras, seed_generator, tf, unwrap_loss
 from .._newton.newton_cg import NewtonCG
 from .._newton.train_step import second_order
 from .._preconditioner.optimizer import ProbabilisticPreconditioner
@@ -59,29 +60,51 @@ OPTIMIZERS = {
 }
 
 
+class _LayerSeeds(threading.local):
+    """What Keras draws the seeds of new layers from, for each thread its own."""
+
+    def __init__(self):
+        self.generator = random  # as without this class
+
+    def randint(self, a, b):
+        """Return a random integer from a to b."""
+        return self.generator.randint(a, b)
+
+
+# Keras has no way but the generator of the whole process, which other threads draw from, too.
+_LAYER_SEEDS = _LayerSeeds()
+seed_generator.python_random = _LAYER_SEEDS
+
+
 @contextlib.contextmanager
 def seeded(seed):
-    """Draw the seeds of new layers from `seed`, and leave the generators of the user alone."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    """Draw the seeds of layers that this thread makes from `seed`."""
+    before, _LAYER_SEEDS.generator = _LAYER_SEEDS.generator, random.Random(seed)
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        _LAYER_SEEDS.generator = before
+
+
+_QUIET = threading.local()
+
+
+def _is_shown(record):
+    return record.levelno >= logging.ERROR or not getattr(_QUIET, "is_on", False)
+
+
+# The level of the logger would be that of other threads, too.
+logging.getLogger("tensorflow").addFilter(_is_shown)
 
 
 @contextlib.contextmanager
 def quiet_log():
-    """Hide TensorFlow's remarks that each new network is traced again."""
-    logger = logging.getLogger("tensorflow")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Hide TensorFlow's remarks, in this thread, that each new network is traced again."""
+    _QUIET.is_on = True
     try:
         yield
     finally:
-        logger.setLevel(before)
+        _QUIET.is_on = False
 
 
 def build_network(model, parameters, hidden_layer_sizes, activation, head, meta):

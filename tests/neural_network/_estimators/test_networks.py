@@ -1,6 +1,9 @@
 """Networks, losses and optimizers from parameters."""
 
 import pickle
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -272,3 +275,36 @@ def test_an_adapted_layer_of_a_template_without_input(rng):
     model = keras.Sequential([normalization, keras.layers.Dense(1)])
     copy = networks.build_network(model, {}, (), None, None, {})
     np.testing.assert_array_equal(copy.layers[0](X), normalization(X))
+
+
+def test_seeds_belong_to_a_thread(rng):
+    X, y = blobs(rng)
+    template = keras.Sequential([keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+    state = random.getstate()
+    fits = [KerasRegressor(model, **few(), optimizer="sgd") for model in (None, template)] * 4
+    expected = [fit.fit(X, y).predict(X) for fit in fits[:2]] * 4
+    assert random.getstate() == state
+    started = threading.Barrier(len(fits))
+
+    def fitted(fit):
+        started.wait()
+        random.seed(0)  # as others may do
+        return clone(fit).fit(X, y).predict(X)
+
+    with ThreadPoolExecutor(len(fits)) as pool:
+        for found, p in zip(pool.map(fitted, fits), expected, strict=True):
+            np.testing.assert_array_equal(found, p)
+
+
+def test_the_seeds_of_others_are_theirs():
+    random.seed(1)
+    expected = keras.initializers.GlorotUniform().seed
+    random.seed(1)
+    with networks.seeded(2):
+        first = keras.initializers.GlorotUniform().seed
+        with networks.seeded(3):
+            keras.initializers.GlorotUniform()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(keras.initializers.GlorotUniform).result().seed == expected
+    with networks.seeded(2):
+        assert keras.initializers.GlorotUniform().seed == first
