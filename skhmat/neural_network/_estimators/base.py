@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.utils.validation import validate_data
 
 from ..._utils.plotting import pyplot
-from ..._utils.validation import check_integer, check_sample_weight
+from ..._utils.validation import check_integer, check_sample_weight, parameter_error
 
 try:
     from cloudpickle import dumps
@@ -62,6 +62,19 @@ def import_networks():
     from . import networks
 
     return networks
+
+
+def _are_equal(a, b):
+    """Return whether two values of a parameter are the same."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_are_equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_are_equal, a, b))
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) else bool(a == b)
 
 
 def hide_routed(cls):
@@ -240,6 +253,8 @@ class KerasEstimator(BaseEstimator):
         weights = self._weights(X, y, sample_weight, scale)
         if fresh:
             self._start(X, y, target)
+        else:
+            self._follow_changes(X)
         takes_indices = import_networks().takes_indices(self.model_.loss)
         encoded = target.encode(coded, self._width, takes_indices)
         self._train(X, encoded, weights, options, target.strata(coded))
@@ -250,36 +265,76 @@ class KerasEstimator(BaseEstimator):
         networks = import_networks()
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(2**31 - 1))
+        head = target.head(networks.takes_classes(networks.find_loss(self.loss)))
         with networks.seeded(self._seed):
-            head = target.n_outputs, target.activation
             network = networks.build_network(
                 self.model,
                 self._routed("model"),
                 tuple(np.atleast_1d(self.hidden_layer_sizes).tolist()),
                 self.activation,
                 head,
-                {"X": X, "y": y, "n_features_in": X.shape[1], "n_outputs": target.n_outputs},
+                {"X": X, "y": y, "n_features_in": X.shape[1], "n_outputs": head[0]},
             )
             if not network.built:
                 network.build((None, *X.shape[1:]))
-        optimizer = networks.make_optimizer(self.optimizer, self._routed("optimizer"), network)
-        width = networks.output_width(network, X)
-        target.check_width(width)
-        loss = self.loss
-        if not (isinstance(loss, str) and loss == "auto"):
-            networks.check_loss_name(loss)
-        else:
-            loss = network.loss if network.compiled else None
-            if loss is None:
-                loss = networks.make_default_loss(target.default_loss(width), network, X)
+        network = networks.with_one_output(network)
+        self._target = target
+        self._compiled_with = networks.compiled_with(network)
+        self._compile(network, X)
+        self.model_ = network
+        self._made_of = self._choices()
+        self.history_ = {}
+        self.n_iter_ = 0
+
+    def _compile(self, network, X, optimizer=None):
+        """Compile a network as the parameters say, with a new optimizer or with the given one."""
+        networks = import_networks()
+        model_optimizer, model_loss = self._compiled_with
+        if optimizer is None:
+            optimizer = networks.make_optimizer(
+                self.optimizer, self._routed("optimizer"), model_optimizer
+            )
+        self._width = networks.output_width(network, X)
+        self._target.check_width(self._width)
+        loss = networks.find_loss(self.loss)
+        if loss == "auto":
+            loss = model_loss or networks.make_default_loss(
+                self._target.default_loss(self._width), network, X
+            )
         networks.check_loss_fits(network, loss, X)
         metrics = networks.check_metrics(self.metrics)
         networks.compile_network(network, optimizer, loss, metrics)
-        self.model_ = network
-        self._target = target
-        self._width = width
-        self.history_ = {}
-        self.n_iter_ = 0
+
+    def _choices(self):
+        """Return the parameters that decide what the network is and what it is compiled with."""
+        names = ["model", "optimizer", "loss", "metrics"]
+        names += ["hidden_layer_sizes", "activation"] if self.model is None else []
+        chosen = {name: getattr(self, name) for name in names}
+        for route in ("model", "optimizer"):
+            chosen |= {f"{route}__{name}": value for name, value in self._routed(route).items()}
+        return {name: import_networks().frozen(value) for name, value in chosen.items()}
+
+    def _follow_changes(self, X):
+        """Compile the network again if parameters that it was compiled with have changed.
+
+        Raise ValueError if others have.
+        """
+        before, now = self._made_of, self._choices()
+        changed = [
+            name
+            for name in {**before, **now}
+            if not (name in before and name in now and _are_equal(before[name], now[name]))
+        ]
+        for name in changed:
+            if name.partition("__")[0] not in ("optimizer", "loss", "metrics"):
+                allowed = f"{before.get(name)!r} while training goes on (warm_start, partial_fit)"
+                raise parameter_error(name, allowed, now.get(name))
+        if changed:
+            same = not any(name.partition("__")[0] == "optimizer" for name in changed)
+            self._compile(self.model_, X, self.model_.optimizer if same else None)
+            # In place: like the network, it stays changed if the training fails.
+            before.clear()
+            before.update(now)
 
     def _weights(self, X, y, sample_weight, scale):
         """Return weights of the samples, (n_samples,), or None if they all count the same."""

@@ -4,6 +4,7 @@ The only module that the estimators import late: whatever needs TensorFlow is re
 """
 
 import contextlib
+import copy
 import inspect
 import logging
 import random
@@ -150,19 +151,19 @@ def _copy(model, parameters):
         )
     with keras.saving.custom_object_scope(persistence.find_custom_objects(model)):
         try:
-            copy = keras.models.clone_model(model)
-            _copy_weights(model, copy)
+            clone = keras.models.clone_model(model)
+            _copy_weights(model, clone)
         except Exception as error:
             raise ValueError(
                 f"model={model!r} cannot be copied by Keras. Pass a callable that builds the "
                 f"model. The reason: {error}"
             ) from error
         if model.compiled:
-            copy.compile_from_config(model.get_compile_config())
-    return copy
+            clone.compile_from_config(model.get_compile_config())
+    return clone
 
 
-def _copy_weights(model, copy):
+def _copy_weights(model, clone):
     """Copy all weights and state that a template has.
 
     Which of them were loaded cannot be told, and those must not be lost.
@@ -170,9 +171,9 @@ def _copy_weights(model, copy):
     layers = model._flatten_layers()
     if not any(layer.built and layer.weights for layer in layers):
         return
-    if model.built and not copy.built:
-        copy.build_from_config(model.get_build_config())
-    for layer, other in zip(layers, copy._flatten_layers(), strict=True):
+    if model.built and not clone.built:
+        clone.build_from_config(model.get_build_config())
+    for layer, other in zip(layers, clone._flatten_layers(), strict=True):
         state = {}
         layer.save_own_variables(state)
         if not state:
@@ -198,15 +199,31 @@ def _call(model, parameters, meta):
     return network
 
 
-def make_optimizer(optimizer, parameters, network):
-    """Return a new optimizer of the given type, with the given parameters."""
+def compiled_with(network):
+    """Return the optimizer and the loss that a network was compiled with, None if it was not."""
+    return (network.optimizer, network.loss) if network.compiled else (None, None)
+
+
+def frozen(value):
+    """Return a value of a parameter such that no later change of the value changes it."""
+    if isinstance(value, keras.optimizers.Optimizer):
+        return type(value), value.get_config()
+    return copy.copy(value) if isinstance(value, (list, dict, np.ndarray)) else value
+
+
+def make_optimizer(optimizer, parameters, of_model):
+    """Return a new optimizer of the given type, with the given parameters.
+
+    of_model : keras.optimizers.Optimizer or None
+        That of the model, which `optimizer` is if it is None.
+    """
     if optimizer is None:
-        if not network.compiled or network.optimizer is None:
+        if of_model is None:
             raise ValueError(
                 "optimizer is None, so the one that model was compiled with is taken, but model "
                 "was not compiled."
             )
-        optimizer = network.optimizer
+        optimizer = of_model
     config = {}
     if isinstance(optimizer, str):
         allowed = f"one of {sorted(OPTIMIZERS)} or a name that Keras knows ('adam', 'sgd', ...)"
@@ -239,11 +256,16 @@ def make_optimizer(optimizer, parameters, network):
     return kind.from_config({**config, **parameters})
 
 
-def check_loss_name(loss):
-    """Raise ValueError if a loss is a string that Keras does not know."""
-    if isinstance(loss, str):
-        allowed = "'auto', a name that Keras knows ('mse', 'huber', ...) or a callable"
-        check_known_to_keras("loss", keras.losses.get, loss, allowed)
+def find_loss(loss):
+    """Return the loss of a class or of its name; others, and "auto", as they are.
+
+    Raise ValueError for a string that Keras does not know.
+    """
+    if loss is None or (isinstance(loss, str) and loss == "auto"):
+        return loss
+    allowed = "'auto', a name that Keras knows ('mse', 'huber', ...) or a callable"
+    found = check_known_to_keras("loss", keras.losses.get, loss, allowed)
+    return found if isinstance(found, keras.losses.Loss) or inspect.isclass(loss) else loss
 
 
 def check_metrics(metrics):
@@ -304,6 +326,19 @@ def output_width(network, X):
     return shape[1]
 
 
+def with_one_output(network):
+    """Return ``Model(i, o)`` in place of ``Model(i, [o])``."""
+    outputs = getattr(network, "_outputs_struct", None)
+    if not (isinstance(outputs, (list, tuple)) and len(outputs) == 1):
+        return network
+    if not type(network).__module__.startswith("keras."):
+        return network
+    single = keras.Model(network.inputs, outputs[0], name=network.name)
+    if network.compiled:
+        single.compile_from_config(network.get_compile_config())
+    return single
+
+
 #: Losses that are chosen automatically, by the names that Keras knows them by.
 _DEFAULT_LOSSES = {
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
@@ -320,10 +355,22 @@ def make_default_loss(name, network, X):
     return kind(from_logits=gives_logits(network, X))
 
 
+def _loss_name(loss):
+    """Return the name of the function behind a loss, or that of an object."""
+    function = unwrap_loss(loss)
+    return getattr(function, "__name__", getattr(function, "name", None)) or ""
+
+
+def takes_classes(loss):
+    """Return whether a loss compares outputs of which there is one for each class."""
+    return "categorical" in _loss_name(loss) if loss is not None and loss != "auto" else False
+
+
 def takes_indices(loss):
     """Return whether a loss compares several outputs with the index of a class."""
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
-    return isinstance(loss, keras.losses.SparseCategoricalCrossentropy) or "sparse" in name
+    return isinstance(loss, keras.losses.SparseCategoricalCrossentropy) or (
+        "sparse" in _loss_name(loss)
+    )
 
 
 #: Layers that do not change the meaning of their input.
@@ -354,7 +401,7 @@ def outputs_exclude_each_other(network):
 
     The loss decides, as in `read_outputs`, and the last layer where any will do.
     """
-    name = getattr(unwrap_loss(network.loss), "__name__", "")
+    name = _loss_name(network.loss)
     if "crossentropy" in name:
         return "categorical" in name
     last = _last_layer(network)
@@ -364,7 +411,16 @@ def outputs_exclude_each_other(network):
 
 
 def check_loss_fits(network, loss, X):
-    """Raise ValueError if a cross-entropy of Keras would take logits for probabilities."""
+    """Raise ValueError if a cross-entropy would compare classes of which there is one.
+
+    Or if one of Keras would take logits for probabilities.
+    """
+    if takes_classes(loss) and output_width(network, X) == 1:
+        raise ValueError(
+            f"loss={_loss_name(loss)!r} compares outputs of which there is one for each class, and "
+            "model has 1 output: end it with one output for each class, or take "
+            "'binary_crossentropy'."
+        )
     function = unwrap_loss(loss)
     name, module = (getattr(function, key, "") for key in ("__name__", "__module__"))
     if not (module.startswith("keras.") and name.endswith("crossentropy")):

@@ -28,7 +28,7 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         If `model` is None.
     activation : str or callable, default="relu"
         Of the hidden layers, if `model` is None.
-    loss : str, callable or keras.losses.Loss, default="auto"
+    loss : str, callable, keras.losses.Loss or its class, default="auto"
         "auto" is the loss that `model` was compiled with, else the cross-entropy for classes and
         the mean squared error for numbers.
     optimizer : str, keras.optimizers.Optimizer or its class, default="newton-cg"
@@ -49,7 +49,9 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     metrics : list, default=None
         For ``model.compile``; `history_` has them.
     warm_start : bool, default=False
-        Whether `fit` continues with the model of the last one.
+        Whether `fit` continues with the model of the last one. A changed `loss` or `metrics` is
+        followed, a changed optimizer begins without a state, and whatever the network is made of
+        must not change. (`partial_fit` does the same.)
     random_state : int, RandomState instance or None, default=None
         Draws weights (but those that `model` has), dropout, the order and the split of the samples.
         The same number gives the same result, on a CPU.

@@ -54,15 +54,17 @@ class ClassTarget:
             )
         self.kind = "binary" if len(self.classes) == 2 else "multiclass"
 
-    @property
-    def n_outputs(self):
-        """Number of outputs of the network that is made for this target."""
-        return 1 if self.kind == "binary" else len(self.classes)
+    def head(self, one_per_class):
+        """Return the number of outputs of the network that is made, and the last activation.
 
-    @property
-    def activation(self):
-        """Activation of its last layer."""
-        return "softmax" if self.kind == "multiclass" else "sigmoid"
+        one_per_class : bool
+            Whether the loss needs an output for each class.
+        """
+        if self.kind == "multilabel-indicator":
+            return len(self.classes), "sigmoid"
+        if self.kind == "binary" and not one_per_class:
+            return 1, "sigmoid"
+        return len(self.classes), "softmax"
 
     def check_classes(self, classes):
         """Raise ValueError unless these are the classes, or None."""
@@ -117,6 +119,11 @@ class ClassTarget:
             Whether the loss compares several outputs with the index of a class.
         """
         if self.kind == "multilabel-indicator":
+            if takes_indices:
+                raise ValueError(
+                    "loss compares outputs with the index of one class, and y has indicators; pass "
+                    "labels, or a loss that takes indicators, such as 'categorical_crossentropy'."
+                )
             return coded
         if width == 1:
             return coded.astype(np.float32)[:, None]
@@ -209,15 +216,13 @@ def _softmax_log_odds(logits):
 class ValueTarget:
     """Numbers, one or several per sample."""
 
-    activation = "linear"
-
     def __init__(self, y):
         self.shape = y.shape[1:]
+        self.n_outputs = int(np.prod(self.shape, dtype=int))
 
-    @property
-    def n_outputs(self):
-        """Number of outputs."""
-        return int(np.prod(self.shape, dtype=int))
+    def head(self, one_per_class):
+        """Return the number of outputs of the network that is made, and the last activation."""
+        return self.n_outputs, "linear"
 
     def check_width(self, width):
         """Raise ValueError unless a network has one output per target."""

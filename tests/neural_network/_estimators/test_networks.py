@@ -308,3 +308,61 @@ def test_the_seeds_of_others_are_theirs():
             assert pool.submit(keras.initializers.GlorotUniform).result().seed == expected
     with networks.seeded(2):
         assert keras.initializers.GlorotUniform().seed == first
+
+
+SPARSE = keras.losses.SparseCategoricalCrossentropy
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        "SparseCategoricalCrossentropy",
+        SPARSE,
+        keras.losses.sparse_categorical_crossentropy,
+        "categorical_crossentropy",
+        "CategoricalCrossentropy",
+        "CategoricalFocalCrossentropy",
+        "binary_crossentropy",
+        "BinaryCrossentropy",
+    ],
+    ids=str,
+)
+def test_losses_have_several_names(loss, n_classes, rng):
+    X, y = blobs(rng, n_classes)
+    options = {"optimizer": "adam", "optimizer__learning_rate": 0.1}
+    model = KerasClassifier(loss=loss, **few(), **options).set_params(epochs=60).fit(X, y)
+    assert model.score(X, y) > 0.8
+    assert 0 < model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+def test_classes_of_which_there_is_one(rng):
+    X, y = blobs(rng)
+    for loss in ("categorical_crossentropy", SPARSE(from_logits=True)):
+        with pytest.raises(ValueError, match="for each class, and model has 1 output"):
+            KerasClassifier(small_network(4, 1), loss=loss).fit(X, y)
+    with pytest.raises(ValueError, match="index of one class, and y has indicators"):
+        KerasClassifier(loss=SPARSE, **few()).fit(X, np.c_[y, 1 - y])
+
+
+def test_a_class_of_a_loss_is_called(rng):
+    X, y = blobs(rng)
+    model = KerasRegressor(loss=keras.losses.Huber, **few()).fit(X, y)
+    assert isinstance(model.model_.loss, keras.losses.Huber)
+    with pytest.raises(ValueError, match="mean_absolute_error has no second derivative"):
+        KerasRegressor(loss=keras.losses.MeanAbsoluteError, **few()).fit(X, y)
+
+
+def test_outputs_may_be_a_list_of_one(rng):
+    X, y = blobs(rng)
+    x = keras.layers.Input((4,))
+    output = keras.layers.Dense(1)(keras.layers.Dense(3, "tanh")(x))
+    p = []
+    for outputs in (output, [output]):
+        model = keras.Model(x, outputs)
+        model.compile("sgd", "huber")
+        fit = KerasRegressor(model, optimizer=None, epochs=2, random_state=0).fit(X, y)
+        assert fit.model_.loss == "huber"
+        p.append(pickle.loads(pickle.dumps(fit)).predict(X))
+    np.testing.assert_array_equal(p[0], p[1])
