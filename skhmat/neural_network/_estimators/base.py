@@ -255,8 +255,11 @@ class KerasEstimator(BaseEstimator):
             self._start(X, y, target)
         else:
             self._follow_changes(X)
-        takes_indices = import_networks().takes_indices(self.model_.loss)
+        networks = import_networks()
+        takes_indices = networks.takes_indices(self.model_.loss)
         encoded = target.encode(coded, self._width, takes_indices)
+        X = networks.cast_inputs(self.model_, X)
+        encoded, weights = networks.cast_targets(self.model_, encoded, weights)
         self._train(X, encoded, weights, options, target.strata(coded))
         return self
 
@@ -294,6 +297,7 @@ class KerasEstimator(BaseEstimator):
             optimizer = networks.make_optimizer(
                 self.optimizer, self._routed("optimizer"), model_optimizer
             )
+        X = networks.cast_inputs(network, X)
         self._width = networks.output_width(network, X)
         self._target.check_width(self._width)
         loss = networks.find_loss(self.loss)
@@ -344,7 +348,7 @@ class KerasEstimator(BaseEstimator):
         weights = check_sample_weight(sample_weight, X)
         if factors is not None:
             weights = weights * factors
-        return (weights / weights.mean() if scale else weights).astype(np.float32)
+        return weights / weights.mean() if scale else weights
 
     def _class_factors(self, y):
         """Return the weights of the classes of the samples, (n_samples,), or None."""
@@ -470,12 +474,11 @@ class KerasEstimator(BaseEstimator):
     def _check_queries(self, X):
         """Return samples to predict, checked against those of `fit`."""
         check_is_fitted(self)
-        return self._validated(X, reset=False)
+        return import_networks().cast_inputs(self.model_, self._validated(X, reset=False))
 
     def _validated(self, X, y="no_validation", **options):
-        # Networks compute in float32, so numbers beyond its range are refused like NaN.
         options["allow_nd"] = self.model is not None
-        return validate_data(self, X, y, dtype=np.float32, **options)
+        return validate_data(self, X, y, dtype="numeric", **options)
 
     def plot_loss_curve(self, ax=None):
         """Draw the loss by epochs, and that of the validation samples if there are any.

@@ -207,7 +207,7 @@ def compiled_with(network):
 def frozen(value):
     """Return a value of a parameter such that no later change of the value changes it."""
     if isinstance(value, keras.optimizers.Optimizer):
-        return type(value), value.get_config()
+        return type(value), {**value.get_config(), "name": None}
     return copy.copy(value) if isinstance(value, (list, dict, np.ndarray)) else value
 
 
@@ -350,9 +350,10 @@ _DEFAULT_LOSSES = {
 def make_default_loss(name, network, X):
     """Return the loss of a name; a cross-entropy takes logits if the network gives them."""
     kind = _DEFAULT_LOSSES[name]
+    dtype = "float64" if _target_dtype(network) == "float64" else None
     if not name.endswith("crossentropy"):
-        return kind()
-    return kind(from_logits=gives_logits(network, X))
+        return kind(dtype=dtype)
+    return kind(from_logits=gives_logits(network, X), dtype=dtype)
 
 
 def _loss_name(loss):
@@ -438,6 +439,37 @@ def check_loss_fits(network, loss, X):
 
 def _evaluated(network, X):
     return np.asarray(network(tf.convert_to_tensor(X), training=False))
+
+
+def cast_inputs(network, X):
+    """Return samples in the type that a network takes."""
+    inputs = getattr(network, "inputs", None)
+    dtype = inputs[0].dtype if inputs else network.variable_dtype
+    integer = dtype.startswith(("int", "uint"))
+    return _cast("X", X, dtype if integer or dtype == "float64" else "float32")
+
+
+def cast_targets(network, y, sample_weight):
+    """Return targets, unless they are indices, and weights in the type of the outputs."""
+    dtype = _target_dtype(network)
+    if y.dtype.kind == "f":
+        y = _cast("y", y, dtype)
+    return y, None if sample_weight is None else _cast("sample_weight", sample_weight, dtype)
+
+
+def _target_dtype(network):
+    outputs = getattr(network, "outputs", None)
+    dtype = outputs[0].dtype if outputs else network.variable_dtype
+    return dtype if dtype == "float64" else "float32"
+
+
+def _cast(name, values, dtype):
+    """Return numbers in a type; raise ValueError if some are beyond its range."""
+    dtype = np.dtype(dtype)
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    if values.size and (values.min() < limits.min or values.max() > limits.max):
+        raise ValueError(f"Input {name} contains a value too large for {dtype!r}.")
+    return values.astype(dtype, copy=False)
 
 
 def batches(X, y, sample_weight, batch_size, seed, shuffle=True):

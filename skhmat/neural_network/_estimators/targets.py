@@ -242,7 +242,7 @@ class ValueTarget:
 
     def encode(self, coded, width, takes_indices):
         """Return what the loss compares outputs with, (n_samples, width)."""
-        return coded.reshape(len(coded), -1).astype(np.float32)
+        return coded.reshape(len(coded), -1).astype(np.float64)
 
     def strata(self, coded):
         """Return None: samples are set aside at random."""

@@ -2,6 +2,8 @@
 
 import pickle
 import random
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -366,3 +368,49 @@ def test_outputs_may_be_a_list_of_one(rng):
         assert fit.model_.loss == "huber"
         p.append(pickle.loads(pickle.dumps(fit)).predict(X))
     np.testing.assert_array_equal(p[0], p[1])
+
+
+def test_float64_throughout(rng):
+    X = rng.standard_normal((90, 3))
+    y = X @ [1, 2, 3]
+    layers = [keras.layers.Input((3,), dtype="float64"), keras.layers.Dense(1, dtype="float64")]
+    options = {"epochs": 60, "random_state": 0}
+    model = KerasRegressor(keras.Sequential(layers), **options).fit(X, y, sample_weight=1 + y**2)
+    np.testing.assert_allclose(model.predict(X), y, rtol=1e-9, atol=1e-9)
+
+
+def test_float64_by_default(tmp_path):
+    code = [
+        "import keras; keras.config.set_floatx('float64'); import numpy as np",
+        "from skhmat.neural_network import KerasRegressor",
+        "X = np.random.default_rng().standard_normal((90, 3)); y = X @ [1, 2, 3]",
+        "layers = [keras.layers.Input((3,)), keras.layers.Dense(1)]",
+        "model = KerasRegressor(keras.Sequential(layers), epochs=60, random_state=0).fit(X, y)",
+        "np.testing.assert_allclose(model.predict(X), y, rtol=1e-9, atol=1e-9)",
+        "KerasRegressor(epochs=1).fit(1e39 * X, X[:, 0])",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=tmp_path, check=True)
+
+
+@keras.saving.register_keras_serializable()
+class LastDigit(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.one_hot(x[:, 0] % 10, 10)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_large_integers(dtype, rng):
+    X = rng.permutation(np.arange(2**24, 2**24 + 200))[:, None]
+    layers = [keras.layers.Input((1,), dtype=dtype), LastDigit(), keras.layers.Dense(1)]
+    model = KerasRegressor(keras.Sequential(layers), epochs=60, random_state=0)
+    y = X[:, 0] % 10
+    np.testing.assert_allclose(model.fit(X, y).predict(X), y, atol=0.1)
+
+
+def test_numbers_beyond_a_type(rng):
+    X, y = blobs(rng)
+    with pytest.raises(ValueError, match=r"Input y contains a value too large for dtype.'float32'"):
+        KerasRegressor(**few()).fit(X, 1e39 * X[:, 0])
+    layers = [keras.layers.Input((4,), dtype="int32"), keras.layers.Dense(1)]
+    with pytest.raises(ValueError, match=r"Input X contains a value too large for dtype.'int32'"):
+        KerasRegressor(keras.Sequential(layers), epochs=1).fit(2**40 * np.sign(X), y)
