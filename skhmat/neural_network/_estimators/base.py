@@ -64,6 +64,15 @@ def import_networks():
     return networks
 
 
+def _has_keras_objects(value):
+    """Return whether a value is a network, a loss, a metric or the like, or contains one."""
+    if isinstance(value, dict):
+        return any(map(_has_keras_objects, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_keras_objects, value))
+    return hasattr(value, "get_config") and not inspect.isclass(value)
+
+
 def _are_equal(a, b):
     """Return whether two values of a parameter are the same."""
     if a is b:
@@ -427,10 +436,13 @@ class KerasEstimator(BaseEstimator):
             for epoch in history.epoch
         ]
         for name in {**self.history_, **history.history}:
-            row = np.full(n, np.nan)
-            found = history.history.get(name, [])
-            row[np.ones(n, bool) if len(found) == n else evaluated] = found or np.nan
-            self.history_[name] = [*self.history_.get(name, [np.nan] * before), *row.tolist()]
+            found, known = history.history.get(name, []), self.history_.get(name, [])
+            shape = np.shape((found or known)[0])  # of metrics with a number for each class
+            rows = np.full((n, *shape), np.nan)
+            if found:
+                rows[np.ones(n, bool) if len(found) == n else evaluated] = found
+            known = known or np.full((before, *shape), np.nan).tolist()
+            self.history_[name] = [*known, *rows.tolist()]
         self.loss_curve_ = self.history_["loss"]
         self.n_iter_ = len(self.loss_curve_)
 
@@ -520,18 +532,40 @@ class KerasEstimator(BaseEstimator):
                     "be saved nor go to other processes (n_jobs). Pass a function that is defined "
                     f"in a module. The reason: {error}"
                 ) from error
-        state = super().__getstate__()
-        if "model_" in state:
-            own = [self.loss, self.activation, self.metrics, *self._routed("optimizer").values()]
-            packed = import_networks().persistence.pack_network(self.model_, *own)
-            state = {**state, "model_": packed}
-        return state
+        state = dict(super().__getstate__())
+        network = state.pop("model_", None)
+        has_objects = _has_keras_objects(state)
+        if network is None and not has_objects:
+            return state
+        persistence = import_networks().persistence
+        # By value, if they are in no module.
+        objects = dumps(persistence.find_custom_objects(network, state))
+        # All at once, so that what was one object remains one.
+        packed = {"packed": dumps(state)} if has_objects else state
+        if network is not None:
+            packed["model_"] = persistence.pack_network(network)
+        return {"custom_objects": objects, **packed}
 
     def __setstate__(self, state):
-        if "model_" in state:
-            network = import_networks().persistence.unpack_network(state["model_"])
-            state = {**state, "model_": network}
+        state = dict(state)
+        objects = state.pop("custom_objects", None)
+        if objects is not None:
+            persistence = import_networks().persistence
+            with persistence.scope(pickle.loads(objects)):
+                if "packed" in state:
+                    state |= pickle.loads(state.pop("packed"))
+                if "model_" in state:
+                    state["model_"] = persistence.unpack_network(state["model_"])
         super().__setstate__(state)
+
+    def __sklearn_clone__(self):
+        # Objects of Keras are copied as they are pickled.
+        parameters = self.get_params()
+        if not _has_keras_objects(parameters):
+            return super().__sklearn_clone__()
+        persistence = import_networks().persistence
+        with persistence.scope(persistence.find_custom_objects(parameters)):
+            return super().__sklearn_clone__()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

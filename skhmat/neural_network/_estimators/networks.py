@@ -149,7 +149,7 @@ def _copy(model, parameters):
             f"model has been trained already, in {int(model.optimizer.iterations)} steps. Pass one "
             "that has not, or a callable that builds it (it may load weights to start from)."
         )
-    with keras.saving.custom_object_scope(persistence.find_custom_objects(model)):
+    with persistence.scope(persistence.find_custom_objects(model)):
         try:
             clone = keras.models.clone_model(model)
             _copy_weights(model, clone)

@@ -67,7 +67,8 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         The fitted model. With "newton-cg", ``model_.optimizer.history`` describes each step; with
         "probabilistic-preconditioner", ``model_.optimizer.get_log()`` says what it has learned.
     history_ : dict
-        Losses and metrics by epochs, NaN if one was not evaluated.
+        Losses and metrics by epochs, NaN if one was not evaluated. An epoch has a list where a
+        metric has several numbers.
     loss_curve_ : list of float
         The training loss by epochs.
     n_iter_ : int

@@ -340,3 +340,21 @@ def test_a_change_that_fails_is_tried_again(rng):
     model.set_params(loss="auto").fit(X, y)
     assert isinstance(model.model_.loss, keras.losses.MeanSquaredError)
     assert model.n_iter_ == 4
+
+
+def test_metrics_of_each_class(rng):
+    X, y = blobs(rng, 3)
+    metrics = [keras.metrics.F1Score(), keras.metrics.F1Score(average="macro", name="macro")]
+    options = {**few(), "loss": "categorical_crossentropy", "optimizer": "adam"}
+    model = KerasClassifier(metrics=metrics, validation_split=0.2, **options)
+    model.set_params(fit__validation_freq=2, warm_start=True).fit(X, y).fit(X, y)
+    for name in ("f1_score", "val_f1_score"):
+        assert np.shape(model.history_[name]) == (4, 3)
+    np.testing.assert_allclose(np.mean(model.history_["f1_score"], axis=1), model.history_["macro"])
+    missing = np.isnan(model.history_["val_f1_score"])
+    np.testing.assert_array_equal(missing.all(axis=1), [True, False, True, False])
+    model.set_params(metrics=["accuracy"], fit__verbose=1).fit(X, y)
+    assert np.shape(model.history_["f1_score"]) == (6, 3)
+    assert np.isnan(model.history_["f1_score"][4]).all()
+    targets = KerasRegressor(metrics=[keras.metrics.R2Score(class_aggregation=None)], **few())
+    assert np.shape(targets.fit(X, X[:, :2]).history_["r2_score"]) == (2, 2)
