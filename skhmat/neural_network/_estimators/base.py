@@ -64,6 +64,13 @@ def import_networks():
     return networks
 
 
+def _as_python(value):
+    """Return numbers of NumPy, of which searches draw some, as those that Keras accepts."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return type(value)(map(_as_python, value)) if type(value) in (list, tuple) else value
+
+
 def _has_keras_objects(value):
     """Return whether a value is a network, a loss, a metric or the like, or contains one."""
     if isinstance(value, dict):
@@ -171,7 +178,7 @@ class KerasEstimator(BaseEstimator):
     def _routed(self, route):
         prefix = route + "__"
         return {
-            name.removeprefix(prefix): value
+            name.removeprefix(prefix): _as_python(value)
             for name, value in vars(self).items()
             if name.startswith(prefix)
         }
@@ -189,9 +196,10 @@ class KerasEstimator(BaseEstimator):
         params : dict
         """
         params = super().get_params(deep=False)
-        for route in _ROUTES:
-            params |= {f"{route}__{name}": value for name, value in self._routed(route).items()}
-        return params
+        prefixes = tuple(route + "__" for route in _ROUTES)
+        return params | {
+            name: value for name, value in vars(self).items() if name.startswith(prefixes)
+        }
 
     def set_params(self, **params):
         """Set parameters, routed ones included.
@@ -236,6 +244,9 @@ class KerasEstimator(BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         """Train for one more epoch, as `partial_fit` does."""
+        if self.early_stopping:
+            allowed = "False for partial_fit, which trains for one epoch"
+            raise parameter_error("early_stopping", allowed, self.early_stopping)
         fresh = not hasattr(self, "model_")
         options = self._fit_options({}, epochs=1, initial_epoch=0)
         with self._unchanged_if_it_fails():

@@ -105,14 +105,20 @@ def test_optimizers_in_parameters_are_copied(rng):
         ),
         ({"optimizer__pretrain_optimizer": "foo"}, "pretrain_optimizer must be a name"),
         ({"optimizer__learning_rate": -1}, "learning_rate must be a number above 0"),
-        ({"early_stopping": True, "validation_split": None}, "which early_stopping makes of None"),
+        ({"early_stopping": True}, "early_stopping must be False for partial_fit, .*, got True"),
+        ({"early_stopping": 3}, "early_stopping must be False for partial_fit, .*, got 3"),
     ],
 )
 def test_messages_name_the_parameter(options, message, rng):
     X, y = blobs(rng)
-    rows = slice(0, 5) if "early_stopping" in options else slice(None)
     with pytest.raises(ValueError, match=message):
-        KerasClassifier(**{**few(), **options}).partial_fit(X[rows], y[rows], classes=[0, 1])
+        KerasClassifier(**{**few(), **options}).partial_fit(X, y, classes=[0, 1])
+
+
+def test_too_few_samples_to_set_some_aside(rng):
+    X = rng.standard_normal((5, 3))
+    with pytest.raises(ValueError, match="which early_stopping makes of None"):
+        KerasRegressor(early_stopping=True, validation_split=None, **few()).fit(X, X[:, 0])
 
 
 def normalized(n_features_in, n_outputs):
@@ -414,3 +420,27 @@ def test_numbers_beyond_a_type(rng):
     layers = [keras.layers.Input((4,), dtype="int32"), keras.layers.Dense(1)]
     with pytest.raises(ValueError, match=r"Input X contains a value too large for dtype.'int32'"):
         KerasRegressor(keras.Sequential(layers), epochs=1).fit(2**40 * np.sign(X), y)
+
+
+def from_sizes(sizes, activation, n_features_in):
+    layers = [keras.layers.Dense(size, activation) for size in sizes]
+    return keras.Sequential([keras.layers.Input((n_features_in,)), *layers])
+
+
+def test_numbers_of_numpy(rng):
+    X, y = blobs(rng)
+    given = {
+        "model__sizes": (np.int64(3), np.int8(1)),
+        "model__activation": np.str_("tanh"),
+        "optimizer__max_cg_steps": np.int32(2),
+        "optimizer__tau": np.float32(0.5),
+        "fit__shuffle": np.True_,
+        "epochs": np.int64(1),
+        "batch_size": np.int16(8),
+    }
+    model = KerasRegressor(from_sizes, **given)
+    assert model.get_params()["model__sizes"] is given["model__sizes"]
+    clone(model)
+    assert model.fit(X, y).model_.optimizer.get_config()["tau"] == 0.5
+    small = KerasRegressor(small_network, model__units=np.int64(3), **few())
+    assert pickle.loads(pickle.dumps(small.fit(X, y))).model_.layers[0].units == 3
