@@ -90,7 +90,9 @@ def _are_equal(a, b):
         return a.keys() == b.keys() and all(_are_equal(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(_are_equal, a, b))
-    return np.array_equal(a, b) if isinstance(a, np.ndarray) else bool(a == b)
+    if hasattr(a, "shape"):  # arrays, tables
+        return np.array_equal(a, b)
+    return bool(a == b)
 
 
 def hide_routed(cls):

@@ -381,8 +381,8 @@ _TRANSPARENT = (keras.layers.Dropout, keras.layers.Reshape, keras.layers.Flatten
 def gives_logits(network, X):
     """Return whether outputs are logits, judged by the last layer or, failing that, by values."""
     last = _last_layer(network)
-    if isinstance(last, keras.Model):
-        return False  # it is not built, so nothing is known of it
+    if isinstance(last, keras.Model) and not last.built:
+        return False  # nothing is known of it yet
     if hasattr(last, "activation"):
         return last.activation is keras.activations.linear
     return not are_probabilities(_evaluated(network, X[: POLICY.n_inspected]))

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_compat.utils.estimator_checks import parametrize_with_checks
 
 from skhmat.neural_network import KerasClassifier, KerasRegressor, NewtonCG
-from skhmat.neural_network._estimators.base import TrainingPolicy
+from skhmat.neural_network._estimators.base import TrainingPolicy, _are_equal
 
 from ..networks import keras
 from .data import blobs, diabetes, few, iris, small_network
@@ -358,3 +358,19 @@ def test_metrics_of_each_class(rng):
     assert np.isnan(model.history_["f1_score"][4]).all()
     targets = KerasRegressor(metrics=[keras.metrics.R2Score(class_aggregation=None)], **few())
     assert np.shape(targets.fit(X, X[:, :2]).history_["r2_score"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (2, 2.0),
+        ((1, [2]), (1, [3])),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        (np.arange(3), np.arange(4)),
+        (np.arange(3), None),
+        (print, len),
+    ],
+)
+def test_changed_values_of_parameters(a, b):
+    assert _are_equal(copy.deepcopy(a), a)
+    assert not _are_equal(a, b)
