@@ -47,6 +47,7 @@ else:
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras  # noqa: E402
+from keras.src.random import seed_generator  # noqa: E402
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -206,6 +207,7 @@ __all__ = [
     "is_in_xla",
     "keras",
     "machine_epsilon",
+    "seed_generator",
     "tf",
     "unwrap_loss",
     "unwrap_variables",

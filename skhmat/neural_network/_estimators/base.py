@@ -15,7 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_compat.utils.validation import validate_data
 
 from ..._utils.plotting import pyplot
-from ..._utils.validation import check_integer, check_random_state, check_sample_weight
+from ..._utils.validation import (
+    check_integer,
+    check_random_state,
+    check_sample_weight,
+    parameter_error,
+)
 from ..._utils.warnings import warn
 
 try:
@@ -61,6 +66,37 @@ def import_networks():
     from . import networks
 
     return networks
+
+
+def _as_python(value):
+    """Return numbers of NumPy, of which searches draw some, as those that Keras accepts."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return type(value)(map(_as_python, value)) if type(value) in (list, tuple) else value
+
+
+def _has_keras_objects(value):
+    """Return whether a value is a network, a loss, a metric or the like, or contains one."""
+    if isinstance(value, dict):
+        return any(map(_has_keras_objects, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_keras_objects, value))
+    return hasattr(value, "get_config") and not inspect.isclass(value)
+
+
+def _are_equal(a, b):
+    """Return whether two values of a parameter are the same."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_are_equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_are_equal, a, b))
+    if hasattr(a, "shape"):  # arrays, tables
+        return np.array_equal(a, b)
+    return bool(a == b)
 
 
 def hide_routed(cls):
@@ -148,7 +184,7 @@ class KerasEstimator(BaseEstimator):
     def _routed(self, route):
         prefix = route + "__"
         return {
-            name.removeprefix(prefix): value
+            name.removeprefix(prefix): _as_python(value)
             for name, value in vars(self).items()
             if name.startswith(prefix)
         }
@@ -166,9 +202,10 @@ class KerasEstimator(BaseEstimator):
         params : dict
         """
         params = super().get_params(deep=False)
-        for route in _ROUTES:
-            params |= {f"{route}__{name}": value for name, value in self._routed(route).items()}
-        return params
+        prefixes = tuple(route + "__" for route in _ROUTES)
+        return params | {
+            name: value for name, value in vars(self).items() if name.startswith(prefixes)
+        }
 
     def set_params(self, **params):
         """Set parameters, routed ones included.
@@ -201,6 +238,9 @@ class KerasEstimator(BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         """Train for one more epoch, as `partial_fit` does."""
+        if self.early_stopping:
+            allowed = "False for partial_fit, which trains for one epoch"
+            raise parameter_error("early_stopping", allowed, self.early_stopping)
         fresh = not hasattr(self, "model_")
         options = self._fit_options({}, epochs=1, initial_epoch=0)
         return self._learn(X, y, sample_weight, options, fresh=fresh, scale=False, classes=classes)
@@ -224,8 +264,13 @@ class KerasEstimator(BaseEstimator):
         weights = self._weights(X, y, sample_weight, scale)
         if fresh:
             self._start(X, y, target)
-        takes_indices = import_networks().takes_indices(self.model_.loss)
+        else:
+            self._follow_changes(X)
+        networks = import_networks()
+        takes_indices = networks.takes_indices(self.model_.loss)
         encoded = target.encode(coded, self._width, takes_indices)
+        X = networks.cast_inputs(self.model_, X)
+        encoded, weights = networks.cast_targets(self.model_, encoded, weights)
         self._train(X, encoded, weights, options, target.strata(coded))
         return self
 
@@ -234,36 +279,77 @@ class KerasEstimator(BaseEstimator):
         networks = import_networks()
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(2**31 - 1))
+        head = target.head(networks.takes_classes(networks.find_loss(self.loss)))
         with networks.seeded(self._seed):
-            head = target.n_outputs, target.activation
             network = networks.build_network(
                 self.model,
                 self._routed("model"),
                 tuple(np.atleast_1d(self.hidden_layer_sizes).tolist()),
                 self.activation,
                 head,
-                {"X": X, "y": y, "n_features_in": X.shape[1], "n_outputs": target.n_outputs},
+                {"X": X, "y": y, "n_features_in": X.shape[1], "n_outputs": head[0]},
             )
             if not network.built:
                 network.build((None, *X.shape[1:]))
-        optimizer = networks.make_optimizer(self.optimizer, self._routed("optimizer"), network)
-        width = networks.output_width(network, X)
-        target.check_width(width)
-        loss = self.loss
-        if not (isinstance(loss, str) and loss == "auto"):
-            networks.check_loss_name(loss)
-        else:
-            loss = network.loss if network.compiled else None
-            if loss is None:
-                loss = networks.make_default_loss(target.default_loss(width), network, X)
+        network = networks.with_one_output(network)
+        self._target = target
+        self._compiled_with = networks.compiled_with(network)
+        self._compile(network, X)
+        self.model_ = network
+        self._made_of = self._choices()
+        self.history_ = {}
+        self.n_iter_ = 0
+
+    def _compile(self, network, X, optimizer=None):
+        """Compile a network as the parameters say, with a new optimizer or with the given one."""
+        networks = import_networks()
+        model_optimizer, model_loss = self._compiled_with
+        if optimizer is None:
+            optimizer = networks.make_optimizer(
+                self.optimizer, self._routed("optimizer"), model_optimizer
+            )
+        X = networks.cast_inputs(network, X)
+        self._width = networks.output_width(network, X)
+        self._target.check_width(self._width)
+        loss = networks.find_loss(self.loss)
+        if loss == "auto":
+            loss = model_loss or networks.make_default_loss(
+                self._target.default_loss(self._width), network, X
+            )
         networks.check_loss_fits(network, loss, X)
         metrics = networks.check_metrics(self.metrics)
         networks.compile_network(network, optimizer, loss, metrics)
-        self.model_ = network
-        self._target = target
-        self._width = width
-        self.history_ = {}
-        self.n_iter_ = 0
+
+    def _choices(self):
+        """Return the parameters that decide what the network is and what it is compiled with."""
+        names = ["model", "optimizer", "loss", "metrics"]
+        names += ["hidden_layer_sizes", "activation"] if self.model is None else []
+        chosen = {name: getattr(self, name) for name in names}
+        for route in ("model", "optimizer"):
+            chosen |= {f"{route}__{name}": value for name, value in self._routed(route).items()}
+        return {name: import_networks().frozen(value) for name, value in chosen.items()}
+
+    def _follow_changes(self, X):
+        """Compile the network again if parameters that it was compiled with have changed.
+
+        Raise ValueError if others have.
+        """
+        before, now = self._made_of, self._choices()
+        changed = [
+            name
+            for name in {**before, **now}
+            if not (name in before and name in now and _are_equal(before[name], now[name]))
+        ]
+        for name in changed:
+            if name.partition("__")[0] not in ("optimizer", "loss", "metrics"):
+                allowed = f"{before.get(name)!r} while training goes on (warm_start, partial_fit)"
+                raise parameter_error(name, allowed, now.get(name))
+        if changed:
+            same = not any(name.partition("__")[0] == "optimizer" for name in changed)
+            self._compile(self.model_, X, self.model_.optimizer if same else None)
+            # In place: like the network, it stays changed if the training fails.
+            before.clear()
+            before.update(now)
 
     def _weights(self, X, y, sample_weight, scale):
         """Return weights of the samples, (n_samples,), or None if they all count the same."""
@@ -273,7 +359,7 @@ class KerasEstimator(BaseEstimator):
         weights = check_sample_weight(sample_weight, X)
         if factors is not None:
             weights = weights * factors
-        return (weights / weights.mean() if scale else weights).astype(np.float32)
+        return weights / weights.mean() if scale else weights
 
     def _class_factors(self, y):
         """Return the weights of the classes of the samples, (n_samples,), or None."""
@@ -361,10 +447,13 @@ class KerasEstimator(BaseEstimator):
         ]
         extended = {}
         for name in {**self.history_, **history.history}:
-            row = np.full(n, np.nan)
-            found = history.history.get(name, [])
-            row[np.ones(n, bool) if len(found) == n else evaluated] = found or np.nan
-            extended[name] = [*self.history_.get(name, [np.nan] * before), *row.tolist()]
+            found, known = history.history.get(name, []), self.history_.get(name, [])
+            shape = np.shape((found or known)[0])  # of metrics with a number for each class
+            rows = np.full((n, *shape), np.nan)
+            if found:
+                rows[np.ones(n, bool) if len(found) == n else evaluated] = found
+            known = known or np.full((before, *shape), np.nan).tolist()
+            extended[name] = [*known, *rows.tolist()]
         self.history_ = extended
         self.loss_curve_ = self.history_.get("loss", [])
         self.n_iter_ = len(self.loss_curve_)
@@ -411,12 +500,11 @@ class KerasEstimator(BaseEstimator):
     def _check_queries(self, X):
         """Return samples to predict, checked against those of `fit`."""
         check_is_fitted(self)
-        return self._validated(X, reset=False)
+        return import_networks().cast_inputs(self.model_, self._validated(X, reset=False))
 
     def _validated(self, X, y="no_validation", **options):
-        # Networks compute in float32, so numbers beyond its range are refused like NaN.
         options["allow_nd"] = self.model is not None
-        return validate_data(self, X, y, dtype=np.float32, **options)
+        return validate_data(self, X, y, dtype="numeric", **options)
 
     def plot_loss_curve(self, ax=None):
         """Draw the loss by epochs, and that of the validation samples if there are any.
@@ -458,18 +546,40 @@ class KerasEstimator(BaseEstimator):
                     "be saved nor go to other processes (n_jobs). Pass a function that is defined "
                     f"in a module. The reason: {error}"
                 ) from error
-        state = super().__getstate__()
-        if "model_" in state:
-            own = [self.loss, self.activation, self.metrics, *self._routed("optimizer").values()]
-            packed = import_networks().persistence.pack_network(self.model_, *own)
-            state = {**state, "model_": packed}
-        return state
+        state = dict(super().__getstate__())
+        network = state.pop("model_", None)
+        has_objects = _has_keras_objects(state)
+        if network is None and not has_objects:
+            return state
+        persistence = import_networks().persistence
+        # By value, if they are in no module.
+        objects = dumps(persistence.find_custom_objects(network, state))
+        # All at once, so that what was one object remains one.
+        packed = {"packed": dumps(state)} if has_objects else state
+        if network is not None:
+            packed["model_"] = persistence.pack_network(network)
+        return {"custom_objects": objects, **packed}
 
     def __setstate__(self, state):
-        if "model_" in state:
-            network = import_networks().persistence.unpack_network(state["model_"])
-            state = {**state, "model_": network}
+        state = dict(state)
+        objects = state.pop("custom_objects", None)
+        if objects is not None:
+            persistence = import_networks().persistence
+            with persistence.scope(pickle.loads(objects)):
+                if "packed" in state:
+                    state |= pickle.loads(state.pop("packed"))
+                if "model_" in state:
+                    state["model_"] = persistence.unpack_network(state["model_"])
         super().__setstate__(state)
+
+    def __sklearn_clone__(self):
+        # Objects of Keras are copied as they are pickled.
+        parameters = self.get_params()
+        if not _has_keras_objects(parameters):
+            return super().__sklearn_clone__()
+        persistence = import_networks().persistence
+        with persistence.scope(persistence.find_custom_objects(parameters)):
+            return super().__sklearn_clone__()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

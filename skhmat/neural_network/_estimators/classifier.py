@@ -23,15 +23,15 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
     model : callable or keras.Model, default=None
         None builds a multilayer perceptron. A callable returns a new model; its signature says
         which of ``n_features_in``, ``n_outputs``, ``X`` and ``y`` it is passed, and the routed
-        ``model__...`` take precedence over these. A model is a template: its layers are copied
-        and its weights drawn anew, all but those of layers that are frozen or adapted. (Trainable
-        weights to start from are loaded by a callable.) Either may be compiled or not; `optimizer`
-        and `loss` take precedence.
+        ``model__...`` take precedence over these. A model is a template: each `fit` starts from a
+        copy of it, with the weights that it has. (Weights that `random_state` draws need a
+        callable, or a model that is not built.) Either may be compiled or not; `optimizer` and
+        `loss` take precedence.
     hidden_layer_sizes : int or tuple of int, default=(100,)
         If `model` is None.
     activation : str or callable, default="relu"
         Of the hidden layers, if `model` is None.
-    loss : str, callable or keras.losses.Loss, default="auto"
+    loss : str, callable, keras.losses.Loss or its class, default="auto"
         "auto" is the loss that `model` was compiled with, else the cross-entropy for classes and
         the mean squared error for numbers.
     optimizer : str, keras.optimizers.Optimizer or its class, default="newton-cg"
@@ -55,10 +55,12 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
     class_weight : dict, list of dict or "balanced", default=None
         Weights of the classes, as in scikit-learn; they multiply `sample_weight`.
     warm_start : bool, default=False
-        Whether `fit` continues with the model of the last one.
+        Whether `fit` continues with the model of the last one. A changed `loss` or `metrics` is
+        followed, a changed optimizer begins without a state, and whatever the network is made of
+        must not change. (`partial_fit` does the same.)
     random_state : int, RandomState, Generator or None, default=None
-        Draws weights, dropout, the order and the split of the samples. The same number gives the
-        same result, on a CPU.
+        Draws weights (but those that `model` has), dropout, the order and the split of the samples.
+        The same number gives the same result, on a CPU.
     verbose : int or "auto", default=0
         For ``model.fit``.
     **routed : dict
@@ -73,7 +75,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         The fitted model. With "newton-cg", ``model_.optimizer.history`` describes each step; with
         "probabilistic-preconditioner", ``model_.optimizer.get_log()`` says what it has learned.
     history_ : dict
-        Losses and metrics by epochs, NaN if one was not evaluated.
+        Losses and metrics by epochs, NaN if one was not evaluated. An epoch has a list where a
+        metric has several numbers.
     loss_curve_ : list of float
         The training loss by epochs.
     n_iter_ : int
@@ -215,7 +218,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
 
     def _scores(self, X):
         X = self._check_queries(X)
-        outputs, link = import_networks().class_outputs(self.model_, X)
+        outputs, link = import_networks().read_outputs(self.model_, X)
         return self._target.scores(outputs, link)
 
     def predict_proba(self, X):
@@ -266,6 +269,9 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
     def predict(self, X):
         """Return the most probable labels.
 
+        With several labels per sample, those of a probability above 0.5; the most probable one if
+        the network ends in a softmax and each sample of `fit` had one.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -275,7 +281,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         probabilities = self.predict_proba(X)
-        return self._target.decode(probabilities)
+        exclusive = import_networks().outputs_exclude_each_other(self.model_)
+        return self._target.decode(probabilities, exclusive)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

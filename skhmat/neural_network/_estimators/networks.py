@@ -9,12 +9,13 @@ import functools
 import inspect
 import logging
 import random
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..._utils.validation import check_integer, parameter_error
-from .._keras import check_known_to_keras, keras, tf, unwrap_loss
+from .._keras import check_known_to_keras, keras, seed_generator, tf, unwrap_loss
 from .._newton.newton_cg import NewtonCG
 from .._newton.train_step import second_order
 from .._preconditioner.optimizer import ProbabilisticPreconditioner
@@ -61,29 +62,51 @@ OPTIMIZERS = {
 }
 
 
+class _LayerSeeds(threading.local):
+    """What Keras draws the seeds of new layers from, for each thread its own."""
+
+    def __init__(self):
+        self.generator = random  # as without this class
+
+    def randint(self, a, b):
+        """Return a random integer from a to b."""
+        return self.generator.randint(a, b)
+
+
+# Keras has no way but the generator of the whole process, which other threads draw from, too.
+_LAYER_SEEDS = _LayerSeeds()
+seed_generator.python_random = _LAYER_SEEDS
+
+
 @contextlib.contextmanager
 def seeded(seed):
-    """Draw the seeds of new layers from `seed`, and leave the generators of the user alone."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    """Draw the seeds of layers that this thread makes from `seed`."""
+    before, _LAYER_SEEDS.generator = _LAYER_SEEDS.generator, random.Random(seed)
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        _LAYER_SEEDS.generator = before
+
+
+_QUIET = threading.local()
+
+
+def _is_shown(record):
+    return record.levelno >= logging.ERROR or not getattr(_QUIET, "is_on", False)
+
+
+# The level of the logger would be that of other threads, too.
+logging.getLogger("tensorflow").addFilter(_is_shown)
 
 
 @contextlib.contextmanager
 def quiet_log():
-    """Hide TensorFlow's remarks that each new network is traced again."""
-    logger = logging.getLogger("tensorflow")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Hide TensorFlow's remarks, in this thread, that each new network is traced again."""
+    _QUIET.is_on = True
     try:
         yield
     finally:
-        logger.setLevel(before)
+        _QUIET.is_on = False
 
 
 def build_network(model, parameters, hidden_layer_sizes, activation, head, meta):
@@ -127,37 +150,38 @@ def _copy(model, parameters):
             f"model has been trained already, in {int(model.optimizer.iterations)} steps. Pass one "
             "that has not, or a callable that builds it (it may load weights to start from)."
         )
-    with keras.saving.custom_object_scope(persistence.find_custom_objects(model)):
+    with persistence.scope(persistence.find_custom_objects(model)):
         try:
-            copied = keras.models.clone_model(model)
-            _copy_fixed_state(model, copied)
+            clone = keras.models.clone_model(model)
+            _copy_weights(model, clone)
         except Exception as error:
             raise ValueError(
                 f"model={model!r} cannot be copied by Keras. Pass a callable that builds the "
                 f"model. The reason: {error}"
             ) from error
         if model.compiled:
-            copied.compile_from_config(model.get_compile_config())
-    return copied
+            clone.compile_from_config(model.get_compile_config())
+    return clone
 
 
-def _copy_fixed_state(model, copied):
-    """Copy the state of layers that training does not draw: adapted, frozen, statistics."""
-    layers = model._flatten_layers(include_self=False)
-    if not any(layer.built and layer.non_trainable_weights for layer in layers):
+def _copy_weights(model, clone):
+    """Copy all weights and state that a template has.
+
+    Which of them were loaded cannot be told, and those must not be lost.
+    """
+    layers = model._flatten_layers()
+    if not any(layer.built and layer.weights for layer in layers):
         return
-    if model.built and not copied.built:
-        copied.build_from_config(model.get_build_config())
-    copies = copied._flatten_layers(include_self=False)
-    for layer, other in zip(layers, copies, strict=True):
-        if not layer.built or not layer.non_trainable_weights:
+    if model.built and not clone.built:
+        clone.build_from_config(model.get_build_config())
+    for layer, other in zip(layers, clone._flatten_layers(), strict=True):
+        state = {}
+        layer.save_own_variables(state)
+        if not state:
             continue
         if not other.built:
             other.build_from_config(layer.get_build_config())
-        state = {}
-        layer.save_own_variables(state)
-        if state:
-            other.load_own_variables(state)
+        other.load_own_variables(state)
 
 
 def _call(model, parameters, meta):
@@ -176,15 +200,31 @@ def _call(model, parameters, meta):
     return network
 
 
-def make_optimizer(optimizer, parameters, network):
-    """Return a new optimizer of the given type, with the given parameters."""
+def compiled_with(network):
+    """Return the optimizer and the loss that a network was compiled with, None if it was not."""
+    return (network.optimizer, network.loss) if network.compiled else (None, None)
+
+
+def frozen(value):
+    """Return a value of a parameter such that no later change of the value changes it."""
+    if isinstance(value, keras.optimizers.Optimizer):
+        return type(value), {**value.get_config(), "name": None}
+    return copy.copy(value) if isinstance(value, (list, dict, np.ndarray)) else value
+
+
+def make_optimizer(optimizer, parameters, of_model):
+    """Return a new optimizer of the given type, with the given parameters.
+
+    of_model : keras.optimizers.Optimizer or None
+        That of the model, which `optimizer` is if it is None.
+    """
     if optimizer is None:
-        if not network.compiled or network.optimizer is None:
+        if of_model is None:
             raise ValueError(
                 "optimizer is None, so the one that model was compiled with is taken, but model "
                 "was not compiled."
             )
-        optimizer = network.optimizer
+        optimizer = of_model
     config = {}
     if isinstance(optimizer, str):
         allowed = f"one of {sorted(OPTIMIZERS)} or a name that Keras knows ('adam', 'sgd', ...)"
@@ -217,11 +257,16 @@ def make_optimizer(optimizer, parameters, network):
     return kind.from_config({**config, **parameters})
 
 
-def check_loss_name(loss):
-    """Raise ValueError if a loss is a string that Keras does not know."""
-    if isinstance(loss, str):
-        allowed = "'auto', a name that Keras knows ('mse', 'huber', ...) or a callable"
-        check_known_to_keras("loss", keras.losses.get, loss, allowed)
+def find_loss(loss):
+    """Return the loss of a class or of its name; others, and "auto", as they are.
+
+    Raise ValueError for a string that Keras does not know.
+    """
+    if loss is None or (isinstance(loss, str) and loss == "auto"):
+        return loss
+    allowed = "'auto', a name that Keras knows ('mse', 'huber', ...) or a callable"
+    found = check_known_to_keras("loss", keras.losses.get, loss, allowed)
+    return found if isinstance(found, keras.losses.Loss) or inspect.isclass(loss) else loss
 
 
 def check_metrics(metrics):
@@ -392,6 +437,19 @@ def output_width(network, X):
     return shape[1]
 
 
+def with_one_output(network):
+    """Return ``Model(i, o)`` in place of ``Model(i, [o])``."""
+    outputs = getattr(network, "_outputs_struct", None)
+    if not (isinstance(outputs, (list, tuple)) and len(outputs) == 1):
+        return network
+    if not type(network).__module__.startswith("keras."):
+        return network
+    single = keras.Model(network.inputs, outputs[0], name=network.name)
+    if network.compiled:
+        single.compile_from_config(network.get_compile_config())
+    return single
+
+
 #: Losses that are chosen automatically, by the names that Keras knows them by.
 _DEFAULT_LOSSES = {
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
@@ -403,15 +461,28 @@ _DEFAULT_LOSSES = {
 def make_default_loss(name, network, X):
     """Return the loss of a name; a cross-entropy takes logits if the network gives them."""
     kind = _DEFAULT_LOSSES[name]
+    dtype = "float64" if _target_dtype(network) == "float64" else None
     if not name.endswith("crossentropy"):
-        return kind()
-    return kind(from_logits=gives_logits(network, X))
+        return kind(dtype=dtype)
+    return kind(from_logits=gives_logits(network, X), dtype=dtype)
+
+
+def _loss_name(loss):
+    """Return the name of the function behind a loss, or that of an object."""
+    function = unwrap_loss(loss)
+    return getattr(function, "__name__", getattr(function, "name", None)) or ""
+
+
+def takes_classes(loss):
+    """Return whether a loss compares outputs of which there is one for each class."""
+    return "categorical" in _loss_name(loss) if loss is not None and loss != "auto" else False
 
 
 def takes_indices(loss):
     """Return whether a loss compares several outputs with the index of a class."""
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
-    return isinstance(loss, keras.losses.SparseCategoricalCrossentropy) or "sparse" in name
+    return isinstance(loss, keras.losses.SparseCategoricalCrossentropy) or (
+        "sparse" in _loss_name(loss)
+    )
 
 
 #: Layers that do not change the meaning of their input.
@@ -420,17 +491,48 @@ _TRANSPARENT = (keras.layers.Dropout, keras.layers.Reshape, keras.layers.Flatten
 
 def gives_logits(network, X):
     """Return whether outputs are logits, judged by the last layer or, failing that, by values."""
-    layers = [layer for layer in network.layers if not isinstance(layer, _TRANSPARENT)]
-    last = layers[-1] if layers else None
-    if isinstance(last, keras.Model) and last.layers:
-        return gives_logits(last, X) if last.built else False
+    last = _last_layer(network)
+    if isinstance(last, keras.Model) and not last.built:
+        return False  # nothing is known of it yet
     if hasattr(last, "activation"):
         return last.activation is keras.activations.linear
     return not are_probabilities(_evaluated(network, X[: POLICY.n_inspected]))
 
 
+def _last_layer(network):
+    """Return the last layer that changes the meaning of the outputs, or None."""
+    layers = [layer for layer in network.layers if not isinstance(layer, _TRANSPARENT)]
+    last = layers[-1] if layers else None
+    if isinstance(last, keras.Model) and last.layers and last.built:
+        return _last_layer(last)
+    return last
+
+
+def outputs_exclude_each_other(network):
+    """Return whether outputs are the probabilities of classes of which each sample has one.
+
+    The loss decides, as in `read_outputs`, and the last layer where any will do.
+    """
+    name = _loss_name(network.loss)
+    if "crossentropy" in name:
+        return "categorical" in name
+    last = _last_layer(network)
+    return isinstance(last, keras.layers.Softmax) or (
+        getattr(last, "activation", None) is keras.activations.softmax
+    )
+
+
 def check_loss_fits(network, loss, X):
-    """Raise ValueError if a cross-entropy of Keras would take logits for probabilities."""
+    """Raise ValueError if a cross-entropy would compare classes of which there is one.
+
+    Or if one of Keras would take logits for probabilities.
+    """
+    if takes_classes(loss) and output_width(network, X) == 1:
+        raise ValueError(
+            f"loss={_loss_name(loss)!r} compares outputs of which there is one for each class, and "
+            "model has 1 output: end it with one output for each class, or take "
+            "'binary_crossentropy'."
+        )
     function = unwrap_loss(loss)
     name, module = (getattr(function, key, "") for key in ("__name__", "__module__"))
     if not (module.startswith("keras.") and name.endswith("crossentropy")):
@@ -448,6 +550,37 @@ def check_loss_fits(network, loss, X):
 
 def _evaluated(network, X):
     return np.asarray(network(tf.convert_to_tensor(X), training=False))
+
+
+def cast_inputs(network, X):
+    """Return samples in the type that a network takes."""
+    inputs = getattr(network, "inputs", None)
+    dtype = inputs[0].dtype if inputs else network.variable_dtype
+    integer = dtype.startswith(("int", "uint"))
+    return _cast("X", X, dtype if integer or dtype == "float64" else "float32")
+
+
+def cast_targets(network, y, sample_weight):
+    """Return targets, unless they are indices, and weights in the type of the outputs."""
+    dtype = _target_dtype(network)
+    if y.dtype.kind == "f":
+        y = _cast("y", y, dtype)
+    return y, None if sample_weight is None else _cast("sample_weight", sample_weight, dtype)
+
+
+def _target_dtype(network):
+    outputs = getattr(network, "outputs", None)
+    dtype = outputs[0].dtype if outputs else network.variable_dtype
+    return dtype if dtype == "float64" else "float32"
+
+
+def _cast(name, values, dtype):
+    """Return numbers in a type; raise ValueError if some are beyond its range."""
+    dtype = np.dtype(dtype)
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    if values.size and (values.min() < limits.min or values.max() > limits.max):
+        raise ValueError(f"Input {name} contains a value too large for {dtype!r}.")
+    return values.astype(dtype, copy=False)
 
 
 def batches(X, y, sample_weight, batch_size, seed, shuffle=True):
@@ -472,8 +605,8 @@ _LINKS = {
 }
 
 
-def class_outputs(network, X, policy=POLICY):
-    """Return the outputs for all samples, and what makes probabilities of them.
+def read_outputs(network, X, policy=POLICY):
+    """Return the outputs for all samples, and what makes predictions of them.
 
     A network has learned to make the loss small, so the loss decides what its outputs mean. Where
     that reads logits, so do we: they say more than a softmax or a sigmoid in float32 does, where
@@ -483,7 +616,7 @@ def class_outputs(network, X, policy=POLICY):
     -------
     outputs : array of shape (n_samples, width)
     link : {"sigmoid", "softmax", "any"} or None
-        As `ClassTarget.scores` takes it.
+        As `ClassTarget.scores` and `ValueTarget.decode` take it.
     """
     function = unwrap_loss(network.loss)
     name, module = (getattr(function, key, "") for key in ("__name__", "__module__"))
@@ -497,11 +630,6 @@ def class_outputs(network, X, policy=POLICY):
     if from_keras:  # the focal losses as well
         link = "softmax" if "categorical" in name else "sigmoid"
     return found, link or "any"
-
-
-def outputs(network, X, policy=POLICY):
-    """Return the outputs for all samples."""
-    return _evaluate_all(network, X, _as_they_are, policy)[0]
 
 
 def _evaluate_all(network, X, pick, policy):

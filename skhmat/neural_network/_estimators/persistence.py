@@ -1,49 +1,61 @@
-"""Networks as bytes, with the functions and classes of the user that are in them."""
+"""Networks as bytes, and what the user wrote that is in objects of Keras."""
 
+import inspect
 import pickle
 
 from .._keras import keras
 from .._newton.newton_cg import NewtonCG
 from .._newton.train_step import second_order
 
+#: A context in which Keras finds the custom objects of a dict.
+scope = keras.saving.custom_object_scope
 
-def find_custom_objects(network, *others):
-    """Return the functions and classes in a network that are not Keras' own, by name.
+
+def find_custom_objects(*parts):
+    """Return the functions and classes in objects of Keras that are not Keras' own, by name.
 
     Keras saves only their names, and finds them again in a scope.
+
+    *parts : objects
+        Networks, layers, losses, metrics, optimizers, their classes, functions, and lists, tuples
+        and dicts of these; others are passed over.
     """
-    layers = network._flatten_layers()
-    parts = [network, *layers, *others]
-    if network.compiled:
-        parts += [network.optimizer, network.loss]
-    parts += [getattr(layer, "activation", None) for layer in layers]
-    found = {}
-    for part in keras.tree.flatten(parts):
-        part = getattr(part, "fn", part)  # the function that a loss wraps
-        if not callable(part):
+    found, seen, left = {}, set(), list(parts)
+    while left:
+        part = left.pop()
+        if id(part) in seen:
             continue
-        named = part if hasattr(part, "__name__") else type(part)
-        if named.__module__.split(".")[0] not in ("keras", "skhmat"):
-            found[named.__name__] = named
-            found[keras.saving.get_registered_name(named)] = named
+        seen.add(id(part))
+        if isinstance(part, dict):
+            left += part.values()
+        elif isinstance(part, (list, tuple)):
+            left += part
+        elif inspect.isfunction(part) or (inspect.isclass(part) and hasattr(part, "from_config")):
+            _note(found, part)
+        elif hasattr(part, "get_config") and not inspect.isclass(part):
+            _note(found, type(part))
+            left += vars(part).values()
+            if isinstance(part, keras.Model):
+                left += part._flatten_layers()
     return found
 
 
-def pack_network(network, *others):
-    """Return what `unpack_network` restores, ready to be pickled.
+def _note(found, named):
+    package = named.__module__.split(".")[0]
+    if package not in ("keras", "skhmat", "tensorflow") and named.__name__ != "<lambda>":
+        found[named.__name__] = named
+        found[keras.saving.get_registered_name(named)] = named
 
-    That is all that training resumes from, and functions and classes of the user in the network
-    and in `others`.
-    """
-    seeds = [state.numpy() for state in _find_seeds(network)]
-    return pickle.dumps(network), find_custom_objects(network, *others), seeds
+
+def pack_network(network):
+    """Return all that training resumes from, ready to be pickled, for `unpack_network`."""
+    return pickle.dumps(network), [state.numpy() for state in _find_seeds(network)]
 
 
 def unpack_network(state):
-    """Return the network of `pack_network`."""
-    network, objects, seeds = state
-    with keras.saving.custom_object_scope(objects):
-        network = pickle.loads(network)
+    """Return the network of `pack_network`, in a scope with its custom objects."""
+    network, seeds = state
+    network = pickle.loads(network)
     for variable, seed in zip(_find_seeds(network), seeds, strict=True):
         variable.assign(seed)
     return second_order(network) if isinstance(network.optimizer, NewtonCG) else network

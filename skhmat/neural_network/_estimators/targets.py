@@ -4,7 +4,7 @@ Nothing here needs TensorFlow: losses have the names that Keras knows them by.
 """
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, logsumexp
+from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -29,14 +29,18 @@ class ClassTarget:
     ----------
     kind : {"binary", "multiclass", "multilabel-indicator"}
     classes : ndarray
+    one_hot : bool
+        Whether `y` is indicators, one of them 1 in each row.
     """
 
     def __init__(self, y, classes=None):
         check_classification_targets(y)
         self.kind = type_of_target(y, input_name="y")
+        self.one_hot = False
         if self.kind == "multilabel-indicator":
             y = np.asarray(y)
             self.classes = np.arange(y.shape[1])
+            self.one_hot = bool((y.sum(axis=1) == 1).all())
             return
         if self.kind == "multiclass-multioutput":
             raise ValueError(
@@ -50,15 +54,17 @@ class ClassTarget:
             )
         self.kind = "binary" if len(self.classes) == 2 else "multiclass"
 
-    @property
-    def n_outputs(self):
-        """Number of outputs of the network that is made for this target."""
-        return 1 if self.kind == "binary" else len(self.classes)
+    def head(self, one_per_class):
+        """Return the number of outputs of the network that is made, and the last activation.
 
-    @property
-    def activation(self):
-        """Activation of its last layer."""
-        return "softmax" if self.kind == "multiclass" else "sigmoid"
+        one_per_class : bool
+            Whether the loss needs an output for each class.
+        """
+        if self.kind == "multilabel-indicator":
+            return len(self.classes), "sigmoid"
+        if self.kind == "binary" and not one_per_class:
+            return 1, "sigmoid"
+        return len(self.classes), "softmax"
 
     def check_classes(self, classes):
         """Raise ValueError unless these are the classes, or None."""
@@ -113,6 +119,11 @@ class ClassTarget:
             Whether the loss compares several outputs with the index of a class.
         """
         if self.kind == "multilabel-indicator":
+            if takes_indices:
+                raise ValueError(
+                    "loss compares outputs with the index of one class, and y has indicators; pass "
+                    "labels, or a loss that takes indicators, such as 'categorical_crossentropy'."
+                )
             return coded
         if width == 1:
             return coded.astype(np.float32)[:, None]
@@ -175,11 +186,19 @@ class ClassTarget:
             return log_expit(np.column_stack([-scores, scores]))
         return scores
 
-    def decode(self, probabilities):
-        """Return labels, or indicators."""
-        if self.kind == "multilabel-indicator":
-            return (probabilities > 0.5).astype(np.int64)
-        return self.classes[np.argmax(probabilities, axis=1)]
+    def decode(self, probabilities, exclusive):
+        """Return labels, or indicators.
+
+        probabilities : array of shape (n_samples, n_classes)
+        exclusive : bool
+            Whether they are those of classes that exclude each other.
+        """
+        best = np.argmax(probabilities, axis=1)
+        if self.kind != "multilabel-indicator":
+            return self.classes[best]
+        if exclusive and self.one_hot:
+            return np.eye(len(self.classes), dtype=np.int64)[best]
+        return (probabilities > 0.5).astype(np.int64)
 
 
 def _softmax_log_odds(logits):
@@ -197,15 +216,13 @@ def _softmax_log_odds(logits):
 class ValueTarget:
     """Numbers, one or several per sample."""
 
-    activation = "linear"
-
     def __init__(self, y):
         self.shape = y.shape[1:]
+        self.n_outputs = int(np.prod(self.shape, dtype=int))
 
-    @property
-    def n_outputs(self):
-        """Number of outputs."""
-        return int(np.prod(self.shape, dtype=int))
+    def head(self, one_per_class):
+        """Return the number of outputs of the network that is made, and the last activation."""
+        return self.n_outputs, "linear"
 
     def check_width(self, width):
         """Raise ValueError unless a network has one output per target."""
@@ -225,12 +242,22 @@ class ValueTarget:
 
     def encode(self, coded, width, takes_indices):
         """Return what the loss compares outputs with, (n_samples, width)."""
-        return coded.reshape(len(coded), -1).astype(np.float32)
+        return coded.reshape(len(coded), -1).astype(np.float64)
 
     def strata(self, coded):
         """Return None: samples are set aside at random."""
         return None
 
-    def decode(self, outputs):
-        """Return predictions in the shape of the targets."""
-        return np.asarray(outputs, dtype=np.float64).reshape(len(outputs), *self.shape)
+    def decode(self, outputs, link):
+        """Return predictions in the shape of the targets.
+
+        outputs : array of shape (n_samples, width)
+        link : {"sigmoid", "softmax", "any"} or None
+            The function that makes targets of them where the loss reads logits.
+        """
+        outputs = np.asarray(outputs, dtype=np.float64)
+        if link == "sigmoid":
+            outputs = expit(outputs)
+        elif link == "softmax":
+            outputs = softmax(outputs, axis=1)
+        return outputs.reshape(len(outputs), *self.shape)

@@ -523,7 +523,13 @@ class NewtonCG(keras.optimizers.Optimizer):
         """Shrink the weights a little where batches disagree."""
         if not self.shrinkage or not objective.shrinks:
             return
-        shrunk = [variable for variable in objective.variables if len(variable.shape) > 1]
+        gradients = objective.parameters.unpack(objective.gradient)
+        shrunk = [
+            # Weights that the loss does not depend on, such as those of other outputs, stay.
+            (variable, tf.cast(tf.reduce_any(gradient != 0), gradient.dtype))
+            for variable, gradient in zip(objective.variables, gradients, strict=True)
+            if len(variable.shape) > 1
+        ]
         if not shrunk:
             return
         # The next prediction does not know of this change. It must stay well below the part of
@@ -532,11 +538,11 @@ class NewtonCG(keras.optimizers.Optimizer):
         unpredicted = system.error * tf.norm(objective.gradient)
         most = tf.math.divide_no_nan(
             self._policy.shrinkage_limit * unpredicted,
-            curvature * tf.linalg.global_norm(shrunk),
+            curvature * tf.linalg.global_norm([factor * variable for variable, factor in shrunk]),
         )
         part = tf.minimum(self.shrinkage * length * system.error**2, most)
-        for variable in shrunk:
-            variable.assign((1 - part) * variable)
+        for variable, factor in shrunk:
+            variable.assign((1 - part * factor) * variable)
 
     def _remember(self, objective, solution, d, predicted, length, ratio, rejected):
         """Update the state after a step of this length along d, (n,).

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import pickle
 import random
 import re
 import subprocess
@@ -18,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn_compat.utils.estimator_checks import parametrize_with_checks
 
-from skhmat.neural_network import KerasClassifier, KerasRegressor
-from skhmat.neural_network._estimators.base import TrainingPolicy
+from skhmat.neural_network import KerasClassifier, KerasRegressor, NewtonCG
+from skhmat.neural_network._estimators.base import TrainingPolicy, _are_equal
 
 from ..networks import keras
 from .data import blobs, diabetes, few, iris, small_network
@@ -425,3 +426,114 @@ def test_patience_is_a_policy(patience, expected):
 
     (found,) = Patient(early_stopping=True)._callbacks()
     assert found.patience == expected
+
+
+OTHERS = {
+    "optimizer": "newton-cg",
+    "optimizer__learning_rate": 1e-4,
+    "loss": "huber",
+    "metrics": ["mae"],
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_warm_start_follows_changes(name, partial, rng):
+    X, y = blobs(rng)
+    options = {**few(), "warm_start": True, "metrics": ["mse"], "loss": "mse"}
+    options |= {"optimizer": "adam", "optimizer__learning_rate": 0.01}
+    model = pickle.loads(pickle.dumps(KerasRegressor(**options).fit(X, y)))
+    network, optimizer = model.model_, model.model_.optimizer
+    model.set_params(**{name: OTHERS[name]})
+    train = model.partial_fit if partial else model.fit
+    train(X, y)
+    steps = int(optimizer.iterations)
+    assert model.model_ is network
+    assert model.n_iter_ == 2 + (1 if partial else 2) == len(model.history_["loss"])
+    compiled = network.optimizer
+    assert isinstance(compiled, NewtonCG) == (name == "optimizer")
+    rate = OTHERS[name] if name == "optimizer__learning_rate" else 0.01
+    assert float(compiled.learning_rate) == pytest.approx(rate)
+    assert network.loss == ("huber" if name == "loss" else "mse")
+    assert ("mae" in model.history_) == (name == "metrics")
+    assert (compiled is optimizer) == (name in ("loss", "metrics"))
+    assert steps == (model.n_iter_ if compiled is optimizer else 2)
+    train(X, y)
+    assert network.optimizer is compiled
+
+
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [
+        ({}, {"hidden_layer_sizes": (4, 4)}),
+        ({}, {"activation": "tanh"}),
+        ({}, {"model": small_network}),
+        ({"model": small_network}, {"model__units": 3}),
+    ],
+)
+def test_a_warm_start_has_one_network(options, change, rng):
+    X, y = blobs(rng)
+    model = KerasRegressor(**few(), optimizer="sgd", warm_start=True, **options).fit(X, y)
+    model.set_params(**change)
+    (name,) = change
+    for train in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=f"{name} must be .* while training goes on"):
+            train(X, y)
+    model.set_params(warm_start=False).fit(X, y)
+
+
+def test_settings_of_optimizers_are_compared(rng):
+    X, y = blobs(rng)
+    given = keras.optimizers.SGD(0.1)
+    model = KerasRegressor(optimizer=given, warm_start=True, **few()).fit(X, y)
+    first = model.model_.optimizer
+    model.set_params(optimizer=keras.optimizers.SGD(0.1)).fit(X, y)
+    assert model.model_.optimizer is first
+    model.optimizer.learning_rate = 0.2
+    model.fit(X, y)
+    assert float(model.model_.optimizer.learning_rate) == pytest.approx(0.2)
+
+
+def test_a_change_that_fails_is_tried_again(rng):
+    X, y = blobs(rng)
+    model = KerasRegressor(warm_start=True, **few()).fit(X, y)
+    with pytest.raises(ValueError, match="no second derivative"):
+        model.set_params(loss="mae").fit(X, y)
+    model.set_params(loss="auto").fit(X, y)
+    assert isinstance(model.model_.loss, keras.losses.MeanSquaredError)
+    assert model.n_iter_ == 4
+
+
+def test_metrics_of_each_class(rng):
+    X, y = blobs(rng, 3)
+    metrics = [keras.metrics.F1Score(), keras.metrics.F1Score(average="macro", name="macro")]
+    options = {**few(), "loss": "categorical_crossentropy", "optimizer": "adam"}
+    model = KerasClassifier(metrics=metrics, validation_split=0.2, **options)
+    model.set_params(fit__validation_freq=2, warm_start=True).fit(X, y).fit(X, y)
+    for name in ("f1_score", "val_f1_score"):
+        assert np.shape(model.history_[name]) == (4, 3)
+    means = np.mean(model.history_["f1_score"], axis=1)
+    np.testing.assert_allclose(means, model.history_["macro"], rtol=1e-5, atol=1e-7)
+    missing = np.isnan(model.history_["val_f1_score"])
+    np.testing.assert_array_equal(missing.all(axis=1), [True, False, True, False])
+    model.set_params(metrics=["accuracy"], fit__verbose=1).fit(X, y)
+    assert np.shape(model.history_["f1_score"]) == (6, 3)
+    assert np.isnan(model.history_["f1_score"][4]).all()
+    targets = KerasRegressor(metrics=[keras.metrics.R2Score(class_aggregation=None)], **few())
+    assert np.shape(targets.fit(X, X[:, :2]).history_["r2_score"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (2, 2.0),
+        ((1, [2]), (1, [3])),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        (np.arange(3), np.arange(4)),
+        (np.arange(3), None),
+        (print, len),
+    ],
+)
+def test_changed_values_of_parameters(a, b):
+    assert _are_equal(copy.deepcopy(a), a)
+    assert not _are_equal(a, b)

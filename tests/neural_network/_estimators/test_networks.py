@@ -1,6 +1,11 @@
 """Networks, losses and optimizers from parameters."""
 
 import pickle
+import random
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -100,14 +105,20 @@ def test_optimizers_in_parameters_are_copied(rng):
         ),
         ({"optimizer__pretrain_optimizer": "foo"}, "pretrain_optimizer must be a name"),
         ({"optimizer__learning_rate": -1}, "learning_rate must be a number above 0"),
-        ({"early_stopping": True, "validation_split": None}, "which early_stopping makes of None"),
+        ({"early_stopping": True}, "early_stopping must be False for partial_fit, .*, got True"),
+        ({"early_stopping": 3}, "early_stopping must be False for partial_fit, .*, got 3"),
     ],
 )
 def test_messages_name_the_parameter(options, message, rng):
     X, y = blobs(rng)
-    rows = slice(0, 5) if "early_stopping" in options else slice(None)
     with pytest.raises(ValueError, match=message):
-        KerasClassifier(**{**few(), **options}).partial_fit(X[rows], y[rows], classes=[0, 1])
+        KerasClassifier(**{**few(), **options}).partial_fit(X, y, classes=[0, 1])
+
+
+def test_too_few_samples_to_set_some_aside(rng):
+    X = rng.standard_normal((5, 3))
+    with pytest.raises(ValueError, match="which early_stopping makes of None"):
+        KerasRegressor(early_stopping=True, validation_split=None, **few()).fit(X, X[:, 0])
 
 
 def normalized(n_features_in, n_outputs):
@@ -190,17 +201,21 @@ def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_clas
 WITH_GRAPH = replace(networks.POLICY, min_batches_for_graph=1)
 
 
+def plain_outputs(network, X, policy=networks.POLICY):
+    return networks._evaluate_all(network, X, networks._as_they_are, policy)[0]
+
+
 @ALL_KINDS
 def test_a_graph_predicts_the_same_bits(estimator, shape, n_classes, rng):
     model, X = fitted(estimator, shape, n_classes, 1000, rng)
     X = X.astype(np.float32)
-    expected, expected_link = networks.class_outputs(model.model_, X)
-    plain = networks.outputs(model.model_, X)
+    expected, expected_link = networks.read_outputs(model.model_, X)
+    plain = plain_outputs(model.model_, X)
     assert not hasattr(model.model_, "_skhmat_graphs")  # it would not pay for so few samples
-    actual, link = networks.class_outputs(model.model_, X, WITH_GRAPH)
+    actual, link = networks.read_outputs(model.model_, X, WITH_GRAPH)
     assert link == expected_link
     np.testing.assert_array_equal(actual, expected)
-    np.testing.assert_array_equal(networks.outputs(model.model_, X, WITH_GRAPH), plain)
+    np.testing.assert_array_equal(plain_outputs(model.model_, X, WITH_GRAPH), plain)
     first = networks.tf.convert_to_tensor(X[: 384 if X.ndim == 2 else 192])
     y = networks.tf.constant(plain[: len(first)])
     assert networks._find_graph(model.model_, networks._as_they_are, first, y)
@@ -210,10 +225,10 @@ def test_a_graph_that_differs_is_not_used(rng):
     X = rng.standard_normal((800, 3)).astype(np.float32)
     network = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, "relu")])
     network.compile("sgd", "mse")
-    networks.outputs(network, X, WITH_GRAPH)
+    plain_outputs(network, X, WITH_GRAPH)
     network.layers[-1].activation = keras.activations.tanh
-    expected = networks.outputs(network, X)
-    np.testing.assert_array_equal(networks.outputs(network, X, WITH_GRAPH), expected)
+    expected = plain_outputs(network, X)
+    np.testing.assert_array_equal(plain_outputs(network, X, WITH_GRAPH), expected)
 
 
 def test_many_samples_are_predicted_by_a_graph(rng):
@@ -225,22 +240,40 @@ def test_many_samples_are_predicted_by_a_graph(rng):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), p)
 
 
-def test_a_template_keeps_what_is_not_trained(rng):
+def test_a_template_keeps_its_weights(rng):
     X = 1000 + 50 * rng.standard_normal((90, 3)).astype(np.float32)
     normalization = keras.layers.Normalization()
     normalization.adapt(X)
     frozen = keras.layers.Dense(2, trainable=False)
-    drawn = keras.layers.Dense(1)
     inputs = [keras.layers.Input((3,))]
-    model = keras.Sequential([*inputs, normalization, keras.Sequential([frozen]), drawn])
-    frozen.set_weights([rng.standard_normal((3, 2)), rng.standard_normal(2)])
+    hidden = [normalization, keras.Sequential([frozen]), keras.layers.BatchNormalization()]
+    model = keras.Sequential([*inputs, *hidden, keras.layers.Dense(1)])
+    for layer in model.layers[1:]:
+        layer.set_weights([w + rng.uniform(0.1, 1, np.shape(w)) for w in layer.get_weights()])
     copy = networks.build_network(model, {}, (), None, None, {})
     np.testing.assert_array_equal(copy.layers[0](X), normalization(X))
-    for expected, found in zip(
-        frozen.get_weights(), copy.layers[1].layers[0].get_weights(), strict=True
-    ):
+    for expected, found in zip(model.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert (copy.layers[2].get_weights()[0] != drawn.get_weights()[0]).all()
+
+
+def test_training_starts_from_the_weights_of_a_template(rng):
+    X = rng.standard_normal((90, 3))
+    y = X @ [1, 2, 3]
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
+    model.set_weights([np.array([[1.0], [2], [3]]), np.zeros(1)])
+    estimator = KerasRegressor(model, optimizer="sgd", optimizer__learning_rate=1e-6, epochs=1)
+    for _ in range(2):
+        assert clone(estimator).fit(X, y).score(X, y) > 0.999
+        assert estimator.fit(X, y).loss_curve_[0] < 1e-9
+
+
+def test_a_template_that_is_not_built_is_drawn(rng):
+    X, y = blobs(rng)
+    model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
+    fits = [KerasRegressor(model, **{**few(), "random_state": i}).fit(X, y) for i in (0, 0, 1)]
+    p = [fit.predict(X) for fit in fits]
+    np.testing.assert_array_equal(p[0], p[1])
+    assert (p[0] != p[2]).any()
 
 
 def test_an_adapted_layer_of_a_template_without_input(rng):
@@ -250,3 +283,164 @@ def test_an_adapted_layer_of_a_template_without_input(rng):
     model = keras.Sequential([normalization, keras.layers.Dense(1)])
     copy = networks.build_network(model, {}, (), None, None, {})
     np.testing.assert_array_equal(copy.layers[0](X), normalization(X))
+
+
+def test_seeds_belong_to_a_thread(rng):
+    X, y = blobs(rng)
+    template = keras.Sequential([keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+    state = random.getstate()
+    fits = [KerasRegressor(model, **few(), optimizer="sgd") for model in (None, template)] * 4
+    expected = [fit.fit(X, y).predict(X) for fit in fits[:2]] * 4
+    assert random.getstate() == state
+    started = threading.Barrier(len(fits))
+
+    def fitted(fit):
+        started.wait()
+        random.seed(0)  # as others may do
+        return clone(fit).fit(X, y).predict(X)
+
+    with ThreadPoolExecutor(len(fits)) as pool:
+        for found, p in zip(pool.map(fitted, fits), expected, strict=True):
+            np.testing.assert_array_equal(found, p)
+
+
+def test_the_seeds_of_others_are_theirs():
+    random.seed(1)
+    expected = keras.initializers.GlorotUniform().seed
+    random.seed(1)
+    with networks.seeded(2):
+        first = keras.initializers.GlorotUniform().seed
+        with networks.seeded(3):
+            keras.initializers.GlorotUniform()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(keras.initializers.GlorotUniform).result().seed == expected
+    with networks.seeded(2):
+        assert keras.initializers.GlorotUniform().seed == first
+
+
+SPARSE = keras.losses.SparseCategoricalCrossentropy
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        "SparseCategoricalCrossentropy",
+        SPARSE,
+        keras.losses.sparse_categorical_crossentropy,
+        "categorical_crossentropy",
+        "CategoricalCrossentropy",
+        "CategoricalFocalCrossentropy",
+        "binary_crossentropy",
+        "BinaryCrossentropy",
+    ],
+    ids=str,
+)
+def test_losses_have_several_names(loss, n_classes, rng):
+    X, y = blobs(rng, n_classes)
+    options = {"optimizer": "adam", "optimizer__learning_rate": 0.1}
+    model = KerasClassifier(loss=loss, **few(), **options).set_params(epochs=60).fit(X, y)
+    assert model.score(X, y) > 0.8
+    assert 0 < model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+def test_classes_of_which_there_is_one(rng):
+    X, y = blobs(rng)
+    for loss in ("categorical_crossentropy", SPARSE(from_logits=True)):
+        with pytest.raises(ValueError, match="for each class, and model has 1 output"):
+            KerasClassifier(small_network(4, 1), loss=loss).fit(X, y)
+    with pytest.raises(ValueError, match="index of one class, and y has indicators"):
+        KerasClassifier(loss=SPARSE, **few()).fit(X, np.c_[y, 1 - y])
+
+
+def test_a_class_of_a_loss_is_called(rng):
+    X, y = blobs(rng)
+    model = KerasRegressor(loss=keras.losses.Huber, **few()).fit(X, y)
+    assert isinstance(model.model_.loss, keras.losses.Huber)
+    with pytest.raises(ValueError, match="mean_absolute_error has no second derivative"):
+        KerasRegressor(loss=keras.losses.MeanAbsoluteError, **few()).fit(X, y)
+
+
+def test_outputs_may_be_a_list_of_one(rng):
+    X, y = blobs(rng)
+    x = keras.layers.Input((4,))
+    output = keras.layers.Dense(1)(keras.layers.Dense(3, "tanh")(x))
+    p = []
+    for outputs in (output, [output]):
+        model = keras.Model(x, outputs)
+        model.compile("sgd", "huber")
+        fit = KerasRegressor(model, optimizer=None, epochs=2, random_state=0).fit(X, y)
+        assert fit.model_.loss == "huber"
+        p.append(pickle.loads(pickle.dumps(fit)).predict(X))
+    np.testing.assert_array_equal(p[0], p[1])
+
+
+def test_float64_throughout(rng):
+    X = rng.standard_normal((90, 3))
+    y = X @ [1, 2, 3]
+    layers = [keras.layers.Input((3,), dtype="float64"), keras.layers.Dense(1, dtype="float64")]
+    options = {"epochs": 60, "random_state": 0}
+    model = KerasRegressor(keras.Sequential(layers), **options).fit(X, y, sample_weight=1 + y**2)
+    np.testing.assert_allclose(model.predict(X), y, rtol=1e-9, atol=1e-9)
+
+
+def test_float64_by_default(tmp_path):
+    code = [
+        "import keras; keras.config.set_floatx('float64'); import numpy as np",
+        "from skhmat.neural_network import KerasRegressor",
+        "X = np.random.default_rng().standard_normal((90, 3)); y = X @ [1, 2, 3]",
+        "layers = [keras.layers.Input((3,)), keras.layers.Dense(1)]",
+        "model = KerasRegressor(keras.Sequential(layers), epochs=60, random_state=0).fit(X, y)",
+        "np.testing.assert_allclose(model.predict(X), y, rtol=1e-9, atol=1e-9)",
+        "KerasRegressor(epochs=1).fit(1e39 * X, X[:, 0])",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=tmp_path, check=True)
+
+
+@keras.saving.register_keras_serializable()
+class LastDigit(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.one_hot(x[:, 0] % 10, 10)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_large_integers(dtype, rng):
+    X = rng.permutation(np.arange(2**24, 2**24 + 200))[:, None]
+    layers = [keras.layers.Input((1,), dtype=dtype), LastDigit(), keras.layers.Dense(1)]
+    model = KerasRegressor(keras.Sequential(layers), epochs=60, random_state=0)
+    y = X[:, 0] % 10
+    np.testing.assert_allclose(model.fit(X, y).predict(X), y, atol=0.1)
+
+
+def test_numbers_beyond_a_type(rng):
+    X, y = blobs(rng)
+    with pytest.raises(ValueError, match=r"Input y contains a value too large for dtype.'float32'"):
+        KerasRegressor(**few()).fit(X, 1e39 * X[:, 0])
+    layers = [keras.layers.Input((4,), dtype="int32"), keras.layers.Dense(1)]
+    with pytest.raises(ValueError, match=r"Input X contains a value too large for dtype.'int32'"):
+        KerasRegressor(keras.Sequential(layers), epochs=1).fit(2**40 * np.sign(X), y)
+
+
+def from_sizes(sizes, activation, n_features_in):
+    layers = [keras.layers.Dense(size, activation) for size in sizes]
+    return keras.Sequential([keras.layers.Input((n_features_in,)), *layers])
+
+
+def test_numbers_of_numpy(rng):
+    X, y = blobs(rng)
+    given = {
+        "model__sizes": (np.int64(3), np.int8(1)),
+        "model__activation": np.str_("tanh"),
+        "optimizer__max_cg_steps": np.int32(2),
+        "optimizer__tau": np.float32(0.5),
+        "fit__shuffle": np.True_,
+        "epochs": np.int64(1),
+        "batch_size": np.int16(8),
+    }
+    model = KerasRegressor(from_sizes, **given)
+    assert model.get_params()["model__sizes"] is given["model__sizes"]
+    clone(model)
+    assert model.fit(X, y).model_.optimizer.get_config()["tau"] == 0.5
+    small = KerasRegressor(small_network, model__units=np.int64(3), **few())
+    assert pickle.loads(pickle.dumps(small.fit(X, y))).model_.layers[0].units == 3

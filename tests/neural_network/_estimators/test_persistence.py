@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, clone
 
 from skhmat.neural_network import KerasClassifier, KerasRegressor
 
@@ -48,6 +49,98 @@ def test_own_functions_are_pickled(options, rng):
     for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         np.testing.assert_array_equal(again.predict(X), model.predict(X))
         again.set_params(warm_start=True).fit(X, y)
+
+
+class OwnMetric(keras.metrics.MeanAbsoluteError):
+    pass
+
+
+class OwnLoss(keras.losses.Loss):
+    def call(self, y, p):
+        return own_loss(y, p)
+
+
+class OwnInitializer(keras.initializers.Zeros):
+    pass
+
+
+class OwnLayer(keras.layers.Layer):
+    def call(self, x):
+        return own_activation(x)
+
+
+class OwnSchedule(keras.optimizers.schedules.InverseTimeDecay):
+    pass
+
+
+class OwnSGD(keras.optimizers.SGD):
+    pass
+
+
+def own_template():
+    L = keras.layers
+    end = L.Dense(1, own_activation, kernel_initializer=OwnInitializer())
+    return keras.Sequential([L.Input((4,)), keras.Sequential([OwnLayer()]), end])
+
+
+OWN = {
+    "metric": lambda: {"metrics": [OwnMetric(), own_loss]},
+    "class of a loss": lambda: {"loss": OwnLoss},
+    "loss": lambda: {"loss": OwnLoss()},
+    "class of an optimizer": lambda: {"optimizer": OwnSGD},
+    "optimizer": lambda: {"optimizer": OwnSGD()},
+    "schedule": lambda: {"optimizer__learning_rate": OwnSchedule(0.1, 10, 0.5)},
+    "template": lambda: {"model": own_template()},
+    "inner optimizer": lambda: {
+        "optimizer": "probabilistic-preconditioner",
+        "optimizer__inner": OwnSGD(),
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:ProbabilisticPreconditioner. . epochs ended")
+@pytest.mark.parametrize("name", OWN)
+def test_own_objects_are_pickled(name, rng):
+    X, y = blobs(rng)
+    options = {**few(), "optimizer": "sgd", "warm_start": True, **OWN[name]()}
+    estimator = KerasRegressor(**options)
+    pickle.loads(pickle.dumps(estimator))
+    model = estimator.fit(X, y)
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    network = again.model_
+    assert again.fit(X, y).model_ is network
+    np.testing.assert_array_equal(again.predict(X), model.fit(X, y).predict(X))
+    if hasattr(BaseEstimator, "__sklearn_clone__"):
+        clone(estimator)
+
+
+def test_classes_that_are_in_no_module(rng, tmp_path):
+    """Those of a notebook are pickled by value, so that workers and later processes have them."""
+    code = [
+        "import keras, pickle, numpy as np",
+        "from skhmat.neural_network import KerasRegressor",
+        "class OwnLoss(keras.losses.Loss):",
+        "    def call(self, y, p): return keras.ops.mean((y - p) ** 2, axis=-1)",
+        "X = np.load('X.npy')",
+        "model = KerasRegressor(loss=OwnLoss(), optimizer='sgd', epochs=1).fit(X, X[:, 0])",
+        "pickle.dump(model, open('model.pickle', 'wb'))",
+        "np.save('p.npy', model.predict(X))",
+    ]
+    X = rng.standard_normal((40, 3))
+    np.save(tmp_path / "X.npy", X)
+    subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=tmp_path, check=True)
+    model = pickle.loads((tmp_path / "model.pickle").read_bytes())
+    np.testing.assert_array_equal(model.predict(X), np.load(tmp_path / "p.npy"))
+
+
+def test_pickling_changes_nothing(rng):
+    X, y = blobs(rng)
+    for options in ({}, {"optimizer": keras.optimizers.SGD()}):
+        model = KerasRegressor(**{**few(), **options}).fit(X, y)
+        before = vars(model).copy()
+        pickle.dumps(model)
+        assert vars(model) == before
 
 
 def test_model_that_cannot_be_pickled():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.special
 
 from skhmat.neural_network import KerasRegressor, NewtonCG
 
@@ -63,3 +64,23 @@ def test_predictions_are_the_outputs(end, loss, rng):
     model = KerasRegressor(keras.Sequential(layers), **options).fit(X, np.c_[y, 1 - y])
     expected = model.model_.predict(X, verbose=0)
     np.testing.assert_allclose(model.predict(X), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*received `from_logits=True`")
+@pytest.mark.parametrize(
+    ("end", "from_logits"),
+    [(None, True), ("sigmoid", False), ("sigmoid", True), ("softmax", False), ("softmax", True)],
+)
+@pytest.mark.parametrize("binary", [False, True])
+def test_predictions_are_what_the_loss_compares_with_y(end, binary, from_logits, rng):
+    X = rng.standard_normal((60, 3)).astype(np.float32)
+    y = 1 / (1 + np.exp(-2 * X[:, 0]))
+    kind = keras.losses.BinaryCrossentropy if binary else keras.losses.CategoricalCrossentropy
+    layers = [keras.layers.Input((3,)), keras.layers.Dense(2, end)]
+    options = {"optimizer": "adam", "epochs": 1, "random_state": 0}
+    model = KerasRegressor(keras.Sequential(layers), loss=kind(from_logits), **options)
+    p = model.fit(X, np.c_[y, 1 - y]).predict(X)
+    kernel, bias = model.model_.get_weights()
+    logits = X @ kernel + bias
+    expected = scipy.special.expit(logits) if binary else scipy.special.softmax(logits, axis=1)
+    np.testing.assert_allclose(p, expected, rtol=1e-4, atol=1e-6)

@@ -37,10 +37,10 @@ def probabilities(activation, loss, indicators, rng):
     network = keras.Sequential(layers)
     network.compile("sgd", loss)
     target = ClassTarget(np.eye(3, dtype=int)[y] if indicators else y)
-    outputs, link = networks.class_outputs(network, X)
+    outputs, link = networks.read_outputs(network, X)
     kernel, bias = network.get_weights()
     logits = (X @ kernel + bias).astype(float)
-    return target.probabilities(target.scores(outputs, link)), networks.outputs(network, X), logits
+    return target.probabilities(target.scores(outputs, link)), network.predict(X, verbose=0), logits
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,33 @@ def test_one_hot_targets_of_a_softmax(rng):
     fitted = KerasClassifier(keras.Sequential(layers), **options).fit(X, np.eye(3, dtype=int)[y])
     expected = fitted.model_.predict(X, verbose=0)
     np.testing.assert_allclose(fitted.predict_proba(X), expected, rtol=1e-4, atol=1e-6)
+    found = fitted.predict(X)
+    np.testing.assert_array_equal(found, np.eye(3)[fitted.predict_proba(X).argmax(axis=1)])
+
+
+@pytest.mark.parametrize(
+    ("end", "loss", "several", "expected"),
+    [
+        ("softmax", "categorical_crossentropy", False, True),
+        ("softmax", "mse", False, True),
+        (None, keras.losses.CategoricalCrossentropy(from_logits=True), False, True),
+        ("softmax", "categorical_crossentropy", True, False),
+        ("sigmoid", "binary_crossentropy", False, False),
+        ("softmax", "binary_crossentropy", False, False),
+    ],
+)
+def test_one_of_several_labels(end, loss, several, expected, rng):
+    """The most probable one is predicted where each sample has one and the network knows it."""
+    X, y = blobs(rng, 3)
+    Y = np.eye(3, dtype=int)[y]
+    Y[0] = [1, several, 0]
+    options = {"loss": loss, "optimizer": "adam", "epochs": 1, "random_state": 0}
+    layers = [keras.layers.Input((4,)), keras.layers.Dense(3, end)]
+    fitted = KerasClassifier(keras.Sequential(layers), **options).fit(X, Y)
+    p = fitted.predict_proba(X)
+    by_threshold = (p > 0.5).astype(int)
+    by_rank = np.eye(3, dtype=int)[p.argmax(axis=1)]
+    np.testing.assert_array_equal(fitted.predict(X), by_rank if expected else by_threshold)
 
 
 def test_log_odds_of_a_softmax(rng):

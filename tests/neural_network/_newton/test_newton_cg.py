@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skhmat.neural_network import NewtonCG
+from skhmat.neural_network import NewtonCG, second_order
 
 from ..networks import keras, tf
 from .functions import minimize, rastrigin, rosenbrock
@@ -233,3 +233,14 @@ def test_minimize_refuses():
         NewtonCG(-1)
     with pytest.raises(ValueError, match="pretrain_optimizer must be a name"):
         NewtonCG(pretrain_optimizer="foo")
+
+
+def test_weights_without_a_gradient_do_not_shrink(rng):
+    x = keras.layers.Input((3,))
+    heads = [keras.layers.Dense(2, name=name) for name in ("trained", "other")]
+    model = keras.Model(x, [head(x) for head in heads])
+    model.compile(NewtonCG(shrinkage=0.1), ["mse", None], jit_compile=False)
+    X, y = rng.standard_normal((64, 3)), rng.standard_normal((64, 2))
+    before = heads[1].get_weights()[0]
+    second_order(model).fit(X, [y, y], batch_size=8, epochs=5, verbose=0)
+    np.testing.assert_array_equal(heads[1].get_weights()[0], before)
