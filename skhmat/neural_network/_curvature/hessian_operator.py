@@ -44,7 +44,8 @@ class HessianOperator(LinearOperator):
 
     Notes
     -----
-    A product uses the weights of the model at the time of the product.
+    A product uses the weights of the model at the time of the product. What a layer excludes from
+    gradients (``keras.ops.stop_gradient``) counts as constant.
 
     References
     ----------

@@ -1,6 +1,7 @@
 """Losses, gradients and Hessian products of Keras models, by gradient tapes."""
 
 from .._keras import tf
+from .moments import twice_differentiable_moments
 
 
 class Hessian:
@@ -30,7 +31,7 @@ class Hessian:
     def __init__(self, model, batch, training, variables, parameters):
         self._variables, self._parameters = variables, parameters
         with tf.GradientTape(persistent=True) as self._outer:
-            with tf.GradientTape() as inner:
+            with tf.GradientTape() as inner, twice_differentiable_moments():
                 self.loss, self.outputs = evaluate_model(model, batch, training)
             gradients = compute_gradients(inner, self.loss, variables)
             self.gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
