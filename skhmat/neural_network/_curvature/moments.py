@@ -7,29 +7,26 @@ the variance. What is left out is zero in first derivatives, and not in second o
 import contextlib
 import threading
 
-from tensorflow.python.ops import nn_impl  # where tf.nn.moments, and so Keras, finds its code
-
 from .._keras import tf
 
-_ORIGINAL = nn_impl.moments
 _lock = threading.Lock()
-_n_inside = 0
+_originals = []
 
 
 @contextlib.contextmanager
 def twice_differentiable_moments():
     """Let moments that are computed inside, and recorded by tapes, be differentiated twice."""
-    global _n_inside
+    from tensorflow.python.ops import nn_impl  # where tf.nn.moments, and so Keras, finds its code
+
     with _lock:
-        _n_inside += 1
+        _originals.append(nn_impl.moments)
         nn_impl.moments = _moments
     try:
         yield
     finally:
         with _lock:
-            _n_inside -= 1
-            if not _n_inside:
-                nn_impl.moments = _ORIGINAL
+            # Other threads may be inside.
+            nn_impl.moments = _originals.pop()
     if not tf.executing_eagerly():
         # Functions may have been traced before.
         restore_gradients_of_means(tf.compat.v1.get_default_graph())
