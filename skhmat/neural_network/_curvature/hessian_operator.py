@@ -89,6 +89,8 @@ class HessianOperator(LinearOperator):
             raise ValueError("model has no trainable weights.")
         n = sum(int(np.prod(variable.shape)) for variable in variables)
         self._sweep = tf.function(self._sweep_batch, reduce_retracing=True)
+        # TensorFlow would warn of several operators, since each is traced once.
+        self._sweep._omit_frequent_tracing_warning = True
         super().__init__(np.dtype(keras.backend.standardize_dtype(variables[0].dtype)), (n, n))
 
     def _sweep_batch(self, vectors, share, x, y, sample_weight):

@@ -14,7 +14,7 @@ Each objective, `BatchObjective` included, belongs to one batch and one set of r
 from .._keras import densify, is_in_xla, tf, unwrap_variables
 from .moments import restore_gradients_of_means, twice_differentiable_moments
 from .parameter_vector import ParameterVector
-from .tapes import compute_gradients, differentiate_gradients
+from .tapes import compute_gradients, differentiate_gradients, missing_derivatives_named
 
 
 class FunctionObjective:
@@ -104,13 +104,14 @@ class GradientObjective:
         parts = self.parameters.unpack(v)
         parts = [parts[i] for i in self._known]
         variables = [self.variables[i] for i in self._known]
-        if self.parameters.by_variable:
-            products = [
-                tf.gradients(g, x, grad_ys=part)[0]
-                for g, x, part in zip(self._differentiated, variables, parts, strict=True)
-            ]
-        else:
-            products = tf.gradients(self._differentiated, variables, grad_ys=parts)
+        with missing_derivatives_named():
+            if self.parameters.by_variable:
+                products = [
+                    tf.gradients(g, x, grad_ys=part)[0]
+                    for g, x, part in zip(self._differentiated, variables, parts, strict=True)
+                ]
+            else:
+                products = tf.gradients(self._differentiated, variables, grad_ys=parts)
         if all(part is None for part in products):
             raise ValueError(
                 "The gradients cannot be differentiated again. Either the loss has no second "

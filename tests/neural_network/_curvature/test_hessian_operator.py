@@ -107,3 +107,17 @@ def test_batches_need_a_mean(rng):
         HessianOperator(model, X[:0], y[:0])
     with pytest.raises(ValueError, match="mean_absolute_error has no second derivative"):
         HessianOperator(straight("mae"), X, y)
+
+
+def test_several_operators_do_not_warn(rng, caplog):
+    """TensorFlow warns of functions that are traced too often."""
+    X, y = rng.standard_normal((20, 4)), rng.standard_normal(20)
+    model = straight("mse")
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(8):
+            HessianOperator(model, X, y) @ np.ones(5)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "retracing" not in caplog.text

@@ -122,7 +122,7 @@ def test_losses_that_overshoot():
     assert not any(overshoots(1, 3, 5, 7, 9, 2, 1))  # nothing was there before
     losses.compare()
     assert not any(overshoots(9, 9, 9, 9, 1, 16, 1, 1))
-    # Losses of a rate that is gone are forgotten; a plateau is no further overshoot, nor an outlier.
+    # Losses of a rate that is gone are forgotten. No plateau overshoots further, and no outlier.
     found = overshoots(12, np.nan, 12, 12, *[12] * 8, 13, 13)
     assert np.flatnonzero(found).tolist() == [3, 7, 13]
     losses.compare()
