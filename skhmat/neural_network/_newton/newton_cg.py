@@ -129,7 +129,8 @@ class NewtonCG(keras.optimizers.Optimizer):
         for no line search.
     curvature : {"gauss_newton", "hessian"}, default="gauss_newton"
         The Gauss-Newton matrix has no negative curvature if the loss is convex in the outputs.
-        If only gradients are known (see above), and for plain functions, the Hessian is used.
+        If only gradients are known (see above), for plain functions, and for models whose only
+        losses are those that layers add (``add_loss``), the Hessian is used.
     blocks : {"global", "per_variable"}, default="global"
         Whether one system is solved for all weights, or one for each variable, with the
         diagonal blocks of the matrix.
@@ -151,8 +152,8 @@ class NewtonCG(keras.optimizers.Optimizer):
     shrinkage : float, default=1e-3
         Each step shrinks the weights by this fraction of them, times its length and the square of
         the prediction error: it matters where batches disagree, and vanishes where steps are exact.
-        Weights of one dimension (biases, scales) and the variables of plain functions are left
-        alone.
+        Weights of one dimension (biases, scales), those that the loss does not depend on, and the
+        variables of plain functions are left alone.
     name : str, default="newton_cg"
     **kwargs : dict
         ``weight_decay``, ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``,
@@ -313,7 +314,8 @@ class NewtonCG(keras.optimizers.Optimizer):
             )
         if not self.built:
             self.build(trainable_variables)
-        grads, trainable_variables = self._filter_empty_gradients(grads, trainable_variables)
+        grads = list(grads)
+        self._filter_empty_gradients(grads, trainable_variables)  # warns of them
         self._check_variables_are_known(trainable_variables)
         if len(trainable_variables) != len(self._trainable_variables):
             raise ValueError(
@@ -523,20 +525,25 @@ class NewtonCG(keras.optimizers.Optimizer):
         """Shrink the weights a little where batches disagree."""
         if not self.shrinkage or not objective.shrinks:
             return
-        shrunk = [variable for variable in objective.variables if len(variable.shape) > 1]
-        if not shrunk:
+        gradients = objective.parameters.unpack(objective.gradient)
+        pairs = zip(objective.variables, gradients, strict=True)
+        pairs = [pair for pair in pairs if len(pair[0].shape) > 1]
+        if not pairs:
             return
+        shrunk = [variable for variable, _ in pairs]
+        # The loss may not depend on all of them.
+        is_used = [tf.reduce_any(gradient != 0) for _, gradient in pairs]
         # The next prediction does not know of this change. It must stay well below the part of
         # the present gradient that was not predicted, or each would feed the other.
         curvature = tf.reduce_max(tf.abs(system.solution.first_curvature))
         unpredicted = system.error * tf.norm(objective.gradient)
-        most = tf.math.divide_no_nan(
-            self._policy.shrinkage_limit * unpredicted,
-            curvature * tf.linalg.global_norm(shrunk),
+        norm = tf.linalg.global_norm(
+            [tf.where(used, w, tf.zeros_like(w)) for w, used in zip(shrunk, is_used, strict=True)]
         )
+        most = tf.math.divide_no_nan(self._policy.shrinkage_limit * unpredicted, curvature * norm)
         part = tf.minimum(self.shrinkage * length * system.error**2, most)
-        for variable in shrunk:
-            variable.assign((1 - part) * variable)
+        for variable, used in zip(shrunk, is_used, strict=True):
+            variable.assign(tf.where(used, (1 - part) * variable, variable))
 
     def _remember(self, objective, solution, d, predicted, length, ratio, rejected):
         """Update the state after a step of this length along d, (n,).

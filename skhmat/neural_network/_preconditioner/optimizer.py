@@ -1,5 +1,7 @@
 """The probabilistic preconditioner: an optimizer for Keras that wraps another."""
 
+import copy
+
 import numpy as np
 
 from ..._utils.validation import check_integer, check_real, parameter_error
@@ -255,7 +257,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         config["parameter_groups"] = list(groups) if isinstance(groups, (list, tuple)) else groups
         config["learning_rate"] = self.first_learning_rate
         config["weight_decay"] = self.inner_weight_decay
-        config["inner"] = self._given_inner
+        config["inner"] = copy.deepcopy(self._given_inner)
         return config
 
     @classmethod
