@@ -5,6 +5,7 @@ from here, so that it is loaded late and quietly, and with the one backend of Ke
 """
 
 import contextlib
+import copy
 import importlib.util
 import os
 import sys
@@ -189,7 +190,9 @@ def deserialize_optimizer(config, key, custom_objects):
     """Return a configuration whose entry `key` is an optimizer, not the configuration of one."""
     config = dict(config)
     if isinstance(config.get(key), dict):
-        config[key] = keras.optimizers.deserialize(config[key], custom_objects=custom_objects)
+        # Keras writes the name of the class into the configuration in its own spelling.
+        own = copy.deepcopy(config[key])
+        config[key] = keras.optimizers.deserialize(own, custom_objects=custom_objects)
     return config
 
 

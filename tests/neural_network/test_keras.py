@@ -1,5 +1,7 @@
 """What the modules share: checks of parameters, helpers for variables and tensors."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -73,3 +75,15 @@ def test_several_replicas_are_refused(kind):
         with strategy.scope(), pytest.raises(NotImplementedError, match="one replica"):
             step()
     np.testing.assert_array_equal(x, [1, 2])
+
+
+@pytest.mark.parametrize("make", [NewtonCG, ProbabilisticPreconditioner])
+def test_configurations_are_not_changed_by_reading_them(make):
+    """Keras writes its spelling of a class into what it reads: 'adam' in place of 'Adam'."""
+    optimizer = make()
+    config, expected = optimizer.get_config(), deepcopy(optimizer.get_config())
+    copy = make.from_config(config)
+    assert config == expected
+    assert optimizer.get_config() == copy.get_config() == expected
+    keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert optimizer.get_config() == expected

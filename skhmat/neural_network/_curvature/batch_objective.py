@@ -32,6 +32,7 @@ class BatchObjective:
     x, y, sample_weight : nested tensors
         The batch.
     curvature : {"hessian", "gauss_newton"}
+        A model without a loss of its outputs, only with those that layers add, has the Hessian.
     fraction : float
         Fraction of the batch that products are taken on: its first samples.
     by_variable : bool
@@ -55,7 +56,9 @@ class BatchObjective:
         by_variable=False,
         training=True,
     ):
-        self.indefinite = curvature == "hessian"
+        # Losses that layers add need not be functions of the outputs.
+        use_hessian = curvature == "hessian" or model.loss is None
+        self.indefinite = use_hessian
         self._model, self._training = model, training
         self._batch = x, y, sample_weight
         self._state = _find_state(model)
@@ -63,7 +66,7 @@ class BatchObjective:
         self.variables = unwrap_variables(self.keras_variables)
         self.parameters = ParameterVector(self.variables, by_variable)
         self._before = [tf.identity(variable) for variable in self._state]
-        linearize = GaussNewton if curvature == "gauss_newton" else Hessian
+        linearize = Hessian if use_hessian else GaussNewton
         if fraction == 1.0:
             self._curvature = linearize(
                 model, self._batch, training, self.variables, self.parameters

@@ -1,7 +1,13 @@
 """Products with Gauss-Newton matrices."""
 
 from .._keras import keras, tf
-from .tapes import call_model, compute_gradients, compute_loss, no_second_derivative
+from .tapes import (
+    call_model,
+    compute_gradients,
+    compute_loss,
+    missing_derivatives_named,
+    no_second_derivative,
+)
 
 
 class GaussNewton:
@@ -63,12 +69,13 @@ class GaussNewton:
         places = [k for k, i in enumerate(self._connected) if i in group]
         products = [tf.zeros_like(variable) for variable in wanted]
         if places:
-            pushed = self._forward.gradient(
-                [self._pulled[k] for k in places],
-                self._u,
-                output_gradients=[parts[self._connected[k]] for k in places],
-                unconnected_gradients="zero",
-            )
+            with missing_derivatives_named():
+                pushed = self._forward.gradient(
+                    [self._pulled[k] for k in places],
+                    self._u,
+                    output_gradients=[parts[self._connected[k]] for k in places],
+                    unconnected_gradients="zero",
+                )
             curved = self._outer.gradient(self._slopes, self._outputs, output_gradients=pushed)
             if all(part is None for part in curved):
                 raise no_second_derivative()

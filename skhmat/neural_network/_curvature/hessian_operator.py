@@ -44,7 +44,8 @@ class HessianOperator(LinearOperator):
 
     Notes
     -----
-    A product uses the weights of the model at the time of the product.
+    A product uses the weights of the model at the time of the product. What a layer excludes from
+    gradients (``keras.ops.stop_gradient``) counts as constant.
 
     References
     ----------
@@ -88,6 +89,8 @@ class HessianOperator(LinearOperator):
             raise ValueError("model has no trainable weights.")
         n = sum(int(np.prod(variable.shape)) for variable in variables)
         self._sweep = tf.function(self._sweep_batch, autograph=False, reduce_retracing=True)
+        # TensorFlow would warn of several operators, since each is traced once.
+        self._sweep._omit_frequent_tracing_warning = True
         super().__init__(np.dtype(keras.backend.standardize_dtype(variables[0].dtype)), (n, n))
 
     def _sweep_batch(self, vectors, share, x, y, sample_weight):

@@ -12,8 +12,9 @@ Each objective, `BatchObjective` included, belongs to one batch and one set of r
 """
 
 from .._keras import densify, is_in_xla, tf, unwrap_variables
+from .moments import restore_gradients_of_means, twice_differentiable_moments
 from .parameter_vector import ParameterVector
-from .tapes import compute_gradients, differentiate_gradients
+from .tapes import compute_gradients, differentiate_gradients, missing_derivatives_named
 
 
 class FunctionObjective:
@@ -37,7 +38,7 @@ class FunctionObjective:
         self.parameters = ParameterVector(self.variables, by_variable)
         self._loss = loss
         with tf.GradientTape(persistent=True) as self._outer:
-            with tf.GradientTape() as inner:
+            with tf.GradientTape() as inner, twice_differentiable_moments():
                 self.loss = loss()
             if tuple(getattr(self.loss, "shape", (None,))) != ():
                 raise ValueError(f"loss must return a scalar tensor; it returned {self.loss!r}.")
@@ -81,6 +82,8 @@ class GradientObjective:
         self._differentiated = [densify(gradients[i]) for i in self._known]
         self.gradients = self._filled(self._differentiated)
         self.gradient = self.parameters.pack(self.gradients)
+        if not tf.executing_eagerly():
+            restore_gradients_of_means(tf.compat.v1.get_default_graph())
 
     def product_where(self, needed, v):
         """Return the product with v if `needed`; otherwise v itself, at no cost.
@@ -101,13 +104,14 @@ class GradientObjective:
         parts = self.parameters.unpack(v)
         parts = [parts[i] for i in self._known]
         variables = [self.variables[i] for i in self._known]
-        if self.parameters.by_variable:
-            products = [
-                tf.gradients(g, x, grad_ys=part)[0]
-                for g, x, part in zip(self._differentiated, variables, parts, strict=True)
-            ]
-        else:
-            products = tf.gradients(self._differentiated, variables, grad_ys=parts)
+        with missing_derivatives_named():
+            if self.parameters.by_variable:
+                products = [
+                    tf.gradients(g, x, grad_ys=part)[0]
+                    for g, x, part in zip(self._differentiated, variables, parts, strict=True)
+                ]
+            else:
+                products = tf.gradients(self._differentiated, variables, grad_ys=parts)
         if all(part is None for part in products):
             raise ValueError(
                 "The gradients cannot be differentiated again. Either the loss has no second "

@@ -1,6 +1,10 @@
 """Losses, gradients and Hessian products of Keras models, by gradient tapes."""
 
+import contextlib
+import re
+
 from .._keras import tf
+from .moments import twice_differentiable_moments
 
 
 class Hessian:
@@ -30,7 +34,7 @@ class Hessian:
     def __init__(self, model, batch, training, variables, parameters):
         self._variables, self._parameters = variables, parameters
         with tf.GradientTape(persistent=True) as self._outer:
-            with tf.GradientTape() as inner:
+            with tf.GradientTape() as inner, twice_differentiable_moments():
                 self.loss, self.outputs = evaluate_model(model, batch, training)
             gradients = compute_gradients(inner, self.loss, variables)
             self.gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -75,13 +79,14 @@ def compute_gradients(tape, loss, variables):
 def differentiate_gradients(tape, gradients, variables, parameters, v):
     """Return the Hessian times v, shape (n,): the derivatives of the gradients along v."""
     parts = parameters.unpack(v)
-    if parameters.by_variable:
-        products = [
-            tape.gradient(g, x, output_gradients=part)
-            for g, x, part in zip(gradients, variables, parts, strict=True)
-        ]
-    else:
-        products = tape.gradient(gradients, variables, output_gradients=parts)
+    with missing_derivatives_named():
+        if parameters.by_variable:
+            products = [
+                tape.gradient(g, x, output_gradients=part)
+                for g, x, part in zip(gradients, variables, parts, strict=True)
+            ]
+        else:
+            products = tape.gradient(gradients, variables, output_gradients=parts)
     if all(part is None for part in products):
         raise no_second_derivative()
     return parameters.pack(
@@ -90,6 +95,22 @@ def differentiate_gradients(tape, gradients, variables, parameters, v):
             for x, part in zip(variables, products, strict=True)
         ]
     )
+
+
+@contextlib.contextmanager
+def missing_derivatives_named():
+    """Raise ValueError where TensorFlow knows no derivative of an operation."""
+    try:
+        yield
+    except LookupError as error:
+        found = re.search(r"(?:no entry for: |op type: )(\w+)", str(error))
+        if not found:
+            raise
+        raise ValueError(
+            f"TensorFlow cannot differentiate the operation {found[1]}, so there are no products "
+            "with curvature: replace the layer or the function that it comes from, or take a "
+            "first-order optimizer."
+        ) from error
 
 
 def no_second_derivative(name="The loss"):

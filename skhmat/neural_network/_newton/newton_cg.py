@@ -129,7 +129,8 @@ class NewtonCG(keras.optimizers.Optimizer):
         for no line search.
     curvature : {"gauss_newton", "hessian"}, default="gauss_newton"
         The Gauss-Newton matrix has no negative curvature if the loss is convex in the outputs.
-        If only gradients are known (see above), and for plain functions, the Hessian is used.
+        If only gradients are known (see above), for plain functions, and for models whose only
+        losses are those that layers add (``add_loss``), the Hessian is used.
     blocks : {"global", "per_variable"}, default="global"
         Whether one system is solved for all weights, or one for each variable, with the
         diagonal blocks of the matrix.
@@ -151,8 +152,8 @@ class NewtonCG(keras.optimizers.Optimizer):
     shrinkage : float, default=1e-3
         Each step shrinks the weights by this fraction of them, times its length and the square of
         the prediction error: it matters where batches disagree, and vanishes where steps are exact.
-        Weights of one dimension (biases, scales) and the variables of plain functions are left
-        alone.
+        Weights of one dimension (biases, scales), those that the loss does not depend on, and the
+        variables of plain functions are left alone.
     name : str, default="newton_cg"
     **kwargs : dict
         ``weight_decay``, ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``,
@@ -313,7 +314,8 @@ class NewtonCG(keras.optimizers.Optimizer):
             )
         if not self.built:
             self.build(trainable_variables)
-        grads, trainable_variables = self._filter_empty_gradients(grads, trainable_variables)
+        grads = list(grads)
+        self._filter_empty_gradients(grads, trainable_variables)  # warns of them
         self._check_variables_are_known(trainable_variables)
         if len(trainable_variables) != len(self._trainable_variables):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import types
 
+from ..._utils.validation import parameter_error
 from .._curvature.batch_objective import BatchObjective, check_loss
 from .._keras import (
     check_model,
@@ -21,7 +22,8 @@ def second_order(model):
     ----------
     model : keras.Model
         Sequential, functional or subclassed, compiled or not. Its class, layers and weights do
-        not change; the method ``train_step`` of this instance is replaced.
+        not change; the method ``train_step`` of this instance is replaced, so its class must not
+        have one of its own.
 
     Returns
     -------
@@ -29,6 +31,12 @@ def second_order(model):
         The same object.
     """
     check_model(model)
+    if getattr(model.train_step, "__func__", None) not in (keras.Model.train_step, _train_step):
+        raise parameter_error(
+            "model",
+            "without a train_step of its own, which would be replaced (a plain compile keeps it)",
+            got=f"a {type(model).__name__} with one",
+        )
     model.train_step = types.MethodType(_train_step, model)
     model.train_function = None
     return model

@@ -159,6 +159,7 @@ class PreconditionedDescent:
         is_able = finite & tf.reduce_any(squares > 0)
         begins = self.request.is_pending & estimate.is_idle & is_able
         tf.cond(begins, lambda: self._begin_estimate(gradients, squares), lambda: None)
+        self.rates.fall(self.losses.overshoot())
         usable = estimate.advance(objective, squares, is_able)
         self.diagnostics.count("not_finite", ~finite | ~usable)
         if self._settings.sets_rates and self._settings.given_rate is None:

@@ -138,6 +138,15 @@ class LearningRates:
         self._most.assign(tf.where(may_rise, rise, policy.fall))
         self._has_failed.assign(failed | (arrived & ~has_fallen))
 
+    def fall(self, where):
+        """Let learning rates fall, if `where`, (), is True, until the next estimate is finished.
+
+        After that they rise as slowly as after losses that have not fallen.
+        """
+        if self._adapts:
+            self._rate.assign(tf.where(where, self._policy.fall * self.value, self.value))
+            self._has_failed.assign(self._has_failed.value | where)
+
     def learn(self, rho, last_rho, signal, is_first):
         """Set the learning rates that go with an estimate, if the last estimate agrees.
 

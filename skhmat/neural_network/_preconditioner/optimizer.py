@@ -1,5 +1,7 @@
 """The probabilistic preconditioner: an optimizer for Keras that wraps another."""
 
+import copy
+
 import numpy as np
 
 from ..._utils.validation import check_integer, check_real, parameter_error
@@ -120,7 +122,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     estimates the larger counts (in the first, where there is noise, :math:`b_0`), and a learning
     rate stays as it is while it is between this and 2.5 times this: with a smaller one, the
     curvature of networks grows until it is 2 over that rate [3]_. A curvature is that near one
-    point and of one batch. Four limits make up for what it does not show:
+    point and of one batch. Five limits make up for what it does not show:
 
     - If batches differ, the first estimate is made with a twentieth of the learning rate. The first
       learned rate is also a twentieth of what curvature allows if gradients are all noise, and all
@@ -133,6 +135,9 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
       it, the rate is at most half the last, and from then on it rises by a fifth at most: so it
       comes down to what noise allows. (While rates are still rising to those of curvature, only if
       the loss is higher by two standard errors: small steps change little.)
+    - If the mean of four losses in a row, and two of them, are above every loss between the
+      beginnings of the last two estimates, the learning rate is halved at once, and rises by a
+      fifth at most from then on. It is halved again where the next four are higher still.
     - If rates are learned, a step is at most twice as long as those of the last estimate, in the
       norm of P.
     - SGD with momentum gets (1 - momentum) times the learning rate, as every gradient is added up
@@ -252,7 +257,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
         config["parameter_groups"] = list(groups) if isinstance(groups, (list, tuple)) else groups
         config["learning_rate"] = self.first_learning_rate
         config["weight_decay"] = self.inner_weight_decay
-        config["inner"] = self._given_inner
+        config["inner"] = copy.deepcopy(self._given_inner)
         return config
 
     @classmethod

@@ -26,11 +26,18 @@ class RestartPolicy:
         Probability of a new estimate at a comparison if nothing has changed.
     clear_rise : float
         The mean loss has risen if it is higher by more than this many standard errors.
+    recent : int
+        Steps overshoot if the mean of this many losses in a row is above the highest loss before
+        the last estimate began.
+    outliers : int
+        Unless no more than this many of them are above it.
     """
 
     window: int = 10
     false_alarm: float = 1e-3
     clear_rise: float = 2.0
+    recent: int = 4
+    outliers: int = 1
 
 
 POLICY = RestartPolicy()
@@ -116,6 +123,11 @@ class LossMonitor:
         # their mean and the square of its standard error.
         self._sums = add_variable("losses", (3,))
         self._last = add_variable("last_loss", (2,), initializer=infinite)
+        # The highest loss since the last estimate began, and before that; the last losses.
+        lowest = keras.initializers.Constant(-np.inf)
+        self._highest = add_variable("highest_loss", initializer=lowest)
+        self._highest_before = add_variable("highest_loss_before", initializer=infinite)
+        self._recent = add_variable("recent_losses", (policy.recent,), initializer=lowest)
         # As the metric of Keras had them after the last batch.
         self._samples = add_variable("samples_of_this_epoch", initializer=infinite)
         self._total = add_variable("loss_of_this_epoch")
@@ -142,14 +154,42 @@ class LossMonitor:
         return is_new, is_seen
 
     def end_training(self):
-        """Let the next batch begin an epoch, however many samples it has."""
+        """Let the next batch begin an epoch, however many samples it has, and whatever its loss."""
         self._samples.assign(np.inf)
+        self._highest_before.assign(np.inf)
 
     def add(self, loss):
         """Add the loss of a batch, unless it is not finite."""
         loss = tf.cast(loss, tf.float64)
         new = tf.stack([tf.ones_like(loss), loss, loss**2])
-        self._sums.assign_add(tf.where(tf.math.is_finite(loss), new, tf.zeros_like(new)))
+        finite = tf.math.is_finite(loss)
+        self._sums.assign_add(tf.where(finite, new, tf.zeros_like(new)))
+        self._highest.assign(tf.where(finite, tf.maximum(self._highest, loss), self._highest.value))
+        recent = tf.concat([self._recent[1:], [loss]], axis=0)
+        self._recent.assign(tf.where(finite, recent, self._recent.value))
+
+    def overshoot(self):
+        """Return whether recent losses are above all those before the last estimate began, ().
+
+        If so, losses of the present learning rate are forgotten: it will change. To overshoot
+        again, the next ones must be higher still.
+        """
+        recent, highest = self._recent.value, self._highest_before.value
+        mean = tf.reduce_mean(recent)
+        n_above = tf.reduce_sum(tf.cast(recent > highest, tf.int32))
+        is_high = (mean > highest) & (n_above > self._policy.outliers)
+
+        def forget():
+            self._highest_before.assign(mean)
+            self._forget()
+
+        tf.cond(is_high, forget, lambda: None)
+        return is_high
+
+    def _forget(self):
+        self._sums.assign(tf.zeros_like(self._sums))
+        for variable in (self._highest, self._recent):
+            variable.assign(tf.fill(variable.shape, tf.cast(-np.inf, tf.float64)))
 
     def compare(self):
         """Compare the mean since the last call with that before it.
@@ -170,7 +210,10 @@ class LossMonitor:
         limit = self._policy.clear_rise * tf.sqrt(error + last_error)
         has_risen = ~has_fallen & (mean - last > limit)
         self._last.assign(tf.where(known, tf.stack([mean, error]), self._last.value))
-        self._sums.assign(tf.zeros_like(self._sums))
+        self._highest_before.assign(
+            tf.where(known, self._highest.value, self._highest_before.value)
+        )
+        self._forget()
         return has_fallen, has_risen
 
 

@@ -121,3 +121,17 @@ def test_what_a_loss_raises_reaches_the_caller(rng):
     X, y = rng.standard_normal((20, 4)), rng.standard_normal(20)
     with pytest.raises(Mine, match=r"^not twenty$"):
         HessianOperator(straight(loss), X, y).to_dense()
+
+
+def test_several_operators_do_not_warn(rng, caplog):
+    """TensorFlow warns of functions that are traced too often."""
+    X, y = rng.standard_normal((20, 4)), rng.standard_normal(20)
+    model = straight("mse")
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(8):
+            HessianOperator(model, X, y) @ np.ones(5)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "retracing" not in caplog.text

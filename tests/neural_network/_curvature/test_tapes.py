@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from ..networks import dense_hessian, keras, network, tf
+from skhmat.neural_network import NewtonCG
+
+from ..networks import L, dense_hessian, keras, network, tf
 from .objective import make_objective, mean_loss, to_dense
 
 
@@ -23,3 +25,26 @@ def test_no_second_derivative(curvature, rng):
     objective = make_objective(model, X, y, curvature=curvature)
     with pytest.raises(ValueError, match="no second derivative"):
         objective.product(tf.ones(objective.parameters.size))
+
+
+class LocalResponse(L.Layer):
+    """A layer whose gradient has no gradient in TensorFlow."""
+
+    def call(self, x):
+        """Return the outputs."""
+        return tf.nn.local_response_normalization(x)
+
+
+def test_operations_without_a_derivative_are_named(rng):
+    model = keras.Sequential(
+        [L.Input((3, 3, 1)), L.Conv2D(2, 2), LocalResponse(), L.Flatten(), L.Dense(1)]
+    )
+    model.compile(NewtonCG(max_cg_steps=1), "mse", jit_compile=False)
+    X, y = rng.standard_normal((5, 3, 3, 1)).astype("float32"), np.ones((5, 1), "float32")
+    message = "cannot differentiate the operation LRNGrad"
+    for curvature in ("hessian", "gauss_newton"):
+        objective = make_objective(model, X, y, curvature=curvature)
+        with pytest.raises(ValueError, match=message):
+            objective.product(tf.ones(objective.parameters.size))
+    with pytest.raises(ValueError, match=message):  # from gradients alone
+        model.fit(X, y, verbose=0)

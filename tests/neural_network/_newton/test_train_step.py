@@ -8,7 +8,7 @@ import pytest
 
 from skhmat.neural_network import NewtonCG, second_order
 
-from ..networks import keras, label, network, tf
+from ..networks import L, keras, label, network, tf
 
 
 def train(name, rng, *, way="second_order", epochs=4, compile_options=None, fit=None, **options):
@@ -307,3 +307,66 @@ def test_saturated_outputs(rng):
     assert min(losses) < 0.9 * losses[0]
     assert np.isfinite(losses).all()
     assert set(model.optimizer.history["fallback"]).isdisjoint({"not finite"})
+
+
+class Autoencoder(keras.Model):
+    """Its only loss is the one that it adds."""
+
+    def __init__(self):
+        super().__init__()
+        self.code, self.decode = L.Dense(2), L.Dense(4)
+
+    def call(self, x):
+        """Return what is left of the samples."""
+        decoded = self.decode(self.code(x))
+        self.add_loss(tf.reduce_mean((x - decoded) ** 2))
+        return decoded
+
+
+def test_losses_that_layers_add(rng):
+    X = rng.standard_normal((40, 4)).astype("float32")
+    X[:, 2:] = X[:, :2]
+    model = second_order(Autoencoder())
+    model.compile(NewtonCG())
+    losses = model.fit(X, batch_size=40, epochs=15, verbose=0).history["loss"]
+    assert losses[-1] < 0.1 * losses[0]
+
+
+class StepOfItsOwn(keras.Sequential):
+    """A model that trains in its own way."""
+
+    def train_step(self, data):
+        """Take a step."""
+        return super().train_step(data)
+
+
+def test_a_train_step_of_the_user_is_not_replaced():
+    with pytest.raises(ValueError, match=r"train_step of its own.* got a StepOfItsOwn"):
+        second_order(StepOfItsOwn([L.Input((4,)), L.Dense(1)]))
+    model = keras.Sequential([L.Input((4,)), L.Dense(1)])
+    model.train_step = lambda data: {"loss": 0.0}
+    with pytest.raises(ValueError, match="train_step of its own"):
+        second_order(model)
+    model = line()
+    assert second_order(model) is model
+
+
+@pytest.mark.parametrize("way", ["second_order", "plain"])
+def test_weights_that_the_loss_does_not_depend_on(way, rng):
+    """They stay as they are, and the others are trained."""
+    x = L.Input((4,))
+    h = L.Dense(3, "tanh")(x)
+    model = keras.Model(x, [L.Dense(1, name="used")(h), L.Dense(2, name="unused")(h)])
+    if way == "second_order":
+        second_order(model)
+    model.compile(NewtonCG(max_cg_steps=3), loss=["mse", None])
+    before = model.get_layer("unused").get_weights()
+    X, y = rng.standard_normal((40, 4)).astype("float32"), rng.standard_normal((40, 1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = model.fit(X, [y, np.zeros((40, 2))], batch_size=13, epochs=6, verbose=0).history
+    warned = any("Gradients do not exist" in str(w.message) for w in caught)
+    assert warned == (way == "plain")
+    assert min(history["loss"]) < history["loss"][0]
+    for a, b in zip(before, model.get_layer("unused").get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -82,7 +82,7 @@ def test_any_network(name, rng):
     model, X, y = network(name, rng, optimizer, jit_compile=False)
     losses = fit(model, X, y, batch_size=len(X), epochs=40)
     # A rate that was right for the last estimate may overshoot afterwards, with a few seeds in a
-    # thousand: then losses swing between two values, and the lowest is what the descent reached.
+    # thousand: it comes down a few steps later, and the lowest loss is what the descent reached.
     assert np.all(np.isfinite(losses))
     assert min(losses[1:]) < losses[0]
     assert model.optimizer.get_log()["estimates"] == 2

@@ -57,6 +57,25 @@ def test_rates_fall_where_losses_do_not(rng):
     assert rates[-1] <= rates[3] / 8
 
 
+def test_rates_fall_at_once_where_losses_overshoot(rng):
+    """The next estimate is far away."""
+    problem = Quadratic(np.linspace(1, 9, 12), rng)
+    height = tf.Variable(0.0, dtype=tf.float64)
+    problem_loss = problem.loss
+    problem.loss = lambda: problem_loss() + height
+    optimizer = ProbabilisticPreconditioner(prior_iterations=2, num_observations=2, restart=40)
+    step = problem.stepper(optimizer)
+    for _ in range(48):
+        step()
+    before = optimizer.get_log()
+    for _ in range(10):
+        height.assign_add(1000.0)
+        step()
+    after = optimizer.get_log()
+    assert before["estimates"] == after["estimates"] == 2
+    assert after["learning_rate"][0] == pytest.approx(before["learning_rate"][0] / 8)
+
+
 @pytest.mark.parametrize("adapts", [True, False])
 def test_steps_are_not_longer_than_those_that_were_seen(adapts, rng):
     start = rng.standard_normal(3)

@@ -6,9 +6,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skhmat.neural_network import ProbabilisticPreconditioner
 from skhmat.neural_network._preconditioner.descent import DescentPolicy
-from skhmat.neural_network._preconditioner.restart import RestartPolicy
+from skhmat.neural_network._preconditioner.restart import LossMonitor, RestartPolicy
 
-from ..networks import tf
+from ..networks import keras, tf
 from .problems import Quadratic, fit, net
 
 
@@ -102,3 +102,30 @@ def test_windows_are_a_policy(window, rng):
     for _ in range(2 * window + 2):
         step()
     assert int(optimizer._descent.estimate.started.numpy()) > before
+
+
+def test_losses_that_overshoot():
+    """Four in a row are above all that were there before the last estimate."""
+
+    def add(name, shape=(), dtype="float64", initializer="zeros"):
+        return keras.Variable(initializer, shape=shape, dtype=dtype, name=name)
+
+    losses = LossMonitor(add)
+
+    def overshoots(*values):
+        found = []
+        for value in values:
+            losses.add(tf.constant(value, tf.float64))
+            found.append(bool(losses.overshoot()))
+        return found
+
+    assert not any(overshoots(1, 3, 5, 7, 9, 2, 1))  # nothing was there before
+    losses.compare()
+    assert not any(overshoots(9, 9, 9, 9, 1, 16, 1, 1))
+    # Losses of a rate that is gone are forgotten. No plateau overshoots further, and no outlier.
+    found = overshoots(12, np.nan, 12, 12, *[12] * 8, 13, 13)
+    assert np.flatnonzero(found).tolist() == [3, 7, 13]
+    losses.compare()
+    assert not any(overshoots(1, 1))
+    losses.end_training()  # the next losses may be those of other data
+    assert not any(overshoots(99, 99, 99, 99))
