@@ -9,6 +9,7 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 
 from _blas cimport add_product, real
+from _interrupt cimport skhmat_pending, skhmat_stopped, skhmat_watch
 
 # Rows and columns of a block that is converted to float64 at once, so that it stays in cache.
 cdef enum:
@@ -20,9 +21,12 @@ def multiply_rows(const real[:, ::1] F, const double[:, ::1] W, double[:, ::1] o
     """Write F W to `out` in float64; F (k, n), W (n, c)."""
     cdef Py_ssize_t block, n_blocks = (F.shape[0] + _ROWS - 1) // _ROWS
     cdef double[:, ::1] buffers = np.empty((n_threads, _ROWS * _COLS))
+    cdef skhmat_watch watch = skhmat_watch(0, 0)
+    cdef skhmat_watch* watched = &watch
     with nogil:
         for block in prange(n_blocks, num_threads=n_threads, schedule="dynamic", chunksize=1):
-            _row_block(F, W, out, block * _ROWS, &buffers[threadid(), 0])
+            _row_block(F, W, out, block * _ROWS, &buffers[threadid(), 0], watched)
+    skhmat_pending(watch.stopped)
 
 
 def multiply_columns(
@@ -31,18 +35,21 @@ def multiply_columns(
     """Write F^T C to `out` in float64; F (k, n), C (k, c)."""
     cdef Py_ssize_t block, n_blocks = (F.shape[1] + _COLS - 1) // _COLS
     cdef double[:, ::1] buffers = np.empty((n_threads, _ROWS * _COLS))
+    cdef skhmat_watch watch = skhmat_watch(0, 0)
+    cdef skhmat_watch* watched = &watch
     with nogil:
         for block in prange(n_blocks, num_threads=n_threads, schedule="dynamic", chunksize=1):
-            _column_block(F, C, out, block * _COLS, &buffers[threadid(), 0])
+            _column_block(F, C, out, block * _COLS, &buffers[threadid(), 0], watched)
+    skhmat_pending(watch.stopped)
 
 
 cdef void _row_block(
     const real[:, ::1] F, const double[:, ::1] W, double[:, ::1] out, Py_ssize_t row,
-    double* buffer,
+    double* buffer, skhmat_watch* watch,
 ) noexcept nogil:
     cdef Py_ssize_t col = 0
     cdef int m = <int> min(<Py_ssize_t> _ROWS, F.shape[0] - row), c
-    while col < F.shape[1]:
+    while col < F.shape[1] and not skhmat_stopped(watch):
         c = <int> min(<Py_ssize_t> _COLS, F.shape[1] - col)
         if W.shape[1] == 1:
             _add_rows_wide(F, row, col, m, c, &W[col, 0], &out[row, 0], col == 0)
@@ -56,11 +63,11 @@ cdef void _row_block(
 
 cdef void _column_block(
     const real[:, ::1] F, const double[:, ::1] C, double[:, ::1] out, Py_ssize_t col,
-    double* buffer,
+    double* buffer, skhmat_watch* watch,
 ) noexcept nogil:
     cdef Py_ssize_t row = 0
     cdef int m, c = <int> min(<Py_ssize_t> _COLS, F.shape[1] - col)
-    while row < F.shape[0]:
+    while row < F.shape[0] and not skhmat_stopped(watch):
         m = <int> min(<Py_ssize_t> _ROWS, F.shape[0] - row)
         if C.shape[1] == 1:
             _add_columns_wide(F, row, col, m, c, &C[row, 0], &out[col, 0], row == 0)

@@ -39,6 +39,7 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
 from _blas cimport add_product, real
+from _interrupt cimport skhmat_has_stopped, skhmat_pending, skhmat_stopped, skhmat_watch
 
 
 # Up to this many right-hand sides one thread does the upper levels: waking the others costs more.
@@ -102,8 +103,10 @@ def collect_charges(
 
     The parameters are those of `multiply`.
     """
+    cdef skhmat_watch watch = skhmat_watch(0, 0)
     with nogil:
-        _up(plan, interp, W, first, charges, buffers, n_threads)
+        _up(plan, interp, W, first, charges, buffers, n_threads, &watch)
+    skhmat_pending(watch.stopped)
 
 
 def multiply(
@@ -123,17 +126,22 @@ def multiply(
     cdef Py_ssize_t level, j, cut = _cut(plan, n_threads), base = (<Py_ssize_t> 1 << cut) - 1
     cdef bint has_near = near is not None
     cdef int k = <int> charges.shape[1], few = n_threads if k > _NARROW else 1
+    cdef skhmat_watch watch = skhmat_watch(0, 0)
+    cdef skhmat_watch* watched = &watch
     with nogil:
-        _up(plan, interp, W, first, charges, buffers, n_threads)
+        _up(plan, interp, W, first, charges, buffers, n_threads, watched)
         for j in prange(plan.rank.shape[0], num_threads=n_threads, schedule="dynamic"):
-            _node_across(plan, j, far, charges, potentials, k)
+            _node_across(plan, j, far, charges, potentials, k, watched)
         for level in range(1, cut):
             for j in prange(<Py_ssize_t> 1 << level, num_threads=few, schedule="dynamic"):
-                _node_down(plan, (1 << level) - 1 + j, interp, potentials, &buffers[threadid(), 0])
+                _node_down(
+                    plan, (1 << level) - 1 + j, interp, potentials, &buffers[threadid(), 0],
+                    watched)
         for j in prange(base + 1, num_threads=n_threads, schedule="dynamic"):
             _subtree_down(
                 plan, cut, j, interp, near, has_near, W, first, potentials,
-                &buffers[threadid(), 0], out)
+                &buffers[threadid(), 0], out, watched)
+    skhmat_pending(watch.stopped)
 
 
 cdef Py_ssize_t _cut(Plan plan, int n_threads) noexcept nogil:
@@ -152,45 +160,48 @@ cdef Py_ssize_t _cut(Plan plan, int n_threads) noexcept nogil:
 
 cdef void _up(
     Plan plan, const real[::1] interp, const real[:, ::1] W, Py_ssize_t first,
-    real[:, ::1] charges, real[:, ::1] buffers, int n_threads,
+    real[:, ::1] charges, real[:, ::1] buffers, int n_threads, skhmat_watch* watch,
 ) noexcept nogil:
     cdef Py_ssize_t level, j, cut = _cut(plan, n_threads)
     cdef int few = n_threads if charges.shape[1] > _NARROW else 1
     for j in prange(<Py_ssize_t> 1 << cut, num_threads=n_threads, schedule="dynamic"):
-        _subtree_up(plan, cut, j, interp, W, first, charges, &buffers[threadid(), 0])
+        _subtree_up(plan, cut, j, interp, W, first, charges, &buffers[threadid(), 0], watch)
     for level in range(cut - 1, 0, -1):
         for j in prange(<Py_ssize_t> 1 << level, num_threads=few, schedule="dynamic"):
-            _node_up(plan, (1 << level) - 1 + j, interp, charges, &buffers[threadid(), 0])
+            _node_up(
+                plan, (1 << level) - 1 + j, interp, charges, &buffers[threadid(), 0], watch)
 
 
 cdef void _subtree_up(
     Plan plan, Py_ssize_t cut, Py_ssize_t root, const real[::1] interp,
     const real[:, ::1] W, Py_ssize_t first, real[:, ::1] charges, real* buffer,
+    skhmat_watch* watch,
 ) noexcept nogil:
     """Collect the charges below node `root` of level `cut`."""
     cdef Py_ssize_t level, j, below = plan.depth - cut
     for j in range(root << below, (root + 1) << below):
-        _leaf_up(plan, j, interp, W, first, charges, buffer)
+        _leaf_up(plan, j, interp, W, first, charges, buffer, watch)
     for level in range(plan.depth - 1, max(cut, 1) - 1, -1):
         below = level - cut
         for j in range(root << below, (root + 1) << below):
-            _node_up(plan, (1 << level) - 1 + j, interp, charges, buffer)
+            _node_up(plan, (1 << level) - 1 + j, interp, charges, buffer, watch)
 
 
 cdef void _subtree_down(
     Plan plan, Py_ssize_t cut, Py_ssize_t root, const real[::1] interp, const real[::1] near,
     bint has_near, const real[:, ::1] W, Py_ssize_t first, real[:, ::1] potentials, real* buffer,
-    real[:, ::1] out,
+    real[:, ::1] out, skhmat_watch* watch,
 ) noexcept nogil:
     """Pass the potentials down from node `root`, add the near pass, write the rows of `out`."""
     cdef Py_ssize_t level, j, below
     for level in range(max(cut, 1), plan.depth):
         below = level - cut
         for j in range(root << below, (root + 1) << below):
-            _node_down(plan, (1 << level) - 1 + j, interp, potentials, buffer)
+            _node_down(plan, (1 << level) - 1 + j, interp, potentials, buffer, watch)
     below = plan.depth - cut
     for j in range(root << below, (root + 1) << below):
-        _leaf_down(plan, j, interp, near, has_near, W, first, potentials, buffer, out)
+        _leaf_down(
+            plan, j, interp, near, has_near, W, first, potentials, buffer, out, watch)
 
 
 cdef void _gather(
@@ -202,16 +213,22 @@ cdef void _gather(
         memcpy(rows + i * k, &W[plan.permutation[start + i], first], k * sizeof(real))
 
 
+cdef inline bint _is_stopped(skhmat_watch* watch, Py_ssize_t node) noexcept nogil:
+    """Return whether to stop; only some of the nodes look, since most take a microsecond."""
+    return skhmat_stopped(watch) if node % 16 == 0 else skhmat_has_stopped(watch)
+
+
 cdef void _leaf_up(
     Plan plan, Py_ssize_t leaf, const real[::1] interp,
     const real[:, ::1] W, Py_ssize_t first, real[:, ::1] charges, real* buffer,
+    skhmat_watch* watch,
 ) noexcept nogil:
     """Collect the charges of a leaf, w_s + X^T w_rest; its first rows s are the skeletons."""
     cdef Py_ssize_t node = (1 << plan.depth) - 1 + leaf, rank = plan.rank[node]
     cdef int rest = <int> (plan.leaf_bounds[leaf + 1] - plan.leaf_bounds[leaf] - rank)
     cdef int k = <int> charges.shape[1]
     cdef real* own
-    if rank == 0:
+    if rank == 0 or skhmat_stopped(watch):
         return
     own = &charges[plan.skel_ptr[node], 0]
     _gather(plan, leaf, W, first, k, buffer)
@@ -225,7 +242,7 @@ cdef void _leaf_up(
 cdef void _leaf_down(
     Plan plan, Py_ssize_t leaf, const real[::1] interp, const real[::1] near, bint has_near,
     const real[:, ::1] W, Py_ssize_t first, real[:, ::1] potentials, real* buffer,
-    real[:, ::1] out,
+    real[:, ::1] out, skhmat_watch* watch,
 ) noexcept nogil:
     """Write the rows of a leaf: the near pass, plus P^T times its skeletons' potentials."""
     cdef Py_ssize_t node = (1 << plan.depth) - 1 + leaf, rank = plan.rank[node]
@@ -234,6 +251,8 @@ cdef void _leaf_down(
     cdef real beta = 0.0
     cdef real* rows = buffer + n * k
     cdef const real* own
+    if skhmat_stopped(watch):
+        return
     if has_near:
         for p in range(plan.near_ptr[leaf], plan.near_ptr[leaf + 1]):
             other = plan.near_leaf[p]
@@ -258,13 +277,14 @@ cdef void _leaf_down(
 
 
 cdef void _node_up(
-    Plan plan, Py_ssize_t node, const real[::1] interp, real[:, ::1] charges, real* buffer
+    Plan plan, Py_ssize_t node, const real[::1] interp, real[:, ::1] charges, real* buffer,
+    skhmat_watch* watch,
 ) noexcept nogil:
     """Collect the charges of an inner node from those of its children."""
     cdef Py_ssize_t rank = plan.rank[node], start, n, i, o
     cdef int k = <int> charges.shape[1]
     cdef real* own
-    if rank == 0:
+    if rank == 0 or _is_stopped(watch, node):
         return
     own = &charges[plan.skel_ptr[node], 0]
     start = plan.skel_ptr[2 * node + 1]
@@ -282,11 +302,11 @@ cdef void _node_up(
 
 cdef void _node_across(
     Plan plan, Py_ssize_t node, const real[::1] far, const real[:, ::1] charges,
-    real[:, ::1] potentials, int k,
+    real[:, ::1] potentials, int k, skhmat_watch* watch,
 ) noexcept nogil:
     cdef Py_ssize_t rank = plan.rank[node], other, p
     cdef real* out
-    if rank == 0:
+    if rank == 0 or _is_stopped(watch, node):
         return
     out = &potentials[plan.skel_ptr[node], 0]
     memset(out, 0, rank * k * sizeof(real))
@@ -300,14 +320,15 @@ cdef void _node_across(
 
 
 cdef void _node_down(
-    Plan plan, Py_ssize_t node, const real[::1] interp, real[:, ::1] potentials, real* buffer
+    Plan plan, Py_ssize_t node, const real[::1] interp, real[:, ::1] potentials, real* buffer,
+    skhmat_watch* watch,
 ) noexcept nogil:
     """Add the potentials of an inner node to those of its children."""
     cdef Py_ssize_t rank = plan.rank[node], start, n, i, j, o
     cdef int k = <int> potentials.shape[1]
     cdef const real* source
     cdef real* target
-    if rank == 0:
+    if rank == 0 or _is_stopped(watch, node):
         return
     start = plan.skel_ptr[2 * node + 1]
     o = plan.order_ptr[node]

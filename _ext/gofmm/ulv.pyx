@@ -38,6 +38,7 @@ from scipy.linalg.cython_blas cimport dgemm, dsymm, dsyr2k, dsyrk, dtrmm, dtrsm
 from scipy.linalg.cython_lapack cimport dgeqrf, dlarft, dpotrf, dpotri
 
 from _blas cimport real
+from _interrupt cimport skhmat_pending, skhmat_stopped, skhmat_watch
 
 
 cdef class Factor:
@@ -102,13 +103,16 @@ def factorize(
     cdef double[::1] S = S_, R = R_
     cdef double[:, ::1] work = work_
     cdef unsigned char[::1] bad = bad_
+    cdef skhmat_watch watch = skhmat_watch(0, 0)
+    cdef skhmat_watch* watched = &watch
     for level in range(f.depth, -1, -1):
         with nogil:
             for j in prange(<Py_ssize_t> 1 << level, num_threads=n_threads, schedule="dynamic"):
                 bad[(1 << level) - 1 + j] = _node[real](
                     f, (1 << level) - 1 + j, level == f.depth, j, shift, near, near_offset, far,
                     far_offset, far_transposed, interp, interp_ptr, order, order_ptr, S, R,
-                    &work[threadid(), 0])
+                    &work[threadid(), 0], watched)
+        skhmat_pending(watch.stopped)
         if bad_.any():
             return False
     return True
@@ -120,7 +124,7 @@ cdef unsigned char _node(
     const real[::1] far, const Py_ssize_t[::1] far_offset, const unsigned char[::1] far_transposed,
     const real[::1] interp, const Py_ssize_t[::1] interp_ptr,
     const Py_ssize_t[::1] order, const Py_ssize_t[::1] order_ptr,
-    double[::1] S, double[::1] R, double* work,
+    double[::1] S, double[::1] R, double* work, skhmat_watch* watch,
 ) noexcept nogil:
     cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, info = 0, i, j
     cdef double* M = work
@@ -132,7 +136,7 @@ cdef unsigned char _node(
     cdef double* W
     cdef double one = 1.0, minus = -1.0
     cdef int lwork
-    if m == 0:
+    if m == 0 or skhmat_stopped(watch):
         return 0
     V, T = <double*> &f.V[0] + f.v_ptr[node], <double*> &f.T[0] + f.t_ptr[node]
     L, W = <double*> &f.L[0] + f.l_ptr[node], <double*> &f.W[0] + f.w_ptr[node]
@@ -266,16 +270,20 @@ def inverse_diagonal(Factor f, double[::1] out, int n_threads):
     work_ = np.empty((n_threads, 3 * f.largest * f.largest))
     cdef double[::1] G = G_
     cdef double[:, ::1] work = work_
+    cdef skhmat_watch watch = skhmat_watch(0, 0)
+    cdef skhmat_watch* watched = &watch
     with nogil:
         for level in range(f.depth + 1):
             for j in prange(<Py_ssize_t> 1 << level, num_threads=n_threads, schedule="dynamic"):
                 _inverse_node(
-                    f, (1 << level) - 1 + j, level == f.depth, j, &G[0], out, &work[threadid(), 0])
+                    f, (1 << level) - 1 + j, level == f.depth, j, &G[0], out, &work[threadid(), 0],
+                    watched)
+    skhmat_pending(watch.stopped)
 
 
 cdef void _inverse_node(
     Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, double* G, double[::1] out,
-    double* work,
+    double* work, skhmat_watch* watch,
 ) noexcept nogil:
     cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, info = 0, i, j, ra, rb
     cdef double* M = work
@@ -284,7 +292,7 @@ cdef void _inverse_node(
     cdef double* V = <double*> &f.V[0] + f.v_ptr[node]
     cdef double* L = <double*> &f.L[0] + f.l_ptr[node]
     cdef double one = 1.0, minus = -1.0, zero = 0.0, minus_half = -0.5, rotated
-    if m == 0:
+    if m == 0 or skhmat_stopped(watch):
         return
     for j in range(r):
         memcpy(M + j * m, G + f.t_ptr[node] + j * r, r * sizeof(double))
@@ -327,15 +335,20 @@ def solve(Factor f, const double[:, ::1] B, double[:, ::1] out, double[:, ::1] r
     cdef int k = <int> B.shape[1]
     work_ = np.empty((n_threads, f.largest * k))
     cdef double[:, ::1] work = work_
+    cdef skhmat_watch watch = skhmat_watch(0, 0)
+    cdef skhmat_watch* watched = &watch
     with nogil:
         for level in range(f.depth, -1, -1):
             for j in prange(<Py_ssize_t> 1 << level, num_threads=n_threads, schedule="dynamic"):
                 _forward(
-                    f, (1 << level) - 1 + j, level == f.depth, j, B, rows, &work[threadid(), 0])
+                    f, (1 << level) - 1 + j, level == f.depth, j, B, rows, &work[threadid(), 0],
+                    watched)
         for level in range(f.depth + 1):
             for j in prange(<Py_ssize_t> 1 << level, num_threads=n_threads, schedule="dynamic"):
                 _backward(
-                    f, (1 << level) - 1 + j, level == f.depth, j, out, rows, &work[threadid(), 0])
+                    f, (1 << level) - 1 + j, level == f.depth, j, out, rows, &work[threadid(), 0],
+                    watched)
+    skhmat_pending(watch.stopped)
 
 
 cdef void _rotate(
@@ -359,13 +372,13 @@ cdef inline Py_ssize_t _row_in_parent(Factor f, Py_ssize_t node) noexcept nogil:
 
 cdef void _forward(
     Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, const double[:, ::1] B,
-    double[:, ::1] rows, double* work,
+    double[:, ::1] rows, double* work, skhmat_watch* watch,
 ) noexcept nogil:
     cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, k = <int> rows.shape[1]
     cdef Py_ssize_t i
     cdef double one = 1.0, minus = -1.0
     cdef double* x
-    if m == 0 or k == 0:
+    if m == 0 or k == 0 or skhmat_stopped(watch):
         return
     x = &rows[f.row_ptr[node], 0]
     if is_leaf:
@@ -387,13 +400,13 @@ cdef void _forward(
 
 cdef void _backward(
     Factor f, Py_ssize_t node, bint is_leaf, Py_ssize_t leaf, double[:, ::1] out,
-    double[:, ::1] rows, double* work,
+    double[:, ::1] rows, double* work, skhmat_watch* watch,
 ) noexcept nogil:
     cdef int m = <int> f.size[node], r = <int> f.rank[node], q = m - r, k = <int> rows.shape[1]
     cdef Py_ssize_t i
     cdef double one = 1.0, minus = -1.0
     cdef double* x
-    if m == 0 or k == 0:
+    if m == 0 or k == 0 or skhmat_stopped(watch):
         return
     x = &rows[f.row_ptr[node], 0]
     if r > 0:

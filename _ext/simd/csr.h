@@ -85,10 +85,15 @@ static void NAME(sparse_row)(const struct skhmat_rows *A, const struct skhmat_st
         NAME(sparse_strip)(A, step, i, k - LANES, 1, q - (k - LANES));
 }
 
-static void NAME(sparse)(const struct skhmat_rows *A, const struct skhmat_step *step, int n_threads)
+static int NAME(sparse)(const struct skhmat_rows *A, const struct skhmat_step *step, int n_threads)
 {
+    struct skhmat_watch watch = {0};
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic)
-    for (intptr_t i0 = 0; i0 < A->n; i0 += SPARSE_ROWS)
+    for (intptr_t i0 = 0; i0 < A->n; i0 += SPARSE_ROWS) {
+        if (skhmat_stopped(&watch))
+            continue;
         for (intptr_t i = i0; i < A->n && i < i0 + SPARSE_ROWS; i++)
             NAME(sparse_row)(A, step, i);
+    }
+    return watch.stopped;
 }

@@ -5,6 +5,7 @@ The loop of the product is C, in csr.h.
 
 from libc.stdint cimport int32_t, intptr_t
 
+from _interrupt cimport skhmat_pending
 from simd.loops cimport chosen_in, skhmat_rows, skhmat_simd, skhmat_step
 
 from .dispatch import chosen_table
@@ -99,6 +100,7 @@ def sparse_step(
     """
     cdef skhmat_rows A
     cdef skhmat_step step
+    cdef int status
     if out.shape[0] == 0 or out.shape[1] == 0:
         return
     A.n, A.start = out.shape[0], &start[0]
@@ -107,4 +109,5 @@ def sparse_step(
     step.W, step.k, step.before, step.out = &W[0, 0], W.shape[1], &before[0, 0], &out[0, 0]
     step.scale, step.shift, step.factor = scale, shift, factor
     with nogil:
-        chosen[0].sparse_f64(&A, &step, n_threads)
+        status = chosen[0].sparse_f64(&A, &step, n_threads)
+    skhmat_pending(status)

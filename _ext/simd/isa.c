@@ -1,4 +1,5 @@
 /* Compiled once per instruction set, with -DSKHMAT_ISA=plain, avx2 or avx512 and its flags. */
+#include "interrupt.h"
 #include "simd.h"
 
 #include <float.h>

@@ -96,7 +96,7 @@ static void NAME(add_terms)(const struct skhmat_density *k, REAL *restrict t,
 /* ---- over all points ----------------------------------------------------------------------- */
 
 /* Log sums of rows i0..i0+n-1, n <= BLOCK_ROWS. */
-static void NAME(log_sums_of_rows)(const struct NAME(job) *job, const struct NAME(skhmat_log_sums) *in,
+static void NAME(log_sums_of_rows)(struct NAME(job) *job, const struct NAME(skhmat_log_sums) *in,
                                    intptr_t i0, intptr_t n, REAL *x, REAL *norms)
 {
     REAL t[ROWS * CHUNK] __attribute__((aligned(64)));
@@ -105,6 +105,8 @@ static void NAME(log_sums_of_rows)(const struct NAME(job) *job, const struct NAM
         sums[i] = (struct log_sum){0, -INFINITY};
     NAME(pack_rows)(job, i0, n, x, norms);
     for (intptr_t j0 = 0; j0 < job->n_cols; j0 += job->chunk) {
+        if (j0 && skhmat_stopped(&job->watch))
+            return;
         const intptr_t m = job->n_cols - j0 < job->chunk ? job->n_cols - j0 : job->chunk;
         const intptr_t ld = (m + STRIP - 1) / STRIP * STRIP;
         for (intptr_t i = 0; i < n; i += ROWS) {
@@ -138,6 +140,8 @@ static int NAME(log_sums)(const struct NAME(skhmat_log_sums) *in, int n_threads)
         rows = rows < ROWS ? ROWS : rows > BLOCK_ROWS ? BLOCK_ROWS : rows;
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic)
         for (intptr_t i0 = 0; i0 < job.n_rows; i0 += rows) {
+            if (i0 && skhmat_stopped(&job.watch))
+                continue;
             const intptr_t n = job.n_rows - i0 < rows ? job.n_rows - i0 : rows;
             REAL *x = work + SKHMAT_THREAD * per_thread;
             NAME(log_sums_of_rows)(&job, in, i0, n, x, x + BLOCK_ROWS * job.d);
@@ -146,5 +150,5 @@ static int NAME(log_sums)(const struct NAME(skhmat_log_sums) *in, int n_threads)
     NAME(release)(&job);
     const int failed = !work;
     free(work);
-    return -failed;
+    return failed ? -1 : job.watch.stopped;
 }

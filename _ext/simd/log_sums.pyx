@@ -3,6 +3,7 @@
 from cython cimport floating
 from libc.stdint cimport intptr_t
 
+from _interrupt cimport skhmat_pending
 from simd.loops cimport (
     chosen_in, skhmat_density, skhmat_log_sums_f32, skhmat_log_sums_f64, skhmat_simd, skhmat_tree,
 )
@@ -69,6 +70,7 @@ def log_sums(
             &largest[0])
         with nogil:
             status = chosen[0].log_sums_f64(&in_f64, n_threads)
+    skhmat_pending(status)
     if status:
         raise MemoryError(f"no memory to pack {m} + {n} points in {d} dimensions")
 
@@ -101,6 +103,7 @@ def tree_log_sums(
     cdef const double* w = NULL
     cdef const intptr_t* left_out = NULL
     cdef skhmat_tree tree
+    cdef int status
     if X.shape[0] == 0:
         return
     if weights is not None:
@@ -111,5 +114,6 @@ def tree_log_sums(
         first.shape[0], X.shape[1], &first[0], &last[0], &low[0, 0], &high[0, 0], &mean[0, 0],
         &spread[0], &weight[0], &log_weight[0], &Y[0, 0], Y.shape[1], w)
     with nogil:
-        chosen[0].tree_log_sums_f64(
+        status = chosen[0].tree_log_sums_f64(
             &tree, &density, &X[0, 0], X.shape[0], left_out, &out[0], &work[0, 0], n_threads)
+    skhmat_pending(status)

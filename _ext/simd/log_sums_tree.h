@@ -185,16 +185,20 @@ static void visit_tree(const struct skhmat_tree *tree, const struct skhmat_densi
     }
 }
 
-static void tree_log_sums_f64(const struct skhmat_tree *tree, const struct skhmat_density *k,
-                              const double *X, intptr_t n_rows, const intptr_t *exclude, double *out,
-                              double *work, int n_threads)
+static int tree_log_sums_f64(const struct skhmat_tree *tree, const struct skhmat_density *k,
+                             const double *X, intptr_t n_rows, const intptr_t *exclude, double *out,
+                             double *work, int n_threads)
 {
+    struct skhmat_watch watch = {0};
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic, 16)
     for (intptr_t i = 0; i < n_rows; i++) {
+        if (i % 16 == 0 ? skhmat_stopped(&watch) : skhmat_has_stopped(&watch))
+            continue;
         struct visit v = {0, skhmat_is_compact(k->kernel) ? 0 : -INFINITY, 0, 0, 0, 0, 0};
         visit_tree(tree, k, X + i * tree->d, exclude ? exclude[i] : -1, &v);
         out[i] = log(v.sum) + (v.sum > 0 ? v.shift : 0);
         work[2 * i] = (double)v.n_pairs;
         work[2 * i + 1] = (double)v.n_nodes;
     }
+    return watch.stopped;
 }

@@ -94,11 +94,11 @@ cdef extern from "simd.h" nogil:
         void (*values_f64)(int, const double*, intptr_t, double*, intptr_t) noexcept nogil
         void (*exp_f32)(const float*, float*, intptr_t) noexcept nogil
         void (*exp_f64)(const double*, double*, intptr_t) noexcept nogil
-        void (*sparse_f64)(const skhmat_rows*, const skhmat_step*, int) noexcept nogil
+        int (*sparse_f64)(const skhmat_rows*, const skhmat_step*, int) noexcept nogil
         int (*log_sums_f32)(const skhmat_log_sums_f32*, int) noexcept nogil
         int (*log_sums_f64)(const skhmat_log_sums_f64*, int) noexcept nogil
-        void (*tree_log_sums_f64)(const skhmat_tree*, const skhmat_density*, const double*,
-                                  intptr_t, const intptr_t*, double*, double*, int) noexcept nogil
+        int (*tree_log_sums_f64)(const skhmat_tree*, const skhmat_density*, const double*,
+                                 intptr_t, const intptr_t*, double*, double*, int) noexcept nogil
         int lanes_f32
         void (*tile_f32)(const float*, intptr_t, intptr_t, intptr_t, const float*, const float*,
                          float*, float*, int) noexcept nogil

@@ -3,6 +3,7 @@
 from cython.parallel cimport prange
 
 from _blas cimport add_product
+from _interrupt cimport skhmat_pending, skhmat_stopped, skhmat_watch
 from simd.loops cimport chosen_in, skhmat_simd
 
 from .dispatch import chosen_table
@@ -33,21 +34,24 @@ def multiply_tiles(
     sums : (n_parts, n, k), zero
     """
     cdef Py_ssize_t part
+    cdef skhmat_watch watch = skhmat_watch(0, 0)
+    cdef skhmat_watch* watched = &watch
     if W.shape[1] != 1 and W.shape[1] % chosen[0].lanes_f32:
         raise ValueError(f"{W.shape[1]} columns are no multiple of {chosen[0].lanes_f32}")
     with nogil:
         for part in prange(sums.shape[0], num_threads=n_threads, schedule="dynamic", chunksize=1):
-            _add_part(tiles, rows, cols, offsets, W, width, sums, part)
+            _add_part(tiles, rows, cols, offsets, W, width, sums, part, watched)
+    skhmat_pending(watch.stopped)
 
 
 cdef void _add_part(
     const float[::1] tiles, const Py_ssize_t[::1] rows, const Py_ssize_t[::1] cols,
     const Py_ssize_t[::1] offsets, const float[:, ::1] W, Py_ssize_t width,
-    float[:, :, ::1] sums, Py_ssize_t part,
+    float[:, :, ::1] sums, Py_ssize_t part, skhmat_watch* watch,
 ) noexcept nogil:
     cdef Py_ssize_t t = part, i, j, m, c, n = W.shape[0], k = W.shape[1]
     cdef const float* tile
-    while t < rows.shape[0]:
+    while t < rows.shape[0] and not skhmat_stopped(watch):
         i, j, tile = rows[t], cols[t], &tiles[offsets[t]]
         m, c = min(width, n - i), min(width, n - j)
         if k > 1:

@@ -11,12 +11,14 @@ static inline intptr_t NAME(packed_size)(intptr_t d)
 }
 
 /* Rows i0..i0+n-1 of the block; `x` holds the packed rows, `norms` their norms. */
-static void NAME(block_rows)(const struct NAME(job) *job, intptr_t i0, intptr_t n, REAL *x,
+static void NAME(block_rows)(struct NAME(job) *job, intptr_t i0, intptr_t n, REAL *x,
                              REAL *norms, REAL *out)
 {
     REAL t[ROWS * CHUNK] __attribute__((aligned(64)));
     NAME(pack_rows)(job, i0, n, x, norms);
     for (intptr_t j0 = 0; j0 < job->n_cols; j0 += job->chunk) {
+        if (j0 && skhmat_stopped(&job->watch))
+            return;
         const intptr_t m = job->n_cols - j0 < job->chunk ? job->n_cols - j0 : job->chunk;
         const intptr_t ld = (m + STRIP - 1) / STRIP * STRIP;
         for (intptr_t i = 0; i < n; i += ROWS) {
@@ -40,6 +42,8 @@ static int NAME(block)(const REAL *X, const intptr_t *rows, intptr_t n_rows, con
     if (work) {
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic)
         for (intptr_t i0 = 0; i0 < n_rows; i0 += BLOCK_ROWS) {
+            if (i0 && skhmat_stopped(&job.watch))
+                continue;
             const intptr_t n = n_rows - i0 < BLOCK_ROWS ? n_rows - i0 : BLOCK_ROWS;
             REAL *x = work + SKHMAT_THREAD * per_thread;
             NAME(block_rows)(&job, i0, n, x, x + BLOCK_ROWS * d, out);
@@ -48,7 +52,7 @@ static int NAME(block)(const REAL *X, const intptr_t *rows, intptr_t n_rows, con
     NAME(release)(&job);
     const int failed = !work;
     free(work);
-    return -failed;
+    return failed ? -1 : job.watch.stopped;
 }
 
 /* ---- products ------------------------------------------------------------------------------ */
@@ -77,7 +81,7 @@ NAME(weigh)(const REAL *restrict t, intptr_t ld, const REAL *restrict w, intptr_
 }
 
 /* The product for rows i0..i0+n-1 and few right-hand sides, given as rows of Wt (n_rhs, ld_w). */
-static void NAME(few_rows)(const struct NAME(job) *job, intptr_t i0, intptr_t n, REAL *x,
+static void NAME(few_rows)(struct NAME(job) *job, intptr_t i0, intptr_t n, REAL *x,
                            REAL *norms, const REAL *Wt, intptr_t ld_w, intptr_t n_rhs, REAL *out)
 {
     REAL t[ROWS * CHUNK] __attribute__((aligned(64)));
@@ -86,6 +90,8 @@ static void NAME(few_rows)(const struct NAME(job) *job, intptr_t i0, intptr_t n,
     memset(sums, 0, BLOCK_ROWS * step * sizeof(double));
     NAME(pack_rows)(job, i0, n, x, norms);
     for (intptr_t j0 = 0; j0 < job->n_cols; j0 += job->chunk) {
+        if (j0 && skhmat_stopped(&job->watch))
+            return;
         const intptr_t m = job->n_cols - j0 < job->chunk ? job->n_cols - j0 : job->chunk;
         const intptr_t ld = (m + STRIP - 1) / STRIP * STRIP;
         for (intptr_t i = 0; i < n; i += ROWS) {
@@ -106,7 +112,7 @@ static void NAME(few_rows)(const struct NAME(job) *job, intptr_t i0, intptr_t n,
     }
 }
 
-static int NAME(few_rhs)(const struct NAME(job) *job, const REAL *W, intptr_t n_rhs, REAL *out,
+static int NAME(few_rhs)(struct NAME(job) *job, const REAL *W, intptr_t n_rhs, REAL *out,
                          int n_threads)
 {
     const intptr_t ld_w = (job->n_cols + STRIP - 1) / STRIP * STRIP;
@@ -119,6 +125,8 @@ static int NAME(few_rhs)(const struct NAME(job) *job, const REAL *W, intptr_t n_
                 Wt[q * ld_w + j] = W[j * n_rhs + q];
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic)
         for (intptr_t i0 = 0; i0 < job->n_rows; i0 += BLOCK_ROWS) {
+            if (i0 && skhmat_stopped(&job->watch))
+                continue;
             const intptr_t n = job->n_rows - i0 < BLOCK_ROWS ? job->n_rows - i0 : BLOCK_ROWS;
             REAL *x = work + SKHMAT_THREAD * per_thread;
             NAME(few_rows)(job, i0, n, x, x + BLOCK_ROWS * job->d, Wt, ld_w, n_rhs, out);
@@ -126,7 +134,7 @@ static int NAME(few_rhs)(const struct NAME(job) *job, const REAL *W, intptr_t n_
     }
     free(Wt);
     free(work);
-    return -failed;
+    return failed ? -1 : job->watch.stopped;
 }
 
 /* Buffers of one thread for many right-hand sides. */
@@ -136,7 +144,7 @@ struct NAME(gemm_work) {
 };
 
 /* The product for rows i0..i0+n-1 and right-hand sides q0..q0+k-1 of n_rhs. */
-static void NAME(gemm_rows)(const struct NAME(job) *job, intptr_t i0, intptr_t n,
+static void NAME(gemm_rows)(struct NAME(job) *job, intptr_t i0, intptr_t n,
                             const struct NAME(gemm_work) *work, const REAL *W, intptr_t n_rhs,
                             intptr_t q0, intptr_t k, REAL *out, GEMM *gemm)
 {
@@ -144,6 +152,8 @@ static void NAME(gemm_rows)(const struct NAME(job) *job, intptr_t i0, intptr_t n
     char no = 'N';
     memset(work->sums, 0, n * k * sizeof(double));
     for (intptr_t j0 = 0; j0 < job->n_cols; j0 += GEMM_COLS) {
+        if (skhmat_stopped(&job->watch))
+            return;
         const int first = j0 % COLLECT == 0;
         const int last = j0 % COLLECT == COLLECT - GEMM_COLS || j0 + GEMM_COLS >= job->n_cols;
         const intptr_t m = job->n_cols - j0 < GEMM_COLS ? job->n_cols - j0 : GEMM_COLS;
@@ -168,7 +178,7 @@ static void NAME(gemm_rows)(const struct NAME(job) *job, intptr_t i0, intptr_t n
             out[(i0 + i) * n_rhs + q0 + q] = (REAL)work->sums[i * k + q];
 }
 
-static int NAME(many_rhs)(const struct NAME(job) *job, const REAL *W, intptr_t n_rhs, REAL *out,
+static int NAME(many_rhs)(struct NAME(job) *job, const REAL *W, intptr_t n_rhs, REAL *out,
                           GEMM *gemm, int n_threads)
 {
     const intptr_t d = job->d, widest = n_rhs < GEMM_RHS ? n_rhs : GEMM_RHS;
@@ -184,6 +194,8 @@ static int NAME(many_rhs)(const struct NAME(job) *job, const REAL *W, intptr_t n
         return -1;
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1) schedule(dynamic)
     for (intptr_t i0 = 0; i0 < job->n_rows; i0 += rows) {
+        if (skhmat_stopped(&job->watch))
+            continue;
         const intptr_t n = job->n_rows - i0 < rows ? job->n_rows - i0 : rows;
         REAL *own = work + SKHMAT_THREAD * per_thread;
         const struct NAME(gemm_work) parts = {own, own + x, own + x + rows, own + x + rows + tile,
@@ -194,7 +206,7 @@ static int NAME(many_rhs)(const struct NAME(job) *job, const REAL *W, intptr_t n
                             n_rhs - q0 < widest ? n_rhs - q0 : widest, out, gemm);
     }
     free(work);
-    return 0;
+    return job->watch.stopped;
 }
 
 static int NAME(matmat)(const REAL *X, intptr_t n_rows, const REAL *Y, intptr_t n_cols, intptr_t d,

@@ -4,6 +4,7 @@ from cython cimport floating
 from libc.stdint cimport intptr_t
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
+from _interrupt cimport skhmat_pending
 from simd.loops cimport chosen_in, skhmat_dgemm, skhmat_sgemm, skhmat_simd
 
 from .dispatch import chosen_table
@@ -59,6 +60,7 @@ def kernel_block(
                 &X[0, 0], &rows[0], m, &Y[0, 0], &cols[0], n, d, kernel_id, constants, &out[0, 0],
                 n_threads,
             )
+    skhmat_pending(status)
     if status:
         raise MemoryError(f"no memory to pack {m} + {n} points in {d} dimensions")
 
@@ -92,6 +94,7 @@ def kernel_matmat(
                 &X[0, 0], m, &Y[0, 0], n, d, &W[0, 0], k, kernel_id, constants, &out[0, 0],
                 <skhmat_dgemm*> dgemm, n_threads,
             )
+    skhmat_pending(status)
     if status:
         raise MemoryError(f"no memory to multiply {m} x {n} kernel entries by {k} vectors")
 

@@ -102,7 +102,7 @@ struct skhmat_nearest {
 };
 
 /* Row-major points X (.., d) and Y (.., d). `rows`/`cols` choose points of X/Y; NULL takes the first
- * n_rows/n_cols. Functions return 0, or -1 when memory ran out. */
+ * n_rows/n_cols. Functions return 0, -1 when memory ran out, or SKHMAT_INTERRUPTED (interrupt.h). */
 struct skhmat_simd {
     const char *isa;
     int (*block_f32)(const float *X, const intptr_t *rows, intptr_t n_rows, const float *Y,
@@ -121,13 +121,13 @@ struct skhmat_simd {
     void (*values_f64)(int kernel, const double *params, intptr_t d, double *t, intptr_t n);
     void (*exp_f32)(const float *x, float *out, intptr_t n);
     void (*exp_f64)(const double *x, double *out, intptr_t n);
-    void (*sparse_f64)(const struct skhmat_rows *A, const struct skhmat_step *step, int n_threads);
+    int (*sparse_f64)(const struct skhmat_rows *A, const struct skhmat_step *step, int n_threads);
     int (*log_sums_f32)(const struct skhmat_log_sums_f32 *in, int n_threads);
     int (*log_sums_f64)(const struct skhmat_log_sums_f64 *in, int n_threads);
     /* `work` receives the numbers of points summed directly and of nodes visited, (n_rows, 2). */
-    void (*tree_log_sums_f64)(const struct skhmat_tree *tree, const struct skhmat_density *density,
-                              const double *X, intptr_t n_rows, const intptr_t *exclude, double *out,
-                              double *work, int n_threads);
+    int (*tree_log_sums_f64)(const struct skhmat_tree *tree, const struct skhmat_density *density,
+                             const double *X, intptr_t n_rows, const intptr_t *exclude, double *out,
+                             double *work, int n_threads);
     int lanes_f32; /* `tile_f32` takes a multiple of this many columns */
     void (*tile_f32)(const float *a, intptr_t m, intptr_t c, intptr_t k, const float *row_W,
                      const float *col_W, float *row_out, float *col_out, int is_diagonal);

@@ -20,6 +20,7 @@ struct NAME(job) {
     REAL *centre;      /* (d) subtracted before inner products of a radial kernel */
     REAL *packed;      /* (strips, d, STRIP) */
     REAL *norms;       /* (strips * STRIP) squared norms of the packed columns */
+    struct skhmat_watch watch;
 };
 
 #include "kernel_table.h"
