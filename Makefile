@@ -39,7 +39,7 @@ BUILD_FILES := pyproject.toml meson.build meson.options tools/build_backend.py
 SOURCES := $(BUILD_FILES) \
   $(shell find skhmat _ext -type f ! -name '*.pyc' ! -name '*.so')
 
-.PHONY: demo test test-newest test-datafold test-checked lint format bench promises docs develop dist clean
+.PHONY: demo test test-newest test-datafold test-checked test-elsewhere lint format bench promises docs develop dist clean
 .NOTPARALLEL:
 
 demo: .venv/.with-plot
@@ -47,10 +47,13 @@ demo: .venv/.with-plot
 
 test: test-newest test-datafold test-checked
 
+# The core tests run twice: with the pins from the wheel, and with the newest versions and bounds checks.
+CORE_TESTS := tests/_ext tests/linalg tests/neighbors/_density tests/manifold/_spectral
+
 # skhmat.datafold cannot be imported here, for want of datafold; its tests run with the pins.
 # `pytest`, not `python -m pytest`: the latter would import the sources here, not what was installed.
 test-newest: .venv/.with-test,keras
-	OMP_NUM_THREADS=1 $(call pytest,.venv) --doctest-modules --ignore-glob='*/skhmat/datafold.py' --pyargs skhmat tests/ $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(call pytest,.venv) --doctest-modules --ignore-glob='*/skhmat/datafold.py' --pyargs skhmat tests/ $(CORE_TESTS:%=--ignore=%) $(PYTEST_ARGS)
 
 # No doctests here: NumPy 2 prints numbers in another way. And of training only what stands on
 # scikit-learn and SciPy: Keras and TensorFlow are the same in both environments.
@@ -69,7 +72,22 @@ endif
 
 # With several threads in each process too, which the others leave out.
 test-checked: .venv-dev/.installed
-	$(call pytest,.venv-dev) tests/_ext tests/linalg tests/neighbors/_density tests/manifold/_spectral $(PYTEST_ARGS)
+	$(call pytest,.venv-dev) $(CORE_TESTS) $(PYTEST_ARGS)
+
+# What other machines do: a processor without AVX-512 or without AVX, as many threads as there are
+# cores, other tests before each test, and other work beside it. Takes an hour or two.
+elsewhere = $(call pytest,.venv) --pyargs skhmat tests/ $(PYTEST_ARGS)
+test-elsewhere: .venv/.with-test,keras
+	OMP_NUM_THREADS=1 SKHMAT_ISA=avx2 OPENBLAS_CORETYPE=Haswell ONEDNN_MAX_CPU_ISA=AVX2 \
+	  NPY_DISABLE_CPU_FEATURES="AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL" $(elsewhere)
+	OMP_NUM_THREADS=1 SKHMAT_ISA=plain OPENBLAS_CORETYPE=Nehalem ONEDNN_MAX_CPU_ISA=SSE41 TF_ENABLE_ONEDNN_OPTS=0 \
+	  NPY_DISABLE_CPU_FEATURES="AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL" $(elsewhere)
+	env -u OMP_NUM_THREADS $(elsewhere)
+	OMP_NUM_THREADS=1 SKHMAT_TEST_ORDER=random $(elsewhere)
+	for core in $$(seq $$(getconf _NPROCESSORS_ONLN)); do \
+	  .venv/bin/python -c 'while True: pass' & busy="$$busy $$!"; \
+	done; \
+	trap "kill $$busy" EXIT; OMP_NUM_THREADS=1 $(elsewhere)
 
 # cython-lint looks for pycodestyle on PATH.
 lint: .venv/.lint

@@ -41,7 +41,11 @@ static inline int skhmat_stopped(struct skhmat_watch *watch)
         return 0;
 #endif
     struct timespec now;
+#ifdef CLOCK_MONOTONIC_COARSE
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* several times cheaper, and exact to milliseconds */
+#else
     timespec_get(&now, TIME_UTC);
+#endif
     const double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     if (fabs(seconds - watch->looked) < SKHMAT_LOOK_AGAIN)
         return 0;

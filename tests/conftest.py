@@ -14,6 +14,12 @@ def pytest_report_header():
     return f"SKHMAT_TEST_SEED={_SEED}"
 
 
+def pytest_collection_modifyitems(items):
+    """Shuffle the tests if asked to, so that one that needs another one is seen."""
+    if os.environ.get("SKHMAT_TEST_ORDER") == "random":
+        random.Random(_SEED).shuffle(items)
+
+
 @pytest.fixture(autouse=True)
 def global_generators():
     """What draws from a generator of the whole process repeats with the seed, too."""

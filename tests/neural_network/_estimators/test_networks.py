@@ -335,7 +335,7 @@ SPARSE = keras.losses.SparseCategoricalCrossentropy
         "binary_crossentropy",
         "BinaryCrossentropy",
     ],
-    ids=str,
+    ids=lambda loss: getattr(loss, "__name__", loss),
 )
 def test_losses_have_several_names(loss, n_classes, rng):
     X, y = blobs(rng, n_classes)
