@@ -59,7 +59,7 @@ test-newest: .venv/.with-test,keras
 # scikit-learn and SciPy: Keras and TensorFlow are the same in both environments.
 SAME_HERE := $(patsubst %,--ignore=tests/neural_network/%, \
   _newton _preconditioner $(patsubst %,_curvature/test_%.py, \
-    batch_objective gauss_newton objectives parameter_vector tapes))
+    batch_objective gauss_newton moments objectives parameter_vector tapes))
 ifneq ($(DATAFOLD_PYTHON),)
 test-datafold: .venv-datafold/.with-test
 	OMP_NUM_THREADS=1 $(call pytest,.venv-datafold) tests/ $(SAME_HERE) $(PYTEST_ARGS)
