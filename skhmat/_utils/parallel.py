@@ -15,6 +15,9 @@ from threadpoolctl import ThreadpoolController
 from .._ext import openmp
 from .validation import parameter_error
 
+# More are a mistake, and the system would be asked for all of them.
+_MAX_THREADS = 2**15
+
 _limit_lock = threading.Lock()
 _limit_depth = 0
 _limit = None
@@ -85,6 +88,8 @@ def effective_n_threads(n_jobs=None):
     is_integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
     if n_jobs is not None and not (is_integer and n_jobs != 0):
         raise parameter_error("n_jobs", "None or an integer other than 0", n_jobs)
+    if n_jobs is not None and abs(int(n_jobs)) > _MAX_THREADS:
+        raise parameter_error("n_jobs", f"of a magnitude of at most {_MAX_THREADS}", n_jobs)
     if n_jobs is None:
         n_threads = openmp.max_threads() if openmp.HAS_OPENMP else 1
     elif n_jobs > 0:

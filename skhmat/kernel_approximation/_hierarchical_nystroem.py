@@ -23,7 +23,13 @@ from .._base.pairwise_kernels import (
     takes_sparse,
 )
 from .._utils.logging import Log
-from .._utils.validation import check_random_state, parameter_error, validate_data
+from .._utils.validation import (
+    check_numbers,
+    check_random_state,
+    errors_name,
+    parameter_error,
+    validate_data,
+)
 from .._utils.warnings import warn
 from ..linalg._entries.symmetry import symmetric_kernel
 from ._features import POLICY
@@ -295,7 +301,9 @@ class HierarchicalNystroem(
         check_is_fitted(self)
         if not hasattr(self, "dual_coef_"):
             raise NotFittedError("inverse_transform is fitted where fit_inverse_transform is True.")
-        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        with errors_name("Z"):
+            check_numbers("Z", Z)
+            Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self.n_components_:
             allowed = f"of shape (n_queries, {self.n_components_})"
             raise parameter_error("Z", allowed, got=f"shape {Z.shape}")

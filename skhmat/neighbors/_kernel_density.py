@@ -60,7 +60,7 @@ class LogLikelihoodMixin(DensityMixin):
         X : array-like of shape (n_queries, n_features)
         y : None
             Ignored.
-        sample_weight : array-like of shape (n_queries,), default=None
+        sample_weight : float or array-like of shape (n_queries,), default=None
             Factors of the terms, at least 0, one of them positive.
 
         Returns

@@ -55,7 +55,8 @@ with new_file({str(tmp_path / "data")!r}) as file:
     for name in foreign:
         (tmp_path / name).write_bytes(b"not ours")
     for _ in range(2):
-        assert subprocess.run([sys.executable, "-c", program]).returncode == -signal.SIGKILL
+        killed = subprocess.run([sys.executable, "-c", program], cwd=tmp_path)
+        assert killed.returncode == -signal.SIGKILL
         assert len(os.listdir(tmp_path)) == len(foreign) + 1
     with new_file(tmp_path / "data") as file:
         file.write(b"complete")

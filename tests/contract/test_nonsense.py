@@ -104,6 +104,7 @@ def good(name):
         "W": lambda: y,
         "X": lambda: X,
         "X_new": lambda: X[:5],
+        "Z": lambda: np.zeros((5, 3)),
         "b": lambda: y,
         "cols": lambda: [0, 1],
         "dtype": lambda: np.float64,
@@ -127,7 +128,9 @@ def instance(kind):
     """Return an object of a public class, fitted if it is an estimator."""
     X, _ = data()
     if hasattr(kind, "fit"):
-        return kind().fit(*samples_for(kind))
+        has_inverse = hasattr(kind, "inverse_transform")
+        options = {"fit_inverse_transform": True} if has_inverse else {}
+        return kind(**options).fit(*samples_for(kind))
     H = compress(KernelMatrix(X, bandwidth=0.1), leaf_size=32, budget=0, random_state=0)
     makers = {
         "CholeskyPreconditioner": lambda: CholeskyPreconditioner(X, 1.0),

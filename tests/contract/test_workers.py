@@ -111,7 +111,9 @@ def test_workers_of_joblib(global_random_seed):
 
 FORK = """
 import multiprocessing
+import sys
 import numpy as np
+sys.path.append({root!r})  # after what is installed
 from tests.contract.test_workers import ESTIMATORS, answers, fitted, points
 
 def work(name, model, queue):
@@ -133,8 +135,8 @@ for name in ESTIMATORS:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="cannot fork")
-def test_child_forked_after_parallel_work():
+def test_child_forked_after_parallel_work(tmp_path):
     """As with gunicorn --preload, or multiprocessing where it forks."""
-    command = [sys.executable, "-W", "ignore", "-c", FORK]
-    root = Path(__file__).parents[2]
-    subprocess.run(command, cwd=root, check=True, timeout=600)
+    program = FORK.replace("{root!r}", repr(str(Path(__file__).parents[2])))
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
