@@ -18,6 +18,7 @@ from .._utils.validation import (
     check_integer,
     check_option,
     check_random_state,
+    errors_name,
     parameter_error,
 )
 from ..linalg import from_file, to_file
@@ -256,7 +257,8 @@ def load_stored(
     in_file = n > policy.max_rows_in_memory and not family.is_lazy
     is_named_by_seed = in_file and family.random
     seed = _check_seed(random_state, policy if is_named_by_seed else None)
-    folder = Path(get_data_home(data_home)) / "skhmat"
+    with errors_name("data_home"):
+        folder = Path(get_data_home(data_home)) / "skhmat"
     make = partial(
         family.call,
         n=n,

@@ -175,8 +175,9 @@ def eigsh(
 
     A Krylov space holds one vector of each eigenspace, so that a solver may miss copies of a
     multiple eigenvalue. Some Lanczos steps in the complement of the eigenvectors that were found
-    show whether any eigenvalue there should be among those wanted, and find it. They do not follow
-    ``which="SM"`` of an indefinite matrix, or with `sigma`.
+    show whether any eigenvalue there should be among those wanted, and find it. Where they cannot
+    tell, up to 1,024 rows the matrix is decomposed. They do not follow ``which="SM"`` of an
+    indefinite matrix, or with `sigma`.
 
     The eigenvalues of a `HierarchicalMatrix` differ from those of the exact matrix K by at most
     ``error_estimate_`` times the Frobenius norm of K.

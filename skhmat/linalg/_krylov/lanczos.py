@@ -71,6 +71,11 @@ class LanczosProcess:
         return len(self._diagonal)
 
     @property
+    def length(self):
+        """Number of entries of a vector."""
+        return self._basis.shape[1]
+
+    @property
     def last_vector(self):
         """The basis vector whose product with A is needed next, of shape (n,)."""
         return self._basis[self.n_steps]

@@ -32,6 +32,8 @@ class DriverPolicy:
     max_dense : int
         Rows up to which the same is done where an iteration does not converge, and for the
         eigenvalues smallest in magnitude of an indefinite matrix, which a Krylov space finds last.
+    max_dense_if_uncertain : int
+        Rows up to which the same is done where it is not certain that no eigenvalue is missing.
     products_before_dense : float
         Products, relative to the number of rows, after which "lanczos" is given up for that.
     n_steps_definite : int
@@ -67,6 +69,7 @@ class DriverPolicy:
 
     dense_up_to: int = 64
     max_dense: int = 4096
+    max_dense_if_uncertain: int = 1024
     products_before_dense: float = 3.0
     n_steps_definite: int = 20
     max_restarts_per_row: int = 10
@@ -285,11 +288,14 @@ def _shift_from_zero(A, v0, task):
 
 
 def _with_missed(A, pairs, task, which, policy):
-    """Return pairs with those that were missed, unless it is known that some are missing."""
+    """Return pairs with those that were missed, or none if all are to be computed instead."""
     if len(pairs.values) < task.k and (task.maxiter is not None or policy.may_be_dense(task)):
         return pairs
     which = "LA" if which == "BE" and task.k == 1 else which
-    return with_missed(A, pairs, task.k, which, task.tol)
+    pairs, is_certain = with_missed(A, pairs, task.k, which, task.tol)
+    if not is_certain and task.maxiter is None and A.shape[0] <= policy.max_dense_if_uncertain:
+        return pairs.take([])
+    return pairs
 
 
 def chebyshev_eigenpairs(A, task, *, policy=POLICY):

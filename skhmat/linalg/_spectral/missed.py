@@ -32,6 +32,9 @@ class SearchPolicy:
     rounding_units : float
         Units in the last place, relative to the largest eigenvalue in magnitude: by less, two
         eigenvalues do not differ, and a residual is zero.
+    smallest_part : float
+        Smallest component along an eigenvector, relative to the usual one, that the random start
+        vector is assumed to have. With probability 1e-3 it is smaller.
     linear_margin, quadratic_margin : float
         An extreme eigenvalue is at most this many residuals r, or r^2 / gap, away from its Ritz
         value, where the gap is the distance to the next Ritz value. In theory it is one, if no
@@ -43,6 +46,7 @@ class SearchPolicy:
     steps_per_check: int = 5
     min_budget: int = 200
     rounding_units: float = 1000
+    smallest_part: float = 1e-3
     linear_margin: float = 3
     quadratic_margin: float = 10
 
@@ -68,11 +72,14 @@ def with_missed(A, pairs, k, which, tol, *, policy=POLICY):
     -------
     pairs : Eigenpairs
         In ascending order; fewer than k if others were seen to be missing, but did not converge.
+    is_certain : bool
+        Whether the work sufficed to exclude that others are missing.
     """
     rng = np.random.default_rng(0)
     values = pairs.values.astype(np.float64)
     vectors = np.linalg.qr(pairs.vectors.astype(np.float64))[0]
     budget = max(policy.min_budget, A.n_products)
+    is_certain = True
     while len(values) < A.shape[0]:
         interval = _interval(values, k, which)
         ritz = _search(A, vectors, interval, values, tol, budget, rng, policy)
@@ -80,15 +87,17 @@ def with_missed(A, pairs, k, which, tol, *, policy=POLICY):
         if len(missed.values) == 0:
             is_wanted = ritz.are_beyond(values)
             values, vectors = values[is_wanted], vectors[:, is_wanted]
+            is_certain = ritz.decides()
             break
         values = np.append(values, missed.values)
         vectors = np.hstack([vectors, missed.vectors])
     if np.array_equal(values, pairs.values):
-        return pairs
+        return pairs, is_certain
     order = np.argsort(values, kind="stable")
     order = order[wanted_positions(values[order], min(k, len(values)), which)]
     dtype = pairs.vectors.dtype
-    return Eigenpairs(values[order].astype(dtype), vectors[:, order].astype(dtype))
+    found = Eigenpairs(values[order].astype(dtype), vectors[:, order].astype(dtype))
+    return found, is_certain
 
 
 def _interval(values, k, which):
@@ -120,7 +129,8 @@ def _search(A, known, interval, values, tol, budget, rng, policy):
                 ritz = _RitzPairs(process, interval, size, tol, eps, policy)
                 if n_steps == budget or ritz.decides():
                     return ritz
-        start = ritz.restart_vector()
+        # Ritz vectors are orthogonal to what is still hidden, so that a random vector joins them.
+        start = ritz.restart_vector() + rng.standard_normal(len(known)) / np.sqrt(len(known))
 
 
 class _RitzPairs:
@@ -189,10 +199,27 @@ class _RitzPairs:
         """Return whether an extreme value was missed and has converged, or cannot be missed."""
         if is_missed[first]:
             return self._has_converged[first]
+        return self._would_show(distance) and self._error_of(first, second) <= (
+            distance + self._rounding
+        )
+
+    def _would_show(self, distance):
+        """Return whether an eigenvalue at a distance beyond the extreme Ritz value would show.
+
+        In m steps its component grows by exp(2 m sqrt(distance / spread)) over all others. From
+        about 1 / sqrt(n) it must become about 1. What is too close is not waited for.
+        """
+        spread = max(np.ptp(self._values), np.finfo(np.float64).tiny)
+        rate = 2 * np.sqrt(max(distance, 0.0) / spread)
+        growth = np.sqrt(self._process.length) / self._policy.smallest_part
+        n_steps = self._process.n_steps
+        return n_steps == self._policy.max_basis or n_steps * rate >= np.log(growth)
+
+    def _error_of(self, first, second):
+        """Return a bound of the error of an extreme Ritz value; `second` is the one next to it."""
         residual = self._residuals[first]
         gap = np.inf if len(self._values) == 1 else abs(self._values[first] - self._values[second])
-        error = min(
+        return min(
             self._policy.linear_margin * residual,
             self._policy.quadratic_margin * residual**2 / max(gap, np.finfo(np.float64).tiny),
         )
-        return error <= distance + self._rounding

@@ -25,7 +25,8 @@ def test_what_was_left_out_comes_back(which, k):
         # The pairs that a solver returns that has missed one of those wanted.
         others = np.delete(np.arange(len(EXACT)), left_out)
         found = others[wanted_positions(whole.values[others], k, which)]
-        pairs = with_missed(A, whole.take(found), k, which, 0.0)
+        pairs, is_certain = with_missed(A, whole.take(found), k, which, 0.0)
+        assert is_certain
         # Of equal ones any may be the last.
         expected = np.sort(np.abs(whole.values[right]))
         np.testing.assert_allclose(np.sort(np.abs(pairs.values)), expected, atol=1e-10)
@@ -36,13 +37,15 @@ def test_what_was_left_out_comes_back(which, k):
 def test_pairs_that_are_right_stay_as_they_are(which):
     A, whole = problem()
     pairs = whole.take(wanted_positions(whole.values, 4, which))
-    assert with_missed(A, pairs, 4, which, 0.0) is pairs
+    found, is_certain = with_missed(A, pairs, 4, which, 0.0)
+    assert found is pairs
+    assert is_certain
     assert A.n_products <= 60
 
 
 def test_too_few_pairs_become_enough():
     A, whole = problem()
-    pairs = with_missed(A, whole.take(np.arange(92, 94)), 4, "LA", 0.0)
+    pairs, _ = with_missed(A, whole.take(np.arange(92, 94)), 4, "LA", 0.0)
     np.testing.assert_allclose(pairs.values, [2, 2, 2, 4], atol=1e-10)
 
 
@@ -50,7 +53,8 @@ def test_what_is_seen_but_does_not_converge_leaves_only_what_is_certain():
     A, whole = problem()
     found = whole.take(np.r_[91:93, 94:96])  # one of three copies of 2 is missing
     policy = SearchPolicy(min_budget=12)
-    pairs = with_missed(A, found, 4, "LA", 0.0, policy=policy)
+    pairs, is_certain = with_missed(A, found, 4, "LA", 0.0, policy=policy)
+    assert not is_certain
     assert set(np.round(pairs.values, 10)) <= {2.0, 4.0}
     assert 4.0 in np.round(pairs.values, 10)
 
@@ -59,6 +63,6 @@ def test_single_precision_stays_single():
     A = symmetric(EXACT, 0).astype(np.float32)
     whole = Eigenpairs(*np.linalg.eigh(A))
     operator = CountedOperator(DenseOperator(A))
-    pairs = with_missed(operator, whole.take(np.arange(91, 95)), 4, "LA", 0.0)
+    pairs, _ = with_missed(operator, whole.take(np.arange(91, 95)), 4, "LA", 0.0)
     assert pairs.values.dtype == pairs.vectors.dtype == np.float32
     np.testing.assert_allclose(pairs.values, [2, 2, 2, 4], atol=1e-5)
