@@ -3,8 +3,24 @@ import pytest
 pytest.importorskip("tensorflow")
 
 import keras
+import tensorflow as tf
 
 from .networks import ZOO
+
+#: Test files in which TensorFlow rewrites graphs as it does for a user.
+REWRITTEN = ("test_classifier", "test_newton_cg", "test_public", "test_regressor", "test_optimizer")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def graph_rewrites(request):
+    """Leave graphs as they were traced, except in some files.
+
+    To rewrite a graph (Grappler) takes half the time of a test that trains a small network.
+    """
+    rewritten = request.module.__name__.rpartition(".")[2] in REWRITTEN
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not rewritten})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @pytest.fixture
