@@ -19,6 +19,7 @@ from ..._utils.validation import (
     check_integer,
     check_random_state,
     check_sample_weight,
+    errors_name,
     parameter_error,
 )
 from ..._utils.warnings import warn
@@ -32,7 +33,7 @@ except ImportError:  # joblib before 1.6 has its own copy
 _ROUTES = ("fit", "model", "optimizer")
 
 #: Parameters of ``model.fit`` that the estimator passes itself, so that users cannot.
-_FIT_OWNS = {"x", "y", "sample_weight", "class_weight", "validation_split", "validation_data"}
+_FIT_OWNS = {"x", "y", "sample_weight", "class_weight", "validation_split"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ def _are_equal(a, b):
     if hasattr(a, "shape"):  # arrays, tables
         return np.array_equal(a, b)
     return bool(a == b)
+
+
+def _rows(samples, rows):
+    """Return some of the samples, each array of which may be None."""
+    return tuple(None if array is None else array[rows] for array in samples)
 
 
 def hide_routed(cls):
@@ -257,22 +263,48 @@ class KerasEstimator(BaseEstimator):
         classes : array-like of shape (n_classes,) or None
             All labels, if it is known that `y` may lack some.
         """
-        X, y = self._validated(X, y, reset=fresh, multi_output=True, **self._target_checks)
-        y = y.toarray() if scipy.sparse.issparse(y) else y
+        X, y = self._validated_pair(X, y, reset=fresh)
         target = self._find_target(y, classes, fresh)
         coded = target.code(y)
         weights = self._weights(X, y, sample_weight, scale)
+        validation = self._check_validation_data(options.pop("validation_data", None), target)
         if fresh:
             self._start(X, y, target)
         else:
             self._follow_changes(X)
+        samples = self._prepared(X, coded, weights)
+        if validation is not None:
+            with errors_name("validation_data"):
+                validation = self._prepared(*validation)
+        self._train(samples, validation, options, target.strata(coded))
+        return self
+
+    def _check_validation_data(self, given, target):
+        """Return samples, coded targets and weights of what the user validates with, or None.
+
+        given : None, or (X, y) or (X, y, sample_weight)
+        """
+        if given is None:
+            return None
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            kind, allowed = type(given).__name__, "a tuple (X, y) or (X, y, sample_weight)"
+            raise parameter_error("validation_data", allowed, got=f"a {kind}", kind=TypeError)
+        with errors_name("validation_data"):
+            X, y, sample_weight = (*given, None)[:3]
+            X, y = self._validated_pair(X, y, reset=False)
+            weights = None
+            if sample_weight is not None:
+                weights = check_sample_weight(sample_weight, X)
+                weights = weights / weights.mean()
+            return X, target.code(y), weights
+
+    def _prepared(self, X, coded, weights):
+        """Return samples, targets and weights as the network and its loss take them."""
         networks = import_networks()
         takes_indices = networks.takes_indices(self.model_.loss)
-        encoded = target.encode(coded, self._width, takes_indices)
+        encoded = self._target.encode(coded, self._width, takes_indices)
         X = networks.cast_inputs(self.model_, X)
-        encoded, weights = networks.cast_targets(self.model_, encoded, weights)
-        self._train(X, encoded, weights, options, target.strata(coded))
-        return self
+        return X, *networks.cast_targets(self.model_, encoded, weights)
 
     def _start(self, X, y, target):
         """Make the network, its loss and its optimizer, before any work."""
@@ -402,30 +434,32 @@ class KerasEstimator(BaseEstimator):
         options["callbacks"] = [*self._callbacks(), *check(called)]
         return options
 
-    def _train(self, X, encoded, sample_weight, options, strata):
+    def _train(self, samples, validation, options, strata):
         """Run `model.fit` on the samples, less those that are set aside.
 
-        encoded : array of shape (n_samples,) or (n_samples, width)
-            What the loss compares outputs with.
-        sample_weight : array of shape (n_samples,) or None
+        samples : tuple of X, targets and weights
+            As `_prepared` returns them.
+        validation : tuple of X, targets and weights, or None
+            If it is given, no samples are set aside.
         strata : array of shape (n_samples,) or None
             Classes in whose proportion samples are set aside.
         """
         networks = import_networks()
         batch_size, shuffle = options.pop("batch_size"), options.pop("shuffle")
-        train, held_out = self._split(len(X), strata)
+        if validation is None:
+            train, held_out = self._split(len(samples[0]), strata)
+            if held_out is not None:
+                validation = _rows(samples, held_out)
+            samples = _rows(samples, train)
         if batch_size == "auto":
-            batch_size = min(self._policy.largest_batch, len(train))
-
-        def data(rows, seed, shuffle):
-            weights = None if sample_weight is None else sample_weight[rows]
-            return networks.batches(X[rows], encoded[rows], weights, batch_size, seed, shuffle)
-
+            batch_size = min(self._policy.largest_batch, len(samples[0]))
+        validation_size = options.pop("validation_batch_size", None) or batch_size
+        if validation is not None:
+            validation = networks.batches(*validation, validation_size, seed=0, shuffle=False)
         seed = self._seed + self.n_iter_
-        validation = None if held_out is None else data(held_out, seed=0, shuffle=False)
         history, is_interrupted = networks.train(
             self.model_,
-            data(train, seed=seed, shuffle=shuffle),
+            networks.batches(*samples, batch_size, seed, shuffle),
             validation_data=validation,
             shuffle=False,  # the batches are
             **options,
@@ -501,6 +535,10 @@ class KerasEstimator(BaseEstimator):
         """Return samples to predict, checked against those of `fit`."""
         check_is_fitted(self)
         return import_networks().cast_inputs(self.model_, self._validated(X, reset=False))
+
+    def _validated_pair(self, X, y, reset):
+        X, y = self._validated(X, y, reset=reset, multi_output=True, **self._target_checks)
+        return X, y.toarray() if scipy.sparse.issparse(y) else y
 
     def _validated(self, X, y="no_validation", **options):
         options["allow_nd"] = self.model is not None

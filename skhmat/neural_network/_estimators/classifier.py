@@ -160,6 +160,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
             Scaled to a mean of 1.
         **fit_params : dict
             For ``model.fit``, in this call only: ``epochs``, ``batch_size``, ``callbacks``, ...
+            With ``validation_data=(X, y)`` or ``(X, y, sample_weight)`` none of the samples are
+            set aside. As in Keras, `class_weight` does not count there.
 
         Returns
         -------

@@ -122,8 +122,8 @@ def test_fit_parameters_are_left_alone():
     assert options == before
     assert len(callbacks) == 1
     assert model.epochs == 7
-    with pytest.raises(ValueError, match="validation_data"):
-        model.fit(X, y, validation_data=(X, y))
+    with pytest.raises(ValueError, match="validation_split"):
+        model.fit(X, y, validation_split=0.2)
 
 
 @pytest.mark.parametrize(
@@ -386,6 +386,53 @@ def test_bad_options_of_fit(options, error, message, rng):
     with pytest.raises(error, match=message):
         KerasClassifier(**few()).fit(*blobs(rng), **options)
     KerasClassifier(**few()).fit(*blobs(rng), callbacks=None)
+
+
+@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c"), None])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_validation_data(labels, is_weighted, rng):
+    X, y = blobs(rng, 2 if labels is None else len(labels))
+    weights = rng.uniform(0.5, 2, 30)
+    held_out = (X[60:], y[60:] if labels is None else np.array(labels)[y[60:]])
+    held_out += (3 * weights,) if is_weighted else ()
+    kind = KerasRegressor if labels is None else KerasClassifier
+    model = kind(**quick(), fit__validation_batch_size=7)
+    y_train = y[:60] if labels is None else np.array(labels)[y[:60]]
+    if labels is not None:
+        model.set_params(class_weight="balanced")  # which the validation does not know
+    model.fit(X[:60], y_train, validation_data=held_out)
+    expected = model.model_.evaluate(
+        X[60:].astype(np.float32),
+        y[60:, None],
+        sample_weight=weights / weights.mean() if is_weighted else None,
+        verbose=0,
+    )
+    np.testing.assert_allclose(model.history_["val_loss"][-1], expected, rtol=1e-4)
+    # The samples of `fit` are those of a fit without them, and early stopping takes none away.
+    other = clone(model).set_params(early_stopping=True).fit(X[:60], y_train)
+    assert other.loss_curve_ != model.loss_curve_
+    other = clone(model).set_params(early_stopping=True, fit__validation_data=list(held_out))
+    other = clone(other).fit(X[:60], y_train)
+    assert other.history_ == model.history_
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda X, y: X, r"validation_data must be a tuple \(X, y\) or .* got a ndarray"),
+        (lambda X, y: (X,), "validation_data must be a tuple"),
+        (lambda X, y: (X[:, :2], y), "validation_data.*2 features"),
+        (lambda X, y: (X, y[1:]), "validation_data.*inconsistent"),
+        (lambda X, y: (X, y + 7), "validation_data.*labels that were not there"),
+        (lambda X, y: (np.full_like(X, np.inf), y), "validation_data.*infinity"),
+        (lambda X, y: (1e39 * X, y), "validation_data.*too large"),
+        (lambda X, y: (X, y, -np.ones(len(y))), "validation_data.*sample_weight"),
+    ],
+)
+def test_bad_validation_data(given, message, rng):
+    X, y = blobs(rng)
+    with pytest.raises((TypeError, ValueError), match=message):
+        KerasClassifier(**quick()).fit(X, y, validation_data=given(X, y))
 
 
 def test_true_of_numpy_is_true():
