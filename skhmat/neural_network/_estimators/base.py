@@ -73,6 +73,8 @@ def _as_python(value):
     """Return numbers of NumPy, of which searches draw some, as those that Keras accepts."""
     if isinstance(value, np.generic):
         return value.item()
+    if type(value) is dict:
+        return {key: _as_python(item) for key, item in value.items()}
     return type(value)(map(_as_python, value)) if type(value) in (list, tuple) else value
 
 
@@ -127,14 +129,14 @@ class KerasEstimator(BaseEstimator):
         "model": [callable, None],
         "hidden_layer_sizes": ["array-like", Integral],
         "activation": [str, callable, None],
-        "loss": [str, callable, None],
+        "loss": [str, callable, dict, list, tuple, None],
         "optimizer": [str, type, HasMethods(["apply_gradients", "get_config"]), None],
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "validation_split": [Interval(Real, 0, 1, closed="left"), None],
         "early_stopping": ["boolean", Interval(Integral, 1, None, closed="left")],
         "callbacks": [list, tuple, callable, None],
-        "metrics": [list, tuple, None],
+        "metrics": [list, tuple, dict, None],
         "warm_start": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
         "verbose": ["verbose", StrOptions({"auto"})],
@@ -323,9 +325,9 @@ class KerasEstimator(BaseEstimator):
             )
             if not network.built:
                 network.build((None, *X.shape[1:]))
-        network = networks.with_one_output(network)
         self._target = target
         self._compiled_with = networks.compiled_with(network)
+        network = networks.with_one_output(network)
         self._compile(network, X)
         self.model_ = network
         self._made_of = self._choices()
@@ -335,7 +337,9 @@ class KerasEstimator(BaseEstimator):
     def _compile(self, network, X, optimizer=None):
         """Compile a network as the parameters say, with a new optimizer or with the given one."""
         networks = import_networks()
-        model_optimizer, model_loss = self._compiled_with
+        others = dict(self._compiled_with)
+        model_optimizer = others.pop("optimizer", None)
+        model_loss, model_metrics = others.pop("loss", None), others.pop("metrics", None)
         if optimizer is None:
             optimizer = networks.make_optimizer(
                 self.optimizer, self._routed("optimizer"), model_optimizer
@@ -343,14 +347,16 @@ class KerasEstimator(BaseEstimator):
         X = networks.cast_inputs(network, X)
         self._width = networks.output_width(network, X)
         self._target.check_width(self._width)
-        loss = networks.find_loss(self.loss)
-        if loss == "auto":
+        loss, model_loss = networks.find_loss(self.loss), networks.find_loss(model_loss)
+        if isinstance(loss, str) and loss == "auto":
             loss = model_loss or networks.make_default_loss(
                 self._target.default_loss(self._width), network, X
             )
+        if loss is not model_loss:
+            others.pop("loss_weights", None)
         networks.check_loss_fits(network, loss, X)
-        metrics = networks.check_metrics(self.metrics)
-        networks.compile_network(network, optimizer, loss, metrics)
+        metrics = model_metrics if self.metrics is None else self.metrics
+        networks.compile_network(network, optimizer, loss, networks.check_metrics(metrics), others)
 
     def _choices(self):
         """Return the parameters that decide what the network is and what it is compiled with."""
@@ -412,6 +418,7 @@ class KerasEstimator(BaseEstimator):
             **given,
             **fixed,
         }
+        options = {name: _as_python(value) for name, value in options.items()}
         owned = sorted(_FIT_OWNS & set(options))
         if owned:
             raise ValueError(

@@ -201,8 +201,23 @@ def _call(model, parameters, meta):
 
 
 def compiled_with(network):
-    """Return the optimizer and the loss that a network was compiled with, None if it was not."""
-    return (network.optimizer, network.loss) if network.compiled else (None, None)
+    """Return the arguments that a network was compiled with, but for defaults: {} if it was not."""
+    if not network.compiled:
+        return {}
+    known = inspect.signature(keras.Model.compile).parameters
+    given = network._compile_config.config
+    changed = {name: value for name, value in given.items() if value is not known[name].default}
+    return {**changed, "optimizer": network.optimizer}
+
+
+def _of_one_output(name, value):
+    """Return what a list or dict holds for the one output that a network has; others as is."""
+    if not isinstance(value, (list, tuple, dict)):
+        return value
+    found = list(value.values()) if isinstance(value, dict) else list(value)
+    if len(found) != 1:
+        raise parameter_error(name, "for one output; several are not supported", value)
+    return found[0]
 
 
 def frozen(value):
@@ -258,19 +273,28 @@ def make_optimizer(optimizer, parameters, of_model):
 
 
 def find_loss(loss):
-    """Return the loss of a class or of its name; others, and "auto", as they are.
+    """Return the loss of a class, its name or its configuration; others, and "auto", as they are.
 
-    Raise ValueError for a string that Keras does not know.
+    A list or dict of one loss is that loss. Raise ValueError for what Keras does not know.
     """
+    is_config = isinstance(loss, dict) and "class_name" in loss
+    loss = loss if is_config else _of_one_output("loss", loss)
     if loss is None or (isinstance(loss, str) and loss == "auto"):
         return loss
     allowed = "'auto', a name that Keras knows ('mse', 'huber', ...) or a callable"
     found = check_known_to_keras("loss", keras.losses.get, loss, allowed)
-    return found if isinstance(found, keras.losses.Loss) or inspect.isclass(loss) else loss
+    is_made = is_config or isinstance(found, keras.losses.Loss) or inspect.isclass(loss)
+    return found if is_made else loss
 
 
 def check_metrics(metrics):
-    """Return metrics as a new list, or None; raise ValueError if Keras does not know a name."""
+    """Return metrics as a new list, or None; raise ValueError if Keras does not know a name.
+
+    A dict, or a list in a list, is for one output.
+    """
+    if isinstance(metrics, dict) or (metrics and isinstance(metrics[0], (list, tuple, dict))):
+        metrics = _of_one_output("metrics", metrics)
+        metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
     if metrics is None:
         return None
     allowed = "names that Keras knows ('accuracy', 'mse', ...) or keras.metrics.Metric"
@@ -313,13 +337,18 @@ def fit_parameters():
     return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
 
 
-def compile_network(network, optimizer, loss, metrics):
-    """Compile a network for training, by Newton's method if that is the optimizer."""
-    own = isinstance(optimizer, tuple(OPTIMIZERS.values()))
-    # XLA takes minutes to compile the products of a step.
-    network.compile(
-        optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=False if own else "auto"
-    )
+def compile_network(network, optimizer, loss, metrics, others):
+    """Compile a network for training, by Newton's method if that is the optimizer.
+
+    others : dict
+        Further arguments of ``compile``.
+    """
+    if "loss_weights" in others:
+        weight = _of_one_output("loss_weights", others["loss_weights"])
+        others = {**others, "loss_weights": weight}
+    if isinstance(optimizer, tuple(OPTIMIZERS.values())):
+        others = {**others, "jit_compile": False}  # XLA takes minutes to compile their products
+    network.compile(optimizer=optimizer, loss=loss, metrics=metrics, **others)
     # Otherwise, the first trace of the train step makes the variables, and a second one is needed.
     optimizer.build(network.trainable_variables)
     return second_order(network) if isinstance(optimizer, NewtonCG) else network
@@ -438,16 +467,13 @@ def output_width(network, X):
 
 
 def with_one_output(network):
-    """Return ``Model(i, o)`` in place of ``Model(i, [o])``."""
+    """Return ``Model(i, o)`` in place of ``Model(i, [o])`` or ``Model(i, {"name": o})``."""
     outputs = getattr(network, "_outputs_struct", None)
-    if not (isinstance(outputs, (list, tuple)) and len(outputs) == 1):
+    if not (isinstance(outputs, (list, tuple, dict)) and len(outputs) == 1):
         return network
     if not type(network).__module__.startswith("keras."):
         return network
-    single = keras.Model(network.inputs, outputs[0], name=network.name)
-    if network.compiled:
-        single.compile_from_config(network.get_compile_config())
-    return single
+    return keras.Model(network.inputs, _of_one_output("outputs", outputs), name=network.name)
 
 
 #: Losses that are chosen automatically, by the names that Keras knows them by.

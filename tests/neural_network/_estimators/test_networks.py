@@ -376,6 +376,88 @@ def test_outputs_may_be_a_list_of_one(rng):
     np.testing.assert_array_equal(p[0], p[1])
 
 
+def named(n_features_in, form, compiled):
+    x = keras.layers.Input((n_features_in,))
+    y = keras.layers.Dense(1, "sigmoid", name="y")(keras.layers.Dense(3, "tanh")(x))
+    model = keras.Model(x, {"bare": y, "list": [y], "dict": {"y": y}}[form])
+    if compiled is not None:
+        model.compile("sgd", **compiled)
+    return model
+
+
+def of(form, value):
+    return {"bare": value, "list": [value], "dict": {"y": value}}[form]
+
+
+@pytest.mark.parametrize("form", ["bare", "list", "dict"])
+@pytest.mark.parametrize("of_model", [False, True])
+def test_losses_and_metrics_of_one_output(form, of_model, rng):
+    """Keras takes them as lists and dicts, too."""
+    X, y = blobs(rng)
+    fits = []
+    for now in ("bare", form):
+        metrics = of(now, ["mse"])
+        given = {"loss": of(now, "binary_crossentropy"), "metrics": metrics}
+        options = {"optimizer": None} if of_model else {"optimizer": "sgd", **given}
+        options |= {"model__form": now, "model__compiled": given if of_model else None}
+        fit = KerasClassifier(named, epochs=2, random_state=0, **options).fit(X, y)
+        fits.append(pickle.loads(pickle.dumps(clone(fit).fit(X, y))))
+    assert fits[0].history_ == fits[1].history_
+    assert set(fits[1].history_) == {"loss", "mse"}
+    np.testing.assert_array_equal(*(fit.predict_proba(X) for fit in fits))
+    assert fits[1].model_.loss == "binary_crossentropy"
+
+
+def test_losses_and_metrics_of_several_outputs(rng):
+    X, y = blobs(rng)
+    for name, value in [
+        ("loss", ["mse", "mse"]),
+        ("loss", {"a": "mse", "b": "mse"}),
+        ("loss", {}),
+        ("metrics", [["mse"], ["mse"]]),
+        ("metrics", {"a": "mse", "b": "mse"}),
+    ]:
+        with pytest.raises(ValueError, match=f"{name} must be for one output"):
+            KerasRegressor(**few(), **{name: value}).fit(X, y)
+    x = keras.layers.Input((4,))
+    both = [keras.layers.Dense(1)(x), keras.layers.Dense(1)(x)]
+    model = keras.Model(x, both)
+    model.compile("sgd", ["mse", "mse"])
+    with pytest.raises(ValueError, match="model must have one output"):
+        KerasRegressor(model).fit(X, y)
+
+
+def test_a_loss_by_its_configuration(rng):
+    X, y = blobs(rng, 3)
+    config = {"class_name": "SparseCategoricalCrossentropy", "config": {}}
+    fit = KerasClassifier(loss=config, **few()).fit(X, y)
+    assert fit.loss_curve_ == KerasClassifier(loss=SPARSE, **few()).fit(X, y).loss_curve_
+    with pytest.raises(ValueError, match="loss must be"):
+        KerasClassifier(loss={"class_name": "foo", "config": {}}, **few()).fit(X, y)
+
+
+@pytest.mark.parametrize("optimizer", [None, "newton-cg"])
+def test_what_a_model_was_compiled_with_is_kept(optimizer, rng):
+    X, y = blobs(rng)
+    model = small_network(4, 1)
+    others = {"loss_weights": [2.0], "weighted_metrics": ["mae"], "run_eagerly": True}
+    model.compile("sgd", "mse", metrics=["mse"], **others)
+    options = {"epochs": 1, "random_state": 0, "optimizer": optimizer}
+    fit = pickle.loads(pickle.dumps(KerasRegressor(model, **options).fit(X, y)))
+    assert {"mse", "mae"} < set(fit.history_)
+    assert fit.model_.run_eagerly
+    assert fit.model_.loss == "mse"
+    before, after = (m.evaluate(X, y, return_dict=True, verbose=0) for m in (model, fit.model_))
+    for results in (before, after):
+        np.testing.assert_allclose(results["loss"], 2 * results["mse"], rtol=1e-5)
+    fit = KerasRegressor(model, loss="huber", metrics=["mae"], **options).fit(X, y)
+    assert "mse" not in fit.history_
+    loss = fit.model_.evaluate(X, y, return_dict=True, verbose=0)["loss"]
+    error = fit.predict(X) - y
+    huber = np.where(np.abs(error) <= 1, error**2 / 2, np.abs(error) - 0.5)
+    np.testing.assert_allclose(loss, huber.mean(), rtol=1e-4)
+
+
 def test_float64_throughout(rng):
     X = rng.standard_normal((90, 3))
     y = X @ [1, 2, 3]
@@ -435,6 +517,13 @@ def test_numbers_of_numpy(rng):
         "optimizer__max_cg_steps": np.int32(2),
         "optimizer__tau": np.float32(0.5),
         "fit__shuffle": np.True_,
+        "fit__validation_freq": np.int64(1),
+        "validation_split": np.float32(0.2),
+        "activation": np.str_("relu"),
+        "loss": np.str_("mse"),
+        "metrics": [np.str_("mae")],
+        "early_stopping": np.True_,
+        "verbose": np.int64(0),
         "epochs": np.int64(1),
         "batch_size": np.int16(8),
     }
@@ -442,5 +531,7 @@ def test_numbers_of_numpy(rng):
     assert model.get_params()["model__sizes"] is given["model__sizes"]
     clone(model)
     assert model.fit(X, y).model_.optimizer.get_config()["tau"] == 0.5
+    model.fit(X, y, epochs=np.int32(2), initial_epoch=np.int64(1), batch_size=np.int8(9))
+    assert model.n_iter_ == 1
     small = KerasRegressor(small_network, model__units=np.int64(3), **few())
     assert pickle.loads(pickle.dumps(small.fit(X, y))).model_.layers[0].units == 3
