@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from ..._utils.plotting import pyplot
 from ..._utils.validation import (
@@ -21,6 +20,7 @@ from ..._utils.validation import (
     check_sample_weight,
     errors_name,
     parameter_error,
+    validate_data,
 )
 from ..._utils.warnings import warn
 
@@ -547,9 +547,9 @@ class KerasEstimator(BaseEstimator):
         X, y = self._validated(X, y, reset=reset, multi_output=True, **self._target_checks)
         return X, y.toarray() if scipy.sparse.issparse(y) else y
 
-    def _validated(self, X, y="no_validation", **options):
-        options["allow_nd"] = self.model is not None
-        return validate_data(self, X, y, dtype="numeric", **options)
+    def _validated(self, X, *y, **options):
+        allow_nd = self.model is not None
+        return validate_data(self, X, *y, dtype="numeric", allow_nd=allow_nd, **options)
 
     def plot_loss_curve(self, ax=None):
         """Draw the loss by epochs, and that of the validation samples if there are any.

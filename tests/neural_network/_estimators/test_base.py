@@ -164,6 +164,23 @@ def test_bad_data():
         KerasClassifier().fit(X, y, sample_weight=-np.ones(150))
 
 
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (lambda X, y: (X.astype(str), y), "X must be numeric, got dtype <U"),
+        (lambda X, y: (X.astype(str).tolist(), y), "X must be numeric, got dtype <U"),
+        (lambda X, y: (X, y.astype(str)), "y must be numeric, got dtype <U"),
+        (lambda X, y: ([[1.0, 2.0], [3.0]] * 45, y), "X must be an array"),
+        (lambda X, y: (X[:, 0], y), r"\bX\b.*1D array"),
+        (lambda X, y: (X[:, :0], y), r"\bX\b.*0 feature"),
+    ],
+)
+def test_errors_of_data_name_it(bad, message, rng):
+    X, y = blobs(rng)
+    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
+        KerasRegressor(**few()).fit(*bad(X, y))
+
+
 def test_plot_loss_curve():
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("agg")
