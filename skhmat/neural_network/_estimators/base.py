@@ -303,7 +303,7 @@ class KerasEstimator(BaseEstimator):
     def _prepared(self, X, coded, weights):
         """Return samples, targets and weights as the network and its loss take them."""
         networks = import_networks()
-        takes_indices = networks.takes_indices(self.model_.loss)
+        takes_indices = networks.losses.takes_indices(self.model_.loss)
         encoded = self._target.encode(coded, self._width, takes_indices)
         X = networks.cast_inputs(self.model_, X)
         return X, *networks.cast_targets(self.model_, encoded, weights)
@@ -313,7 +313,8 @@ class KerasEstimator(BaseEstimator):
         networks = import_networks()
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(2**31 - 1))
-        head = target.head(networks.takes_classes(networks.find_loss(self.loss)))
+        loss = networks.losses.find_loss(self.loss)
+        head = target.head(networks.losses.takes_classes(loss))
         with networks.seeded(self._seed):
             network = networks.build_network(
                 self.model,
@@ -337,6 +338,7 @@ class KerasEstimator(BaseEstimator):
     def _compile(self, network, X, optimizer=None):
         """Compile a network as the parameters say, with a new optimizer or with the given one."""
         networks = import_networks()
+        losses = networks.losses
         others = dict(self._compiled_with)
         model_optimizer = others.pop("optimizer", None)
         model_loss, model_metrics = others.pop("loss", None), others.pop("metrics", None)
@@ -345,18 +347,19 @@ class KerasEstimator(BaseEstimator):
                 self.optimizer, self._routed("optimizer"), model_optimizer
             )
         X = networks.cast_inputs(network, X)
-        self._width = networks.output_width(network, X)
+        self._width = losses.output_width(network, X)
         self._target.check_width(self._width)
-        loss, model_loss = networks.find_loss(self.loss), networks.find_loss(model_loss)
+        loss, model_loss = losses.find_loss(self.loss), losses.find_loss(model_loss)
         if isinstance(loss, str) and loss == "auto":
-            loss = model_loss or networks.make_default_loss(
+            loss = model_loss or losses.make_default_loss(
                 self._target.default_loss(self._width), network, X
             )
         if loss is not model_loss:
             others.pop("loss_weights", None)
-        networks.check_loss_fits(network, loss, X)
+        losses.check_loss_fits(network, loss, X)
         metrics = model_metrics if self.metrics is None else self.metrics
-        networks.compile_network(network, optimizer, loss, networks.check_metrics(metrics), others)
+        metrics = losses.check_metrics(metrics)
+        networks.compile_network(network, optimizer, loss, metrics, others)
 
     def _choices(self):
         """Return the parameters that decide what the network is and what it is compiled with."""
@@ -408,7 +411,7 @@ class KerasEstimator(BaseEstimator):
 
         Anything that ``model.fit`` does not take is refused here.
         """
-        networks = import_networks()
+        training = import_networks().training
         options = {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -425,7 +428,7 @@ class KerasEstimator(BaseEstimator):
                 f"{type(self).__name__} passes {owned} to model.fit itself; use sample_weight, "
                 "class_weight and validation_split of the estimator."
             )
-        known = networks.fit_parameters() - _FIT_OWNS
+        known = training.fit_parameters() - _FIT_OWNS
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"fit has no parameters {unknown}; model.fit takes {sorted(known)}.")
@@ -437,7 +440,7 @@ class KerasEstimator(BaseEstimator):
             options["verbose"] = int(options["verbose"])
         called = options.get("callbacks") or []
         is_parameter = "callbacks" not in given  # but routed, and so copied like the others
-        check = networks.copy_callbacks if is_parameter else networks.check_callbacks
+        check = training.copy_callbacks if is_parameter else training.check_callbacks
         options["callbacks"] = [*self._callbacks(), *check(called)]
         return options
 
@@ -451,7 +454,7 @@ class KerasEstimator(BaseEstimator):
         strata : array of shape (n_samples,) or None
             Classes in whose proportion samples are set aside.
         """
-        networks = import_networks()
+        training = import_networks().training
         batch_size, shuffle = options.pop("batch_size"), options.pop("shuffle")
         if validation is None:
             train, held_out = self._split(len(samples[0]), strata)
@@ -462,11 +465,11 @@ class KerasEstimator(BaseEstimator):
             batch_size = min(self._policy.largest_batch, len(samples[0]))
         validation_size = options.pop("validation_batch_size", None) or batch_size
         if validation is not None:
-            validation = networks.batches(*validation, validation_size, seed=0, shuffle=False)
+            validation = training.batches(*validation, validation_size, seed=0, shuffle=False)
         seed = self._seed + self.n_iter_
-        history, is_interrupted = networks.train(
+        history, is_interrupted = training.train(
             self.model_,
-            networks.batches(*samples, batch_size, seed, shuffle),
+            training.batches(*samples, batch_size, seed, shuffle),
             validation_data=validation,
             shuffle=False,  # the batches are
             **options,
@@ -500,15 +503,15 @@ class KerasEstimator(BaseEstimator):
         self.n_iter_ = len(self.loss_curve_)
 
     def _callbacks(self):
-        networks = import_networks()
+        training = import_networks().training
         if callable(self.callbacks):
-            callbacks = networks.check_callbacks(self.callbacks())
+            callbacks = training.check_callbacks(self.callbacks())
         else:
-            callbacks = networks.copy_callbacks([] if self.callbacks is None else self.callbacks)
+            callbacks = training.copy_callbacks([] if self.callbacks is None else self.callbacks)
         if self.early_stopping:
             is_flag = isinstance(self.early_stopping, (bool, np.bool_))
             patience = self._policy.patience if is_flag else int(self.early_stopping)
-            callbacks.append(networks.make_early_stopping(patience))
+            callbacks.append(training.make_early_stopping(patience))
         return callbacks
 
     def _split(self, n, strata):

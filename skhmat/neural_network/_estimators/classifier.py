@@ -220,7 +220,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
 
     def _scores(self, X):
         X = self._check_queries(X)
-        outputs, link = import_networks().read_outputs(self.model_, X)
+        outputs, link = import_networks().prediction.read_outputs(self.model_, X)
         return self._target.scores(outputs, link)
 
     def predict_proba(self, X):
@@ -283,7 +283,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         probabilities = self.predict_proba(X)
-        exclusive = import_networks().outputs_exclude_each_other(self.model_)
+        exclusive = import_networks().losses.outputs_exclude_each_other(self.model_)
         return self._target.decode(probabilities, exclusive)
 
     def __sklearn_tags__(self):

@@ -159,5 +159,5 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         X = self._check_queries(X)
-        outputs, link = import_networks().read_outputs(self.model_, X)
+        outputs, link = import_networks().prediction.read_outputs(self.model_, X)
         return self._target.decode(outputs, link)

@@ -6,7 +6,7 @@ import scipy.sparse
 import scipy.special
 
 from skhmat.neural_network import KerasClassifier
-from skhmat.neural_network._estimators import networks
+from skhmat.neural_network._estimators import prediction
 from skhmat.neural_network._estimators.targets import ClassTarget
 
 from ..networks import keras
@@ -37,7 +37,7 @@ def probabilities(activation, loss, indicators, rng):
     network = keras.Sequential(layers)
     network.compile("sgd", loss)
     target = ClassTarget(np.eye(3, dtype=int)[y] if indicators else y)
-    outputs, link = networks.read_outputs(network, X)
+    outputs, link = prediction.read_outputs(network, X)
     kernel, bias = network.get_weights()
     logits = (X @ kernel + bias).astype(float)
     return target.probabilities(target.scores(outputs, link)), network.predict(X, verbose=0), logits
