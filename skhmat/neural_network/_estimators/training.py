@@ -51,9 +51,27 @@ def batches(X, y, sample_weight, batch_size, seed, shuffle=True):
     )
     indices = tf.data.Dataset.range(len(X))
     if shuffle:
-        indices = indices.shuffle(len(X), seed=seed, reshuffle_each_iteration=True)
+        indices = _shuffled(indices, len(X), seed)
     taken = indices.batch(batch_size).map(lambda i: tuple(tf.gather(a, i) for a in arrays))
     return taken.prefetch(1)
+
+
+def _shuffled(indices, n, seed):
+    """Return a dataset in an order that is drawn anew each time, as ``indices.shuffle`` does.
+
+    That would draw from the seed of the whole process, too (`keras.utils.set_random_seed`).
+    """
+    variant = tf.raw_ops.ShuffleDatasetV3(
+        input_dataset=tf.data.experimental.to_variant(indices),
+        buffer_size=n,
+        seed=87654321,  # that of TensorFlow, where the process has none
+        seed2=seed,
+        seed_generator=tf.raw_ops.DummySeedGenerator(),
+        output_types=[tf.int64],
+        output_shapes=[tf.TensorShape([])],
+        reshuffle_each_iteration=True,
+    )
+    return tf.data.experimental.from_variant(variant, indices.element_spec)
 
 
 _QUIET = threading.local()

@@ -9,8 +9,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skhmat.neural_network import KerasClassifier, KerasRegressor
+from skhmat.neural_network._estimators import training
 
-from ..networks import keras
+from ..networks import keras, tf
 from .data import Raises, blobs, quick
 
 
@@ -130,3 +131,26 @@ def test_callbacks_that_cannot_be_copied(rng):
         KerasClassifier(**quick(), callbacks=[callback]).fit(X, y)
     KerasClassifier(**quick(), callbacks=lambda: [callback]).fit(X, y)
     assert len(callback.losses) == 2
+
+
+def test_the_seed_of_the_process_does_not_matter(rng):
+    X, y = blobs(rng)
+    fits = [KerasRegressor(**quick(), batch_size=10)]
+    for seed in (1, 2):
+        tf.random.set_seed(seed)
+        fits.append(clone(fits[0]).fit(X, y))
+    assert fits[1].loss_curve_ == fits[2].loss_curve_
+
+
+def test_batches_are_in_the_order_of_tensorflow(rng):
+    """Without a seed of the process, which `shuffle` cannot do without."""
+    X = rng.standard_normal((30, 2))
+    seed = int(rng.integers(2**31))
+    tf.random.set_seed(None)
+    indices = tf.data.Dataset.range(30)
+    expected = indices.shuffle(30, seed=seed, reshuffle_each_iteration=True).batch(30)
+    batches = training.batches(X, X[:, 0], None, 30, seed)
+    for _ in range(3):
+        (found, y), (order,) = next(iter(batches)), expected
+        np.testing.assert_array_equal(found, X[order])
+        np.testing.assert_array_equal(y, X[order, 0])
