@@ -424,9 +424,10 @@ class KerasEstimator(BaseEstimator):
         options = {name: _as_python(value) for name, value in options.items()}
         owned = sorted(_FIT_OWNS & set(options))
         if owned:
+            own = sorted(_FIT_OWNS & set(self.get_params()))
             raise ValueError(
-                f"{type(self).__name__} passes {owned} to model.fit itself; use sample_weight, "
-                "class_weight and validation_split of the estimator."
+                f"{type(self).__name__} passes {owned} to model.fit itself; it takes "
+                f"sample_weight in fit, and has the parameters {own}."
             )
         known = training.fit_parameters() - _FIT_OWNS
         unknown = sorted(set(options) - known)

@@ -69,11 +69,13 @@ def check_metrics(metrics):
 
 
 def output_width(network, X):
-    """Return the number of outputs per sample."""
-    shape = keras.tree.map_structure(
-        lambda spec: spec.shape,
-        network.compute_output_spec(keras.KerasTensor((None, *X.shape[1:]))),
-    )
+    """Return the number of outputs per sample; raise ValueError if X is no input of the network."""
+    try:
+        spec = network.compute_output_spec(keras.KerasTensor((None, *X.shape[1:])))
+    except (ValueError, TypeError) as error:
+        allowed = f"for one array of samples of shape {X.shape[1:]}"
+        raise parameter_error("model", allowed, got=f"one that fails: {error}") from error
+    shape = keras.tree.map_structure(lambda spec: spec.shape, spec)
     if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int)):
         raise ValueError(
             f"model must have one output of shape (n_samples, n_outputs); its shape is {shape}."

@@ -120,8 +120,13 @@ def test_fit_parameters_are_left_alone():
     assert options == before
     assert len(callbacks) == 1
     assert model.epochs == 7
-    with pytest.raises(ValueError, match="validation_split"):
+    own = r"parameters .'class_weight', 'validation_split'."
+    with pytest.raises(ValueError, match=rf"passes .'validation_split'. .*{own}"):
         model.fit(X, y, validation_split=0.2)
+    with pytest.raises(
+        ValueError, match=r"passes .'class_weight'. .* parameters .'validation_split'."
+    ):
+        KerasRegressor().fit(X, X[:, 0], class_weight={0: 1})
 
 
 @pytest.mark.parametrize(

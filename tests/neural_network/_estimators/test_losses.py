@@ -113,3 +113,19 @@ def test_a_loss_by_its_configuration(rng):
     assert fit.loss_curve_ == KerasClassifier(loss=SPARSE, **few()).fit(X, y).loss_curve_
     with pytest.raises(ValueError, match="loss must be"):
         KerasClassifier(loss={"class_name": "foo", "config": {}}, **few()).fit(X, y)
+
+
+def two_inputs():
+    x, y = keras.layers.Input((2,)), keras.layers.Input((2,))
+    return keras.Model([x, y], keras.layers.Dense(1)(keras.layers.Concatenate()([x, y])))
+
+
+def five_features():
+    return keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize("build", [two_inputs, five_features])
+def test_models_of_other_inputs(build, rng):
+    X, y = blobs(rng)
+    with pytest.raises(ValueError, match=r"model must be for one array of samples of shape \(4,\)"):
+        KerasRegressor(build, **few()).fit(X, y)

@@ -138,3 +138,16 @@ def test_sparse_indicators(rng):
     X, y = blobs(rng)
     Y = scipy.sparse.csr_matrix(np.c_[y, 1 - y])
     assert KerasClassifier(**few()).fit(X, Y).predict(X).shape == (90, 2)
+
+
+def test_classes_that_are_too_few_or_without_order(rng):
+    X, y = blobs(rng)
+    model = KerasClassifier(**few())
+    with pytest.raises(ValueError, match=r"y has one class, 0; .* partial_fit, name all of them"):
+        model.partial_fit(X, 0 * y)
+    with pytest.raises(ValueError, match="classes has one class, 0; a classifier needs"):
+        model.partial_fit(X, y, classes=[0])
+    with pytest.raises(TypeError, match="y: '<' not supported"):
+        model.fit(X, np.where(y == 0, None, "a"))
+    with pytest.raises(TypeError, match="classes: '<' not supported"):
+        model.partial_fit(X, y, classes=[0, "a", None])
