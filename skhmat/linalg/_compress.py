@@ -114,8 +114,9 @@ def compress(
         distance in the given order, or in a random order. "auto" is "geometric" if the points are
         known, otherwise "kernel".
     n_jobs : int, default=None
-        Threads; None means all that OpenMP would use, -1 all cores. The result does not depend on
-        it.
+        Threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count` says, which
+        respects affinity and container limits (1 in a worker of joblib). The result does not depend
+        on it.
     random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the rows the error is measured on.
     verbose : int, default=0

@@ -132,7 +132,8 @@ default="gaussian"
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         For "gofmm": the distance by which points are near each other.
     n_jobs : int, default=None
-        Threads; None means all that OpenMP would use, -1 all cores.
+        Threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count` says, which
+        respects affinity and container limits (1 in a worker of joblib).
     random_state : int, RandomState, Generator or None, default=None
         For "gofmm": draws the tree and the samples.
     verbose : int, default=0

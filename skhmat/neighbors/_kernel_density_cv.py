@@ -55,7 +55,8 @@ default="gaussian"
     log_tol : float, default=1e-4
         Largest error of the logarithm of each density.
     n_jobs : int, default=None
-        Threads; None means all that OpenMP would use, -1 all cores.
+        Threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count` says, which
+        respects affinity and container limits (1 in a worker of joblib).
     verbose : int, default=0
         1 logs each score to the logger "skhmat".
 

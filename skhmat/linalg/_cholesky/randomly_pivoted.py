@@ -101,8 +101,9 @@ def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n
     random_state : int, RandomState, Generator or None, default=None
         Draws the pivots.
     n_jobs : int, default=None
-        Threads; None means all that OpenMP would use, -1 all cores. The result does not depend on
-        it.
+        Threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count` says, which
+        respects affinity and container limits (1 in a worker of joblib). The result does not depend
+        on it.
 
     Returns
     -------

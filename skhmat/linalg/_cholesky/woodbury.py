@@ -43,7 +43,8 @@ class CholeskyPreconditioner(SymmetricOperator):
     shift : float
         Above 0. A shift below the rounding error of F^T F in float64 is raised to that error.
     n_jobs : int, default=None
-        Threads of products; None means all that OpenMP would use, -1 all cores.
+        Threads of products. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
+        says, which respects affinity and container limits (1 in a worker of joblib).
 
     Attributes
     ----------

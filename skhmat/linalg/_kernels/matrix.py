@@ -70,7 +70,7 @@ class KernelMatrix(SymmetricOperator):
     """The matrix k(x_i, x_j) of a kernel on points: exact, symmetric, never stored.
 
     Entries are computed when they are needed, so memory is proportional to the number of points.
-    Products run on all cores; blocks of entries on one, to be called from many threads.
+    Products run on many threads; blocks of entries on one, to be called from many threads.
 
     Parameters
     ----------
@@ -106,8 +106,9 @@ class KernelMatrix(SymmetricOperator):
     degree : int, default=3
         Degree of ``"polynomial"``.
     n_jobs : int, default=None
-        Threads of products; None means all that OpenMP offers, -1 all cores. Results are the same,
-        bit by bit, for any number. A callable kernel is called from one thread.
+        Threads of products. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
+        says, which respects affinity and container limits (1 in a worker of joblib). Results are
+        the same, bit by bit, for any number. A callable kernel is called from one thread.
 
     Attributes
     ----------

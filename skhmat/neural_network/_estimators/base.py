@@ -12,14 +12,15 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from sklearn_compat.utils.validation import validate_data
 
 from ..._utils.plotting import pyplot
 from ..._utils.validation import (
     check_integer,
     check_random_state,
     check_sample_weight,
+    errors_name,
     parameter_error,
+    validate_data,
 )
 from ..._utils.warnings import warn
 
@@ -32,7 +33,7 @@ except ImportError:  # joblib before 1.6 has its own copy
 _ROUTES = ("fit", "model", "optimizer")
 
 #: Parameters of ``model.fit`` that the estimator passes itself, so that users cannot.
-_FIT_OWNS = {"x", "y", "sample_weight", "class_weight", "validation_split", "validation_data"}
+_FIT_OWNS = {"x", "y", "sample_weight", "class_weight", "validation_split"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def _as_python(value):
     """Return numbers of NumPy, of which searches draw some, as those that Keras accepts."""
     if isinstance(value, np.generic):
         return value.item()
+    if type(value) is dict:
+        return {key: _as_python(item) for key, item in value.items()}
     return type(value)(map(_as_python, value)) if type(value) in (list, tuple) else value
 
 
@@ -99,6 +102,11 @@ def _are_equal(a, b):
     return bool(a == b)
 
 
+def _rows(samples, rows):
+    """Return some of the samples, each array of which may be None."""
+    return tuple(None if array is None else array[rows] for array in samples)
+
+
 def hide_routed(cls):
     """Leave ``**routed`` out of the signature of a class: scikit-learn does not support it."""
     parameters = inspect.signature(cls.__init__).parameters.values()
@@ -121,14 +129,14 @@ class KerasEstimator(BaseEstimator):
         "model": [callable, None],
         "hidden_layer_sizes": ["array-like", Integral],
         "activation": [str, callable, None],
-        "loss": [str, callable, None],
+        "loss": [str, callable, dict, list, tuple, None],
         "optimizer": [str, type, HasMethods(["apply_gradients", "get_config"]), None],
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "validation_split": [Interval(Real, 0, 1, closed="left"), None],
         "early_stopping": ["boolean", Interval(Integral, 1, None, closed="left")],
         "callbacks": [list, tuple, callable, None],
-        "metrics": [list, tuple, None],
+        "metrics": [list, tuple, dict, None],
         "warm_start": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
         "verbose": ["verbose", StrOptions({"auto"})],
@@ -257,29 +265,56 @@ class KerasEstimator(BaseEstimator):
         classes : array-like of shape (n_classes,) or None
             All labels, if it is known that `y` may lack some.
         """
-        X, y = self._validated(X, y, reset=fresh, multi_output=True, **self._target_checks)
-        y = y.toarray() if scipy.sparse.issparse(y) else y
+        X, y = self._validated_pair(X, y, reset=fresh)
         target = self._find_target(y, classes, fresh)
         coded = target.code(y)
         weights = self._weights(X, y, sample_weight, scale)
+        validation = self._check_validation_data(options.pop("validation_data", None), target)
         if fresh:
             self._start(X, y, target)
         else:
             self._follow_changes(X)
-        networks = import_networks()
-        takes_indices = networks.takes_indices(self.model_.loss)
-        encoded = target.encode(coded, self._width, takes_indices)
-        X = networks.cast_inputs(self.model_, X)
-        encoded, weights = networks.cast_targets(self.model_, encoded, weights)
-        self._train(X, encoded, weights, options, target.strata(coded))
+        samples = self._prepared(X, coded, weights)
+        if validation is not None:
+            with errors_name("validation_data"):
+                validation = self._prepared(*validation)
+        self._train(samples, validation, options, target.strata(coded))
         return self
+
+    def _check_validation_data(self, given, target):
+        """Return samples, coded targets and weights of what the user validates with, or None.
+
+        given : None, or (X, y) or (X, y, sample_weight)
+        """
+        if given is None:
+            return None
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            kind, allowed = type(given).__name__, "a tuple (X, y) or (X, y, sample_weight)"
+            raise parameter_error("validation_data", allowed, got=f"a {kind}", kind=TypeError)
+        with errors_name("validation_data"):
+            X, y, sample_weight = (*given, None)[:3]
+            X, y = self._validated_pair(X, y, reset=False)
+            weights = None
+            if sample_weight is not None:
+                weights = check_sample_weight(sample_weight, X)
+                weights = weights / weights.mean()
+            return X, target.code(y), weights
+
+    def _prepared(self, X, coded, weights):
+        """Return samples, targets and weights as the network and its loss take them."""
+        networks = import_networks()
+        takes_indices = networks.losses.takes_indices(self.model_.loss)
+        encoded = self._target.encode(coded, self._width, takes_indices)
+        X = networks.cast_inputs(self.model_, X)
+        return X, *networks.cast_targets(self.model_, encoded, weights)
 
     def _start(self, X, y, target):
         """Make the network, its loss and its optimizer, before any work."""
         networks = import_networks()
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(2**31 - 1))
-        head = target.head(networks.takes_classes(networks.find_loss(self.loss)))
+        loss = networks.losses.find_loss(self.loss)
+        head = target.head(networks.losses.takes_classes(loss))
         with networks.seeded(self._seed):
             network = networks.build_network(
                 self.model,
@@ -291,9 +326,9 @@ class KerasEstimator(BaseEstimator):
             )
             if not network.built:
                 network.build((None, *X.shape[1:]))
-        network = networks.with_one_output(network)
         self._target = target
         self._compiled_with = networks.compiled_with(network)
+        network = networks.with_one_output(network)
         self._compile(network, X)
         self.model_ = network
         self._made_of = self._choices()
@@ -303,22 +338,28 @@ class KerasEstimator(BaseEstimator):
     def _compile(self, network, X, optimizer=None):
         """Compile a network as the parameters say, with a new optimizer or with the given one."""
         networks = import_networks()
-        model_optimizer, model_loss = self._compiled_with
+        losses = networks.losses
+        others = dict(self._compiled_with)
+        model_optimizer = others.pop("optimizer", None)
+        model_loss, model_metrics = others.pop("loss", None), others.pop("metrics", None)
         if optimizer is None:
             optimizer = networks.make_optimizer(
                 self.optimizer, self._routed("optimizer"), model_optimizer
             )
         X = networks.cast_inputs(network, X)
-        self._width = networks.output_width(network, X)
+        self._width = losses.output_width(network, X)
         self._target.check_width(self._width)
-        loss = networks.find_loss(self.loss)
-        if loss == "auto":
-            loss = model_loss or networks.make_default_loss(
+        loss, model_loss = losses.find_loss(self.loss), losses.find_loss(model_loss)
+        if isinstance(loss, str) and loss == "auto":
+            loss = model_loss or losses.make_default_loss(
                 self._target.default_loss(self._width), network, X
             )
-        networks.check_loss_fits(network, loss, X)
-        metrics = networks.check_metrics(self.metrics)
-        networks.compile_network(network, optimizer, loss, metrics)
+        if loss is not model_loss:
+            others.pop("loss_weights", None)
+        losses.check_loss_fits(network, loss, X)
+        metrics = model_metrics if self.metrics is None else self.metrics
+        metrics = losses.check_metrics(metrics)
+        networks.compile_network(network, optimizer, loss, metrics, others)
 
     def _choices(self):
         """Return the parameters that decide what the network is and what it is compiled with."""
@@ -370,7 +411,7 @@ class KerasEstimator(BaseEstimator):
 
         Anything that ``model.fit`` does not take is refused here.
         """
-        networks = import_networks()
+        training = import_networks().training
         options = {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -380,13 +421,15 @@ class KerasEstimator(BaseEstimator):
             **given,
             **fixed,
         }
+        options = {name: _as_python(value) for name, value in options.items()}
         owned = sorted(_FIT_OWNS & set(options))
         if owned:
+            own = sorted(_FIT_OWNS & set(self.get_params()))
             raise ValueError(
-                f"{type(self).__name__} passes {owned} to model.fit itself; use sample_weight, "
-                "class_weight and validation_split of the estimator."
+                f"{type(self).__name__} passes {owned} to model.fit itself; it takes "
+                f"sample_weight in fit, and has the parameters {own}."
             )
-        known = networks.fit_parameters() - _FIT_OWNS
+        known = training.fit_parameters() - _FIT_OWNS
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"fit has no parameters {unknown}; model.fit takes {sorted(known)}.")
@@ -398,34 +441,36 @@ class KerasEstimator(BaseEstimator):
             options["verbose"] = int(options["verbose"])
         called = options.get("callbacks") or []
         is_parameter = "callbacks" not in given  # but routed, and so copied like the others
-        check = networks.copy_callbacks if is_parameter else networks.check_callbacks
+        check = training.copy_callbacks if is_parameter else training.check_callbacks
         options["callbacks"] = [*self._callbacks(), *check(called)]
         return options
 
-    def _train(self, X, encoded, sample_weight, options, strata):
+    def _train(self, samples, validation, options, strata):
         """Run `model.fit` on the samples, less those that are set aside.
 
-        encoded : array of shape (n_samples,) or (n_samples, width)
-            What the loss compares outputs with.
-        sample_weight : array of shape (n_samples,) or None
+        samples : tuple of X, targets and weights
+            As `_prepared` returns them.
+        validation : tuple of X, targets and weights, or None
+            If it is given, no samples are set aside.
         strata : array of shape (n_samples,) or None
             Classes in whose proportion samples are set aside.
         """
-        networks = import_networks()
+        training = import_networks().training
         batch_size, shuffle = options.pop("batch_size"), options.pop("shuffle")
-        train, held_out = self._split(len(X), strata)
+        if validation is None:
+            train, held_out = self._split(len(samples[0]), strata)
+            if held_out is not None:
+                validation = _rows(samples, held_out)
+            samples = _rows(samples, train)
         if batch_size == "auto":
-            batch_size = min(self._policy.largest_batch, len(train))
-
-        def data(rows, seed, shuffle):
-            weights = None if sample_weight is None else sample_weight[rows]
-            return networks.batches(X[rows], encoded[rows], weights, batch_size, seed, shuffle)
-
+            batch_size = min(self._policy.largest_batch, len(samples[0]))
+        validation_size = options.pop("validation_batch_size", None) or batch_size
+        if validation is not None:
+            validation = training.batches(*validation, validation_size, seed=0, shuffle=False)
         seed = self._seed + self.n_iter_
-        validation = None if held_out is None else data(held_out, seed=0, shuffle=False)
-        history, is_interrupted = networks.train(
+        history, is_interrupted = training.train(
             self.model_,
-            data(train, seed=seed, shuffle=shuffle),
+            training.batches(*samples, batch_size, seed, shuffle),
             validation_data=validation,
             shuffle=False,  # the batches are
             **options,
@@ -459,15 +504,15 @@ class KerasEstimator(BaseEstimator):
         self.n_iter_ = len(self.loss_curve_)
 
     def _callbacks(self):
-        networks = import_networks()
+        training = import_networks().training
         if callable(self.callbacks):
-            callbacks = networks.check_callbacks(self.callbacks())
+            callbacks = training.check_callbacks(self.callbacks())
         else:
-            callbacks = networks.copy_callbacks([] if self.callbacks is None else self.callbacks)
+            callbacks = training.copy_callbacks([] if self.callbacks is None else self.callbacks)
         if self.early_stopping:
             is_flag = isinstance(self.early_stopping, (bool, np.bool_))
             patience = self._policy.patience if is_flag else int(self.early_stopping)
-            callbacks.append(networks.make_early_stopping(patience))
+            callbacks.append(training.make_early_stopping(patience))
         return callbacks
 
     def _split(self, n, strata):
@@ -502,9 +547,13 @@ class KerasEstimator(BaseEstimator):
         check_is_fitted(self)
         return import_networks().cast_inputs(self.model_, self._validated(X, reset=False))
 
-    def _validated(self, X, y="no_validation", **options):
-        options["allow_nd"] = self.model is not None
-        return validate_data(self, X, y, dtype="numeric", **options)
+    def _validated_pair(self, X, y, reset):
+        X, y = self._validated(X, y, reset=reset, multi_output=True, **self._target_checks)
+        return X, y.toarray() if scipy.sparse.issparse(y) else y
+
+    def _validated(self, X, *y, **options):
+        allow_nd = self.model is not None
+        return validate_data(self, X, *y, dtype="numeric", allow_nd=allow_nd, **options)
 
     def plot_loss_curve(self, ax=None):
         """Draw the loss by epochs, and that of the validation samples if there are any.

@@ -25,15 +25,15 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         which of ``n_features_in``, ``n_outputs``, ``X`` and ``y`` it is passed, and the routed
         ``model__...`` take precedence over these. A model is a template: each `fit` starts from a
         copy of it, with the weights that it has. (Weights that `random_state` draws need a
-        callable, or a model that is not built.) Either may be compiled or not; `optimizer` and
-        `loss` take precedence.
+        callable, or a model that is not built.) Either may be compiled or not; `optimizer`, `loss`
+        and `metrics` take precedence, and whatever else it was compiled with is kept.
     hidden_layer_sizes : int or tuple of int, default=(100,)
         If `model` is None.
     activation : str or callable, default="relu"
         Of the hidden layers, if `model` is None.
-    loss : str, callable, keras.losses.Loss or its class, default="auto"
+    loss : str, callable, keras.losses.Loss, its class, list or dict, default="auto"
         "auto" is the loss that `model` was compiled with, else the cross-entropy for classes and
-        the mean squared error for numbers.
+        the mean squared error for numbers. A list or dict of one loss is that of the one output.
     optimizer : str, keras.optimizers.Optimizer or its class, default="newton-cg"
         "newton-cg", "probabilistic-preconditioner", any name that Keras knows, an optimizer (its
         settings are copied), or None for the one that `model` was compiled with. Routed
@@ -50,8 +50,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
     callbacks : list of keras.callbacks.Callback or callable, default=None
         A callable makes a new list for each `fit`. Callbacks of a list are copied for each `fit`;
         pass them to `fit` to read from them later.
-    metrics : list, default=None
-        For ``model.compile``; `history_` has them.
+    metrics : list or dict, default=None
+        For ``model.compile``; `history_` has them. None means those that `model` was compiled with.
     class_weight : dict, list of dict or "balanced", default=None
         Weights of the classes, as in scikit-learn; they multiply `sample_weight`.
     warm_start : bool, default=False
@@ -160,6 +160,8 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
             Scaled to a mean of 1.
         **fit_params : dict
             For ``model.fit``, in this call only: ``epochs``, ``batch_size``, ``callbacks``, ...
+            With ``validation_data=(X, y)`` or ``(X, y, sample_weight)`` none of the samples are
+            set aside. As in Keras, `class_weight` does not count there.
 
         Returns
         -------
@@ -218,7 +220,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
 
     def _scores(self, X):
         X = self._check_queries(X)
-        outputs, link = import_networks().read_outputs(self.model_, X)
+        outputs, link = import_networks().prediction.read_outputs(self.model_, X)
         return self._target.scores(outputs, link)
 
     def predict_proba(self, X):
@@ -281,7 +283,7 @@ class KerasClassifier(ClassifierMixin, KerasEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         probabilities = self.predict_proba(X)
-        exclusive = import_networks().outputs_exclude_each_other(self.model_)
+        exclusive = import_networks().losses.outputs_exclude_each_other(self.model_)
         return self._target.decode(probabilities, exclusive)
 
     def __sklearn_tags__(self):

@@ -22,15 +22,15 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         which of ``n_features_in``, ``n_outputs``, ``X`` and ``y`` it is passed, and the routed
         ``model__...`` take precedence over these. A model is a template: each `fit` starts from a
         copy of it, with the weights that it has. (Weights that `random_state` draws need a
-        callable, or a model that is not built.) Either may be compiled or not; `optimizer` and
-        `loss` take precedence.
+        callable, or a model that is not built.) Either may be compiled or not; `optimizer`, `loss`
+        and `metrics` take precedence, and whatever else it was compiled with is kept.
     hidden_layer_sizes : int or tuple of int, default=(100,)
         If `model` is None.
     activation : str or callable, default="relu"
         Of the hidden layers, if `model` is None.
-    loss : str, callable, keras.losses.Loss or its class, default="auto"
+    loss : str, callable, keras.losses.Loss, its class, list or dict, default="auto"
         "auto" is the loss that `model` was compiled with, else the cross-entropy for classes and
-        the mean squared error for numbers.
+        the mean squared error for numbers. A list or dict of one loss is that of the one output.
     optimizer : str, keras.optimizers.Optimizer or its class, default="newton-cg"
         "newton-cg", "probabilistic-preconditioner", any name that Keras knows, an optimizer (its
         settings are copied), or None for the one that `model` was compiled with. Routed
@@ -47,8 +47,8 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
     callbacks : list of keras.callbacks.Callback or callable, default=None
         A callable makes a new list for each `fit`. Callbacks of a list are copied for each `fit`;
         pass them to `fit` to read from them later.
-    metrics : list, default=None
-        For ``model.compile``; `history_` has them.
+    metrics : list or dict, default=None
+        For ``model.compile``; `history_` has them. None means those that `model` was compiled with.
     warm_start : bool, default=False
         Whether `fit` continues with the model of the last one. A changed `loss` or `metrics` is
         followed, a changed optimizer begins without a state, and whatever the network is made of
@@ -109,6 +109,8 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
             Scaled to a mean of 1.
         **fit_params : dict
             For ``model.fit``, in this call only: ``epochs``, ``batch_size``, ``callbacks``, ...
+            With ``validation_data=(X, y)`` or ``(X, y, sample_weight)`` none of the samples are
+            set aside.
 
         Returns
         -------
@@ -157,5 +159,5 @@ class KerasRegressor(MultiOutputMixin, RegressorMixin, KerasEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         X = self._check_queries(X)
-        outputs, link = import_networks().read_outputs(self.model_, X)
+        outputs, link = import_networks().prediction.read_outputs(self.model_, X)
         return self._target.decode(outputs, link)

@@ -8,7 +8,7 @@ from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from ..._utils.validation import parameter_error
+from ..._utils.validation import errors_name, parameter_error
 
 
 def are_probabilities(outputs, slack=1e-3):
@@ -34,8 +34,9 @@ class ClassTarget:
     """
 
     def __init__(self, y, classes=None):
-        check_classification_targets(y)
-        self.kind = type_of_target(y, input_name="y")
+        with errors_name("y"):  # among others, that labels have no order
+            check_classification_targets(y)
+            self.kind = type_of_target(y, input_name="y")
         self.one_hot = False
         if self.kind == "multilabel-indicator":
             y = np.asarray(y)
@@ -47,10 +48,15 @@ class ClassTarget:
                 "y has several columns of more than two classes each; allowed are one column, or "
                 "columns of 0 and 1."
             )
-        self.classes = np.unique(column_or_1d(y, warn=True) if classes is None else classes)
+        with errors_name("y" if classes is None else "classes"):
+            self.classes = np.unique(column_or_1d(y, warn=True) if classes is None else classes)
         if len(self.classes) < 2:
+            name, hint = "classes", ""
+            if classes is None:
+                name, hint = "y", " (in the first call of partial_fit, name all of them, classes=)"
             raise ValueError(
-                f"y has one class, {self.classes.tolist()[0]!r}; a classifier needs at least two."
+                f"{name} has one class, {self.classes.tolist()[0]!r}; a classifier needs at least "
+                f"two{hint}."
             )
         self.kind = "binary" if len(self.classes) == 2 else "multiclass"
 

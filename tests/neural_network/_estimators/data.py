@@ -1,4 +1,4 @@
-"""Data and a small network for the estimators."""
+"""Data, a small network and callbacks for the estimators."""
 
 import numpy as np
 from sklearn.datasets import load_diabetes, load_iris
@@ -29,3 +29,24 @@ def few():
 def blobs(rng, n_classes=2):
     X = rng.standard_normal((90, 4))
     return X, np.digitize(X[:, 0], np.linspace(-0.5, 0.5, n_classes - 1))
+
+
+def quick():
+    return {**few(), "optimizer": "adam"}
+
+
+class Raises(keras.callbacks.Callback):
+    """Raises in a method, the first time or in a later epoch."""
+
+    def __init__(self, error, method="on_epoch_end", epoch=0):
+        super().__init__()
+        self.now, self.due = 0, epoch
+
+        def fail(*_args, **_kwargs):
+            if self.now >= self.due:
+                raise error
+
+        setattr(self, method, fail)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch

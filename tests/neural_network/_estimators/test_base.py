@@ -7,9 +7,7 @@ import random
 import re
 import subprocess
 import sys
-import threading
 
-import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -23,7 +21,7 @@ from skhmat.neural_network import KerasClassifier, KerasRegressor, NewtonCG
 from skhmat.neural_network._estimators.base import TrainingPolicy, _are_equal
 
 from ..networks import keras
-from .data import blobs, diabetes, few, iris, small_network
+from .data import Raises, blobs, diabetes, few, iris, quick, small_network
 
 
 def expected_failures(estimator):
@@ -122,8 +120,13 @@ def test_fit_parameters_are_left_alone():
     assert options == before
     assert len(callbacks) == 1
     assert model.epochs == 7
-    with pytest.raises(ValueError, match="validation_data"):
-        model.fit(X, y, validation_data=(X, y))
+    own = r"parameters .'class_weight', 'validation_split'."
+    with pytest.raises(ValueError, match=rf"passes .'validation_split'. .*{own}"):
+        model.fit(X, y, validation_split=0.2)
+    with pytest.raises(
+        ValueError, match=r"passes .'class_weight'. .* parameters .'validation_split'."
+    ):
+        KerasRegressor().fit(X, X[:, 0], class_weight={0: 1})
 
 
 @pytest.mark.parametrize(
@@ -162,6 +165,23 @@ def test_bad_data():
         KerasClassifier().plot_loss_curve()
     with pytest.raises(ValueError, match="sample_weight"):
         KerasClassifier().fit(X, y, sample_weight=-np.ones(150))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (lambda X, y: (X.astype(str), y), "X must be numeric, got dtype <U"),
+        (lambda X, y: (X.astype(str).tolist(), y), "X must be numeric, got dtype <U"),
+        (lambda X, y: (X, y.astype(str)), "y must be numeric, got dtype <U"),
+        (lambda X, y: ([[1.0, 2.0], [3.0]] * 45, y), "X must be an array"),
+        (lambda X, y: (X[:, 0], y), r"\bX\b.*1D array"),
+        (lambda X, y: (X[:, :0], y), r"\bX\b.*0 feature"),
+    ],
+)
+def test_errors_of_data_name_it(bad, message, rng):
+    X, y = blobs(rng)
+    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
+        KerasRegressor(**few()).fit(*bad(X, y))
 
 
 def test_plot_loss_curve():
@@ -208,103 +228,6 @@ def test_a_fit_that_fails_changes_nothing(rng):
     np.testing.assert_array_equal(model.predict_proba(X), p)
 
 
-def quick():
-    return {**few(), "optimizer": "adam"}
-
-
-class Raises(keras.callbacks.Callback):
-    """Raises in a method, the first time or in a later epoch."""
-
-    def __init__(self, error, method="on_epoch_end", epoch=0):
-        super().__init__()
-        self.now, self.due = 0, epoch
-
-        def fail(*_args, **_kwargs):
-            if self.now >= self.due:
-                raise error
-
-        setattr(self, method, fail)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.now = epoch
-
-
-@pytest.mark.parametrize("is_warm", [False, True])
-def test_an_interrupt_keeps_what_was_learned(is_warm, rng):
-    X, y = blobs(rng)
-    model = KerasClassifier(**quick(), warm_start=is_warm)
-    if is_warm:
-        model.fit(X, y)
-    with pytest.warns(UserWarning, match=f"after {5 + 2 * is_warm} epochs"):
-        model.fit(X, y, epochs=9, callbacks=[Raises(KeyboardInterrupt(), epoch=4)])
-    # There is one step in each epoch.
-    assert model.n_iter_ == int(model.model_.optimizer.iterations) == 5 + 2 * is_warm
-    assert len(model.loss_curve_) == len(model.history_["loss"]) == model.n_iter_
-    assert model.predict(X).shape == y.shape
-    assert model.partial_fit(X, y).n_iter_ == 6 + 2 * is_warm
-
-
-def test_an_interrupt_within_the_first_epoch_keeps_its_steps(rng):
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    X, y = blobs(rng)
-    stop = Raises(KeyboardInterrupt(), "on_train_batch_end")
-    with pytest.warns(UserWarning, match="after 0 epochs"):
-        model = KerasClassifier(**quick(), batch_size=30).fit(X, y, callbacks=[stop])
-    assert (model.n_iter_, model.loss_curve_) == (0, [])
-    assert int(model.model_.optimizer.iterations) == 1
-    model.plot_loss_curve()
-    pyplot.close()
-
-
-def test_an_interrupt_restores_the_best_weights_of_early_stopping(rng):
-    X, y = blobs(rng)
-
-    def spoil(epoch, _logs):
-        if epoch == 3:
-            network = spoiler.model
-            network.set_weights([1e3 * np.ones_like(w) for w in network.get_weights()])
-
-    spoiler = keras.callbacks.LambdaCallback(on_epoch_begin=spoil)
-    stop = Raises(KeyboardInterrupt(), epoch=5)
-    model = KerasClassifier(**quick(), early_stopping=True)
-    with pytest.warns(UserWarning, match="after 6 epochs"):
-        model.fit(X, y, epochs=9, callbacks=[spoiler, stop])
-    assert max(np.abs(w).max() for w in model.model_.get_weights()) < 100
-
-
-@pytest.mark.parametrize(
-    ("method", "error"),
-    [
-        ("on_train_batch_begin", KeyboardInterrupt()),
-        ("on_epoch_end", StopIteration("mine")),
-        ("on_train_batch_begin", StopIteration("mine")),
-        ("on_train_batch_end", StopIteration("mine")),
-        ("on_test_batch_begin", StopIteration("mine")),
-        ("on_test_batch_end", StopIteration("mine")),
-        ("on_train_batch_end", OSError("mine")),
-    ],
-)
-def test_what_a_callback_raises_reaches_the_caller(method, error, rng):
-    X, y = blobs(rng)
-    stop = Raises(error, method)
-    model = KerasClassifier(**quick(), validation_split=0.2)
-    with pytest.raises(type(error)) as caught:
-        model.fit(X, y, callbacks=[stop])
-    assert caught.value is error
-    with pytest.raises(NotFittedError):
-        model.predict(X)
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "newton-cg"])
-def test_what_a_loss_raises_reaches_the_caller(optimizer, rng):
-    def loss(y, y_pred):
-        raise StopIteration("mine")
-
-    X, y = blobs(rng)
-    with pytest.raises(StopIteration, match="mine"):
-        KerasRegressor(loss=loss, optimizer=optimizer).fit(X, y)
-
-
 def test_a_refit_that_is_stopped_changes_nothing(rng):
     X, y = blobs(rng)
     model = KerasClassifier(**quick()).fit(X, y)
@@ -314,48 +237,6 @@ def test_a_refit_that_is_stopped_changes_nothing(rng):
     assert vars(model).keys() == before.keys()
     assert all(value is before[name] for name, value in vars(model).items())
     np.testing.assert_array_equal(model.predict_proba(X), probabilities)
-
-
-class Recorder(keras.callbacks.Callback):
-    """Keeps the losses."""
-
-    def __init__(self):
-        super().__init__()
-        self.losses = []
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.losses.append(logs["loss"])
-
-
-@pytest.mark.parametrize("name", ["callbacks", "fit__callbacks"])
-def test_callbacks_are_left_as_they_were(name, rng, tmp_path):
-    X, y = blobs(rng)
-    callbacks = [
-        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
-        keras.callbacks.EarlyStopping("loss", restore_best_weights=True),
-        Recorder(),
-    ]
-    before = [dict(vars(callback)) for callback in callbacks]
-    model = KerasClassifier(**quick(), **{name: callbacks}).fit(X, y)
-    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
-    assert [vars(callback) for callback in callbacks] == before
-    assert callbacks[-1].losses == []
-    assert model.get_params()[name] is callbacks
-    joblib.dump(model, tmp_path / "model.joblib")
-    twin = clone(model).fit(X, y)
-    np.testing.assert_array_equal(twin.predict(X), model.predict(X))
-    model.fit(X, y, callbacks=[recorder := Recorder()])
-    assert recorder.losses == model.loss_curve_
-
-
-def test_callbacks_that_cannot_be_copied(rng):
-    callback = Recorder()
-    callback.lock = threading.Lock()
-    X, y = blobs(rng)
-    with pytest.raises(TypeError, match=r"callbacks must be .* or a callable that makes new ones"):
-        KerasClassifier(**quick(), callbacks=[callback]).fit(X, y)
-    KerasClassifier(**quick(), callbacks=lambda: [callback]).fit(X, y)
-    assert len(callback.losses) == 2
 
 
 def test_epochs_without_validation(rng):
@@ -386,6 +267,53 @@ def test_bad_options_of_fit(options, error, message, rng):
     with pytest.raises(error, match=message):
         KerasClassifier(**few()).fit(*blobs(rng), **options)
     KerasClassifier(**few()).fit(*blobs(rng), callbacks=None)
+
+
+@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c"), None])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_validation_data(labels, is_weighted, rng):
+    X, y = blobs(rng, 2 if labels is None else len(labels))
+    weights = rng.uniform(0.5, 2, 30)
+    held_out = (X[60:], y[60:] if labels is None else np.array(labels)[y[60:]])
+    held_out += (3 * weights,) if is_weighted else ()
+    kind = KerasRegressor if labels is None else KerasClassifier
+    model = kind(**quick(), fit__validation_batch_size=7)
+    y_train = y[:60] if labels is None else np.array(labels)[y[:60]]
+    if labels is not None:
+        model.set_params(class_weight="balanced")  # which the validation does not know
+    model.fit(X[:60], y_train, validation_data=held_out)
+    expected = model.model_.evaluate(
+        X[60:].astype(np.float32),
+        y[60:, None],
+        sample_weight=weights / weights.mean() if is_weighted else None,
+        verbose=0,
+    )
+    np.testing.assert_allclose(model.history_["val_loss"][-1], expected, rtol=1e-4)
+    # The samples of `fit` are those of a fit without them, and early stopping takes none away.
+    other = clone(model).set_params(early_stopping=True).fit(X[:60], y_train)
+    assert other.loss_curve_ != model.loss_curve_
+    other = clone(model).set_params(early_stopping=True, fit__validation_data=list(held_out))
+    other = clone(other).fit(X[:60], y_train)
+    assert other.history_ == model.history_
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda X, y: X, r"validation_data must be a tuple \(X, y\) or .* got a ndarray"),
+        (lambda X, y: (X,), "validation_data must be a tuple"),
+        (lambda X, y: (X[:, :2], y), "validation_data.*2 features"),
+        (lambda X, y: (X, y[1:]), "validation_data.*inconsistent"),
+        (lambda X, y: (X, y + 7), "validation_data.*labels that were not there"),
+        (lambda X, y: (np.full_like(X, np.inf), y), "validation_data.*infinity"),
+        (lambda X, y: (1e39 * X, y), "validation_data.*too large"),
+        (lambda X, y: (X, y, -np.ones(len(y))), "validation_data.*sample_weight"),
+    ],
+)
+def test_bad_validation_data(given, message, rng):
+    X, y = blobs(rng)
+    with pytest.raises((TypeError, ValueError), match=message):
+        KerasClassifier(**quick()).fit(X, y, validation_data=given(X, y))
 
 
 def test_true_of_numpy_is_true():

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,125 +120,6 @@ def test_too_few_samples_to_set_some_aside(rng):
         KerasRegressor(early_stopping=True, validation_split=None, **few()).fit(X, X[:, 0])
 
 
-def normalized(n_features_in, n_outputs):
-    L = keras.layers
-    hidden = [L.Dense(33, "tanh"), L.BatchNormalization(), L.LayerNormalization()]
-    head = L.Dense(n_outputs, "sigmoid" if n_outputs == 1 else "softmax")
-    return keras.Sequential([L.Input((n_features_in,)), *hidden, head])
-
-
-def convolutional(X):
-    L = keras.layers
-    hidden = [L.Conv2D(7, 3, activation="tanh"), L.BatchNormalization(), L.Flatten()]
-    return keras.Sequential([L.Input(X.shape[1:]), *hidden, L.Dense(3)])
-
-
-def recurrent(X):
-    L = keras.layers
-    return keras.Sequential([L.Input(X.shape[1:]), L.LSTM(9), L.Dense(3, "softmax")])
-
-
-def double(n_features_in, n_outputs):
-    L = keras.layers
-    layers = [L.Dense(20, "tanh", dtype="float64"), L.Dense(n_outputs, dtype="float64")]
-    return keras.Sequential([L.Input((n_features_in,), dtype="float64"), *layers])
-
-
-ALL_KINDS = pytest.mark.parametrize(
-    ("estimator", "shape", "n_classes"),
-    [
-        (KerasClassifier(), (10,), 2),
-        (KerasClassifier(hidden_layer_sizes=(257, 3), activation="tanh"), (64,), 10),
-        (KerasRegressor(), (3,), None),
-        (KerasRegressor(hidden_layer_sizes=(1, 300)), (300,), None),
-        (KerasClassifier(normalized), (7,), 2),
-        (KerasClassifier(normalized), (7,), 5),
-        (KerasClassifier(convolutional), (6, 6, 1), 3),
-        (KerasClassifier(recurrent), (5, 4), 3),
-        (KerasRegressor(double), (100,), None),
-    ],
-    ids=[
-        "binary",
-        "wide and narrow",
-        "regression",
-        "narrow and wide",
-        "normalized binary",
-        "normalized",
-        "convolutional",
-        "recurrent",
-        "float64",
-    ],
-)
-
-
-def fitted(estimator, shape, n_classes, n, rng):
-    """Return an estimator after one epoch on random samples, and these."""
-    X = rng.standard_normal((n, *shape))
-    y = X.reshape(n, -1)[:, 0] if n_classes is None else np.arange(n) % n_classes
-    model = clone(estimator).set_params(epochs=1, optimizer="adam", random_state=0)
-    return model.fit(X, y), X
-
-
-@pytest.mark.parametrize("n", [150, 1000])
-@ALL_KINDS
-def test_a_prediction_does_not_depend_on_the_other_rows(estimator, shape, n_classes, n, rng):
-    model, X = fitted(estimator, shape, n_classes, n, rng)
-    methods = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
-    if n_classes is None:
-        methods = ["predict"]
-    orders = [rng.permutation(n) for _ in range(2)]
-    # Batches of all lengths, with the end of a long one at any place.
-    orders += [np.arange(a, a + k) for k in (1, 5, 31, 97, n - 3) for a in (0, n - k)]
-    orders += [[i] for i in rng.integers(0, n, 5)]
-    for method in methods:
-        predict = getattr(model, method)
-        p = predict(X)
-        for rows in orders:
-            np.testing.assert_array_equal(predict(X[rows]), p[rows], err_msg=method)
-
-
-WITH_GRAPH = replace(networks.POLICY, min_batches_for_graph=1)
-
-
-def plain_outputs(network, X, policy=networks.POLICY):
-    return networks._evaluate_all(network, X, networks._as_they_are, policy)[0]
-
-
-@ALL_KINDS
-def test_a_graph_predicts_the_same_bits(estimator, shape, n_classes, rng):
-    model, X = fitted(estimator, shape, n_classes, 1000, rng)
-    X = X.astype(np.float32)
-    expected, expected_link = networks.read_outputs(model.model_, X)
-    plain = plain_outputs(model.model_, X)
-    assert not hasattr(model.model_, "_skhmat_graphs")  # it would not pay for so few samples
-    actual, link = networks.read_outputs(model.model_, X, WITH_GRAPH)
-    assert link == expected_link
-    np.testing.assert_array_equal(actual, expected)
-    np.testing.assert_array_equal(plain_outputs(model.model_, X, WITH_GRAPH), plain)
-    first = networks.tf.convert_to_tensor(X[: 384 if X.ndim == 2 else 192])
-    y = networks.tf.constant(plain[: len(first)])
-    assert networks._find_graph(model.model_, networks._as_they_are, first, y)
-
-
-def test_a_graph_that_differs_is_not_used(rng):
-    X = rng.standard_normal((800, 3)).astype(np.float32)
-    network = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, "relu")])
-    network.compile("sgd", "mse")
-    plain_outputs(network, X, WITH_GRAPH)
-    network.layers[-1].activation = keras.activations.tanh
-    expected = plain_outputs(network, X)
-    np.testing.assert_array_equal(plain_outputs(network, X, WITH_GRAPH), expected)
-
-
-def test_many_samples_are_predicted_by_a_graph(rng):
-    X, y = rng.standard_normal((12_500, 3)), rng.standard_normal(12_500)
-    model = KerasRegressor(hidden_layer_sizes=(5,), epochs=1, random_state=0).fit(X, y)
-    p = model.predict(X)
-    assert len(model.model_._skhmat_graphs) == 1
-    np.testing.assert_array_equal(model.predict(X[9000:9005]), p[9000:9005])
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), p)
-
-
 def test_a_template_keeps_its_weights(rng):
     X = 1000 + 50 * rng.standard_normal((90, 3)).astype(np.float32)
     normalization = keras.layers.Normalization()
@@ -318,50 +198,6 @@ def test_the_seeds_of_others_are_theirs():
         assert keras.initializers.GlorotUniform().seed == first
 
 
-SPARSE = keras.losses.SparseCategoricalCrossentropy
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize(
-    "loss",
-    [
-        "sparse_categorical_crossentropy",
-        "SparseCategoricalCrossentropy",
-        SPARSE,
-        keras.losses.sparse_categorical_crossentropy,
-        "categorical_crossentropy",
-        "CategoricalCrossentropy",
-        "CategoricalFocalCrossentropy",
-        "binary_crossentropy",
-        "BinaryCrossentropy",
-    ],
-    ids=lambda loss: getattr(loss, "__name__", loss),
-)
-def test_losses_have_several_names(loss, n_classes, rng):
-    X, y = blobs(rng, n_classes)
-    options = {"optimizer": "adam", "optimizer__learning_rate": 0.1}
-    model = KerasClassifier(loss=loss, **few(), **options).set_params(epochs=60).fit(X, y)
-    assert model.score(X, y) > 0.8
-    assert 0 < model.loss_curve_[-1] < model.loss_curve_[0]
-
-
-def test_classes_of_which_there_is_one(rng):
-    X, y = blobs(rng)
-    for loss in ("categorical_crossentropy", SPARSE(from_logits=True)):
-        with pytest.raises(ValueError, match="for each class, and model has 1 output"):
-            KerasClassifier(small_network(4, 1), loss=loss).fit(X, y)
-    with pytest.raises(ValueError, match="index of one class, and y has indicators"):
-        KerasClassifier(loss=SPARSE, **few()).fit(X, np.c_[y, 1 - y])
-
-
-def test_a_class_of_a_loss_is_called(rng):
-    X, y = blobs(rng)
-    model = KerasRegressor(loss=keras.losses.Huber, **few()).fit(X, y)
-    assert isinstance(model.model_.loss, keras.losses.Huber)
-    with pytest.raises(ValueError, match="mean_absolute_error has no second derivative"):
-        KerasRegressor(loss=keras.losses.MeanAbsoluteError, **few()).fit(X, y)
-
-
 def test_outputs_may_be_a_list_of_one(rng):
     X, y = blobs(rng)
     x = keras.layers.Input((4,))
@@ -374,6 +210,28 @@ def test_outputs_may_be_a_list_of_one(rng):
         assert fit.model_.loss == "huber"
         p.append(pickle.loads(pickle.dumps(fit)).predict(X))
     np.testing.assert_array_equal(p[0], p[1])
+
+
+@pytest.mark.parametrize("optimizer", [None, "newton-cg"])
+def test_what_a_model_was_compiled_with_is_kept(optimizer, rng):
+    X, y = blobs(rng)
+    model = small_network(4, 1)
+    others = {"loss_weights": [2.0], "weighted_metrics": ["mae"], "run_eagerly": True}
+    model.compile("sgd", "mse", metrics=["mse"], **others)
+    options = {"epochs": 1, "random_state": 0, "optimizer": optimizer}
+    fit = pickle.loads(pickle.dumps(KerasRegressor(model, **options).fit(X, y)))
+    assert {"mse", "mae"} < set(fit.history_)
+    assert fit.model_.run_eagerly
+    assert fit.model_.loss == "mse"
+    before, after = (m.evaluate(X, y, return_dict=True, verbose=0) for m in (model, fit.model_))
+    for results in (before, after):
+        np.testing.assert_allclose(results["loss"], 2 * results["mse"], rtol=1e-5)
+    fit = KerasRegressor(model, loss="huber", metrics=["mae"], **options).fit(X, y)
+    assert "mse" not in fit.history_
+    loss = fit.model_.evaluate(X, y, return_dict=True, verbose=0)["loss"]
+    error = fit.predict(X) - y
+    huber = np.where(np.abs(error) <= 1, error**2 / 2, np.abs(error) - 0.5)
+    np.testing.assert_allclose(loss, huber.mean(), rtol=1e-4)
 
 
 def test_float64_throughout(rng):
@@ -435,6 +293,13 @@ def test_numbers_of_numpy(rng):
         "optimizer__max_cg_steps": np.int32(2),
         "optimizer__tau": np.float32(0.5),
         "fit__shuffle": np.True_,
+        "fit__validation_freq": np.int64(1),
+        "validation_split": np.float32(0.2),
+        "activation": np.str_("relu"),
+        "loss": np.str_("mse"),
+        "metrics": [np.str_("mae")],
+        "early_stopping": np.True_,
+        "verbose": np.int64(0),
         "epochs": np.int64(1),
         "batch_size": np.int16(8),
     }
@@ -442,5 +307,7 @@ def test_numbers_of_numpy(rng):
     assert model.get_params()["model__sizes"] is given["model__sizes"]
     clone(model)
     assert model.fit(X, y).model_.optimizer.get_config()["tau"] == 0.5
+    model.fit(X, y, epochs=np.int32(2), initial_epoch=np.int64(1), batch_size=np.int8(9))
+    assert model.n_iter_ == 1
     small = KerasRegressor(small_network, model__units=np.int64(3), **few())
     assert pickle.loads(pickle.dumps(small.fit(X, y))).model_.layers[0].units == 3

@@ -6,7 +6,7 @@ import scipy.sparse
 import scipy.special
 
 from skhmat.neural_network import KerasClassifier
-from skhmat.neural_network._estimators import networks
+from skhmat.neural_network._estimators import prediction
 from skhmat.neural_network._estimators.targets import ClassTarget
 
 from ..networks import keras
@@ -37,7 +37,7 @@ def probabilities(activation, loss, indicators, rng):
     network = keras.Sequential(layers)
     network.compile("sgd", loss)
     target = ClassTarget(np.eye(3, dtype=int)[y] if indicators else y)
-    outputs, link = networks.read_outputs(network, X)
+    outputs, link = prediction.read_outputs(network, X)
     kernel, bias = network.get_weights()
     logits = (X @ kernel + bias).astype(float)
     return target.probabilities(target.scores(outputs, link)), network.predict(X, verbose=0), logits
@@ -138,3 +138,16 @@ def test_sparse_indicators(rng):
     X, y = blobs(rng)
     Y = scipy.sparse.csr_matrix(np.c_[y, 1 - y])
     assert KerasClassifier(**few()).fit(X, Y).predict(X).shape == (90, 2)
+
+
+def test_classes_that_are_too_few_or_without_order(rng):
+    X, y = blobs(rng)
+    model = KerasClassifier(**few())
+    with pytest.raises(ValueError, match=r"y has one class, 0; .* partial_fit, name all of them"):
+        model.partial_fit(X, 0 * y)
+    with pytest.raises(ValueError, match="classes has one class, 0; a classifier needs"):
+        model.partial_fit(X, y, classes=[0])
+    with pytest.raises(TypeError, match="y: '<' not supported"):
+        model.fit(X, np.where(y == 0, None, "a"))
+    with pytest.raises(TypeError, match="classes: '<' not supported"):
+        model.partial_fit(X, y, classes=[0, "a", None])
