@@ -351,7 +351,8 @@ class HierarchicalNystroem(
         left = max(samples.trace - float(features.squares.sum()), 0.0)
         self.trace_error_ = left / samples.trace if samples.trace > 0 else 0.0
         self._report(len(X))
-        return features.Z.astype(dtype, copy=False)
+        # What is returned is the caller's to change; `inverse_transform` reads its own features.
+        return features.Z.astype(dtype, copy=self.fit_inverse_transform)
 
     def _validate(self, X, **options):
         """Return X, dense or CSR; options as for `validate_data`."""

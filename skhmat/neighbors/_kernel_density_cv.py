@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._base.fit_context import fit_context
 from .._utils.logging import Log
+from .._utils.read_only import ReadOnlyResults
 from .._utils.validation import (
     CheckedParameters,
     check_sample_weight,
@@ -27,7 +28,7 @@ from ._kernel_density import (
 )
 
 
-class KernelDensityCV(LogLikelihoodMixin, CheckedParameters, BaseEstimator):
+class KernelDensityCV(LogLikelihoodMixin, ReadOnlyResults, CheckedParameters, BaseEstimator):
     """Kernel density estimation with the bandwidth under which held-out samples are most likely.
 
     One tree of the samples serves all bandwidths. With leave-one-out, each bandwidth takes one pass
