@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..._utils.validation import check_numbers, parameter_error
+from ...linalg._kernels.sparse_rows import SparseRows
 from .sheather_jones import improved_sheather_jones
 
 # The rules of scikit-learn depend only on the number of samples and of features; those of SciPy
@@ -102,10 +104,16 @@ def check_bandwidths(bandwidths):
 def candidate_bandwidths(X, policy=POLICY):
     """Return the bandwidths, of shape (n_candidates,), to try for samples of shape (n, d).
 
+    The samples are an ndarray or SparseRows.
+
     Multiples of Silverman's factor times the root mean variance of the features.
     """
     n, d = X.shape
-    deviation = math.sqrt(X.var(axis=0, dtype=np.float64).mean())
+    if isinstance(X, SparseRows):
+        variances = mean_variance_axis(X.matrix, axis=0)[1]
+    else:
+        variances = X.var(axis=0, dtype=np.float64)
+    deviation = math.sqrt(variances.mean())
     if not 0 < deviation < math.inf:
         allowed = f"given where the standard deviation of the samples is {deviation:.3g}"
         raise parameter_error("bandwidths", allowed, None)
