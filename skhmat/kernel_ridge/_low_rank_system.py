@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.linalg
 
 from .._utils.errors import NotPositiveDefiniteError
 from .._utils.parallel import effective_n_threads
@@ -168,6 +169,29 @@ class LowRankRidgeSystem:
             conjugate_gradients, A, M, self._d * Y, tol, max_iter, inner
         )
         return self._d * X, residuals, n_iterations
+
+    def solve_in_range(self, Y, alpha, max_rank):
+        """Solve by least squares in the range of K, for penalties that drown in its rounding.
+
+        Returns
+        -------
+        C : ndarray of shape (n, k) or None
+            None where the rank of K exceeds `max_rank`, or K is not positive semidefinite.
+        """
+        rounding = len(Y) * np.finfo(np.float64).eps
+        room = self._policy.max_bytes // (8 * len(Y))
+        try:
+            low_rank = self._factorize(self._scaled, max(min(max_rank, room), 1), rounding)
+        except np.linalg.LinAlgError:
+            return None
+        if low_rank.trace_error > rounding:
+            return None
+        U, roots, _ = scipy.linalg.svd(low_rank.factor, full_matrices=False)
+        # Eigenvalues that are zero may come out as several times `rounding`.
+        kept = np.square(roots) > 100 * rounding * np.square(roots[:1])
+        U, eigenvalues = U[:, kept], np.square(roots[kept])
+        projected = U.T @ (self._d * Y)
+        return self._d * (U @ (projected / (eigenvalues + alpha * self._unit)[:, np.newaxis]))
 
     def leave_one_out(self, Y, alphas, rtol):
         """Estimate mean squared leave-one-out errors after `approximate`.
