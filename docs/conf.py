@@ -1,6 +1,9 @@
 import inspect
+import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))  # for gallery_images
 
 project = "skhmat"
 author = "The skhmat developers"
@@ -25,6 +28,8 @@ sphinx_gallery_conf = {
     "examples_dirs": [str(Path(__file__).parents[1] / "examples")],
     "gallery_dirs": ["auto_examples"],
     "filename_pattern": r"/plot_",
+    "image_scrapers": ["gallery_images"],
+    "remove_config_comments": True,
     "download_all_examples": False,
     "show_memory": False,
 }

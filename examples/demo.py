@@ -176,9 +176,14 @@ def frobenius_difference(result):
     return np.linalg.norm(result.values[0] - result.values[1])
 
 
+# sphinx_gallery_thumbnail_path = 'demo.png'
+
 # %%
 # The figure: where the blocks are and their ranks, and the eigenvectors of diffusion maps one
 # against the other, from the exact and from the compressed matrix. They unroll the curve.
+#
+# .. image:: /demo.png
+#    :alt: The blocks of both matrices with their ranks, and eigenvectors one against the other.
 
 
 def figure(results, color):

@@ -74,6 +74,11 @@ print(f"{'apart':9} {np.sqrt(np.mean(apart**2)):.2e}")
 # %%
 # The picture: some of the new trajectories, and the error at each time. The models differ from each
 # other by less than each of them differs from the truth.
+#
+# .. image:: /edmd_limit_cycle.png
+#    :alt: Trajectories that spiral towards a circle, and the errors of both models over time.
+
+# sphinx_gallery_thumbnail_path = 'edmd_limit_cycle.png'
 
 STYLES = {
     "the system": {"color": "0.8", "linewidth": 5},

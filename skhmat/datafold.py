@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import manifold
 from ._base.fit_context import fit_context
+from ._utils.read_only import ReadOnlyResults, read_only
 from ._utils.validation import CheckedParameters, parameter_error, validate_data
 
 try:
@@ -34,7 +35,7 @@ def _values(X):
     return np.asarray(X, dtype=np.float64)
 
 
-class _Wrapper(CheckedParameters, BaseEstimator):
+class _Wrapper(ReadOnlyResults, CheckedParameters, BaseEstimator):
     """An estimator of `skhmat.manifold` behind the interface of datafold.
 
     Attributes
@@ -346,7 +347,8 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
         self._validate_feature_input(X, direction="inverse_transform")
         if not hasattr(self, "inv_coeff_matrix_"):
             chosen = np.asarray(self.eigenvectors_)[:, self._coordinates()]
-            self.inv_coeff_matrix_ = scipy.linalg.lstsq(chosen, _values(self.X_fit_))[0]
+            coefficients = scipy.linalg.lstsq(chosen, _values(self.X_fit_))[0]
+            self.inv_coeff_matrix_ = read_only(coefficients)
         powers = self._powers()
         # Coordinates that are 0 for all points carry no information.
         powers[powers == 0] = np.inf

@@ -10,6 +10,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._utils.read_only import ReadOnlyResults
 from .._utils.validation import CheckedParameters
 from ..linalg import compress
 from ..linalg._parameters import COMPRESSION
@@ -71,7 +72,7 @@ CONSTRAINTS = {
 }
 
 
-class CompressionMixin(CheckedParameters):
+class CompressionMixin(ReadOnlyResults, CheckedParameters):
     """Passes the shared parameters of an estimator on to `compress`."""
 
     def _compress(self, K, **changes):

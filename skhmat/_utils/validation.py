@@ -328,19 +328,20 @@ def errors_name(*names):
 
 def validate_data(estimator, X, *y, **options):
     """Return X, or X and y, as scikit-learn's `validate_data`; errors name X or y."""
-    _refuse_text("X", X)
+    _refuse_text_and_dates("X", X)
     if options.get("y_numeric", False):
-        _refuse_text("y", *y)
+        _refuse_text_and_dates("y", *y)
     with errors_name("X", "y") if y else errors_name("X"):
         return sklearn_validation.validate_data(estimator, X, *y, **options)
 
 
-def _refuse_text(name, values):
-    """Raise ValueError for an array or list of strings, which scikit-learn converts to numbers."""
+def _refuse_text_and_dates(name, values):
+    """Raise ValueError for strings, dates and durations, which NumPy converts to numbers."""
     if isinstance(values, (list, tuple)):
         values = as_array(name, values)
-    if isinstance(values, np.ndarray) and values.dtype.kind in "US":
-        raise parameter_error(name, "numeric", got=f"dtype {values.dtype}")
+    dtype = getattr(values, "dtype", None)
+    if getattr(dtype, "kind", "") in {"U", "S", "M", "m"}:
+        raise parameter_error(name, "numeric", got=f"dtype {dtype}")
 
 
 class CheckedParameters:

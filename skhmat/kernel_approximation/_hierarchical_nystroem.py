@@ -286,7 +286,7 @@ class HierarchicalNystroem(
         else:
             points = points_like(double, self.components_)
             Z = self._kernel_matrix(self.components_).evaluate(points, weights)
-        return (Z - self.offset_).astype(X.dtype, copy=False)
+        return _in_dtype(Z - self.offset_, X.dtype)
 
     def inverse_transform(self, Z):
         """Return points whose features are about those given.
@@ -352,7 +352,8 @@ class HierarchicalNystroem(
         left = max(samples.trace - float(features.squares.sum()), 0.0)
         self.trace_error_ = left / samples.trace if samples.trace > 0 else 0.0
         self._report(len(X))
-        return features.Z.astype(dtype, copy=False)
+        # What is returned is the caller's to change; `inverse_transform` reads its own features.
+        return _in_dtype(features.Z, dtype, copy=self.fit_inverse_transform)
 
     def _validate(self, X, **options):
         """Return X, dense or CSR; options as for `validate_data`."""
@@ -436,3 +437,12 @@ class HierarchicalNystroem(
             "pairwise": self.kernel == "precomputed",
             "preserves_dtype": [np.float64, np.float32],
         }
+
+
+def _in_dtype(Z, dtype, copy=False):
+    """Return features in the dtype of the samples, which must have room for them."""
+    largest = np.abs(Z).max(initial=0.0)
+    if largest > np.finfo(dtype).max:
+        allowed = f"such that features do not overflow {dtype} (scale X, or use float64)"
+        raise parameter_error("X", allowed, got=f"features up to {largest:.3g}")
+    return Z.astype(dtype, copy=copy)

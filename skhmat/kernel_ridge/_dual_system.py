@@ -180,12 +180,12 @@ class RidgeSystem:
             C, info = self._solve_definite(Y, alpha, shift, tol, max_iter)
         except np.linalg.LinAlgError:
             is_definite = False
-            C, info = self._solve_indefinite(Y, shift, tol, max_iter)
+            C, info = self._solve_indefinite(Y, alpha, shift, tol, max_iter)
         residual = _largest(info.residuals)
         if is_definite and self.is_direct and residual > tol:
             # Rounding can make a singular matrix look definite. The solution is then arbitrary, and
             # so large that its residual is a matter of rounding, too.
-            other, other_info = self._solve_indefinite(Y, shift, tol)
+            other, other_info = self._solve_indefinite(Y, alpha, shift, tol)
             uncertain = info.residuals + self._rounding_of_product(C, Y)
             is_better = ~(uncertain <= other_info.residuals)
             C = np.where(is_better, other, C)
@@ -286,9 +286,14 @@ class RidgeSystem:
             policy=self.policy.solver,
         )
 
-    def _solve_indefinite(self, Y, shift, tol, max_iter=None):
+    def _solve_indefinite(self, Y, alpha, shift, tol, max_iter=None):
         """Return C with the smallest residual, and SolveInfo."""
         if not self.is_direct:
+            # Where K is singular but for rounding, the iteration may drift off in its null space.
+            C = self.low_rank.solve_in_range(Y, alpha, self.last_rank)
+            if C is not None:
+                residuals = relative_norms(Y - ShiftedOperator(self.K, shift) @ C, Y)
+                return C, SolveInfo("direct", residuals, 0)
             return solve(
                 self.exact_matrix(),
                 Y,

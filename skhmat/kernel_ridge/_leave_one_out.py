@@ -138,9 +138,11 @@ def _by_factorization(system, Y, alpha, policy):
     """Return the means, of shape (k,), for one alpha; NaN where the matrix is not definite."""
     try:
         C, diagonal = _solution_and_diagonal(system, Y, alpha * system.inverse_weights, policy)
+        errors = C / diagonal[:, np.newaxis]
     except np.linalg.LinAlgError:
-        return np.nan
-    errors = C / diagonal[:, np.newaxis]
+        errors = system.low_rank.leave_one_out_in_range(Y, alpha, system.last_rank)
+        if errors is None:
+            return np.nan
     return np.average(np.square(errors), axis=0, weights=system.weights)
 
 

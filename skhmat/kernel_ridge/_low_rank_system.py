@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.linalg
 
 from .._utils.errors import NotPositiveDefiniteError
 from .._utils.parallel import effective_n_threads
@@ -111,6 +112,7 @@ class LowRankRidgeSystem:
         # The approximation, the mean of the diagonal that it leaves, and the largest rank tried.
         self._preconditioner, self._residual_mean, self._rank = None, math.inf, 0
         self._is_float32 = self._is_indefinite = False
+        self._pairs_of_rank = 0, None
 
     def approximate(self, alpha, max_rank, tol=1.0):
         """Raise the rank, and return the relative residual trace; see `RidgePolicy`.
@@ -168,6 +170,54 @@ class LowRankRidgeSystem:
             conjugate_gradients, A, M, self._d * Y, tol, max_iter, inner
         )
         return self._d * X, residuals, n_iterations
+
+    def solve_in_range(self, Y, alpha, max_rank):
+        """Solve by least squares in the range of K, for penalties that drown in its rounding.
+
+        Returns
+        -------
+        C : ndarray of shape (n, k) or None
+            None where the rank of K exceeds `max_rank`, or K is not positive semidefinite.
+        """
+        found = self._eigenpairs(max_rank)
+        if found is None:
+            return None
+        values, U = found
+        projected = U.T @ (self._d * Y)
+        return self._d * (U @ (projected / (values + alpha * self._unit)[:, np.newaxis]))
+
+    def leave_one_out_in_range(self, Y, alpha, max_rank):
+        """Return the leave-one-out errors of such solutions, of shape (n, k), or None."""
+        found = self._eigenpairs(max_rank)
+        if found is None:
+            return None
+        values, U = found
+        shrinkage = values / (values + alpha * self._unit)
+        left = 1 - np.square(U) @ shrinkage
+        if left.min() <= len(Y) * np.finfo(np.float64).eps:
+            return None  # nothing but its own target tells what a sample's is
+        missed = self._d * Y - U @ (shrinkage[:, np.newaxis] * (U.T @ (self._d * Y)))
+        return missed / (self._d * left[:, np.newaxis])
+
+    def _eigenpairs(self, max_rank):
+        """Return all eigenpairs of D K D but for rounding, or None; the last result is kept."""
+        if self._pairs_of_rank[0] == max_rank:
+            return self._pairs_of_rank[1]
+        n, pairs = len(self._diagonal), None
+        rounding = n * np.finfo(np.float64).eps
+        room = self._policy.max_bytes // (8 * n)
+        try:
+            low_rank = self._factorize(self._scaled, max(min(max_rank, room), 1), rounding)
+        except np.linalg.LinAlgError:
+            low_rank = None
+        if low_rank is not None and low_rank.trace_error <= rounding:
+            U, roots, _ = scipy.linalg.svd(low_rank.factor, full_matrices=False)
+            values = np.square(roots)
+            # Eigenvalues that are zero may come out as several times `rounding`.
+            kept = values > 100 * rounding * values[:1]
+            pairs = values[kept], U[:, kept]
+        self._pairs_of_rank = max_rank, pairs
+        return pairs
 
     def leave_one_out(self, Y, alphas, rtol):
         """Estimate mean squared leave-one-out errors after `approximate`.

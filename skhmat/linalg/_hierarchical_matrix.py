@@ -5,6 +5,7 @@ import copy
 import numpy as np
 
 from .._utils.parallel import effective_n_threads
+from .._utils.read_only import read_only
 from .._utils.validation import check_option, check_path
 from ._hierarchical.file import read_form, write_form
 from ._hierarchical.plot import plot
@@ -34,7 +35,7 @@ class HierarchicalMatrix(HierarchicalOperator):
         rest. A sample may miss an error that is confined to very few rows. 0.0 for the exact form.
     ranks_ : ndarray of shape (n_nodes,)
         Rank of each node in heap order (root first, children of i at 2 i + 1 and 2 i + 2); 0 if a
-        node needs no basis.
+        node needs no basis. Read-only.
     nbytes : int
         Bytes held.
     compression_ratio_ : float
@@ -63,7 +64,7 @@ class HierarchicalMatrix(HierarchicalOperator):
     @property
     def ranks_(self):
         """Rank of each node in heap order."""
-        return np.zeros(1, dtype=np.intp) if self.is_dense else self.form.structure.rank.copy()
+        return read_only(np.zeros(1, np.intp) if self.is_dense else self.form.structure.rank)
 
     @property
     def nbytes(self):

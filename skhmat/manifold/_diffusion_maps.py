@@ -309,6 +309,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         weights = normalized.normalization.weights
         self._extension = PrecomputedExtension.from_eigenvectors(self.eigenvectors_, weights)
 
+    @fit_context
     def fit_transform(self, X, y=None):
         """Find the coordinates of the samples and return them.
 
@@ -322,7 +323,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         -------
         embedding : ndarray of shape (n_samples, n_components)
         """
-        return self.fit(X).embedding_
+        return self.fit(X).embedding_.copy()
 
     def transform(self, X):
         """Return the coordinates of new points.

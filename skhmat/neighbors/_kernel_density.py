@@ -238,9 +238,7 @@ default="gaussian"
         self : KernelDensity
         """
         check_algorithm(self)
-        X = self._validate(X, copy=True)
-        if sparse.issparse(X):
-            X = SparseRows(X)
+        X = check_samples(self, X, copy=True)
         n_samples = len(X)
         if sample_weight is not None:
             sample_weight = scale_weights(check_sample_weight(sample_weight, np.arange(n_samples)))
@@ -250,7 +248,7 @@ default="gaussian"
             check_bandwidth_of_sparse(bandwidth)
         self.bandwidth_ = choose_bandwidth(bandwidth, X, sample_weight, n_samples)
         if isinstance(X, SparseRows):
-            self._warn_of_rounding(X)
+            warn_of_rounding("KernelDensity", X, self.bandwidth_, self.rtol or self.log_tol)
         elif np.ndim(self.bandwidth_) > 0 and not is_euclidean(self.metric, self.metric_params):
             allowed = f"a number where metric is {self.metric!r}, not Euclidean"
             got = f"shape {np.shape(self.bandwidth_)}"
@@ -271,8 +269,7 @@ default="gaussian"
             Each one within `log_tol`; -inf where the density is 0.
         """
         check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        X = points_like(X, fitted=as_matrix(self._mixture.X))
+        X = check_queries(self, X, self._mixture)
         log_density, algorithm = self._mixture.log_densities(
             X,
             self.kernel,
@@ -305,29 +302,6 @@ default="gaussian"
         rng = check_random_state(random_state)
         return self._mixture.sample(n_samples, self.kernel, self.bandwidth_, rng)
 
-    def _validate(self, X, **options):
-        """Return X, dense or CSR; options as for `validate_data`."""
-        if sparse.issparse(X):
-            if not is_euclidean(self.metric, self.metric_params):
-                allowed = f"dense where metric is {self.metric!r}, not Euclidean"
-                raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
-            if self.algorithm in ("tree", "gofmm") and options.get("reset", True):
-                allowed = f"dense where algorithm is {self.algorithm!r}, not 'brute' or 'auto'"
-                raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
-        options = {"dtype": [np.float64, np.float32], "accept_sparse": "csr", **options}
-        return validate_data(self, X, order="C", **options)
-
-    def _warn_of_rounding(self, X):
-        """Warn where the distances of sparse samples are rounded by more than is allowed."""
-        largest = X.squares().max(initial=0.0)
-        rounding = np.finfo(np.float64).eps * largest / np.square(np.float64(self.bandwidth_))
-        allowed = self.rtol or self.log_tol
-        if rounding > allowed > 0:
-            warn(
-                f"KernelDensity: rounding of distances between sparse samples may change a "
-                f"logarithm by {rounding:.1e}, but {allowed:.0e} is allowed; use dense X."
-            )
-
     def _far_field(self):
         """Return `compressed_log_sums` with the parameters of this estimator, or None."""
         if self.kernel not in FAR_FIELD_KERNELS:
@@ -342,9 +316,51 @@ default="gaussian"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        is_euclidean_metric = is_euclidean(self.metric, self.metric_params)
-        tags.input_tags.sparse = is_euclidean_metric and self.algorithm not in ("tree", "gofmm")
+        tags.input_tags.sparse = takes_sparse(self)
         return tags
+
+
+def takes_sparse(estimator):
+    """Return whether the samples may be sparse."""
+    has_euclidean_metric = is_euclidean(estimator.metric, estimator.metric_params)
+    return has_euclidean_metric and estimator.algorithm not in ("tree", "gofmm")
+
+
+def check_samples(estimator, X, **options):
+    """Return samples, an ndarray or SparseRows; options as for `validate_data`."""
+    X = _validate(estimator, X, **options)
+    return SparseRows(X) if sparse.issparse(X) else X
+
+
+def check_queries(estimator, X, mixture):
+    """Return points as they are asked of a mixture: sparse where its samples are."""
+    X = _validate(estimator, X, reset=False)
+    return points_like(X, fitted=as_matrix(mixture.X))
+
+
+def _validate(estimator, X, **options):
+    """Return X, dense or CSR."""
+    if sparse.issparse(X):
+        if not is_euclidean(estimator.metric, estimator.metric_params):
+            allowed = f"dense where metric is {estimator.metric!r}, not Euclidean"
+            raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
+        if not takes_sparse(estimator) and options.get("reset", True):
+            allowed = f"dense where algorithm is {estimator.algorithm!r}, not 'brute' or 'auto'"
+            raise parameter_error("X", allowed, got="a sparse matrix", kind=TypeError)
+    options = {"dtype": [np.float64, np.float32], "accept_sparse": "csr", **options}
+    return validate_data(estimator, X, order="C", **options)
+
+
+def warn_of_rounding(name, X, bandwidth, allowed):
+    """Warn where the distances of sparse samples are rounded by more than is allowed."""
+    largest = X.squares().max(initial=0.0)
+    rounding = np.finfo(np.float64).eps * largest / np.square(np.float64(bandwidth))
+    if rounding > allowed > 0:
+        warn(
+            f"{name}: rounding of distances between sparse samples may change a logarithm by "
+            f"{rounding:.1e} with bandwidth {bandwidth:.3g}, but {allowed:.0e} is allowed; use "
+            "dense X."
+        )
 
 
 def check_bandwidth_of_sparse(bandwidth):

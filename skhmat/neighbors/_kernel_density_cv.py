@@ -7,14 +7,16 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._base.fit_context import fit_context
+from .._base.pairwise_kernels import as_matrix
 from .._utils.logging import Log
+from .._utils.read_only import ReadOnlyResults
 from .._utils.validation import (
     CheckedParameters,
     check_sample_weight,
     parameter_error,
-    validate_data,
 )
 from .._utils.warnings import warn
+from ..linalg._kernels.sparse_rows import SparseRows
 from ._density.bandwidth import candidate_bandwidths, check_bandwidths
 from ._density.cross_validation import score_bandwidths
 from ._density.mixture import relative_tolerance, scale_weights
@@ -23,11 +25,15 @@ from ._kernel_density import (
     KernelDensity,
     LogLikelihoodMixin,
     check_algorithm,
+    check_queries,
+    check_samples,
     make_mixture,
+    takes_sparse,
+    warn_of_rounding,
 )
 
 
-class KernelDensityCV(LogLikelihoodMixin, CheckedParameters, BaseEstimator):
+class KernelDensityCV(LogLikelihoodMixin, ReadOnlyResults, CheckedParameters, BaseEstimator):
     """Kernel density estimation with the bandwidth under which held-out samples are most likely.
 
     One tree of the samples serves all bandwidths. With leave-one-out, each bandwidth takes one pass
@@ -144,7 +150,8 @@ default="gaussian"
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Sums over sparse samples are taken by "brute".
         y : None
             Ignored.
         sample_weight : float or array-like of shape (n_samples,), default=None
@@ -159,15 +166,16 @@ default="gaussian"
             allowed = "'auto', 'brute' or 'tree', which can leave out samples"
             raise parameter_error("algorithm", allowed, self.algorithm)
         given = None if self.bandwidths is None else check_bandwidths(self.bandwidths)
-        dtypes = [np.float64, np.float32]
-        X = validate_data(self, X, dtype=dtypes, order="C", ensure_min_samples=2)
+        X = check_samples(self, X, ensure_min_samples=2)
         # Samples without a weight are kept: folds are given by the indices of samples.
         if sample_weight is not None:
-            sample_weight = scale_weights(check_sample_weight(sample_weight, X))
+            sample_weight = scale_weights(check_sample_weight(sample_weight, as_matrix(X)))
         used = X if sample_weight is None else X[sample_weight > 0]
         if len(used) < 2:
             raise parameter_error("sample_weight", "positive for at least 2 samples", got="1")
         bandwidths = candidate_bandwidths(used) if given is None else given
+        if isinstance(X, SparseRows):
+            warn_of_rounding("KernelDensityCV", X, bandwidths.min(), self.log_tol)
         log = Log(self.verbose)
         scores = score_bandwidths(
             make_mixture(self, X, sample_weight, float(np.median(bandwidths))),
@@ -183,7 +191,7 @@ default="gaussian"
         names = [name for name in self.get_params(deep=False) if name not in ("bandwidths", "cv")]
         parameters = {name: getattr(self, name) for name in names}
         self.estimator_ = KernelDensity(bandwidth=self.bandwidth_, **parameters)
-        self.estimator_.fit(X, sample_weight=sample_weight)
+        self.estimator_.fit(as_matrix(X), sample_weight=sample_weight)
         log.info(f"KernelDensityCV: chose {self.bandwidth_:.4g}, score {self.best_score_:.6g}")
         return self
 
@@ -192,15 +200,15 @@ default="gaussian"
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : {array-like, sparse matrix} of shape (n_queries, n_features)
 
         Returns
         -------
         log_density : ndarray of shape (n_queries,), float64
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        return self.estimator_.score_samples(X)
+        X = check_queries(self, X, self.estimator_._mixture)
+        return self.estimator_.score_samples(as_matrix(X))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw points from the density.
@@ -216,6 +224,11 @@ default="gaussian"
         """
         check_is_fitted(self)
         return self.estimator_.sample(n_samples, random_state)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = takes_sparse(self)
+        return tags
 
     def _keep_best(self, bandwidths, scores):
         best = int(np.argmax(scores))

@@ -448,7 +448,8 @@ def test_errors_of_scikit_learn_name_the_samples():
             validate_data(Estimator(), bad, dtype=np.float64)
     with pytest.raises(ValueError, match=r"\by\b"):
         validate_data(Estimator(), [[1.0], [2.0]], [1j, 1j])
-    for text in (["1", "2"], np.array([b"1", b"2"])):
+    dates = np.array([1, 2], dtype="datetime64[D]")
+    for text in (["1", "2"], np.array([b"1", b"2"]), dates, list(dates), dates - dates[0]):
         with pytest.raises(ValueError, match="X must be numeric, got dtype"):
             validate_data(Estimator(), np.reshape(text, (2, 1)))
         with pytest.raises(ValueError, match="y must be numeric, got dtype"):

@@ -645,3 +645,14 @@ def test_log(rng, caplog):
     with caplog.at_level("INFO", logger="skhmat"):
         HierarchicalNystroem(n_components=2, verbose=1).fit(rng.random((20, 3)))
     assert "2 features of 20 samples, relative error of the trace" in caplog.text
+
+
+def test_features_beyond_float32(rng):
+    X = rng.standard_normal((60, 3)) * 1e20
+    model = HierarchicalNystroem("poly", n_components=5, random_state=0)
+    assert np.isfinite(model.fit_transform(X)).all()
+    message = r"X must be such that features do not overflow float32 .*, got features up to"
+    for call in (model.transform, model.fit, model.fit_transform):
+        with pytest.raises(ValueError, match=message):
+            call(X.astype(np.float32))
+    assert np.isfinite(model.transform(X)).all()

@@ -62,6 +62,22 @@ def test_singular_systems_are_announced(rng):
     np.testing.assert_allclose(model.predict(X), y.mean(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_penalties_below_the_rounding_of_the_kernel(weighted, rng):
+    """Samples far from the origin: but for rounding the linear kernel is constant, of rank 1."""
+    X, Y, X_new = problem(rng, 300)
+    weights = rng.uniform(0.5, 2, 300) if weighted else None
+    model = with_policy(KernelRidge(1.0), ITERATIVE)
+    with pytest.warns(ConvergenceWarning, match="alpha=1 is not positive definite") as caught:
+        model.fit(X + 1e8, Y + 3, weights)
+    mean = np.average(Y + 3, axis=0, weights=weights)
+    predicted = model.predict(X_new + 1e8)
+    np.testing.assert_allclose(predicted, np.broadcast_to(mean, predicted.shape), rtol=1e-5)
+    left = np.linalg.norm(Y + 3 - mean, axis=0) / np.linalg.norm(Y + 3, axis=0)
+    assert model.residual_ == pytest.approx(left.max(), rel=1e-3)
+    assert f"relative residual {model.residual_:.2e}" in str(caught[0].message)
+
+
 def test_indefinite_kernels(rng):
     X, Y, _ = problem(rng, 300)
     parameters = {"kernel": "sigmoid", "gamma": 0.5, "alpha": 1.0}

@@ -23,7 +23,6 @@ def expected_failures(estimator):
     names = (
         "sample_weight_equivalence_on_dense_data",
         "sample_weight_equivalence_on_sparse_data",
-        "sample_weights_invariance",
     )
     return {f"check_{name}": reason for name in names}
 

@@ -7,11 +7,20 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import pairwise_kernels
 
+from skhmat.kernel_ridge import KernelRidgeCV
 from skhmat.kernel_ridge._dual_system import POLICY as RIDGE_POLICY
 from skhmat.kernel_ridge._dual_system import RidgeSystem
 from skhmat.kernel_ridge._leave_one_out import POLICY, LeaveOneOutPolicy, leave_one_out
 
-from .problems import COMPRESSED, ITERATIVE, NEVER_DENSE, exact_scores, make_system, problem
+from .problems import (
+    COMPRESSED,
+    ITERATIVE,
+    NEVER_DENSE,
+    exact_scores,
+    make_system,
+    problem,
+    with_policy,
+)
 
 # No estimate is accurate enough.
 NO_ESTIMATE = LeaveOneOutPolicy(rtol=0)
@@ -65,3 +74,20 @@ def test_a_singular_kernel_is_the_limit(rng):
     X[0] = 0
     zero, tiny = leave_one_out(RidgeSystem(X @ X.T, None), Y, np.array([0.0, 1e-9]))
     np.testing.assert_allclose(zero, tiny, rtol=1e-4)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_penalties_below_the_rounding_of_the_kernel(weighted, rng):
+    """The linear kernel of samples far from the origin; see `test_dual_system`."""
+    X, Y, _ = problem(rng, 300)
+    weights = rng.uniform(0.5, 2, 300) if weighted else None
+    with pytest.warns(ConvergenceWarning, match="is not positive definite"):
+        direct = KernelRidgeCV().fit(X + 1e8, Y + 3, weights)
+    with pytest.warns(ConvergenceWarning, match="is not positive definite"):
+        model = with_policy(KernelRidgeCV(), ITERATIVE).fit(X + 1e8, Y + 3, weights)
+    np.testing.assert_allclose(model.loo_mse_, direct.loo_mse_, rtol=1e-5)
+    # The model is a constant, the mean.
+    w = np.ones((300, 1)) if weights is None else weights[:, np.newaxis]
+    left_out = (w * Y - w * np.average(Y, axis=0, weights=weights)) / (1 - w / w.sum()) / w
+    expected = np.average(left_out**2, axis=0, weights=weights).mean()
+    np.testing.assert_allclose(model.loo_mse_, expected, rtol=1e-5)

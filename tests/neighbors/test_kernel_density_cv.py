@@ -5,8 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -158,6 +159,36 @@ def test_folds_without_weight(rng):
         ValueError, match=r"cv must be .*positive weight in each fold, got a fold without any"
     ):
         KernelDensityCV([1.0], cv=2).fit(rng.random((4, 2)), sample_weight=[1, 1, 0, 0])
+
+
+@pytest.mark.parametrize("cv", [None, 3, KFold(4)])
+@pytest.mark.parametrize("bandwidths", [None, [0.7, 1.1, 2.0]])
+def test_sparse_samples(bandwidths, cv, rng):
+    Y, X = (np.where(rng.random((80, 6)) < 0.3, rng.standard_normal((80, 6)), 0.0) for _ in "YX")
+    options = {"bandwidths": bandwidths, "cv": cv, "log_tol": 0}
+    for weights in (None, rng.integers(1, 3, 80)):
+        dense = KernelDensityCV(**options).fit(Y, sample_weight=weights)
+        model = KernelDensityCV(**options).fit(sparse.csc_matrix(Y), sample_weight=weights)
+        np.testing.assert_allclose(model.bandwidths_, dense.bandwidths_)
+        np.testing.assert_allclose(model.scores_, dense.scores_, rtol=1e-6)
+        for queries in (X, sparse.csr_matrix(X)):
+            found = model.score_samples(queries)
+            np.testing.assert_allclose(found, dense.score_samples(queries), rtol=1e-6)
+        assert model.score(X) == pytest.approx(dense.score(X), rel=1e-6)
+        assert model.sample(5, random_state=0).shape == (5, 6)
+
+
+def test_what_sparse_samples_are_not_for(rng):
+    X = sparse.csr_matrix(rng.random((30, 2)))
+    for parameters in ({"metric": "manhattan"}, {"algorithm": "tree"}):
+        name, value = next(iter(parameters.items()))
+        with pytest.raises(TypeError, match=f"X must be dense where {name} is '{value}'"):
+            KernelDensityCV([1.0], **parameters).fit(X)
+    far = sparse.csr_matrix(X.toarray() + 1e7)
+    with pytest.warns(ConvergenceWarning, match="rounding of distances") as caught:
+        KernelDensityCV([0.1, 1e7]).fit(far)
+    assert "KernelDensityCV: rounding" in str(caught[0].message)
+    assert "with bandwidth 0.1," in str(caught[0].message)
 
 
 def test_bad_input(rng):

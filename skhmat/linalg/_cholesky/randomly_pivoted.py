@@ -7,6 +7,7 @@ import numpy as np
 import scipy.linalg
 
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
+from ..._utils.read_only import read_only
 from ..._utils.validation import check_integer, check_random_state, check_real, parameter_error
 from .._entries.entries import Entries
 from .._entries.sources import as_source, check_shape
@@ -63,7 +64,7 @@ class PivotedCholesky:
         Columns of K that F is made of, in the order in which they were drawn. F F^T has the rows
         and columns of K there.
     factor : ndarray of shape (n, k)
-        F, Fortran-contiguous, in the dtype of K. ``factor[pivots]`` is lower triangular.
+        F, Fortran-contiguous, read-only, in the dtype of K. ``factor[pivots]`` is lower triangular.
     trace_error : float
         (tr K - ||F||_F²) / tr K, the remaining fraction of the trace; 0 for the zero matrix.
     n_read : int
@@ -76,6 +77,11 @@ class PivotedCholesky:
     factor: np.ndarray
     trace_error: float
     n_read: int
+
+    def __post_init__(self):
+        # A preconditioner made from it does not copy them.
+        object.__setattr__(self, "pivots", read_only(self.pivots))
+        object.__setattr__(self, "factor", read_only(self.factor))
 
 
 def pivoted_cholesky(K, rank, *, rtol=0.0, block_size=None, random_state=None, n_jobs=None):

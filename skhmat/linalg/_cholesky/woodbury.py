@@ -80,10 +80,12 @@ class CholeskyPreconditioner(SymmetricOperator):
     def __init__(self, factor, shift, n_jobs=None):
         self.n_jobs = n_jobs
         effective_n_threads(n_jobs)  # raises if it is not allowed
-        F = _check_factor(factor.factor if isinstance(factor, PivotedCholesky) else factor)
+        is_pivoted = isinstance(factor, PivotedCholesky)
+        F = _check_factor(factor.factor if is_pivoted else factor)
         shift = check_real("shift", shift, 0, closed="neither")
         super().__init__(F.dtype, (len(F), len(F)))
-        self._Ft = np.ascontiguousarray(F.T)
+        # A copy of an array, which may be the user's to change.
+        self._Ft = np.ascontiguousarray(F.T) if is_pivoted else F.T.copy(order="C")
         self._gram = _gram(self._Ft)
         self._set_shift(shift)
 

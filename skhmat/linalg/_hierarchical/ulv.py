@@ -16,6 +16,7 @@ from scipy.sparse.linalg import onenormest
 from ..._ext.gofmm import ulv as _core
 from ..._utils.errors import NotPositiveDefiniteError
 from ..._utils.parallel import single_threaded_blas
+from ..._utils.read_only import read_only
 from ..._utils.validation import check_columns, check_shift
 from .._cholesky.dense import factorize_dense
 from .._krylov.lanczos import smallest_ritz_value
@@ -163,9 +164,14 @@ class Factorization(SymmetricOperator):
 
     def __init__(self, matrix, factors, shift, scale):
         super().__init__(shape=matrix.shape, dtype=matrix.dtype)
-        self.shift = shift
+        self._shift = shift
         # The factors are those of the matrix times the scale.
         self._matrix, self._factors, self._scale = matrix, factors, scale
+
+    @property
+    def shift(self):
+        """The shift; an array is read-only."""
+        return read_only(self._shift)
 
     @property
     def nbytes(self):

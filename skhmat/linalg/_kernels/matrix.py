@@ -6,6 +6,7 @@ import numpy as np
 
 from ..._ext.simd import pairwise as _core
 from ..._utils.parallel import effective_n_threads, single_threaded_blas
+from ..._utils.read_only import read_only
 from ..._utils.validation import as_array, check_columns, parameter_error
 from .._operators.base import SymmetricOperator
 from .sparse_rows import SparseKernel, SparseRows
@@ -75,8 +76,9 @@ class KernelMatrix(SymmetricOperator):
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Points. A C-contiguous float32 or float64 array is not copied, everything else is converted
-        (integers to float64). The entries have the dtype of the points.
+        Points. A C-contiguous float32 or float64 array is not copied, so it must not be changed
+        later; everything else is converted (integers to float64). The entries have the dtype of the
+        points.
     kernel : str or callable, default="gaussian"
         With r the Euclidean distance of x and y, and d = n_features:
 
@@ -113,7 +115,7 @@ class KernelMatrix(SymmetricOperator):
     Attributes
     ----------
     X : ndarray of shape (n_samples, n_features)
-        The points.
+        The points, read-only.
     points : ndarray of shape (n_samples, n_features)
         The same.
     shape : tuple of int
@@ -181,7 +183,7 @@ class KernelMatrix(SymmetricOperator):
         for name, constraint in CONSTRAINTS.items():
             constraint.check(name, getattr(self, name))
         effective_n_threads(n_jobs)  # raises if it is not allowed
-        self.X = _check_points("X", X)
+        self._X = _check_points("X", X)
         n = len(self.X)
         if callable(kernel):
             super().__init__(self._probe(), (n, n))
@@ -189,6 +191,11 @@ class KernelMatrix(SymmetricOperator):
             super().__init__(self.X.dtype, (n, n))
             self._check_range()
             self._core_parameters = core_parameters(kernel, self._values())
+
+    @property
+    def X(self):
+        """The points, read-only: the dtype and the range of entries were checked for these."""
+        return read_only(self._X)
 
     @property
     def points(self):

@@ -1,7 +1,7 @@
 """Preconditioners: approximate inverses of a hierarchical matrix, or of the one it compresses."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -197,7 +197,8 @@ def _cholesky_preconditioner(low_rank, shift, n_jobs):
     if np.ndim(shift) == 0:
         return CholeskyPreconditioner(low_rank, shift, n_jobs)
     root = np.sqrt(shift)[:, np.newaxis]
-    scaled = CholeskyPreconditioner(low_rank.factor / root, 1.0, n_jobs)
+    scaled = replace(low_rank, factor=low_rank.factor / root)
+    scaled = CholeskyPreconditioner(scaled, 1.0, n_jobs)
     return LinearOperator(
         scaled.shape,
         matvec=lambda v: (scaled @ (v.reshape(-1, 1) / root) / root).ravel(),

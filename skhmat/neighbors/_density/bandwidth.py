@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..._utils.validation import check_numbers, parameter_error
+from ...linalg._kernels.sparse_rows import SparseRows
 from .sheather_jones import improved_sheather_jones
 
 # The rules of scikit-learn depend only on the number of samples and of features; those of SciPy
@@ -76,14 +78,20 @@ def choose_bandwidth(bandwidth, X, sample_weight, n_samples, policy=POLICY):
     if n_effective <= 1 + policy.min_excess_samples:
         allowed = "a number or an array where only one sample has a weight"
         raise parameter_error("bandwidth", allowed, bandwidth)
-    covariance = np.atleast_2d(np.cov(X, rowvar=False, aweights=w)).astype(np.float64)
+    covariance, exponents = _scaled_covariance(X, w)
     if not _is_positive_definite(covariance):
         allowed = (
             "a number or an array where the covariance of the samples is singular (features are "
             "constant or linearly dependent)"
         )
         raise parameter_error("bandwidth", allowed, bandwidth)
-    return covariance * _rule_factor(bandwidth, n_effective, d) ** 2
+    covariance *= _rule_factor(bandwidth, n_effective, d) ** 2
+    with np.errstate(over="ignore"):
+        found = np.ldexp(covariance, np.add.outer(exponents, exponents))
+    if not (np.isfinite(found).all() and found.diagonal().min() >= np.finfo(np.float64).tiny):
+        allowed = "a number or an array where the covariance of the samples is beyond all floats"
+        raise parameter_error("bandwidth", allowed, bandwidth)
+    return found
 
 
 def check_bandwidths(bandwidths):
@@ -102,17 +110,53 @@ def check_bandwidths(bandwidths):
 def candidate_bandwidths(X, policy=POLICY):
     """Return the bandwidths, of shape (n_candidates,), to try for samples of shape (n, d).
 
+    The samples are an ndarray or SparseRows.
+
     Multiples of Silverman's factor times the root mean variance of the features.
     """
     n, d = X.shape
-    deviation = math.sqrt(X.var(axis=0, dtype=np.float64).mean())
-    if not 0 < deviation < math.inf:
-        allowed = f"given where the standard deviation of the samples is {deviation:.3g}"
-        raise parameter_error("bandwidths", allowed, None)
+    deviation = _root_mean_variance(X)
     multiples = np.geomspace(
         policy.smallest_candidate, policy.largest_candidate, policy.n_candidates
     )
-    return deviation * _rule_factor("silverman", n, d) * multiples
+    with np.errstate(over="ignore"):
+        bandwidths = deviation * _rule_factor("silverman", n, d) * multiples
+    if not (bandwidths[0] > 0 and bandwidths[-1] < math.inf):
+        allowed = f"given where the standard deviation of the samples is {deviation:.3g}"
+        raise parameter_error("bandwidths", allowed, None)
+    return bandwidths
+
+
+def _scaled_covariance(X, weights):
+    """Return the covariance of samples of shape (n, d), and the exponents of their units.
+
+    Features are divided by powers of 2, so that no square overflows or underflows. Covariances of
+    a constant feature are 0, where rounding of the mean would leave something else.
+    """
+    low, high = X.min(axis=0), X.max(axis=0)
+    exponents = np.frexp(np.maximum(np.abs(low), np.abs(high)))[1]
+    Z = np.ldexp(X.astype(np.float64), -exponents)
+    covariance = np.atleast_2d(np.cov(Z, rowvar=False, aweights=weights))
+    varies = low < high
+    return np.where(np.logical_and.outer(varies, varies), covariance, 0.0), exponents
+
+
+def _root_mean_variance(X):
+    """Return the root of the mean of the features' variances, of an ndarray or of SparseRows."""
+    is_sparse = isinstance(X, SparseRows)
+    X = X.matrix if is_sparse else X
+    low, high = (bound.toarray()[0] if is_sparse else bound for bound in (X.min(0), X.max(0)))
+    exponent = np.frexp(max(np.abs(low).max(), np.abs(high).max()))[1]
+    Z = X.astype(np.float64)
+    if is_sparse:
+        Z.data = np.ldexp(Z.data, -exponent)
+        variances = mean_variance_axis(Z, axis=0)[1]
+    else:
+        variances = np.ldexp(Z, -exponent).var(axis=0)
+    # A constant feature has none, whatever rounding of its mean leaves.
+    mean = np.where(low < high, variances, 0.0).mean()
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(np.sqrt(mean), exponent))
 
 
 def _sheather_jones(X, sample_weight):

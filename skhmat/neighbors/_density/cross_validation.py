@@ -6,6 +6,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.model_selection import check_cv
 
+from ..._base.pairwise_kernels import as_matrix
 from ..._utils.validation import parameter_error
 
 
@@ -59,7 +60,7 @@ def _folds(mixture, cv):
     if cv is None:
         yield np.arange(n), None, np.arange(n)
         return
-    for train, test in _splits(cv, mixture.X):
+    for train, test in _splits(cv, as_matrix(mixture.X)):
         weights = np.zeros(n)
         weights[train] = 1.0 if mixture.weights is None else mixture.weights[train]
         if not weights.any():
@@ -74,14 +75,14 @@ def _splits(cv, X):
     with _refused_as_cv(cv, allowed):
         splits = check_cv(cv).split(X)
         if not isinstance(cv, Integral) and not hasattr(cv, "split"):
-            splits = iter([_as_indices(split, len(X)) for split in splits])
+            splits = iter([_as_indices(split, X.shape[0]) for split in splits])
     n_splits = 0
     while True:
         with _refused_as_cv(cv, allowed):
             split = next(splits, None)
             if split is None:
                 break
-            split = _as_indices(split, len(X))
+            split = _as_indices(split, X.shape[0])
         yield split
         n_splits += 1
     if n_splits == 0:
