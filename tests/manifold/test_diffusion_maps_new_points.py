@@ -29,7 +29,7 @@ def test_samples_as_new_points(form, option, t, rng):
     X = arc(rng, 300)
     model = in_form(DiffusionMaps(3, epsilon=EPSILON, t=t, **OPTIONS[option], **FEW), form)
     embedding = model.fit_transform(X)
-    assert embedding is model.embedding_
+    np.testing.assert_array_equal(embedding, model.embedding_)
     own = model.transform(X)
     missed = np.linalg.norm(own - embedding, axis=0)
     # Residuals are of the symmetric matrix: as weights differ, so do the norms.
