@@ -45,7 +45,7 @@ class EigenInfo:
     Attributes
     ----------
     method : {"dense", "lanczos", "shift-invert", "chebyshev", "lobpcg"}
-        "dense" also where an iteration gave up.
+        "dense" wherever the matrix was decomposed in the end.
     residuals : ndarray of shape (k,)
         ||A v - lambda v|| of each pair relative to the largest eigenvalue that was found, in
         magnitude.
@@ -93,7 +93,8 @@ def eigsh(
     which : {"LA", "SA", "LM", "SM", "BE"}, default=None
         Largest or smallest eigenvalues, largest or smallest in magnitude, or from both ends, one
         more from the upper end if k is odd. With `sigma` this is about ``1 / (lambda - sigma)``, as
-        in SciPy. None means "LA", with `sigma` "LM": those nearest to it.
+        in SciPy, unless `method` is "lobpcg". None means "LA", with `sigma` "LM": those nearest to
+        it.
     tol : float, default=0
         Relative accuracy of the eigenvalues, with "chebyshev" and "lobpcg" the relative residual; 0
         means machine precision, with "lobpcg" 1e-8.
@@ -301,7 +302,9 @@ def find_eigenpairs(
     start = start_block(v0, n, given, policy.block_width(k), which, random_state)
     A = CountedOperator(A)
     if k >= n or n <= policy.dense_up_to:
-        return EigenSolution(dense_eigenpairs(A, min(k, n), which, sigma), "dense", A, 0)
+        # For "lobpcg" sigma changes the preconditioner only, not what is wanted.
+        shift = sigma if method == "lanczos" else None
+        return EigenSolution(dense_eigenpairs(A, min(k, n), which, shift), "dense", A, 0)
     ncv = check_integer("ncv", ncv, k + 1, n, none=True)
     task = EigenTask(k, which, tol, start, maxiter, ncv, random_state)
     inverse = solver = None

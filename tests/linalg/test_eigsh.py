@@ -281,6 +281,15 @@ def test_info(n, method):
     np.testing.assert_allclose(info.residuals, missed, atol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_info_of_an_indefinite_matrix_that_was_decomposed(dtype, global_random_seed):
+    A, exact = symmetric(150, global_random_seed, dtype)
+    values, _, info = eigsh(A, 3, "SM", return_info=True, random_state=global_random_seed)
+    assert info.method == "dense"
+    assert values.dtype == dtype
+    np.testing.assert_allclose(values, expected_values(exact, 3, "SM"), atol=75 * 1e-4)
+
+
 def test_signs():
     A, _ = symmetric(150)
     for method in ("lanczos", "chebyshev"):

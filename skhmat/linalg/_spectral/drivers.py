@@ -17,7 +17,7 @@ from .._operators.base import SymmetricOperator
 from .._operators.wrappers import CountedOperator, NegatedOperator, ShiftedOperator
 from .chebyshev import chebyshev_filtered
 from .missed import with_missed
-from .pairs import Eigenpairs, wanted_positions
+from .pairs import Eigenpairs, no_pairs, wanted_positions
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def iterative_eigenpairs(A, task, method, sigma=None, inverse=None, *, policy=PO
             pairs = lobpcg_eigenpairs(A, task, inverse, policy=policy)
         pairs = _with_missed(A, pairs, task, task.which, policy)
     if len(pairs.values) < task.k and policy.may_be_dense(task):
-        return dense_eigenpairs(A, task.k, task.which, sigma), "dense"
+        return dense_eigenpairs(A, task.k, task.which, sigma if is_shifted else None), "dense"
     if len(pairs.values) < task.k:
         warn(
             f"eigsh: {len(pairs.values)} of {task.k} eigenpairs converged in "
@@ -230,7 +230,10 @@ def shift_invert_eigenpairs(A, task, sigma, inverse, *, policy=POLICY):
 
 
 def smallest_eigenpairs(A, task, *, policy=POLICY):
-    """Return the pairs smallest in magnitude, at one end of the spectrum if A is semidefinite."""
+    """Return the pairs smallest in magnitude, at one end of the spectrum if A is semidefinite.
+
+    Return none where A is indefinite and is to be decomposed instead.
+    """
     v0 = task.start.sum(axis=1)
     sign = 1.0 if v0 @ A.matvec(v0.astype(A.dtype)) >= 0 else -1.0
     B = A if sign > 0 else CountedOperator(NegatedOperator(A))
@@ -243,9 +246,7 @@ def smallest_eigenpairs(A, task, *, policy=POLICY):
         if (pairs.values >= -rounding).all():
             pairs = Eigenpairs(sign * pairs.values, pairs.vectors)
             return pairs.take(np.argsort(pairs.values, kind="stable"))
-    if policy.may_be_dense(task):
-        return dense_eigenpairs(A, task.k, "SM")
-    return lanczos_eigenpairs(A, task, policy=policy)
+    return no_pairs(A) if policy.may_be_dense(task) else lanczos_eigenpairs(A, task, policy=policy)
 
 
 def _arpack(A, v0, task, policy, **options):
@@ -294,7 +295,7 @@ def _with_missed(A, pairs, task, which, policy):
     which = "LA" if which == "BE" and task.k == 1 else which
     pairs, is_certain = with_missed(A, pairs, task.k, which, task.tol)
     if not is_certain and task.maxiter is None and A.shape[0] <= policy.max_dense_if_uncertain:
-        return pairs.take([])
+        return no_pairs(A)
     return pairs
 
 
