@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skhmat.linalg._operators.wrappers import CountedOperator, DenseOperator
+from skhmat.manifold._spectral.affinity import AffinityPolicy
 from skhmat.manifold._spectral.eigenpairs import (
     EigenpairPolicy,
     LeadingEigenpairs,
@@ -69,6 +70,24 @@ def test_a_tolerance_that_is_given_is_reached(rng):
         )
         assert pairs.residuals.max() <= tol
         assert pairs.is_converged
+
+
+@pytest.mark.parametrize("solver", ["chebyshev", "lanczos", "dense"])
+@pytest.mark.parametrize("tol", [None, 1e-10])
+def test_entries_in_float32_do_not_limit_residuals(tol, solver, rng):
+    policy = AffinityPolicy(max_always_dense=0, max_dense=0)
+    problem = Problem(ordered_arc(rng, 600), 1.0, rng, policy=policy)
+    A = problem.operator
+    assert A.dtype == np.float32
+    pairs = find_eigenpairs(A, 5, tol, solver, problem.start(rng), draws(rng))
+    assert pairs.is_converged
+    missed = A.in_float64() @ pairs.vectors - pairs.vectors * pairs.values
+    assert np.linalg.norm(missed, axis=0).max() <= (tol or 1e-6)
+    missed = A @ pairs.vectors - pairs.vectors * pairs.values  # as a user measures them
+    np.testing.assert_allclose(pairs.residuals, np.linalg.norm(missed, axis=0), atol=2e-7)
+    assert_same_up_to_sign(pairs.vectors, problem.vectors[:, :5], 2e-5)
+    if solver == "chebyshev":
+        assert pairs.n_products < 2000
 
 
 def test_a_tolerance_that_is_missed(rng):
