@@ -153,7 +153,8 @@ def eigsh(
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        Not all k eigenpairs converged within `maxiter` restarts; those that did are returned.
+        Not all k eigenpairs converged within `maxiter` restarts; those that did are returned. Or an
+        eigenvalue may have been missed, and the message says how far beyond those returned.
 
     Notes
     -----
@@ -176,9 +177,9 @@ def eigsh(
 
     A Krylov space holds one vector of each eigenspace, so that a solver may miss copies of a
     multiple eigenvalue. Some Lanczos steps in the complement of the eigenvectors that were found
-    show whether any eigenvalue there should be among those wanted, and find it. Where they cannot
-    tell, up to 1,024 rows the matrix is decomposed. They do not follow ``which="SM"`` of an
-    indefinite matrix, or with `sigma`.
+    show whether any eigenvalue there should be among those wanted, and find it. Where they leave
+    doubt, up to 4,096 rows the matrix is decomposed unless `maxiter` was given; otherwise there is
+    a warning. They do not follow ``which="SM"`` of an indefinite matrix, or with `sigma`.
 
     The eigenvalues of a `HierarchicalMatrix` differ from those of the exact matrix K by at most
     ``error_estimate_`` times the Frobenius norm of K.
