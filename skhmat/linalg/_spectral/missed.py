@@ -215,7 +215,8 @@ class _RitzPairs:
         about 1 / sqrt(n) it must become about 1. What is too close is not waited for.
         """
         spread = max(np.ptp(self._values), np.finfo(np.float64).tiny)
-        rate = 2 * np.sqrt(max(distance, 0.0) / spread)
+        with np.errstate(over="ignore"):  # all Ritz values may be one but for rounding
+            rate = 2 * np.sqrt(max(distance, 0.0) / spread)
         growth = np.sqrt(self._process.length) / self._policy.smallest_part
         n_steps = self._process.n_steps
         return n_steps == self._policy.max_basis or n_steps * rate >= np.log(growth)
