@@ -22,6 +22,10 @@ class EigenpairPolicy:
     max_dense: int = 512
     # and so is one for which a block would have more than this fraction of all vectors.
     max_block_part: float = 0.2
+    # Rows: up to this many, the same is done where eigenvalues crowd,
+    max_dense_if_crowded: int = 4096
+    # so that filters would take more products than this, for each row.
+    max_products_per_row: float = 10
     # Error of the eigenvectors that the tolerance aims at, with a margin to stay below 1e-5.
     vector_error: float = 3e-6
     # Relative residual that rounding allows.
@@ -115,11 +119,18 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
     pairs : LeadingEigenpairs
     """
     n = A.shape[0]
-    if solver == "auto":
+    is_auto = solver == "auto"
+    if is_auto:
         is_small = n <= policy.max_dense or block_width(n, k) > policy.max_block_part * n
         solver = "dense" if is_small else "chebyshev"
     if solver == "chebyshev":
-        return _filtered_pairs(A, k, tol, start, is_definite, policy)
+        block = start.block(block_width(n, k))
+        is_crowded = is_auto and _are_crowded(block.gaps, n, k, policy)
+        limited = replace(policy, max_filters=0) if is_crowded else policy
+        pairs = _filtered_pairs(A, block, k, tol, is_definite, limited)
+        if pairs.is_converged or not is_crowded:
+            return pairs
+        solver = "dense"
     counted = CountedOperator(_in_float64(A))
     if solver == "dense":
         values, vectors = largest_eigenpairs(counted @ np.eye(n), k)
@@ -133,16 +144,28 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
     return LeadingEigenpairs(values, vectors, residuals, counted.n_products, solver, is_converged)
 
 
+def _are_crowded(gaps, n, k, policy):
+    """Return whether n eigenvalues crowd so much that the whole matrix is decomposed sooner.
+
+    A filter of degree m magnifies by about exp(2 m sqrt(gap)), if the gap is the distance from the
+    wanted eigenvalues to the last one of the block. `gaps` are as for `_tolerance`, or None.
+    """
+    if gaps is None or n > policy.max_dense_if_crowded:
+        return False
+    gap = max(gaps[-1] - gaps[k - 1], np.finfo(np.float64).tiny)
+    degrees = -np.log(_tolerance(gaps, k, policy)) / (2 * np.sqrt(gap))
+    return len(gaps) * degrees > policy.max_products_per_row * n
+
+
 def _in_float64(A):
     """Return an operator with the same entries: rounding of products limits all residuals."""
     return A if A.dtype == np.float64 else A.in_float64()
 
 
-def _filtered_pairs(A, k, tol, start, is_definite, policy):
-    """Find eigenpairs by Chebyshev filters, in float32 as far as its rounding allows."""
+def _filtered_pairs(A, block, k, tol, is_definite, policy):
+    """Find eigenpairs by Chebyshev filters from a StartBlock, in float32 as far as that goes."""
     counted, accurate = CountedOperator(A), CountedOperator(_in_float64(A))
     is_rounded = A.dtype != np.float64
-    block = start.block(block_width(A.shape[0], k))
     V, gaps, wanted = block.vectors, block.gaps, tol
     for _ in range(policy.max_solutions):
         if tol is None:

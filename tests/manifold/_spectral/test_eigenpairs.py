@@ -14,7 +14,7 @@ from skhmat.manifold._spectral.eigenpairs import (
     find_eigenpairs,
     find_significant_pairs,
 )
-from skhmat.manifold._spectral.multilevel_start import RandomStart
+from skhmat.manifold._spectral.multilevel_start import RandomStart, StartBlock
 
 from ...linalg.matrices import symmetric
 from ..affinities import draws
@@ -114,6 +114,22 @@ def test_small_matrices_are_decomposed(n, k, solver, rng, global_random_seed):
     assert many.method == "dense"
 
 
+def test_crowded_eigenvalues_are_not_filtered_for_ever(rng):
+    """Two scales: for the narrow kernel hundreds of points stand alone."""
+    X = np.sort(rng.standard_normal((600, 1)) * np.repeat([1, 1e-3], 300)[:, np.newaxis], axis=0)
+    problem = Problem(X, 1.0, rng, epsilon=1e-8)
+    pairs = find_eigenpairs(problem.operator, 3, None, "auto", problem.start(rng), draws(rng))
+    assert pairs.method == "dense"
+    assert pairs.is_converged
+    np.testing.assert_allclose(pairs.values, problem.values[:3], atol=1e-12)
+    # A start that is right already needs no decomposition.
+    block = StartBlock(problem.vectors[:, :8], np.zeros(8))
+    pairs = find_eigenpairs(problem.operator, 3, None, "auto", FixedStart(block), draws(rng))
+    assert pairs.method == "chebyshev"
+    assert pairs.is_converged
+    assert pairs.n_products < 100
+
+
 def test_products_are_counted(rng):
     problem = Problem(ordered_arc(rng, 600), 1.0, rng)
     for solver in ("chebyshev", "lanczos", "dense"):
@@ -138,6 +154,16 @@ def test_width_of_a_block(k):
     assert width % 8 == 0
     assert k + 5 <= width <= 1.5 * k + 16
     assert block_width(k, k) == k
+
+
+class FixedStart:
+    """A start that has one block."""
+
+    def __init__(self, block):
+        self._block = block
+
+    def block(self, width):
+        return self._block
 
 
 def pairs_of(values, residual=0.0):
