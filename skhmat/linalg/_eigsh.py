@@ -97,7 +97,8 @@ def eigsh(
         it.
     tol : float, default=0
         Relative accuracy of the eigenvalues, with "chebyshev" and "lobpcg" the relative residual; 0
-        means machine precision, with "lobpcg" 1e-8.
+        means machine precision, with "lobpcg" 1e-8. Errors of eigenvalues are squares of residuals
+        over gaps: with "lanczos" and tol=0 residuals may be 1e-8 where eigenvalues coincide.
     v0 : array-like of shape (n,) or (n, b), or "nystroem", default=None
         Start vector, or a block of them, such as approximate eigenvectors; if more are needed, they
         are drawn from the standard normal distribution. "nystroem" extends the eigenvectors of a
