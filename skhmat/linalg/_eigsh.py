@@ -45,7 +45,7 @@ class EigenInfo:
     Attributes
     ----------
     method : {"dense", "lanczos", "shift-invert", "chebyshev", "lobpcg"}
-        "dense" also where an iteration gave up.
+        "dense" wherever the matrix was decomposed in the end.
     residuals : ndarray of shape (k,)
         ||A v - lambda v|| of each pair relative to the largest eigenvalue that was found, in
         magnitude.
@@ -93,10 +93,12 @@ def eigsh(
     which : {"LA", "SA", "LM", "SM", "BE"}, default=None
         Largest or smallest eigenvalues, largest or smallest in magnitude, or from both ends, one
         more from the upper end if k is odd. With `sigma` this is about ``1 / (lambda - sigma)``, as
-        in SciPy. None means "LA", with `sigma` "LM": those nearest to it.
+        in SciPy, unless `method` is "lobpcg". None means "LA", with `sigma` "LM": those nearest to
+        it.
     tol : float, default=0
         Relative accuracy of the eigenvalues, with "chebyshev" and "lobpcg" the relative residual; 0
-        means machine precision, with "lobpcg" 1e-8.
+        means machine precision, with "lobpcg" 1e-8. Errors of eigenvalues are squares of residuals
+        over gaps: with "lanczos" and tol=0 residuals may be 1e-8 where eigenvalues coincide.
     v0 : array-like of shape (n,) or (n, b), or "nystroem", default=None
         Start vector, or a block of them, such as approximate eigenvectors; if more are needed, they
         are drawn from the standard normal distribution. "nystroem" extends the eigenvectors of a
@@ -152,7 +154,8 @@ def eigsh(
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        Not all k eigenpairs converged within `maxiter` restarts; those that did are returned.
+        Not all k eigenpairs converged within `maxiter` restarts; those that did are returned. Or an
+        eigenvalue may have been missed, and the message says how far beyond those returned.
 
     Notes
     -----
@@ -175,9 +178,9 @@ def eigsh(
 
     A Krylov space holds one vector of each eigenspace, so that a solver may miss copies of a
     multiple eigenvalue. Some Lanczos steps in the complement of the eigenvectors that were found
-    show whether any eigenvalue there should be among those wanted, and find it. Where they cannot
-    tell, up to 1,024 rows the matrix is decomposed. They do not follow ``which="SM"`` of an
-    indefinite matrix, or with `sigma`.
+    show whether any eigenvalue there should be among those wanted, and find it. Where they leave
+    doubt, up to 4,096 rows the matrix is decomposed unless `maxiter` was given; otherwise there is
+    a warning. They do not follow ``which="SM"`` of an indefinite matrix, or with `sigma`.
 
     The eigenvalues of a `HierarchicalMatrix` differ from those of the exact matrix K by at most
     ``error_estimate_`` times the Frobenius norm of K.
@@ -301,7 +304,9 @@ def find_eigenpairs(
     start = start_block(v0, n, given, policy.block_width(k), which, random_state)
     A = CountedOperator(A)
     if k >= n or n <= policy.dense_up_to:
-        return EigenSolution(dense_eigenpairs(A, min(k, n), which, sigma), "dense", A, 0)
+        # For "lobpcg" sigma changes the preconditioner only, not what is wanted.
+        shift = sigma if method == "lanczos" else None
+        return EigenSolution(dense_eigenpairs(A, min(k, n), which, shift), "dense", A, 0)
     ncv = check_integer("ncv", ncv, k + 1, n, none=True)
     task = EigenTask(k, which, tol, start, maxiter, ncv, random_state)
     inverse = solver = None

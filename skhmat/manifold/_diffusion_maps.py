@@ -126,7 +126,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         entries only if the kernel is precomputed or hierarchical; else the first product after
         loading computes them again.
     residuals_ : ndarray of shape (n_components + 1,)
-        Norm of the residual of each eigenpair of `operator_`. For a hierarchical matrix, it is the
+        Norm of the residual of each eigenpair of `operator_`, the rounding of its products
+        included, which in float32 may exceed `eigen_tol`. For a hierarchical matrix, it is the
         residual of the exact operator, estimated from up to 512 of its rows.
     error_estimate_ : float
         Relative error of the kernel matrix in the Frobenius norm.

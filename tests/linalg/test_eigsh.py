@@ -180,6 +180,35 @@ def test_nothing_converged():
     assert vectors.shape == (500, 0)
 
 
+def grid_laplacian(m):
+    """Return the Laplacian of an m x m grid, many of whose eigenvalues are double."""
+    line = sparse.diags([-1.0, 2.0, -1.0], [-1, 0, 1], shape=(m, m))
+    return sparse.csr_matrix(sparse.kronsum(line, line))
+
+
+def test_eigenvalues_that_may_have_been_missed(global_random_seed):
+    A, seed = grid_laplacian(40), global_random_seed
+    # The next eigenvalue is another copy, so that there is some doubt, but little of it.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = find_eigenpairs(A, 12, random_state=seed, policy=DriverPolicy(max_doubt=0))
+        found = find_eigenpairs(A, 12, random_state=seed)
+    assert (whole.method, found.method) == ("dense", "lanczos")
+    np.testing.assert_allclose(found.pairs.values, whole.pairs.values, atol=1e-12)
+    message = r"do not exclude that an eigenvalue was missed, up to \d.* beyond those returned"
+    policy = DriverPolicy(max_doubt=0, max_dense=1000)
+    with pytest.warns(ConvergenceWarning, match=message):
+        find_eigenpairs(A, 12, random_state=seed, policy=policy)
+
+
+def test_null_modes_are_complete(rng):
+    exact = np.sort(np.r_[np.zeros(5), rng.random(1200)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = eigsh(sparse.diags(exact), 6, "SA", return_eigenvectors=False, random_state=0)
+    np.testing.assert_allclose(values, exact[:6], atol=1e-12)
+
+
 def test_no_warning_when_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -279,6 +308,15 @@ def test_info(n, method):
     assert info.n_products == sum(calls)
     missed = np.linalg.norm(A @ vectors - vectors * values, axis=0) / np.abs(values).max()
     np.testing.assert_allclose(info.residuals, missed, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_info_of_an_indefinite_matrix_that_was_decomposed(dtype, global_random_seed):
+    A, exact = symmetric(150, global_random_seed, dtype)
+    values, _, info = eigsh(A, 3, "SM", return_info=True, random_state=global_random_seed)
+    assert info.method == "dense"
+    assert values.dtype == dtype
+    np.testing.assert_allclose(values, expected_values(exact, 3, "SM"), atol=75 * 1e-4)
 
 
 def test_signs():

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.linalg import onenormest
 
 from ..._ext.gofmm import ulv as _core
 from ..._utils.errors import NotPositiveDefiniteError
@@ -21,6 +20,7 @@ from ..._utils.validation import check_columns, check_shift
 from .._cholesky.dense import factorize_dense
 from .._krylov.lanczos import smallest_ritz_value
 from .._operators.base import SymmetricOperator
+from .._operators.one_norm import estimate_one_norm
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
 
 # Right-hand sides that are solved together.
@@ -228,7 +228,8 @@ class Factorization(SymmetricOperator):
             A lower bound, usually within a factor of 3 (Higham and Tisseur, SIAM J. Matrix Anal.
             Appl. 21, 2000).
         """
-        return float(onenormest(ShiftedOperator(self._matrix, self.shift)) * onenormest(self))
+        matrix = ShiftedOperator(self._matrix, self.shift)
+        return estimate_one_norm(matrix) * estimate_one_norm(self)
 
     def __repr__(self):
         n = self.shape[0]

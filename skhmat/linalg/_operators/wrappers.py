@@ -105,6 +105,17 @@ class CenteredOperator(SymmetricOperator):
         return out - out.mean(axis=0)
 
 
+class Float64Operator(SymmetricOperator):
+    """An operator with the dtype float64, in which eigensolvers work then; products are its own."""
+
+    def __init__(self, A):
+        super().__init__(np.dtype(np.float64), A.shape)
+        self._A = A
+
+    def _multiply(self, W):
+        return self._A @ W
+
+
 class CountedOperator(SymmetricOperator):
     """A symmetric operator that counts the vectors it is multiplied with."""
 

@@ -47,12 +47,15 @@ class FilterPolicy:
     negative_part: float = 0.01
     aim: float = 0.1
     copies_gap: float = 1e-3
+    noise_units: float = 5
 
 
 POLICY = FilterPolicy()
 
 
-def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False, *, policy=POLICY):
+def chebyshev_filtered(
+    A, V, k, tol, maxiter, is_definite=False, *, ends_in_noise=False, policy=POLICY
+):
     """Find the k largest eigenpairs, starting from a block.
 
     Parameters
@@ -68,16 +71,20 @@ def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False, *, policy=POLIC
     is_definite : bool
         Whether no eigenvalue is below minus a hundredth of the largest; otherwise a few products
         are spent on a lower bound of the spectrum.
+    ends_in_noise : bool
+        Whether to end where the rounding of products, in the dtype of A, hides what the next filter
+        gains. The caller then goes on with products that are more accurate.
     policy : FilterPolicy
 
     Returns
     -------
     pairs : Eigenpairs
         The b Ritz pairs, largest first, and residuals of the first k. These are all small enough
-        unless `maxiter` ended the iteration.
+        unless `maxiter` or noise ended the iteration.
     """
     low = None if is_definite else lower_spectrum_bound(A)
     locked, images = np.empty((len(V), 0)), np.empty((len(V), 0))
+    before = math.inf
     for iteration in range(maxiter + 1):
         V = _orthonormal(V, locked)
         W = np.asarray(A @ V, dtype=np.float64)
@@ -96,8 +103,14 @@ def chebyshev_filtered(A, V, k, tol, maxiter, is_definite=False, *, policy=POLIC
             # The block is filled with copies: between them and the rest nothing needs damping.
             high = min(high, values[n_done] - policy.copies_gap * (values[n_done] - low))
         high = max(high, np.nextafter(low, math.inf))
-        excess = residual / tol
-        degree = _choose_degree(values[n_done:k], excess, low, high, policy)
+        rates = _growth_rates(values[n_done:k], low, high)
+        if ends_in_noise:
+            noise = policy.noise_units * np.finfo(A.dtype).eps * rates[-1] ** -1.5
+            tol = max(tol, noise)
+            if residual <= tol or residual > before / 2:
+                break
+            before = residual
+        degree = _choose_degree(rates, residual / tol, policy)
         locked, images = V[:, :n_done], W[:, :n_done]
         block = np.ascontiguousarray(V[:, n_done:])
         first, largest = values[n_done], values[0]
@@ -122,28 +135,33 @@ def _rayleigh_ritz(V, W):
     return values[::-1], V @ Q, W @ Q
 
 
-def _choose_degree(values, excess, low, high, policy):
+def _choose_degree(rates, excess, policy):
     """Return the degree of the next filter.
 
-    It brings the residual of the last of `values` to the tolerance, within the limits of the
-    policy. Relative to the interval [low, high], which is mapped to [-1, 1], a filter of degree m
-    magnifies a vector whose eigenvalue is mapped to x > 1 by about exp(m arccosh(x)), and reduces
-    its residual by that factor. So m is the logarithm of the reduction wanted over arccosh(x).
+    It brings the residual of the last vector to the tolerance, within the limits of the policy: its
+    degree is the logarithm of the reduction wanted over the rate.
 
     Parameters
     ----------
-    values : ndarray of shape (m,)
-        Ritz values that have not converged, largest first.
+    rates : ndarray of shape (2,)
+        Growth rates of the first and last vector that have not converged.
     excess : float
         Largest residual divided by the tolerance.
-    low, high : float
-        Ends of the interval that is damped.
     policy : FilterPolicy
     """
-    rates = np.arccosh(np.maximum(_mapped(values[[0, -1]], low, high), 1 + 1e-15))
     wanted = math.log(max(excess / policy.aim, math.e)) / rates[1]
     most = math.log(policy.max_growth) / rates[0]
     return int(min(max(min(wanted, most), policy.min_degree), policy.max_degree))
+
+
+def _growth_rates(values, low, high):
+    """Return how fast filters magnify the first and the last of some vectors, (2,).
+
+    Relative to the interval [low, high], which is mapped to [-1, 1], a filter of degree m magnifies
+    a vector whose eigenvalue is mapped to x > 1 by about exp(m arccosh(x)), and reduces its
+    residual by that factor. The rate is arccosh(x).
+    """
+    return np.arccosh(np.maximum(_mapped(values[[0, -1]], low, high), 1 + 1e-15))
 
 
 def _mapped(values, low, high):

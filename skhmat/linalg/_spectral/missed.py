@@ -72,32 +72,32 @@ def with_missed(A, pairs, k, which, tol, *, policy=POLICY):
     -------
     pairs : Eigenpairs
         In ascending order; fewer than k if others were seen to be missing, but did not converge.
-    is_certain : bool
-        Whether the work sufficed to exclude that others are missing.
+    doubt : float
+        How far beyond those returned a missed eigenvalue may be, relative to the largest one in
+        magnitude: 0 if none can be missing, infinity if the work did not suffice to tell.
     """
     rng = np.random.default_rng(0)
     values = pairs.values.astype(np.float64)
     vectors = np.linalg.qr(pairs.vectors.astype(np.float64))[0]
     budget = max(policy.min_budget, A.n_products)
-    is_certain = True
+    doubt = 0.0
     while len(values) < A.shape[0]:
         interval = _interval(values, k, which)
-        ritz = _search(A, vectors, interval, values, tol, budget, rng, policy)
+        ritz, doubt = _search(A, vectors, interval, values, tol, budget, rng, policy)
         missed = ritz.missed()
         if len(missed.values) == 0:
             is_wanted = ritz.are_beyond(values)
             values, vectors = values[is_wanted], vectors[:, is_wanted]
-            is_certain = ritz.decides()
             break
         values = np.append(values, missed.values)
         vectors = np.hstack([vectors, missed.vectors])
     if np.array_equal(values, pairs.values):
-        return pairs, is_certain
+        return pairs, doubt
     order = np.argsort(values, kind="stable")
     order = order[wanted_positions(values[order], min(k, len(values)), which)]
     dtype = pairs.vectors.dtype
     found = Eigenpairs(values[order].astype(dtype), vectors[:, order].astype(dtype))
-    return found, is_certain
+    return found, doubt
 
 
 def _interval(values, k, which):
@@ -114,10 +114,13 @@ def _interval(values, k, which):
 
 
 def _search(A, known, interval, values, tol, budget, rng, policy):
-    """Return the `_RitzPairs` that tell what was missed, in the complement of known (n, m)."""
+    """Return the `_RitzPairs` that tell what was missed, and the doubt that is left.
+
+    The process stays in the complement of the `known` vectors, (n, m).
+    """
     eps = np.finfo(A.dtype).eps
     size = np.abs(values).max(initial=0.0)
-    start, n_steps = rng.standard_normal(len(known)), 0
+    start, n_steps, doubt = rng.standard_normal(len(known)), 0, np.inf
     while True:
         process = LanczosProcess(start, eps, policy.max_basis, known, size)
         for _ in range(min(policy.max_basis, budget - n_steps)):
@@ -127,8 +130,9 @@ def _search(A, known, interval, values, tol, budget, rng, policy):
             is_due = process.n_steps % policy.steps_per_check == 0
             if is_due or is_last or process.is_invariant:
                 ritz = _RitzPairs(process, interval, size, tol, eps, policy)
-                if n_steps == budget or ritz.decides():
-                    return ritz
+                doubt = min(doubt, ritz.doubt())
+                if n_steps == budget or doubt == 0:
+                    return ritz, doubt
         # Ritz vectors are orthogonal to what is still hidden, so that a random vector joins them.
         start = ritz.restart_vector() + rng.standard_normal(len(known)) / np.sqrt(len(known))
 
@@ -154,16 +158,16 @@ class _RitzPairs:
         self._values, self._coefficients = process.ritz_pairs()
         self._residuals = process.residual_norm * np.abs(self._coefficients[-1])
         self._low, self._high = interval
-        size = max(size, np.abs(self._values).max())
-        self._rounding = policy.rounding_units * eps * size
+        self._size = max(size, np.abs(self._values).max())
+        self._rounding = policy.rounding_units * eps * self._size
         allowed = np.maximum(tol * np.abs(self._values), self._rounding)
         self._is_low = self._values < self._low - allowed
         self._is_high = self._values > self._high + allowed
         self._has_converged = (self._residuals <= allowed) | process.is_invariant
 
-    def decides(self):
-        """Return whether all extreme eigenvalues are known to be missed or not to be."""
-        return self._process.is_invariant or (self._decides_low() and self._decides_high())
+    def doubt(self):
+        """Return how far beyond the interval others may be, as `with_missed` does."""
+        return 0.0 if self._process.is_invariant else max(self._doubt_low(), self._doubt_high())
 
     def missed(self):
         """Return the eigenpairs that were missed, as far as they have converged."""
@@ -183,25 +187,26 @@ class _RitzPairs:
     def restart_vector(self):
         """Return a vector for a new process, from the ends that are not decided yet."""
         weights, m = np.zeros(len(self._values)), self._policy.n_combined
-        if not self._decides_low():
+        if self._doubt_low() > 0:
             weights[:m] = 1
-        if not self._decides_high():
+        if self._doubt_high() > 0:
             weights[-m:] = 1
         return self._process.combine(self._coefficients @ weights)
 
-    def _decides_low(self):
-        return self._decides_end(0, 1, self._is_low, self._values[0] - self._low)
+    def _doubt_low(self):
+        return self._doubt_at(0, 1, self._is_low, self._values[0] - self._low)
 
-    def _decides_high(self):
-        return self._decides_end(-1, -2, self._is_high, self._high - self._values[-1])
+    def _doubt_high(self):
+        return self._doubt_at(-1, -2, self._is_high, self._high - self._values[-1])
 
-    def _decides_end(self, first, second, is_missed, distance):
-        """Return whether an extreme value was missed and has converged, or cannot be missed."""
+    def _doubt_at(self, first, second, is_missed, distance):
+        """Return the doubt at one end, 0 if an extreme value was missed and has converged."""
         if is_missed[first]:
-            return self._has_converged[first]
-        return self._would_show(distance) and self._error_of(first, second) <= (
-            distance + self._rounding
-        )
+            return 0.0 if self._has_converged[first] else np.inf
+        if not self._would_show(distance):
+            return np.inf
+        error = self._error_of(first, second) - distance - self._rounding
+        return error / self._size if error > 0 else 0.0
 
     def _would_show(self, distance):
         """Return whether an eigenvalue at a distance beyond the extreme Ritz value would show.
@@ -210,16 +215,18 @@ class _RitzPairs:
         about 1 / sqrt(n) it must become about 1. What is too close is not waited for.
         """
         spread = max(np.ptp(self._values), np.finfo(np.float64).tiny)
-        rate = 2 * np.sqrt(max(distance, 0.0) / spread)
+        with np.errstate(over="ignore"):  # all Ritz values may be one but for rounding
+            rate = 2 * np.sqrt(max(distance, 0.0) / spread)
         growth = np.sqrt(self._process.length) / self._policy.smallest_part
         n_steps = self._process.n_steps
         return n_steps == self._policy.max_basis or n_steps * rate >= np.log(growth)
 
     def _error_of(self, first, second):
         """Return a bound of the error of an extreme Ritz value; `second` is the one next to it."""
-        residual = self._residuals[first]
-        gap = np.inf if len(self._values) == 1 else abs(self._values[first] - self._values[second])
-        return min(
-            self._policy.linear_margin * residual,
-            self._policy.quadratic_margin * residual**2 / max(gap, np.finfo(np.float64).tiny),
-        )
+        residual, linear = self._residuals[first], self._policy.linear_margin
+        if len(self._values) == 1:
+            return linear * residual
+        gap = abs(self._values[first] - self._values[second])
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            quadratic = self._policy.quadratic_margin * residual**2 / gap
+        return np.fmin(linear * residual, quadratic)

@@ -28,6 +28,11 @@ class Eigenpairs:
         return Eigenpairs(self.values[which], self.vectors[:, which])
 
 
+def no_pairs(A):
+    """Return no eigenpairs of an operator, in its dtype."""
+    return Eigenpairs(np.empty(0, dtype=A.dtype), np.empty((A.shape[0], 0), dtype=A.dtype))
+
+
 def choose_signs(vectors):
     """Return for each of k vectors, (n, k), the sign of its largest entry, 1 or -1, (k,)."""
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[np.newaxis], axis=0)[0]

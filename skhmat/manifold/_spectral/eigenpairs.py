@@ -22,12 +22,14 @@ class EigenpairPolicy:
     max_dense: int = 512
     # and so is one for which a block would have more than this fraction of all vectors.
     max_block_part: float = 0.2
+    # Rows: up to this many, the same is done where eigenvalues crowd,
+    max_dense_if_crowded: int = 4096
+    # so that filters would take more products than this, for each row.
+    max_products_per_row: float = 10
     # Error of the eigenvectors that the tolerance aims at, with a margin to stay below 1e-5.
     vector_error: float = 3e-6
     # Relative residual that rounding allows.
     min_tol: float = 1e-12
-    # Relative residual that a matrix in float32 allows.
-    min_tol_float32: float = 3e-7
     # Relative residual of a first solution, from whose eigenvalues the tolerance follows.
     first_tol: float = 1e-4
     # Filters for one tolerance.
@@ -59,7 +61,7 @@ class LeadingEigenpairs:
     vectors : ndarray of shape (n, k)
         Orthonormal.
     residuals : ndarray of shape (k,)
-        ||A v - lambda v|| relative to the largest eigenvalue.
+        ||A v - lambda v|| relative to the largest eigenvalue, rounding of float32 included.
     n_products : int
         Vectors that the matrix was multiplied with.
     method : {"chebyshev", "lanczos", "dense"}
@@ -99,6 +101,7 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
     Parameters
     ----------
     A : SymmetricOperator of shape (n, n)
+        In float64, or with a method ``in_float64()``, as `PackedSymmetricMatrix` has it.
     k : int
     tol : float or None
         Residual to reach. None aims at an error of the eigenvectors of 1e-5.
@@ -116,12 +119,19 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
     pairs : LeadingEigenpairs
     """
     n = A.shape[0]
-    if solver == "auto":
+    is_auto = solver == "auto"
+    if is_auto:
         is_small = n <= policy.max_dense or block_width(n, k) > policy.max_block_part * n
         solver = "dense" if is_small else "chebyshev"
-    counted = CountedOperator(A)
     if solver == "chebyshev":
-        return _filtered_pairs(counted, k, tol, start, is_definite, policy)
+        block = start.block(block_width(n, k))
+        is_crowded = is_auto and _are_crowded(block.gaps, n, k, policy)
+        limited = replace(policy, max_filters=0) if is_crowded else policy
+        pairs = _filtered_pairs(A, block, k, tol, is_definite, limited)
+        if pairs.is_converged or not is_crowded:
+            return pairs
+        solver = "dense"
+    counted = CountedOperator(_in_float64(A))
     if solver == "dense":
         values, vectors = largest_eigenpairs(counted @ np.eye(n), k)
         is_converged = True
@@ -134,27 +144,51 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
     return LeadingEigenpairs(values, vectors, residuals, counted.n_products, solver, is_converged)
 
 
-def _filtered_pairs(A, k, tol, start, is_definite, policy):
-    """Find eigenpairs by Chebyshev filters; A counts its products."""
-    block = start.block(block_width(A.shape[0], k))
+def _are_crowded(gaps, n, k, policy):
+    """Return whether n eigenvalues crowd so much that the whole matrix is decomposed sooner.
+
+    A filter of degree m magnifies by about exp(2 m sqrt(gap)), if the gap is the distance from the
+    wanted eigenvalues to the last one of the block. `gaps` are as for `_tolerance`, or None.
+    """
+    if gaps is None or n > policy.max_dense_if_crowded:
+        return False
+    gap = max(gaps[-1] - gaps[k - 1], np.finfo(np.float64).tiny)
+    degrees = -np.log(_tolerance(gaps, k, policy)) / (2 * np.sqrt(gap))
+    return len(gaps) * degrees > policy.max_products_per_row * n
+
+
+def _in_float64(A):
+    """Return an operator with the same entries: rounding of products limits all residuals."""
+    return A if A.dtype == np.float64 else A.in_float64()
+
+
+def _filtered_pairs(A, block, k, tol, is_definite, policy):
+    """Find eigenpairs by Chebyshev filters from a StartBlock, in float32 as far as that goes."""
+    counted, accurate = CountedOperator(A), CountedOperator(_in_float64(A))
+    is_rounded = A.dtype != np.float64
     V, gaps, wanted = block.vectors, block.gaps, tol
     for _ in range(policy.max_solutions):
         if tol is None:
-            wanted = policy.first_tol if gaps is None else _tolerance(gaps, k, A.dtype, policy)
-        pairs = chebyshev_filtered(A, V, k, wanted, policy.max_filters, is_definite)
+            wanted = policy.first_tol if gaps is None else _tolerance(gaps, k, policy)
+        limits = (wanted, policy.max_filters, is_definite)
+        pairs = chebyshev_filtered(counted, V, k, *limits, ends_in_noise=is_rounded)
+        if is_rounded and (pairs.residuals > wanted).any():
+            pairs = chebyshev_filtered(accurate, pairs.vectors, k, *limits)
         V, gaps = pairs.vectors, 1 - pairs.values / (pairs.values[0] or 1.0)
         is_converged = bool((pairs.residuals <= wanted).all())
         if tol is not None or not is_converged:
             break
-        if wanted <= 2 * _tolerance(gaps, k, A.dtype, policy):
+        if wanted <= 2 * _tolerance(gaps, k, policy):
             break
-    values, vectors = pairs.values[:k], pairs.vectors[:, :k]
-    return LeadingEigenpairs(
-        values, vectors, pairs.residuals, A.n_products, "chebyshev", is_converged
-    )
+    values, vectors, residuals = pairs.values[:k], pairs.vectors[:, :k], pairs.residuals
+    if accurate.n_products > 0:
+        # Extensions to new points rely on them: the rounding of the entries is an error, too.
+        residuals = relative_residuals(counted, values, vectors)
+    n_products = counted.n_products + accurate.n_products
+    return LeadingEigenpairs(values, vectors, residuals, n_products, "chebyshev", is_converged)
 
 
-def _tolerance(gaps, k, dtype, policy):
+def _tolerance(gaps, k, policy):
     """Return the residual that makes the eigenvectors as accurate as the policy wants.
 
     The error of an eigenvector is about its residual divided by the distance to the eigenvalues of
@@ -165,8 +199,7 @@ def _tolerance(gaps, k, dtype, policy):
     gaps : ndarray of shape (width,)
         Spectral gaps 1 - lambda_k / lambda_0 for the vectors of a block.
     """
-    least = policy.min_tol if dtype == np.float64 else policy.min_tol_float32
-    return max(policy.vector_error * (gaps[-1] - gaps[k - 1]), least)
+    return max(policy.vector_error * (gaps[-1] - gaps[k - 1]), policy.min_tol)
 
 
 def find_significant_pairs(find, n, t, delta, policy=POLICY):

@@ -37,6 +37,33 @@ def test_products_of_every_width(isa, n, k, rng, monkeypatch):
     assert np.all(np.abs(PackedSymmetricMatrix(K, 1) @ W - exact) <= 1e-6 * scale)
 
 
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 150])
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_products_in_float64_are_those_of_an_operator(law, n, monkeypatch, global_random_seed, rng):
+    monkeypatch.setattr(module, "_TILE", 32)
+    K = KernelMatrix(rng.standard_normal((n, 3)))
+    held = K.toarray().astype(np.float32).astype(np.float64)
+    A = PackedSymmetricMatrix(K, 2).in_float64()
+    law(Case(A, held, 1e-12, global_random_seed, has_entries=False))
+
+
+def test_products_in_float64_of_every_width_and_number_of_threads(rng, monkeypatch):
+    monkeypatch.setattr(module, "_TILE", 32)
+    K, factors = KernelMatrix(rng.standard_normal((90, 3))), rng.uniform(0.1, 3, 90)
+    one, three = PackedSymmetricMatrix(K, 1), PackedSymmetricMatrix(K, 3)
+    for packed in (one, three):
+        packed.scale(factors)
+    exact = K.toarray() * np.outer(factors, factors)
+    for k in (0, 1, 64, 70):
+        W = rng.standard_normal((90, k))
+        product = one.in_float64() @ W
+        assert product.dtype == np.float64
+        np.testing.assert_array_equal(product, three.in_float64() @ W)
+        np.testing.assert_allclose(product, exact @ W, atol=1e-6 * np.abs(exact).sum())
+    rounded = one.in_float64() @ np.eye(90)
+    np.testing.assert_array_equal(rounded, rounded.astype(np.float32))
+
+
 def test_scaled_rows_and_columns(rng, monkeypatch):
     monkeypatch.setattr(module, "_TILE", 32)
     K, factors = KernelMatrix(rng.standard_normal((90, 3))), rng.uniform(0.1, 3, 90)

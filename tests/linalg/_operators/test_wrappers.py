@@ -8,6 +8,7 @@ from skhmat.linalg._operators.wrappers import (
     CenteredOperator,
     CountedOperator,
     DenseOperator,
+    Float64Operator,
     NegatedOperator,
     PermutedOperator,
     RecomputedOperator,
@@ -42,6 +43,7 @@ def wrapped(array, rng):
     yield RecomputedOperator(A, None), array
     yield CenteredOperator(A), centre @ array @ centre
     yield CountedOperator(A), array
+    yield Float64Operator(A), array
 
 
 def test_products_and_steps_are_those_of_the_arrays(array, rng):

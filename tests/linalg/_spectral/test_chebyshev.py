@@ -52,6 +52,29 @@ def test_time_that_runs_out(rng, global_random_seed):
     np.testing.assert_allclose(pairs.residuals, missed / np.abs(pairs.values).max(), atol=1e-12)
 
 
+class Float32Operator(DenseOperator):
+    """A matrix whose products are rounded to float32."""
+
+    def _multiply(self, W):
+        return self.array @ W.astype(np.float32)
+
+
+def test_the_rounding_of_products_ends_the_iteration_where_it_may(rng, global_random_seed):
+    eigenvalues = 0.9 ** np.arange(300)
+    A = symmetric(eigenvalues, global_random_seed)
+    V, counts = rng.standard_normal((300, 12)), []
+    for ends in (False, True):
+        operator = CountedOperator(Float32Operator(A.astype(np.float32)))
+        pairs = chebyshev_filtered(operator, V, 7, 1e-12, 100, ends_in_noise=ends)
+        counts.append(operator.n_products)
+    assert counts[1] < 0.3 * counts[0]
+    assert pairs.residuals.max() < 1e-4
+    # What is accurate enough ends it as well.
+    options = {"is_definite": True, "ends_in_noise": True}
+    pairs = chebyshev_filtered(DenseOperator(A), V, 7, 1e-9, 20, **options)
+    assert pairs.residuals.max() <= 1e-9
+
+
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_lower_spectrum_bound(spectrum, global_random_seed):
     eigenvalues = SPECTRA[spectrum](300)

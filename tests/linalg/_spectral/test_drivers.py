@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from scipy.sparse.linalg import aslinearoperator
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from skhmat.linalg._operators.wrappers import DenseOperator
+from skhmat.linalg._operators.wrappers import CountedOperator, DenseOperator
 from skhmat.linalg._spectral.drivers import (
     DriverPolicy,
     EigenTask,
@@ -10,6 +10,7 @@ from skhmat.linalg._spectral.drivers import (
     dense_eigenpairs,
     lanczos_eigenpairs,
     lobpcg_eigenpairs,
+    smallest_eigenpairs,
 )
 
 from ..matrices import symmetric
@@ -48,6 +49,29 @@ def test_the_zero_matrix_has_eigenpairs():
     np.testing.assert_array_equal(pairs.values, 0)
     # Newer versions of ARPACK refuse the matrix, older ones find vectors that rounding changed.
     np.testing.assert_allclose(pairs.vectors.T @ pairs.vectors, np.eye(3), atol=1e-14)
+
+
+def test_one_pair_from_both_ends_is_from_the_upper_one():
+    assert EigenTask(1, "BE", 0.0, np.ones((9, 1))).which == "LA"
+    assert EigenTask(2, "BE", 0.0, np.ones((9, 1))).which == "BE"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_start_vector_is_multiplied_twice(sign, rng):
+    """Once for what the spectrum looks like, and once by ARPACK."""
+    A = sign * symmetric(np.linspace(0.1, 1, 150) ** 2, 0)
+    start, seen = rng.standard_normal(150), []
+
+    def product(x):
+        seen.append(np.ravel(x / np.linalg.norm(x)))
+        return A @ x
+
+    operator = LinearOperator(A.shape, matvec=product, dtype=np.float64)
+    task = EigenTask(3, "SM", 0.0, start[:, np.newaxis])
+    pairs = smallest_eigenpairs(CountedOperator(operator), task)
+    np.testing.assert_allclose(np.abs(pairs.values[[0, -1]]).min(), 0.01, atol=1e-10)
+    start /= np.linalg.norm(start)
+    assert sum(abs(x @ start) > 1 - 1e-10 for x in seen) == 2
 
 
 def test_width_of_a_block():

@@ -25,8 +25,8 @@ def test_what_was_left_out_comes_back(which, k):
         # The pairs that a solver returns that has missed one of those wanted.
         others = np.delete(np.arange(len(EXACT)), left_out)
         found = others[wanted_positions(whole.values[others], k, which)]
-        pairs, is_certain = with_missed(A, whole.take(found), k, which, 0.0)
-        assert is_certain
+        pairs, doubt = with_missed(A, whole.take(found), k, which, 0.0)
+        assert doubt == 0
         # Of equal ones any may be the last.
         expected = np.sort(np.abs(whole.values[right]))
         np.testing.assert_allclose(np.sort(np.abs(pairs.values)), expected, atol=1e-10)
@@ -37,9 +37,9 @@ def test_what_was_left_out_comes_back(which, k):
 def test_pairs_that_are_right_stay_as_they_are(which):
     A, whole = problem()
     pairs = whole.take(wanted_positions(whole.values, 4, which))
-    found, is_certain = with_missed(A, pairs, 4, which, 0.0)
+    found, doubt = with_missed(A, pairs, 4, which, 0.0)
     assert found is pairs
-    assert is_certain
+    assert doubt == 0
     assert A.n_products <= 60
 
 
@@ -53,8 +53,8 @@ def test_what_is_seen_but_does_not_converge_leaves_only_what_is_certain():
     A, whole = problem()
     found = whole.take(np.r_[91:93, 94:96])  # one of three copies of 2 is missing
     policy = SearchPolicy(min_budget=12)
-    pairs, is_certain = with_missed(A, found, 4, "LA", 0.0, policy=policy)
-    assert not is_certain
+    pairs, doubt = with_missed(A, found, 4, "LA", 0.0, policy=policy)
+    assert doubt == np.inf
     assert set(np.round(pairs.values, 10)) <= {2.0, 4.0}
     assert 4.0 in np.round(pairs.values, 10)
 
@@ -66,3 +66,14 @@ def test_single_precision_stays_single():
     pairs, _ = with_missed(operator, whole.take(np.arange(91, 95)), 4, "LA", 0.0)
     assert pairs.values.dtype == pairs.vectors.dtype == np.float32
     np.testing.assert_allclose(pairs.values, [2, 2, 2, 4], atol=1e-5)
+
+
+def test_the_doubt_that_is_left():
+    A, whole = problem()
+    found, doubts = whole.take(np.arange(92, 96)), []
+    for budget in (3, 200):
+        operator = CountedOperator(A)
+        policy = SearchPolicy(min_budget=budget)
+        doubts.append(with_missed(operator, found, 4, "LA", 0.0, policy=policy)[1])
+    assert doubts[0] == np.inf
+    assert doubts[1] == 0

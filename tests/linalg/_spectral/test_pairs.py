@@ -3,6 +3,7 @@ import numpy as np
 from skhmat.linalg._spectral.pairs import (
     Eigenpairs,
     choose_signs,
+    no_pairs,
     relative_residuals,
     with_signs,
 )
@@ -15,6 +16,14 @@ def test_some_of_the_pairs(rng):
         np.testing.assert_array_equal(some.values, pairs.values[which])
         np.testing.assert_array_equal(some.vectors, pairs.vectors[:, which])
         assert some.residuals is None
+
+
+def test_no_pairs():
+    A = np.zeros((5, 5), dtype=np.float32)
+    pairs = no_pairs(A)
+    assert pairs.values.shape == (0,)
+    assert pairs.vectors.shape == (5, 0)
+    assert pairs.values.dtype == pairs.vectors.dtype == np.float32
 
 
 def test_signs():

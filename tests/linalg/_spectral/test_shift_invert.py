@@ -145,6 +145,16 @@ def test_a_preconditioner_saves_products(which, global_random_seed):
         assert info.n_solves > 0
 
 
+@pytest.mark.parametrize("which", ["LA", "SA"])
+@pytest.mark.parametrize("n", [40, 200])
+def test_sigma_of_lobpcg_does_not_change_what_is_wanted(which, n, global_random_seed):
+    exact = np.linspace(1, 2, n) ** 3
+    A = symmetric(exact, global_random_seed)
+    sigma, expected = (9.0, exact[-2:]) if which == "LA" else (0.5, exact[:2])
+    options = {"method": "lobpcg", "return_eigenvectors": False, "random_state": 0}
+    np.testing.assert_allclose(eigsh(A, 2, which, sigma=sigma, **options), expected, atol=1e-8)
+
+
 @pytest.mark.parametrize("kind", ["kernel", "hierarchical", "array", "sparse"])
 def test_start_from_a_subsample(points, kind):
     K = KernelMatrix(points, bandwidth=0.7)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skhmat.linalg._operators.wrappers import CountedOperator, DenseOperator
+from skhmat.manifold._spectral.affinity import AffinityPolicy
 from skhmat.manifold._spectral.eigenpairs import (
     EigenpairPolicy,
     LeadingEigenpairs,
@@ -13,7 +14,7 @@ from skhmat.manifold._spectral.eigenpairs import (
     find_eigenpairs,
     find_significant_pairs,
 )
-from skhmat.manifold._spectral.multilevel_start import RandomStart
+from skhmat.manifold._spectral.multilevel_start import RandomStart, StartBlock
 
 from ...linalg.matrices import symmetric
 from ..affinities import draws
@@ -71,6 +72,24 @@ def test_a_tolerance_that_is_given_is_reached(rng):
         assert pairs.is_converged
 
 
+@pytest.mark.parametrize("solver", ["chebyshev", "lanczos", "dense"])
+@pytest.mark.parametrize("tol", [None, 1e-10])
+def test_entries_in_float32_do_not_limit_residuals(tol, solver, rng):
+    policy = AffinityPolicy(max_always_dense=0, max_dense=0)
+    problem = Problem(ordered_arc(rng, 600), 1.0, rng, policy=policy)
+    A = problem.operator
+    assert A.dtype == np.float32
+    pairs = find_eigenpairs(A, 5, tol, solver, problem.start(rng), draws(rng))
+    assert pairs.is_converged
+    missed = A.in_float64() @ pairs.vectors - pairs.vectors * pairs.values
+    assert np.linalg.norm(missed, axis=0).max() <= (tol or 1e-6)
+    missed = A @ pairs.vectors - pairs.vectors * pairs.values  # as a user measures them
+    np.testing.assert_allclose(pairs.residuals, np.linalg.norm(missed, axis=0), atol=2e-7)
+    assert_same_up_to_sign(pairs.vectors, problem.vectors[:, :5], 2e-5)
+    if solver == "chebyshev":
+        assert pairs.n_products < 2000
+
+
 def test_a_tolerance_that_is_missed(rng):
     problem = Problem(ordered_arc(rng, 600), 1.0, rng)
     pairs = find_eigenpairs(
@@ -93,6 +112,22 @@ def test_small_matrices_are_decomposed(n, k, solver, rng, global_random_seed):
     assert pairs.method == solver
     many = find_eigenpairs(A, n // 2, None, "auto", RandomStart(n, draws(rng)), draws(rng))
     assert many.method == "dense"
+
+
+def test_crowded_eigenvalues_are_not_filtered_for_ever(rng):
+    """Two scales: for the narrow kernel hundreds of points stand alone."""
+    X = np.sort(rng.standard_normal((600, 1)) * np.repeat([1, 1e-3], 300)[:, np.newaxis], axis=0)
+    problem = Problem(X, 1.0, rng, epsilon=1e-8)
+    pairs = find_eigenpairs(problem.operator, 3, None, "auto", problem.start(rng), draws(rng))
+    assert pairs.method == "dense"
+    assert pairs.is_converged
+    np.testing.assert_allclose(pairs.values, problem.values[:3], atol=1e-12)
+    # A start that is right already needs no decomposition.
+    block = StartBlock(problem.vectors[:, :8], np.zeros(8))
+    pairs = find_eigenpairs(problem.operator, 3, None, "auto", FixedStart(block), draws(rng))
+    assert pairs.method == "chebyshev"
+    assert pairs.is_converged
+    assert pairs.n_products < 100
 
 
 def test_products_are_counted(rng):
@@ -119,6 +154,16 @@ def test_width_of_a_block(k):
     assert width % 8 == 0
     assert k + 5 <= width <= 1.5 * k + 16
     assert block_width(k, k) == k
+
+
+class FixedStart:
+    """A start that has one block."""
+
+    def __init__(self, block):
+        self._block = block
+
+    def block(self, width):
+        return self._block
 
 
 def pairs_of(values, residual=0.0):
