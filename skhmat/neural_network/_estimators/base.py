@@ -79,12 +79,13 @@ def _as_python(value):
 
 
 def _has_keras_objects(value):
-    """Return whether a value is a network, a loss, a metric or the like, or contains one."""
+    """Return whether a value is a network, a loss, a callback or the like, or contains one."""
     if isinstance(value, dict):
         return any(map(_has_keras_objects, value.values()))
     if isinstance(value, (list, tuple)):
         return any(map(_has_keras_objects, value))
-    return hasattr(value, "get_config") and not inspect.isclass(value)
+    is_one = hasattr(value, "get_config") or hasattr(value, "on_epoch_end")
+    return is_one and not inspect.isclass(value)
 
 
 def _are_equal(a, b):

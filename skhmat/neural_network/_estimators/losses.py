@@ -54,7 +54,8 @@ def find_loss(loss):
 def check_metrics(metrics):
     """Return metrics as a new list, or None; raise ValueError if Keras does not know a name.
 
-    A dict, or a list in a list, is for one output.
+    A dict, or a list in a list, is for one output. Keras ties metrics to a number of classes when
+    it uses them, so its own ones are made anew.
     """
     if isinstance(metrics, dict) or (metrics and isinstance(metrics[0], (list, tuple, dict))):
         metrics = of_one_output("metrics", metrics)
@@ -65,7 +66,16 @@ def check_metrics(metrics):
     for metric in metrics:
         if isinstance(metric, str) and metric not in ("accuracy", "acc", "crossentropy", "ce"):
             check_known_to_keras("metrics", keras.metrics.get, metric, allowed)
-    return list(metrics)
+    return [_as_new(metric) for metric in metrics]
+
+
+def _as_new(metric):
+    """Return a metric of Keras without the state of a former use; others as they are."""
+    kind = type(metric)
+    is_keras = isinstance(metric, keras.metrics.Metric) and kind.__module__.startswith("keras.")
+    if not is_keras or kind is keras.metrics.MeanMetricWrapper:  # around a function of the user
+        return metric
+    return kind.from_config(metric.get_config())
 
 
 def output_width(network, X):

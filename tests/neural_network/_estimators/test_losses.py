@@ -129,3 +129,21 @@ def test_models_of_other_inputs(build, rng):
     X, y = blobs(rng)
     with pytest.raises(ValueError, match=r"model must be for one array of samples of shape \(4,\)"):
         KerasRegressor(build, **few()).fit(X, y)
+
+
+@pytest.mark.parametrize("of_model", [False, True])
+def test_metrics_are_left_as_they_were(of_model, rng):
+    X, y = blobs(rng, 3)
+    metrics = [keras.metrics.F1Score()]
+
+    def build(n_features_in, n_outputs):
+        model = small_network(n_features_in, n_outputs)
+        model.compile(loss="categorical_crossentropy", metrics=metrics)
+        return model
+
+    model = KerasClassifier(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.set_params(epochs=2, model=build, metrics=None if of_model else metrics)
+    for n in (3, 2):
+        model.set_params(model__n_outputs=n).fit(X[y < n], y[y < n])
+        assert np.shape(model.history_["f1_score"]) == (2, n)
+    assert metrics[0].variables == []

@@ -171,3 +171,12 @@ def test_a_new_process_reads_pickles(rng, tmp_path):
     # The optimizer that nothing else has imported comes first.
     code[1:] = code[3:] + code[1:3]
     subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=tmp_path, check=True)
+
+
+def test_callbacks_with_lambdas(rng):
+    X, y = blobs(rng)
+    callback = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 * 0.5**epoch)
+    model = KerasRegressor(optimizer="sgd", callbacks=[callback], **few()).fit(X, y)
+    copied = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copied.predict(X), model.predict(X))
+    assert clone(copied).fit(X, y).loss_curve_ == model.loss_curve_

@@ -148,6 +148,6 @@ def test_classes_that_are_too_few_or_without_order(rng):
     with pytest.raises(ValueError, match="classes has one class, 0; a classifier needs"):
         model.partial_fit(X, y, classes=[0])
     with pytest.raises(TypeError, match="y: '<' not supported"):
-        model.fit(X, np.where(y == 0, None, "a"))
+        ClassTarget(np.array(["a", None] * 5, dtype=object))
     with pytest.raises(TypeError, match="classes: '<' not supported"):
-        model.partial_fit(X, y, classes=[0, "a", None])
+        ClassTarget(y, classes=[0, "a", None])
