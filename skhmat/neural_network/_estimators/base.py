@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..._utils.plotting import pyplot
+from ..._utils.read_only import ReadOnlyResults
 from ..._utils.validation import (
     check_integer,
     check_random_state,
@@ -116,7 +117,7 @@ def hide_routed(cls):
     return cls
 
 
-class KerasEstimator(BaseEstimator):
+class KerasEstimator(ReadOnlyResults, BaseEstimator):
     """A Keras model that is trained by `fit`.
 
     Subclasses have ``_find_target(y, classes, fresh)``, which returns the target of `targets`, and

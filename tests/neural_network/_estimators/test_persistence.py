@@ -143,6 +143,15 @@ def test_pickling_changes_nothing(rng):
         assert vars(model) == before
 
 
+def test_arrays_are_read_only(rng):
+    X, y = blobs(rng)
+    model = KerasClassifier(**few()).fit(X, y)
+    for estimator in (model, pickle.loads(pickle.dumps(model))):
+        arrays = [value for value in vars(estimator).values() if isinstance(value, np.ndarray)]
+        assert arrays
+        assert not any(array.flags.writeable for array in arrays)
+
+
 def test_model_that_cannot_be_pickled():
     X, y = iris()
     lock = __import__("threading").Lock()
