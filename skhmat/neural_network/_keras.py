@@ -124,6 +124,16 @@ def check_variable_dtype(optimizer_name, variables):
     return dtypes.pop()
 
 
+def build_optimizer(model):
+    """Make the state of a model's optimizer, if the model has its weights by now.
+
+    TensorFlow traces the first step twice where it is made there.
+    """
+    if model.built and not model.optimizer.built:
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+
+
 def check_precision(layers=()):
     """Raise ValueError if any computation is in half precision.
 

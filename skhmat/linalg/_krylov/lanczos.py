@@ -118,7 +118,12 @@ class LanczosProcess:
 
     def ritz_pairs(self):
         """Return the m Ritz values, ascending, and the eigenvectors (m, m) of the tridiagonal."""
-        return scipy.linalg.eigh_tridiagonal(self._diagonal, self._off_diagonal[:-1])
+        tridiagonal = self._diagonal, self._off_diagonal[:-1]
+        try:
+            return scipy.linalg.eigh_tridiagonal(*tridiagonal)
+        except np.linalg.LinAlgError:
+            # The fastest algorithm of LAPACK fails for some matrices that nearly fall into blocks.
+            return scipy.linalg.eigh_tridiagonal(*tridiagonal, lapack_driver="stev")
 
     def _reserve(self, row):
         """Make room for a row of the basis."""

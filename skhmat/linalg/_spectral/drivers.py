@@ -79,7 +79,7 @@ class DriverPolicy:
     dense_up_to: int = 64
     max_dense: int = 4096
     max_doubt: float = 0.01
-    products_before_dense: float = 1.0
+    products_before_dense: float = 3.0
     n_steps_definite: int = 20
     max_restarts_per_row: int = 10
     min_extra_vectors: int = 5

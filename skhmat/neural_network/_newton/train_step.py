@@ -5,6 +5,7 @@ import types
 from ..._utils.validation import parameter_error
 from .._curvature.batch_objective import BatchObjective, check_loss
 from .._keras import (
+    build_optimizer,
     check_model,
     check_precision,
     check_replicas,
@@ -38,11 +39,17 @@ def second_order(model):
             got=f"a {type(model).__name__} with one",
         )
     model.train_step = types.MethodType(_train_step, model)
+    model.make_train_function = types.MethodType(_make_train_function, model)
     model.train_function = None
     return model
 
 
 second_order.__module__ = "skhmat.neural_network"
+
+
+def _make_train_function(model, force=False):
+    build_optimizer(model)
+    return type(model).make_train_function(model, force)
 
 
 def _train_step(model, data):

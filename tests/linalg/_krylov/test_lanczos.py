@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.linalg
 from scipy.sparse.linalg import aslinearoperator
 
 from skhmat.linalg._krylov.lanczos import (
@@ -30,6 +31,24 @@ def test_a_space_that_is_invariant_ends_the_process():
     assert process.is_invariant
     assert process.n_steps == 2
     np.testing.assert_allclose(process.ritz_pairs()[0], [1, 2])
+
+
+def test_ritz_pairs_where_the_fastest_algorithm_fails(rng, monkeypatch):
+    """LAPACK's stemr does, for one in some thousand matrices with few different eigenvalues."""
+    A = symmetric(np.repeat([1.0, 2.0, 3.0], [4, 3, 5]) + 1e-3 * rng.random(12), 0)
+    process = run_lanczos(aslinearoperator(A), rng.standard_normal(12), 6)
+    expected, fastest = process.ritz_pairs(), scipy.linalg.eigh_tridiagonal
+
+    def fail(*args, lapack_driver="auto"):
+        if lapack_driver == "auto":
+            raise np.linalg.LinAlgError("did not converge")
+        return fastest(*args, lapack_driver=lapack_driver)
+
+    monkeypatch.setattr(scipy.linalg, "eigh_tridiagonal", fail)
+    values, vectors = process.ritz_pairs()
+    np.testing.assert_allclose(values, expected[0], rtol=1e-13)
+    signs = np.sign(np.sum(vectors * expected[1], axis=0))
+    np.testing.assert_allclose(vectors * signs, expected[1], atol=1e-9)
 
 
 def test_room_is_made_for_many_steps(rng):
