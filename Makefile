@@ -55,14 +55,17 @@ CORE_TESTS := tests/_ext tests/linalg tests/neighbors/_density tests/manifold/_s
 test-newest: .venv/.with-test,keras
 	OMP_NUM_THREADS=1 $(call pytest,.venv) --doctest-modules --ignore-glob='*/skhmat/datafold.py' --pyargs skhmat tests/ $(CORE_TESTS:%=--ignore=%) $(PYTEST_ARGS)
 
-# No doctests here: NumPy 2 prints numbers in another way. And of training only what stands on
-# scikit-learn and SciPy: Keras and TensorFlow are the same in both environments.
-SAME_HERE := $(patsubst %,--ignore=tests/neural_network/%, \
-  _newton _preconditioner $(patsubst %,_curvature/test_%.py, \
-    batch_objective gauss_newton moments objectives parameter_vector tapes))
+# No doctests here: NumPy 2 prints numbers in another way. Of training only what stands on
+# scikit-learn and SciPy: Keras and TensorFlow are the same in both environments, and so are the
+# loops that keep a promise, on whatever matrix.
+SAME_HERE := tests/datasets/test_promises.py tests/contract/test_accuracy.py \
+  $(addprefix tests/neural_network/, _newton _preconditioner \
+    $(patsubst %,_curvature/test_%.py, \
+      batch_objective gauss_newton moments objectives parameter_vector tapes) \
+    $(patsubst %,_estimators/test_%.py, losses networks prediction training))
 ifneq ($(DATAFOLD_PYTHON),)
 test-datafold: .venv-datafold/.with-test
-	OMP_NUM_THREADS=1 $(call pytest,.venv-datafold) tests/ $(SAME_HERE) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(call pytest,.venv-datafold) tests/ $(SAME_HERE:%=--ignore=%) $(PYTEST_ARGS)
 else
 test-datafold:
 	@echo "SKIPPED: the suite with datafold's pins ($(DATAFOLD_PINS))"
