@@ -309,8 +309,8 @@ class RidgeSystem:
             )
         K = self.dense()
         np.fill_diagonal(K, K.diagonal() + shift)
-        # Eigenvalues that are zero may come out as several times n eps, relative to the largest.
-        C = scipy.linalg.pinvh(K, rtol=100 * len(K) * np.finfo(K.dtype).eps) @ Y
+        margin = self.policy.low_rank.null_margin
+        C = scipy.linalg.pinvh(K, rtol=margin * len(K) * np.finfo(K.dtype).eps) @ Y
         residuals = relative_norms(Y - ShiftedOperator(self.H, shift) @ C, Y)
         return C, SolveInfo("direct", residuals, 0)
 

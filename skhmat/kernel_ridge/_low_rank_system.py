@@ -62,6 +62,9 @@ class LowRankPolicy:
         Relative residual above which there is no estimate.
     bias_share : float
         Fraction of the second-order bias that counts as an error although it is corrected for.
+    null_margin : float
+        Multiple of n eps up to which an eigenvalue, relative to the largest, may be one that is
+        zero but for rounding.
     """
 
     max_trace_error: float = 0.5
@@ -76,6 +79,7 @@ class LowRankPolicy:
     solve_rtol: float = 2e-4
     max_solve_residual: float = 1e-3
     bias_share: float = 0.3
+    null_margin: float = 100.0
 
 
 POLICY = LowRankPolicy()
@@ -112,7 +116,7 @@ class LowRankRidgeSystem:
         # The approximation, the mean of the diagonal that it leaves, and the largest rank tried.
         self._preconditioner, self._residual_mean, self._rank = None, math.inf, 0
         self._is_float32 = self._is_indefinite = False
-        self._pairs_of_rank = 0, None
+        self._known_pairs = {}  # eigenvalues and eigenvectors, or None, by largest rank
 
     def approximate(self, alpha, max_rank, tol=1.0):
         """Raise the rank, and return the relative residual trace; see `RidgePolicy`.
@@ -179,19 +183,17 @@ class LowRankRidgeSystem:
         C : ndarray of shape (n, k) or None
             None where the rank of K exceeds `max_rank`, or K is not positive semidefinite.
         """
-        found = self._eigenpairs(max_rank)
-        if found is None:
+        values, U = self._eigenpairs(max_rank)
+        if U is None:
             return None
-        values, U = found
         projected = U.T @ (self._d * Y)
         return self._d * (U @ (projected / (values + alpha * self._unit)[:, np.newaxis]))
 
     def leave_one_out_in_range(self, Y, alpha, max_rank):
         """Return the leave-one-out errors of such solutions, of shape (n, k), or None."""
-        found = self._eigenpairs(max_rank)
-        if found is None:
+        values, U = self._eigenpairs(max_rank)
+        if U is None:
             return None
-        values, U = found
         shrinkage = values / (values + alpha * self._unit)
         left = 1 - np.square(U) @ shrinkage
         if left.min() <= len(Y) * np.finfo(np.float64).eps:
@@ -200,24 +202,25 @@ class LowRankRidgeSystem:
         return missed / (self._d * left[:, np.newaxis])
 
     def _eigenpairs(self, max_rank):
-        """Return all eigenpairs of D K D but for rounding, or None; the last result is kept."""
-        if self._pairs_of_rank[0] == max_rank:
-            return self._pairs_of_rank[1]
-        n, pairs = len(self._diagonal), None
+        """Return all eigenpairs of D K D but for rounding, or None twice; they are kept."""
+        if max_rank not in self._known_pairs:
+            self._known_pairs[max_rank] = self._find_eigenpairs(max_rank)
+        return self._known_pairs[max_rank]
+
+    def _find_eigenpairs(self, max_rank):
+        n = len(self._diagonal)
         rounding = n * np.finfo(np.float64).eps
         room = self._policy.max_bytes // (8 * n)
         try:
             low_rank = self._factorize(self._scaled, max(min(max_rank, room), 1), rounding)
         except np.linalg.LinAlgError:
-            low_rank = None
-        if low_rank is not None and low_rank.trace_error <= rounding:
-            U, roots, _ = scipy.linalg.svd(low_rank.factor, full_matrices=False)
-            values = np.square(roots)
-            # Eigenvalues that are zero may come out as several times `rounding`.
-            kept = values > 100 * rounding * values[:1]
-            pairs = values[kept], U[:, kept]
-        self._pairs_of_rank = max_rank, pairs
-        return pairs
+            return None, None
+        if low_rank.trace_error > rounding:
+            return None, None
+        U, roots, _ = scipy.linalg.svd(low_rank.factor, full_matrices=False)
+        values = np.square(roots)
+        kept = values > self._policy.null_margin * rounding * values[:1]
+        return values[kept], U[:, kept]
 
     def leave_one_out(self, Y, alphas, rtol):
         """Estimate mean squared leave-one-out errors after `approximate`.

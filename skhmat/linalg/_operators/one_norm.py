@@ -49,11 +49,10 @@ def estimate_one_norm(A, *, policy=POLICY):
         Y = A @ X
         norm = max(norm, np.abs(Y).sum(axis=0).max())
         gradient = np.abs(A @ np.where(Y < 0, -1.0, 1.0)).max(axis=1)
-        columns = np.argsort(-gradient, kind="stable")[: X.shape[1]]
-        if is_known[columns].all():
+        columns = np.argsort(-gradient, kind="stable")
+        if is_known[columns[: X.shape[1]]].all():
             break
-        gradient[is_known] = -1.0
-        columns = np.argsort(-gradient, kind="stable")[: X.shape[1]]
+        columns = columns[~is_known[columns]][: X.shape[1]]
         is_known[columns] = True
         X = np.zeros_like(X)
         X[columns, np.arange(len(columns))] = 1.0

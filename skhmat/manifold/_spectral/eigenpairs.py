@@ -126,8 +126,9 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
     if solver == "chebyshev":
         block = start.block(block_width(n, k))
         is_crowded = is_auto and _are_crowded(block.gaps, n, k, policy)
-        limited = replace(policy, max_filters=0) if is_crowded else policy
-        pairs = _filtered_pairs(A, block, k, tol, is_definite, limited)
+        # Where filters would take too long, the start may still be good enough without one.
+        max_filters = 0 if is_crowded else policy.max_filters
+        pairs = _filtered_pairs(A, block, k, tol, is_definite, max_filters, policy)
         if pairs.is_converged or not is_crowded:
             return pairs
         solver = "dense"
@@ -162,7 +163,7 @@ def _in_float64(A):
     return A if A.dtype == np.float64 else A.in_float64()
 
 
-def _filtered_pairs(A, block, k, tol, is_definite, policy):
+def _filtered_pairs(A, block, k, tol, is_definite, max_filters, policy):
     """Find eigenpairs by Chebyshev filters from a StartBlock, in float32 as far as that goes."""
     counted, accurate = CountedOperator(A), CountedOperator(_in_float64(A))
     is_rounded = A.dtype != np.float64
@@ -170,7 +171,7 @@ def _filtered_pairs(A, block, k, tol, is_definite, policy):
     for _ in range(policy.max_solutions):
         if tol is None:
             wanted = policy.first_tol if gaps is None else _tolerance(gaps, k, policy)
-        limits = (wanted, policy.max_filters, is_definite)
+        limits = (wanted, max_filters, is_definite)
         pairs = chebyshev_filtered(counted, V, k, *limits, ends_in_noise=is_rounded)
         if is_rounded and (pairs.residuals > wanted).any():
             pairs = chebyshev_filtered(accurate, pairs.vectors, k, *limits)
