@@ -24,6 +24,7 @@ NAMES = (
     "grid",
     "product",
     "breakeven",
+    "choice",
     "growth",
     "efficiency",
     "memory",

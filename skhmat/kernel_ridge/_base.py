@@ -142,7 +142,7 @@ class FixedAlphaEstimator(DualEstimator):
         tol=1e-6,
         max_iter=None,
         rtol=1e-4,
-        leaf_size=256,
+        leaf_size="auto",
         max_rank=None,
         n_neighbors=32,
         budget="auto",

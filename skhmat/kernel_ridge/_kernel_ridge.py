@@ -52,8 +52,8 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     rtol : float, default=1e-4
         Relative error that the compressed matrix promises, in (0, 1); see
         :func:`skhmat.linalg.compress`.
-    leaf_size : int, default=256
-        Largest number of points in a leaf of the tree, at least 2.
+    leaf_size : int or "auto", default="auto"
+        Largest number of points in a leaf of the tree, at least 2; "auto" takes what costs least.
     max_rank : int, default=None
         Largest rank; None lets ranks grow until a dense matrix would be cheaper.
     n_neighbors : int, default=32
@@ -159,8 +159,8 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     rtol : float, default=1e-4
         Relative error that the compressed matrix promises, in (0, 1); see
         :func:`skhmat.linalg.compress`.
-    leaf_size : int, default=256
-        Largest number of points in a leaf of the tree, at least 2.
+    leaf_size : int or "auto", default="auto"
+        Largest number of points in a leaf of the tree, at least 2; "auto" takes what costs least.
     max_rank : int, default=None
         Largest rank; None lets ranks grow until a dense matrix would be cheaper.
     n_neighbors : int, default=32
@@ -222,7 +222,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         tol=1e-6,
         max_iter=None,
         rtol=1e-4,
-        leaf_size=256,
+        leaf_size="auto",
         max_rank=None,
         n_neighbors=32,
         budget="auto",

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,11 +15,13 @@ from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
 from ._gofmm.blocks import assemble
 from ._gofmm.cluster_tree import Tree, build_tree
-from ._gofmm.cost_model import extrapolate_ranks, pays, product_cost
+from ._gofmm.cost_model import CostModel
 from ._gofmm.distances import POINT_DISTANCES, make_distance
 from ._gofmm.error_estimate import ErrorEstimator
 from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
+from ._gofmm.plan import Planner, exact_plans, finest_leaf_size
+from ._gofmm.rank_pilot import RankPilot
 from ._gofmm.skeletonization import Skeletonizer
 from ._hierarchical.form import HierarchicalForm, exact_form
 from ._hierarchical.report import CompressionReport
@@ -44,8 +46,6 @@ class CompressionPolicy:
         keeps the promise.
     next_aim : float
         Fraction of the promise that is aimed for after a miss.
-    auto_partners : int
-        Near partners of each leaf that budget="auto" tries.
     min_factor : float
         Smallest factor by which the tolerance is multiplied after a miss.
     surprise : float
@@ -58,7 +58,6 @@ class CompressionPolicy:
     first_aim: float = 0.65
     next_aim: float = 0.8
     min_factor: float = 0.02
-    auto_partners: int = 6
     surprise: float = 4.0
     read_all_below: int = 32_768
 
@@ -69,7 +68,7 @@ POLICY = CompressionPolicy()
 def compress(
     K,
     rtol=1e-4,
-    leaf_size=256,
+    leaf_size="auto",
     max_rank=None,
     n_neighbors=32,
     budget="auto",
@@ -78,6 +77,8 @@ def compress(
     random_state=None,
     verbose=0,
     *,
+    n_products=None,
+    fallback="auto",
     shape=None,
     dtype=None,
     points=None,
@@ -99,8 +100,9 @@ def compress(
     rtol : float, default=1e-4
         The promise, in (0, 1): relative error ||K~W - KW||_F / ||KW||_F for standard normal W
         ([1]_, equation 6.2).
-    leaf_size : int, default=256
-        Largest number of points in a leaf of the tree, at least 2.
+    leaf_size : int or "auto", default="auto"
+        Largest number of points in a leaf of the tree, at least 2; "auto" takes the one of 64, 128,
+        256 and 512 that costs least.
     max_rank : int, default=None
         Largest rank of a node, at least 1; None lets ranks grow while compression pays.
     n_neighbors : int, default=32
@@ -121,6 +123,13 @@ def compress(
         Draws the tree, the samples and the rows the error is measured on.
     verbose : int, default=0
         1 logs each phase to the logger "skhmat", and the progress of long ones; 2 also each level.
+    n_products : int, default=None
+        About how many vectors will be multiplied in all, at least 1: few are not worth a long
+        set-up. None means iterating, some thousands.
+    fallback : {"auto", "never", "exact"}, default="auto"
+        "auto" holds the exact matrix where that costs less: in memory, or, for a kernel matrix,
+        computed anew for each product. "never" compresses at whatever ranks the promise takes;
+        "exact" does not try to.
     shape : tuple (n, n), default=None
         Shape of a callable K that has no attribute of that name.
     dtype : dtype, default=None
@@ -176,6 +185,8 @@ def compress(
         "budget": budget,
         "distance": distance,
         "max_bytes": max_bytes,
+        "n_products": n_products,
+        "fallback": fallback,
     }
     # The checks return Python's numbers: arithmetic with NumPy's narrow integers could overflow.
     options = {name: COMPRESSION[name].check(name, value) for name, value in parameters.items()}
@@ -187,6 +198,8 @@ def compress(
         raise parameter_error("distance", allowed, distance)
     if distance == "auto":
         options["distance"] = "kernel" if source.points is None else "geometric"
+    if fallback == "exact" and budget not in ("auto", 0):
+        raise parameter_error("budget", 'left alone or 0 with fallback="exact"', budget)
     if max_rank is not None:
         options["max_rank"] = min(options["max_rank"], source.shape[0])
     if max_bytes is None:
@@ -216,6 +229,10 @@ class _OrderedMatrix:
     neighbors: np.ndarray
     check: ErrorEstimator
 
+    def cut_at(self, level):
+        """Return the same with the nodes of a level as leaves."""
+        return replace(self, tree=self.tree.cut_at(level))
+
 
 class _Compression:
     """One run of the pipeline, phase by phase."""
@@ -223,6 +240,8 @@ class _Compression:
     def __init__(self, source, rtol, options, n_jobs, n_threads, rng, log, policy=POLICY):
         self.source = source
         self.options = options
+        self.model = CostModel(source, options["n_products"])
+        self.exact_plans = exact_plans(self.model, source, options["max_bytes"])
         self.n_jobs = n_jobs
         self.n_threads = n_threads
         self.rng = rng
@@ -234,13 +253,12 @@ class _Compression:
         with self._phase("check"):
             entries = as_entries(self.source, self.rng, self.n_threads)
         self.report.parameters["scale"] = entries.scale
+        reason = self._reason_not_to_try()
+        if reason:
+            return self._exact(entries, self.exact_plans[0], [], reason)
         matrix = self._ordered(entries)
-        depth = max(matrix.tree.depth, 1)
-        tolerance = self.policy.first_aim * self.report.rtol / np.sqrt(2 * depth)
-        with self._phase("interactions"):
-            interactions, skeletonizer = self._choose_interactions(matrix, tolerance)
-        H = self._approximate(matrix, interactions, skeletonizer, tolerance)
-        H.report_.n_read = matrix.entries.n_read
+        H = self._approximate(matrix)
+        H.report_.n_read = entries.n_read
         self.log.info(f"{H!r}")
         if not H.error_estimate_ <= self.report.rtol:  # NaN too
             warn(self._missed(H.error_estimate_))
@@ -251,7 +269,8 @@ class _Compression:
         n, name = entries.shape[0], self.options["distance"]
         with self._phase("tree"):
             distance = make_distance(name, entries, self.rng)
-            tree = build_tree(distance, n, self.options["leaf_size"], self.rng, self.n_threads)
+            leaf_size = finest_leaf_size(n, self.options["leaf_size"])
+            tree = build_tree(distance, n, leaf_size, self.rng, self.n_threads)
             entries = entries.in_order(tree.permutation)
         with self._phase("neighbors"):
             # In tree order, points that are compared lie close together in memory.
@@ -263,38 +282,33 @@ class _Compression:
             check = ErrorEstimator(entries, found.indices, self.rng, self.n_threads)
         return _OrderedMatrix(entries, tree, found.indices, check)
 
-    def _choose_interactions(self, matrix, tolerance):
-        """Decide on the near pairs; with budget="auto" after probing the ranks of both formats.
+    def _reason_not_to_try(self):
+        """Return why the exact matrix is held without a look at the entries; empty if it is not."""
+        fallback, size = self.options["fallback"], self.options["leaf_size"]
+        if fallback == "exact":
+            return 'fallback is "exact"'
+        least = self.model.least(finest_leaf_size(self.model.n, size)).total
+        if fallback == "auto" and self.exact_plans[0].cost.total <= least:
+            return "so few products would take less time than compressing"
+        return ""
 
-        Returns
-        -------
-        interactions : Interactions
-        skeletonizer : Skeletonizer or None
-            Holds the bases found by probing; None if nothing was probed.
-        """
-        tree, neighbors, budget = matrix.tree, matrix.neighbors, self.options["budget"]
-        if budget != "auto":
-            return find_interactions(tree, neighbors, budget), None
-        hss = find_interactions(tree, neighbors, 0.0)
-        n_partners = self.policy.auto_partners
-        if tree.n_leaves <= 2 * n_partners:
-            return hss, None
-        hss_bases = self._make_skeletonizer(matrix, hss, tolerance)
-        near, far = product_cost(tree, hss, self._expected_ranks(hss_bases))
-        if far <= n_partners * near:
-            return hss, hss_bases
-        fmm = find_interactions(tree, neighbors, n_partners / tree.n_leaves)
-        fmm_bases = self._make_skeletonizer(matrix, fmm, tolerance)
-        if sum(product_cost(tree, fmm, self._expected_ranks(fmm_bases))) > near + far:
-            return hss, hss_bases
-        return fmm, fmm_bases
+    def _tolerance(self, depth):
+        """Return the first tolerance of bases, relative to the norm of the matrix."""
+        return self.policy.first_aim * self.report.rtol / np.sqrt(2 * max(depth, 1))
 
-    def _expected_ranks(self, skeletonizer):
-        """Return the mean rank to expect at each level, extrapolated from a few nodes."""
-        tree = skeletonizer.tree
-        ranks = np.zeros(tree.depth + 1)
-        ranks[-1], growth = skeletonizer.probe_ranks()
-        return extrapolate_ranks(tree, ranks, tree.depth, growth, self.options["max_rank"])
+    def _make_planner(self, matrix):
+        """Return what finds the cheapest form, with the options as limits."""
+        hss = find_interactions(matrix.tree, matrix.neighbors, 0.0)
+        bases = self._make_skeletonizer(matrix, hss, self._tolerance(matrix.tree.depth))
+        return Planner(
+            self.model,
+            RankPilot(bases),
+            matrix.neighbors,
+            leaf_size=self.options["leaf_size"],
+            budget=self.options["budget"],
+            max_rank=self.options["max_rank"],
+            others=self.exact_plans if self.options["fallback"] == "auto" else (),
+        )
 
     def _make_skeletonizer(self, matrix, interactions, tolerance, read_all=False):
         return Skeletonizer(
@@ -311,21 +325,21 @@ class _Compression:
             n_threads=self.n_threads,
         )
 
-    def _approximate(self, matrix, interactions, skeletonizer, tolerance):
+    def _approximate(self, matrix):
         """Compress until the promise is kept or a limit stops it; return the best result."""
-        best, least, read_all = None, np.inf, False
+        with self._phase("plan"):
+            planner = self._make_planner(matrix)
+            plan = planner.choose()
+        best, least, read_all, tolerance = None, np.inf, False, self._tolerance(plan.depth)
         previous = None  # tolerance and error of the last attempt with the same kind of sample
         for attempt in range(self.policy.max_attempts):
             with self._phase("skeletons"):
-                if skeletonizer is None:
-                    skeletonizer = self._make_skeletonizer(
-                        matrix, interactions, tolerance, read_all
-                    )
-                skeletons = self._skeletons(skeletonizer)
-            if skeletons is None:
-                return self._dense(matrix.entries, "its ranks are too high for compression to pay")
-            skeletonizer = None  # its bases are in `skeletons` now
-            H, error = self._measured(matrix, interactions, skeletons)  # an upper bound
+                plan, skeletons = self._skeletons(matrix, planner, plan, tolerance, read_all)
+            if plan.is_exact:
+                reason = "its ranks are too high for compression to pay"
+                return self._exact(matrix.entries, plan, planner.records(), reason)
+            cut = matrix.cut_at(plan.depth)
+            H, error = self._measured(cut, plan, skeletons, planner)  # an upper bound
             self.log.info(
                 f"attempt {attempt + 1}: error {H.error_estimate_:.2e}, promised "
                 f"{self.report.rtol:.0e}, largest rank {skeletons.rank.max()}"
@@ -365,37 +379,54 @@ class _Compression:
         # Blaming the sample means to give up here, so only a clear case counts.
         return self.policy.surprise * reduction * previous_error
 
-    def _skeletons(self, skeletonizer):
-        """Find all bases, or return None as soon as they turn out not to pay."""
-        tree, interactions = skeletonizer.tree, skeletonizer.interactions
-        if tree.depth == 0:
-            return skeletonizer.nested_bases()
-        ranks = self._expected_ranks(skeletonizer)
-        for level in range(tree.depth, 0, -1):
-            if not pays(tree, interactions, ranks, skeletonizer.entries.dtype.itemsize):
-                return None
-            found = skeletonizer.skeletonize_level(level)
-            self.log.progress(f"skeletons: level {level} of {tree.depth}, {len(found)} bases")
-            ranks[level] = found.mean() if len(found) else 0.0
-            if level < tree.depth:
-                growth = ranks[level] / max(ranks[level + 1], 1.0)
-                extrapolate_ranks(tree, ranks, level, growth, self.options["max_rank"])
-        return skeletonizer.nested_bases()
+    def _skeletons(self, matrix, planner, plan, tolerance, read_all):
+        """Find all bases, of another plan where ranks turn out too high for this one.
 
-    def _measured(self, matrix, interactions, skeletons):
+        Returns
+        -------
+        plan : Plan
+            Maybe an exact one.
+        skeletons : NestedBases or None
+        """
+        while not plan.is_exact:
+            cut = matrix.cut_at(plan.depth)
+            bases = self._make_skeletonizer(cut, plan.interactions, tolerance, read_all)
+            better = self._skeletonize(bases, planner, plan)
+            if better is None:
+                return plan, bases.nested_bases()
+            plan = better
+        return plan, None
+
+    def _skeletonize(self, bases, planner, plan):
+        """Find bases level by level; return another plan as soon as one is cheaper, else None."""
+        for level in range(plan.depth, 0, -1):
+            found = bases.skeletonize_level(level)
+            self.log.progress(f"skeletons: level {level} of {plan.depth}, {len(found)} bases")
+            if len(found):
+                better = planner.revised(plan, level, found.mean())
+                if better is not None:
+                    self.log.info(f"mean rank {found.mean():.0f} at level {level}: {better}")
+                    return better
+        return None
+
+    def _measured(self, matrix, plan, skeletons, planner):
         """Assemble the operator and measure its error; also return an upper bound of the error."""
         with self._phase("blocks"):
             structure, entries = assemble(
                 matrix.entries,
                 matrix.tree,
-                interactions,
+                plan.interactions,
                 skeletons,
                 self.options["max_bytes"],
                 self.n_threads,
             )
         # The reports share the dict of seconds, which adds up the time of all attempts.
+        chosen = {"leaf_size": plan.leaf_size, "budget": plan.interactions.budget}
         report = CompressionReport(
-            self.report.seconds, rtol=self.report.rtol, parameters=self.report.parameters
+            self.report.seconds,
+            rtol=self.report.rtol,
+            parameters=self.report.parameters | chosen,
+            considered=planner.records(),
         )
         H = HierarchicalMatrix(self._form(structure, entries, report))
         check, permutation = matrix.check, matrix.tree.permutation
@@ -418,9 +449,15 @@ class _Compression:
             recompress=partial(compress, self.source, **given),
         )
 
-    def _dense(self, entries, reason):
-        self.report.reason_dense = reason
-        self.log.info(f"the exact matrix is held: {reason}")
+    def _exact(self, entries, plan, considered, reason):
+        """Return the exact matrix, held as a plan says."""
+        self.report.reason_dense, self.report.considered = (
+            reason,
+            considered or [other.as_record() for other in self.exact_plans],
+        )
+        self.report.n_read = entries.n_read
+        self.report.parameters["in_memory"] = plan.form == "in memory"
+        self.log.info(f"the exact matrix is held, {plan.form}: {reason}")
         return HierarchicalMatrix(exact_form(entries.as_given(), self.report, self.n_jobs))
 
     def _missed(self, error):

@@ -8,10 +8,12 @@ from ._gofmm.distances import DISTANCES
 
 COMPRESSION = {
     "rtol": Constraint(Real, 0, 1, "neither"),
-    "leaf_size": Constraint(Integral, 2),
+    "leaf_size": Constraint(Integral, 2, options=("auto",)),
     "max_rank": Constraint(Integral, 1, none=True),
     "n_neighbors": Constraint(Integral, 1),
     "budget": Constraint(Real, 0, 1, options=("auto",)),
     "distance": Constraint(options=("auto", *DISTANCES)),
+    "n_products": Constraint(Real, 1, none=True),
+    "fallback": Constraint(options=("auto", "never", "exact")),
     "max_bytes": Constraint(Real, 0, math.inf, none=True),
 }

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 
 from skhmat.linalg import KernelMatrix, _compress, compress
 from skhmat.linalg._gofmm.distances import DISTANCES
 from skhmat.linalg._hierarchical.form import exact_form
 
-from .matrices import compress_recorded, make_matrix, small
+from .matrices import compress_recorded, make_matrix, relative_error, small
 
 
 @pytest.fixture
@@ -98,14 +98,101 @@ def test_fewer_entries_are_read_than_there_are():
     assert H.nbytes < 0.1 * n**2 * 4
 
 
+def incompressible_kernel(seed, n=500):
+    return KernelMatrix(np.random.default_rng(seed).standard_normal((n, 12)))
+
+
 def test_kernel_that_does_not_pay_is_evaluated_on_the_fly(global_random_seed):
-    X = np.random.default_rng(global_random_seed).standard_normal((500, 12))
-    K = KernelMatrix(X)
-    H = compress(K, rtol=1e-6, leaf_size=32, random_state=0)
+    K = incompressible_kernel(global_random_seed)
+    H = compress(K, rtol=1e-6, leaf_size=32, n_products=64, random_state=0)
     assert H.is_dense
-    assert H.nbytes == X.nbytes
+    assert H.nbytes == K.X.nbytes
     assert H.report_.reason_dense
     assert_array_equal(H @ np.ones(500), K @ np.ones(500))
+
+
+def test_kernel_that_does_not_pay_is_held_for_many_products(global_random_seed):
+    K = incompressible_kernel(global_random_seed)
+    H = compress(K, rtol=1e-6, leaf_size=32, random_state=0)
+    assert H.is_dense
+    assert H.nbytes == 8 * 500**2
+    assert "in memory" in H.summary()
+    expected = K.toarray() @ np.ones(500)
+    assert_array_equal(H @ np.ones(500), expected)
+    # Neither a pickle nor a file has the entries; they are computed again.
+    content = pickle.dumps(H)
+    assert len(content) < 8 * 500**2 / 2
+    assert_array_equal(pickle.loads(content) @ np.ones(500), expected)
+
+
+@pytest.mark.parametrize("n_products", [None, 1, 100, 10**6])
+def test_fallback_never_keeps_the_promise_at_any_rank(n_products, global_random_seed):
+    K = incompressible_kernel(global_random_seed)
+    H = compress(K, 1e-6, leaf_size=32, fallback="never", n_products=n_products, random_state=0)
+    assert not H.is_dense
+    assert relative_error(H, K.toarray()) <= 1e-6
+
+
+def test_fallback_exact_reads_nothing(points):
+    calls = []
+
+    def kernel(rows, cols):
+        calls.append(len(rows) * len(cols))
+        return np.exp(-np.square(points[rows, None] - points[cols]).sum(2))
+
+    H = compress(kernel, fallback="exact", shape=(700, 700), random_state=0)
+    assert H.is_dense
+    assert sum(calls) < 700**2 + 700 * 200
+    K = KernelMatrix(points)
+    H = compress(K, fallback="exact", random_state=0)
+    assert H.report_.reason_dense == 'fallback is "exact"'
+    assert_allclose(H @ np.eye(700), K.toarray(), rtol=1e-13)
+
+
+def test_one_product_is_no_reason_to_compress(points):
+    K = KernelMatrix(np.repeat(points, 5, axis=0) + 1e-3 * np.arange(3500)[:, None])
+    for n_products, is_dense in ((1, True), (10**5, False)):
+        H = compress(K, 1e-3, n_products=n_products, random_state=0)
+        assert H.is_dense == is_dense
+    # Nothing was read but what every compression checks first.
+    H = compress(K, 1e-3, n_products=1, random_state=0)
+    assert H.report_.n_read < 3500 * 200
+    assert list(H.report_.seconds) == ["check"]
+
+
+@pytest.mark.parametrize("leaf_size", [64, 300])
+def test_a_leaf_size_and_a_budget_are_obeyed(leaf_size, points):
+    K = KernelMatrix(points)
+    H = compress(K, 1e-3, leaf_size, budget=0.2, fallback="never", random_state=0)
+    parameters = H.report_.parameters
+    assert leaf_size / 2 < parameters["leaf_size"] <= leaf_size
+    assert 0 < parameters["budget"] <= 0.2
+
+
+def test_the_choice_does_not_depend_on_threads(points):
+    K = KernelMatrix(np.repeat(points, 3, axis=0) + 1e-3 * np.arange(2100)[:, None])
+    found = [compress(K, 1e-5, n_jobs=n, random_state=0) for n in (1, 3)]
+    assert found[0].report_.considered == found[1].report_.considered
+    assert len(found[0].report_.considered) > 1
+    assert_array_equal(found[0].ranks_, found[1].ranks_)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_products": 0}, "n_products must be"),
+        ({"n_products": "many"}, "n_products must be"),
+        ({"n_products": np.nan}, "n_products must be"),
+        ({"fallback": "dense"}, "fallback must be"),
+        ({"fallback": None}, "fallback must be"),
+        ({"fallback": "exact", "budget": 0.2}, "budget must be left alone"),
+        ({"leaf_size": "big"}, "leaf_size must be"),
+        ({"leaf_size": None}, "leaf_size must be"),
+    ],
+)
+def test_bad_choices(options, message, points):
+    with pytest.raises((TypeError, ValueError), match=message):
+        compress(KernelMatrix(points), **options)
 
 
 def test_array_that_does_not_pay_is_not_copied(global_random_seed):

@@ -117,10 +117,18 @@ def _blocks(entries, indices_of, pairs, n_threads):
 
     def fill(node):
         rows = indices_of(node)
-        for p in range(ptr[node], ptr[node + 1]):
-            if not transposed[p] and len(rows):
-                block = entries.block(rows, indices_of(partner[p]))
-                data[offset[p] : offset[p] + block.size] = block.ravel()
+        stored = [p for p in range(ptr[node], ptr[node + 1]) if not transposed[p]]
+        if not len(rows) or not stored:
+            return
+        columns = [indices_of(partner[p]) for p in stored]
+        # All in one call, which costs more than many a small block.
+        row_of_blocks = entries.block(rows, np.concatenate(columns))
+        first = 0
+        for p, cols in zip(stored, columns, strict=True):
+            size = len(rows) * len(cols)
+            block = data[offset[p] : offset[p] + size].reshape(len(rows), len(cols))
+            block[:] = row_of_blocks[:, first : first + len(cols)]
+            first += len(cols)
 
     threads = n_threads if entries.thread_safe and total >= _THREADED_ENTRIES else 1
     run_tasks(fill, range(len(ptr) - 1), threads)

@@ -48,6 +48,11 @@ class Tree:
         """Number of nodes on all levels."""
         return 2 ** (self.depth + 1) - 1
 
+    def cut_at(self, level):
+        """Return the same tree with the nodes of a level as its leaves."""
+        bounds = self.leaf_bounds[:: 1 << (self.depth - level)].copy()
+        return Tree(self.permutation, bounds, level)
+
     def node_bounds(self, node):
         """Return the first position of a node and the one after its last."""
         level = (node + 1).bit_length() - 1

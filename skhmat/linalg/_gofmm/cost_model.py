@@ -1,7 +1,7 @@
-"""Whether compression pays: the expected cost of a hierarchical matrix relative to the dense one.
+"""What forms of a matrix cost: seconds of set-up and of products, and bytes, on one core.
 
-Costs are multiply-adds: of a product with one vector (which is also the number of stored entries)
-and of finding the bases. They follow from the ranks, which are extrapolated from a few leaves.
+The rates are constants, not measured at run time: the same seed then leads to the same form on any
+machine. Only their ratios matter. `benchmarks/fit_rates.py` fits them to measured times.
 """
 
 from dataclasses import dataclass
@@ -12,105 +12,255 @@ from .row_sample import SAMPLING, SamplingPolicy
 
 
 @dataclass(frozen=True)
-class CostPolicy:
-    """What the cost model assumes, and when compression pays.
+class Rates:
+    """Nanoseconds of one core, for float64 unless stated otherwise.
 
     Attributes
     ----------
-    growth_decay : float
-        Factor per level by which the growth of ranks towards the root, less 1, shrinks.
-    max_growth : float
-        Largest growth of ranks from one level to the next.
-    cholesky_penalty : float
-        Cost of a multiply-add of pivoted Cholesky relative to one of GEMM in float64.
-    n_vectors : int
-        Number of vectors over whose products the cost of the set-up is spread.
-    max_product : float
-        Largest cost of a product, relative to the dense product, at which compression pays.
-    max_total : float
-        The same for a product and its share of the set-up together.
+    multiply : float
+        One multiply-add of a matrix product.
+    stream : float
+        Reading one byte of blocks that do not fit into the cache.
+    touch : float
+        Allocating and writing a byte for the first time.
+    block : float
+        Starting the product with one block.
+    row : float
+        Moving an element of the vectors into tree order and back.
+    exponential, algebraic, polynomial : float
+        Evaluating a kernel of that kind once.
+    dimension : float
+        Each dimension of the points adds this to an evaluation.
+    gather : float
+        Reading an entry of an array.
+    call : float
+        Computing an entry by a callable in Python.
+    point : float
+        Ordering a row, finding its neighbours and counting their votes.
+    node : float
+        Finding a basis, besides what grows with its size.
+    skeleton : float
+        One multiply-add of the factorization that finds a basis.
+    pair : float
+        Assembling one block of a pair, besides its entries.
+    """
+
+    multiply: float = 0.06
+    stream: float = 0.06
+    touch: float = 1.5
+    block: float = 500.0
+    row: float = 1.5
+    exponential: float = 1.05
+    algebraic: float = 0.7
+    polynomial: float = 0.4
+    dimension: float = 0.045
+    gather: float = 2.0
+    call: float = 20.0
+    point: float = 7_500.0
+    node: float = 600_000.0
+    skeleton: float = 0.22
+    pair: float = 40_000.0
+
+
+RATES = Rates()
+
+
+@dataclass(frozen=True)
+class CostPolicy:
+    """What the costs are weighed with.
+
+    Attributes
+    ----------
+    n_products : int
+        Vectors that are multiplied where the caller does not say: iterations take some thousands,
+    usual_width : int
+        and multiply so many of them at once.
+    width : int
+        Vectors that are multiplied at once where the caller says how many there are.
+    n_error_rows, n_error_vectors : int
+        Rows that are read to measure the error, and vectors of the product that it is measured on.
+    validation_rows : int
+        Rows that validate a basis.
     sampling : SamplingPolicy
         From how many rows a basis is found, at first.
     """
 
-    growth_decay: float = 0.85
-    max_growth: float = 2.0
-    cholesky_penalty: float = 5.0
-    n_vectors: int = 512
-    max_product: float = 0.6
-    max_total: float = 1.0
+    n_products: int = 4096
+    usual_width: int = 8
+    width: int = 64
+    n_error_rows: int = 1536
+    n_error_vectors: int = 32
+    validation_rows: int = 500
     sampling: SamplingPolicy = SAMPLING
 
 
 POLICY = CostPolicy()
 
 
-def extrapolate_ranks(tree, ranks, level, growth, max_rank=None, *, policy=POLICY):
-    """Fill in the expected ranks above a level.
+@dataclass(frozen=True)
+class Cost:
+    """What a form costs.
+
+    Attributes
+    ----------
+    setup : float
+        Seconds.
+    product : float
+        Seconds of all products that are expected.
+    nbytes : float
+    """
+
+    setup: float
+    product: float
+    nbytes: float
+
+    @property
+    def total(self):
+        """Seconds of the set-up and of all products."""
+        return self.setup + self.product
+
+
+class CostModel:
+    """The costs of all forms of one matrix.
 
     Parameters
     ----------
-    tree : Tree
-    ranks : ndarray of shape (depth + 1,)
-        Mean rank for each level, root first, known from `level` on; changed in place.
-    level : int
-    growth : float
-        Mean rank of the level above over that of `level`.
-    max_rank : int or None
+    source : ArraySource, CallableSource or KernelMatrix
+    n_products : int or None
+        Vectors that will be multiplied.
+    rates : Rates
     policy : CostPolicy
-
-    Returns
-    -------
-    ranks : ndarray of shape (depth + 1,)
     """
-    for above in range(level - 1, 0, -1):
-        rank = min(growth, policy.max_growth) * ranks[above + 1]
-        largest = tree.leaf_bounds[-1] / (1 << above) if max_rank is None else max_rank
-        ranks[above] = min(rank, largest)
-        growth = 1 + (growth - 1) * policy.growth_decay
-    return ranks
+
+    def __init__(self, source, n_products=None, *, rates=RATES, policy=POLICY):
+        self.n, self.itemsize = source.shape[0], np.dtype(source.dtype).itemsize
+        self.rates, self.policy = rates, policy
+        self.entry = entry_time(source, rates)
+        self.is_array = getattr(source, "array", None) is not None
+        self.width = policy.usual_width if n_products is None else min(n_products, policy.width)
+        self.n_chunks = (policy.n_products if n_products is None else n_products) / self.width
+
+    def on_the_fly(self):
+        """Return the cost of entries that are evaluated anew for each product."""
+        chunk = self.n**2 * (self.entry + self._multiply(self.width))
+        return Cost(0.0, 1e-9 * self.n_chunks * chunk, 0.0)
+
+    def in_memory(self):
+        """Return the cost of the dense matrix, held in memory."""
+        nbytes = float(self.n) ** 2 * self.itemsize
+        fill = 0.0 if self.is_array else self.n**2 * self.entry + nbytes * self.rates.touch
+        return Cost(1e-9 * fill, self._products(nbytes, self.n**2, 1), nbytes)
+
+    def least(self, leaf_size, n_near=1.0):
+        """Return what a hierarchical matrix would cost if nothing were far.
+
+        Parameters
+        ----------
+        leaf_size : float
+        n_near : float
+            Mean number of near leaves of a leaf, itself included.
+        """
+        near = self.n * leaf_size * n_near
+        stored = (near + self.n * leaf_size) / 2
+        nbytes = stored * self.itemsize
+        n_pairs = self.n / leaf_size * n_near
+        assembly = stored * self.entry + n_pairs / 2 * self.rates.pair + nbytes * self.rates.touch
+        setup = self._preparation() + 1e-9 * assembly
+        return Cost(setup, self._products(nbytes, near, n_pairs), nbytes)
+
+    def hierarchical(self, tree, interactions, ranks, known_from=None):
+        """Return the cost of a hierarchical matrix.
+
+        Parameters
+        ----------
+        tree : Tree
+        interactions : Interactions
+        ranks : ndarray of shape (depth + 1,)
+            Mean rank of the nodes of each level that have a basis, root first.
+        known_from : int or None
+            Level from which on down all bases are known, and cost no more.
+        """
+        n_active = [int(active.sum()) for active in interactions.active_nodes()]
+        near, n_near_pairs = near_entries(tree, interactions), len(interactions.near[-1][1])
+        far = sum(len(pairs[1]) * r**2 for pairs, r in zip(interactions.far, ranks, strict=True))
+        n_far_pairs = sum(len(pairs[1]) for pairs in interactions.far)
+        interpolation = bases = 0.0
+        for level in range(1, tree.depth + 1):
+            columns = columns_of_level(tree, ranks, level)
+            rank = min(ranks[level], columns)
+            interpolation += n_active[level] * (columns - rank) * rank
+            if known_from is None or level < known_from:
+                bases += n_active[level] * self._basis(columns, rank)
+        # Blocks are stored once for a pair and its mirror.
+        stored = (near + tree.leaf_bounds[-1] * tree.leaf_bounds[-1] / tree.n_leaves + far) / 2
+        nbytes = (stored + interpolation) * self.itemsize
+        n_blocks = n_near_pairs + n_far_pairs
+        assembly = stored * self.entry + n_blocks / 2 * self.rates.pair + nbytes * self.rates.touch
+        n_multiplied = near + far + 2 * interpolation
+        n_parts = n_blocks + 2 * sum(n_active)
+        products = self._products(nbytes, n_multiplied, n_parts)
+        error = self.n * self.policy.n_error_rows * self._multiply(self.policy.n_error_vectors)
+        setup = self._preparation() + 1e-9 * (bases + assembly + error)
+        return Cost(setup, products, nbytes)
+
+    def _preparation(self):
+        """Return the seconds that all hierarchical matrices take, whatever their blocks are."""
+        error = self.policy.n_error_rows * self.entry
+        return 1e-9 * self.n * (self.rates.point + min(error, self.n * self.entry))
+
+    def _basis(self, columns, rank):
+        """Return the nanoseconds of finding one basis."""
+        policy, sampling = self.policy, self.policy.sampling
+        per_column = sampling.near_per_column + sampling.uniform_per_column
+        n_rows = min(per_column * columns + sampling.min_rows, self.n)
+        n_validated = min(policy.validation_rows, self.n)
+        rest = columns - rank
+        gram = n_rows * columns**2 / 2
+        factor = columns**2 * rank / 2 + rank**2 * rest / 2 + n_validated * rest * rank
+        entries = (n_rows + n_validated) * columns * self.entry
+        return self.rates.node + entries + gram * self.rates.multiply + factor * self.rates.skeleton
+
+    def _multiply(self, width):
+        """Return the nanoseconds of one multiply-add for each of some vectors."""
+        return width * self.rates.multiply * self.itemsize / 8
+
+    def _products(self, nbytes, n_multiplied, n_blocks):
+        """Return the seconds of all products; reading and multiplying go on at the same time."""
+        rates = self.rates
+        chunk = max(nbytes * rates.stream, n_multiplied * self._multiply(self.width))
+        chunk += n_blocks * rates.block + self.n * self.width * rates.row
+        return 1e-9 * self.n_chunks * chunk
 
 
-def product_cost(tree, interactions, ranks):
-    """Return the multiply-adds of a product with one vector, near part and far part.
+def entry_time(source, rates=RATES):
+    """Return the nanoseconds that one entry of a source takes."""
+    if getattr(source, "array", None) is not None:
+        return rates.gather
+    kernel = getattr(source, "kernel", None)
+    if not isinstance(kernel, str):
+        return rates.call
+    base = {
+        "inverse_multiquadric": rates.algebraic,
+        "rational_quadratic": rates.algebraic,
+        "laplace_green": rates.algebraic,
+        "polynomial": rates.polynomial,
+        "linear": rates.polynomial,
+        "cosine": rates.polynomial,
+    }.get(kernel, rates.exponential)
+    # Points in sparse rows: what counts is how many of their features are not zero.
+    matrix = getattr(source.X, "matrix", None)
+    dimension = source.X.shape[1] if matrix is None else matrix.nnz / max(matrix.shape[0], 1)
+    return (base + rates.dimension * dimension) * np.dtype(source.dtype).itemsize / 8
 
-    `ranks`, of shape (depth + 1,), are the mean ranks of each level, root first.
-    """
-    sizes = np.diff(tree.leaf_bounds)
+
+def near_entries(tree, interactions):
+    """Return the number of entries of all near blocks, those below the diagonal included."""
+    sizes = np.diff(tree.leaf_bounds).astype(float)
     ptr, partner = interactions.near[-1]
-    near = float((np.repeat(sizes, np.diff(ptr)) * sizes[partner]).sum())
-    far = 0.0
-    for level in range(1, tree.depth + 1):
-        columns = _columns(tree, ranks, level)
-        far += 2 * (1 << level) * max(columns - ranks[level], 0) * ranks[level]
-        far += len(interactions.far[level][1]) * ranks[level] ** 2
-    return near, far
+    return float((np.repeat(sizes, np.diff(ptr)) * sizes[partner]).sum())
 
 
-def setup_cost(tree, ranks, itemsize, *, policy=POLICY):
-    """Return the multiply-adds of finding all bases, at the speed of the matrix' dtype.
-
-    They run in float64: where entries have half its size, one of these costs two of a product.
-    """
-    total, sampling = 0.0, policy.sampling
-    rows_per_column = sampling.near_per_column + sampling.uniform_per_column
-    for level in range(1, tree.depth + 1):
-        columns = _columns(tree, ranks, level)
-        gram = (rows_per_column * columns + sampling.min_rows) * columns**2 / 2
-        cholesky = columns**2 * ranks[level] / 2
-        total += (1 << level) * (gram + policy.cholesky_penalty * cholesky)
-    return total * (8 / itemsize)
-
-
-def pays(tree, interactions, ranks, itemsize, *, policy=POLICY):
-    """Return whether compression is worth its cost."""
-    dense = float(tree.leaf_bounds[-1]) ** 2
-    product = sum(product_cost(tree, interactions, ranks))
-    total = setup_cost(tree, ranks, itemsize, policy=policy) / policy.n_vectors + product
-    return product <= policy.max_product * dense and total <= policy.max_total * dense
-
-
-def _columns(tree, ranks, level):
+def columns_of_level(tree, ranks, level):
     """Return the mean number of columns of a node: points of a leaf, else its children's ranks."""
     if level == tree.depth:
         return tree.leaf_bounds[-1] / (1 << tree.depth)

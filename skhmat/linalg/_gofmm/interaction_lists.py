@@ -55,6 +55,70 @@ class Interactions:
             level, j = level - 1, j >> 1
         return False
 
+    def active_nodes(self):
+        """Return for each level which nodes need a basis, as arrays of shape (2**level,), bool."""
+        found = [np.zeros(1, dtype=bool)]
+        for ptr, _ in self.far[1:]:
+            found.append(np.repeat(found[-1], 2) | (np.diff(ptr) > 0))
+        return found
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How often the neighbour lists of one leaf name points of another, both ways together.
+
+    Attributes
+    ----------
+    depth : int
+        Level of the leaves.
+    keys : ndarray of shape (n_pairs,), int64
+        ``row * 2**depth + column`` of each pair of leaves with a vote, row < column, ascending.
+    counts : ndarray of shape (n_pairs,)
+    """
+
+    depth: int
+    keys: np.ndarray
+    counts: np.ndarray
+
+    def of_parents(self):
+        """Return the votes of the level above, as if its nodes were the leaves."""
+        row, col = np.divmod(self.keys, 1 << self.depth)
+        row, col = row >> 1, col >> 1
+        keys, pair = np.unique((row << self.depth - 1) + col, return_inverse=True)
+        counts = np.bincount(pair, weights=self.counts, minlength=len(keys))
+        is_pair = keys >> self.depth - 1 != keys & (1 << self.depth - 1) - 1
+        return Votes(self.depth - 1, keys[is_pair], counts[is_pair])
+
+    def most_voted(self, n_pairs):
+        """Return the keys of the pairs with the most votes, of shape (m,), m <= n_pairs."""
+        return self.keys[np.lexsort((self.keys, -self.counts))[:n_pairs]]
+
+
+def count_votes(tree, neighbors):
+    """Count the votes of all pairs of leaves.
+
+    Parameters
+    ----------
+    tree : Tree
+    neighbors : ndarray of shape (n, k)
+        Neighbours of each point, both in tree order.
+
+    Returns
+    -------
+    Votes
+    """
+    n_leaves, leaf_of = tree.n_leaves, tree.leaf_of_position
+    votes = sparse.csr_array((n_leaves, n_leaves))
+    for start in range(0, len(neighbors), _POINTS_PER_BATCH):
+        named = neighbors[start : start + _POINTS_PER_BATCH]
+        rows = np.repeat(leaf_of[start : start + _POINTS_PER_BATCH], neighbors.shape[1])
+        one = np.ones(len(rows), dtype=np.float32), (rows, leaf_of[named.ravel()])
+        votes += sparse.coo_array(one, shape=votes.shape).tocsr()
+    votes = sparse.triu(votes + votes.T, k=1).tocoo()
+    keys = votes.row.astype(np.int64) * n_leaves + votes.col
+    order = np.argsort(keys)
+    return Votes(tree.depth, keys[order], votes.data[order])
+
 
 def find_interactions(tree, neighbors, budget):
     """Build the near and far lists from neighbour votes.
@@ -71,41 +135,27 @@ def find_interactions(tree, neighbors, budget):
     -------
     Interactions
     """
-    n_leaves = 1 << tree.depth
-    pairs = np.arange(n_leaves) * (n_leaves + 1)
-    n_off = 0
-    if budget > 0 and n_leaves > 1:
-        voted = _most_voted(tree, neighbors, int(budget * n_leaves**2) // 2)
-        n_off = 2 * len(voted)
-        row, col = np.divmod(voted, n_leaves)
-        pairs = np.concatenate([pairs, voted, col * n_leaves + row])
-    near_keys = _coarsen(np.unique(pairs), tree.depth)
+    none = np.empty(0, dtype=np.int64)
+    is_hss = budget == 0 or tree.depth == 0
+    votes = Votes(tree.depth, none, none) if is_hss else count_votes(tree, neighbors)
+    return interactions_from_votes(votes, budget)
+
+
+def interactions_from_votes(votes, budget):
+    """Build the near and far lists; see `find_interactions`."""
+    depth, n_leaves = votes.depth, 1 << votes.depth
+    voted = votes.most_voted(int(budget * n_leaves**2) // 2)
+    row, col = np.divmod(voted, n_leaves)
+    diagonal = np.arange(n_leaves) * (n_leaves + 1)
+    near_keys = _coarsen(np.unique(np.concatenate([diagonal, voted, col * n_leaves + row])), depth)
     far_keys = [np.empty(0, dtype=np.int64)]
-    for level in range(1, tree.depth + 1):
+    for level in range(1, depth + 1):
         far_keys.append(np.setdiff1d(_children(near_keys[level - 1], level), near_keys[level]))
     return Interactions(
         near=tuple(_as_lists(keys, level) for level, keys in enumerate(near_keys)),
         far=tuple(_as_lists(keys, level) for level, keys in enumerate(far_keys)),
-        budget=n_off / n_leaves**2,
+        budget=2 * len(voted) / n_leaves**2,
     )
-
-
-def _most_voted(tree, neighbors, n_pairs):
-    """Return the keys row * n_leaves + col, row < col, of the leaf pairs with the most votes.
-
-    Of shape (m,), m <= n_pairs.
-    """
-    n_leaves, leaf_of = tree.n_leaves, tree.leaf_of_position
-    votes = sparse.csr_array((n_leaves, n_leaves))
-    for start in range(0, len(neighbors), _POINTS_PER_BATCH):
-        named = neighbors[start : start + _POINTS_PER_BATCH]
-        rows = np.repeat(leaf_of[start : start + _POINTS_PER_BATCH], neighbors.shape[1])
-        one = np.ones(len(rows), dtype=np.float32), (rows, leaf_of[named.ravel()])
-        votes += sparse.coo_array(one, shape=votes.shape).tocsr()
-    votes = sparse.triu(votes + votes.T, k=1).tocoo()
-    keys = votes.row.astype(np.int64) * n_leaves + votes.col
-    best = np.lexsort((keys, -votes.data))[:n_pairs]
-    return keys[best]
 
 
 def _coarsen(keys, depth):

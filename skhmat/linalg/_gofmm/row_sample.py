@@ -1,10 +1,12 @@
 """The far rows of a node: those that its basis is found from, and those that validate it."""
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..._ext.gofmm import interpolative as _core
+from ..._ext.gofmm.row_sampling import FarRows, Marks
 
 # Rows of a block that is added to a Gram matrix.
 _ROWS_PER_BLOCK = 2048
@@ -31,6 +33,8 @@ class SamplingPolicy:
         more, that many are drawn.
     max_neighbor_rows : int
         Maximum number of rows named by neighbour lists that a node passes to its parent.
+    max_ring : int
+        Maximum number of points of the other near nodes whose neighbour lists are read.
     """
 
     read_all_up_to: float = 2.0
@@ -40,6 +44,7 @@ class SamplingPolicy:
     validation_uniform: int = 64
     max_validation_neighbors: int = 512
     max_neighbor_rows: int = 2048
+    max_ring: int = 8192
 
 
 SAMPLING = SamplingPolicy()
@@ -113,6 +118,70 @@ class ValidationRows:
     def rows(self):
         """All of them, the near ones first."""
         return np.concatenate([self.near, self.uniform])
+
+
+class FarField:
+    """The far rows of any node, given its near nodes; one object serves several threads.
+
+    Parameters
+    ----------
+    tree : Tree
+    neighbors : ndarray of shape (n, k)
+        Neighbours of each point, in tree order.
+    readable : ndarray of shape (n,), bool
+        Rows that may be sampled.
+    policy : SamplingPolicy
+    """
+
+    def __init__(self, tree, neighbors, readable, policy=SAMPLING):
+        self.tree, self.neighbors, self.readable, self.policy = tree, neighbors, readable, policy
+        # Readable rows before each position.
+        self._n_readable = np.concatenate([[0], np.cumsum(readable)])
+        self._local = threading.local()
+
+    def rows(self, level, near_nodes):
+        """Return the rows outside some nodes of a level as the compiled core samples them.
+
+        Parameters
+        ----------
+        level : int
+        near_nodes : ndarray of shape (m,)
+            Numbers within the level.
+        """
+        if not hasattr(self._local, "marks"):
+            self._local.marks = Marks(len(self.readable))
+        is_near = np.zeros(1 << level, dtype=bool)
+        is_near[near_nodes] = True
+        bounds = [self.tree.node_bounds((1 << level) - 1 + i) for i in near_nodes.tolist()]
+        n_rows = len(self.readable) - sum(stop - start for start, stop in bounds)
+        n_readable = self._n_readable[-1] - sum(
+            self._n_readable[stop] - self._n_readable[start] for start, stop in bounds
+        )
+        return FarRows(
+            self.tree.leaf_of_position,
+            self.readable,
+            is_near,
+            self.tree.depth - level,
+            n_rows,
+            int(n_readable),
+            self._local.marks,
+        )
+
+    def named_by(self, far, points):
+        """Return the far rows that the neighbour lists of some points name, as NeighborRows."""
+        return NeighborRows.from_neighbor_lists(far, self.neighbors[points], self.policy)
+
+    def named_by_others(self, far, level, j, near_nodes, named, rng):
+        """Return far rows, (m,), that only the neighbour lists of other near nodes name."""
+        others = near_nodes[near_nodes != j].tolist()
+        if not others:
+            return np.empty(0, dtype=np.intp)
+        first = (1 << level) - 1
+        points = np.concatenate([np.arange(*self.tree.node_bounds(first + i)) for i in others])
+        if len(points) > self.policy.max_ring:
+            points = rng.choice(points, size=self.policy.max_ring, replace=False)
+        rows = self.named_by(far, points).rows
+        return rows[~np.isin(rows, named.rows)]
 
 
 class RowSample:

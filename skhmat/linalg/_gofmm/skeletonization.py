@@ -18,16 +18,14 @@ if charges are independent, and this is the square of its weight as a column of 
 these weights the Frobenius norm of the remainder estimates the node's share of ||K~ - K||_F.
 """
 
-import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..._ext.gofmm import interpolative as _core
-from ..._ext.gofmm.row_sampling import FarRows, Marks
 from ..._utils.parallel import run_tasks
 from .nested_bases import NodeBasis, flatten_bases
-from .row_sample import SAMPLING, NeighborRows, RowSample, SamplingPolicy
+from .row_sample import SAMPLING, FarField, NeighborRows, RowSample, SamplingPolicy
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,6 @@ class SkeletonPolicy:
         Maximum number of times that the sample of a node is extended.
     incompressible : float
         Rank, as a fraction of the columns, above which no more rows are read for a basis.
-    max_ring : int
-        Maximum number of points of the other near nodes whose neighbour lists are read.
     slack : float
         Multiple of the tolerance up to which a remainder on validation rows is sampling noise.
     sampling : SamplingPolicy
@@ -56,7 +52,6 @@ class SkeletonPolicy:
     panel: int = 16
     max_extensions: int = 12
     incompressible: float = 0.9
-    max_ring: int = 8192
     slack: float = 2.0
     sampling: SamplingPolicy = SAMPLING
 
@@ -111,38 +106,53 @@ class Skeletonizer:
         self.interactions = interactions
         self.tolerance = tolerance
         self.max_rank = n if max_rank is None else max_rank
-        self.readable = np.ones(n, dtype=bool) if held_out is None else ~held_out
+        readable = np.ones(n, dtype=bool) if held_out is None else ~held_out
+        self.far_field = FarField(tree, neighbors, readable, policy.sampling)
         self.read_all = read_all
         self.seed = seed
         self.n_threads = n_threads if entries.thread_safe else 1
         self.policy = policy
-        # Readable rows before each position.
-        self._n_readable = np.concatenate([[0], np.cumsum(self.readable)])
-        self._local = threading.local()
         self._bases = [None] * (2 * (1 << tree.depth) - 1)
 
-    def probe_ranks(self):
-        """Find the bases of up to four leaves and their parents, to foresee the other ranks.
+    def ranks_of_parts(self, tasks):
+        """Return the ranks that samples of the points of some nodes have as their columns.
+
+        Parameters
+        ----------
+        tasks : list of tuple (level, j, n_near, n_columns)
+            Node j of a level; how many nodes are taken to be near, itself included, whatever the
+            interactions say: those with the most votes of its points; how many columns are sampled,
+            all if there are fewer.
 
         Returns
         -------
-        rank : float
-            Mean rank of these leaves.
-        growth : float
-            Mean rank of their parents over that, 1.0 where there are none.
+        ranks : list of int
         """
-        depth = self.tree.depth
-        parents = sorted({0, (1 << depth) // 4})
-        self._find_bases(depth, [2 * j + i for j in parents for i in (0, 1)])
-        ranks = self._known_ranks(depth)
-        rank = float(ranks.mean()) if len(ranks) else 0.0
-        if rank > self.policy.incompressible * self.tree.leaf_bounds[-1] / (1 << depth):
-            return rank, 2.0
-        if depth > 1:
-            self._find_bases(depth - 1, parents)
-        ranks = self._known_ranks(depth - 1)
-        growth = float(ranks.mean()) / rank if len(ranks) and rank > 0 else 1.0
-        return rank, growth
+        return run_tasks(lambda task: self._rank_of_part(*task), tasks, self.n_threads)
+
+    def _rank_of_part(self, level, j, n_near, n_columns):
+        node = (1 << level) - 1 + j
+        start, stop = self.tree.node_bounds(node)
+        rng = np.random.default_rng([self.seed, node, n_columns])
+        columns, size = np.arange(start, stop), stop - start
+        if size > n_columns:
+            columns = np.sort(rng.choice(columns, n_columns, replace=False))
+        near_nodes = self._most_voted(level, j, n_near)
+        far = self.far_field.rows(level, near_nodes)
+        named = self.far_field.named_by(far, columns)
+        beyond = self.far_field.named_by_others(far, level, j, near_nodes, named, rng)
+        sample = self._sample(far, np.concatenate([named.rows, beyond]), len(columns), rng)
+        weights = np.full(len(columns), np.sqrt(size / len(columns)))
+        return self._factorize(columns, weights, self.tolerance * np.sqrt(size), sample)[1]
+
+    def _most_voted(self, level, j, n_near):
+        """Return the nodes that the neighbour lists of a node name most often, and itself, (m,)."""
+        start, stop = self.tree.node_bounds((1 << level) - 1 + j)
+        named = self.tree.leaf_of_position[self.neighbors[start:stop].ravel()]
+        votes = np.bincount(named >> (self.tree.depth - level), minlength=1 << level)
+        votes[j] = votes.sum() + 1
+        best = np.argsort(-votes, kind="stable")[:n_near]
+        return np.sort(best[votes[best] > 0])
 
     def skeletonize_level(self, level):
         """Find the bases of a level; those below must be known. Return its ranks, (n_active,)."""
@@ -178,11 +188,11 @@ class Skeletonizer:
         """Return the basis of node j of a level as a `NodeBasis`."""
         node, sampling = (1 << level) - 1 + j, self.policy.sampling
         start, stop = self.tree.node_bounds(node)
-        far = self._far_rows(level, j)
+        near_nodes = self.interactions.near_nodes(level, j)
+        far = self.far_field.rows(level, near_nodes)
         if level == self.tree.depth:
             columns, weights = np.arange(start, stop), np.ones(stop - start)
-            lists = self.neighbors[start:stop]
-            named = NeighborRows.from_neighbor_lists(far, lists, sampling)
+            named = self.far_field.named_by(far, columns)
         else:
             left, right = self._bases[2 * node + 1], self._bases[2 * node + 2]
             columns = np.concatenate([left.skeletons, right.skeletons])
@@ -191,54 +201,24 @@ class Skeletonizer:
         if len(columns) == 0:
             return NodeBasis.empty(named)
         rng = np.random.default_rng([self.seed, node])
-        preferred = np.concatenate([named.rows, self._rows_beyond_near(level, j, far, named, rng)])
-        sample = RowSample(
+        beyond = self.far_field.named_by_others(far, level, j, near_nodes, named, rng)
+        preferred = np.concatenate([named.rows, beyond])
+        sample = self._sample(far, preferred, len(columns), rng)
+        tolerance = self.tolerance * np.sqrt(stop - start)
+        return self._validated_basis(columns, weights, tolerance, sample, named)
+
+    def _sample(self, far, preferred, n_columns, rng):
+        """Return a RowSample of far rows that starts with the preferred ones."""
+        return RowSample(
             self.entries,
             self.neighbors,
             far,
             preferred,
-            len(columns),
+            n_columns,
             rng,
             read_all=self.read_all,
-            policy=sampling,
+            policy=self.policy.sampling,
         )
-        tolerance = self.tolerance * np.sqrt(stop - start)
-        return self._validated_basis(columns, weights, tolerance, sample, named)
-
-    def _far_rows(self, level, j):
-        """Return the rows outside the near nodes of a node, as the compiled core samples them."""
-        if not hasattr(self._local, "marks"):
-            self._local.marks = Marks(len(self.readable))
-        near_nodes = self.interactions.near_nodes(level, j).tolist()
-        is_near = np.zeros(1 << level, dtype=bool)
-        is_near[near_nodes] = True
-        bounds = [self.tree.node_bounds((1 << level) - 1 + i) for i in near_nodes]
-        n_rows = len(self.readable) - sum(stop - start for start, stop in bounds)
-        n_readable = self._n_readable[-1] - sum(
-            self._n_readable[stop] - self._n_readable[start] for start, stop in bounds
-        )
-        return FarRows(
-            self.tree.leaf_of_position,
-            self.readable,
-            is_near,
-            self.tree.depth - level,
-            n_rows,
-            int(n_readable),
-            self._local.marks,
-        )
-
-    def _rows_beyond_near(self, level, j, far, named, rng):
-        """Return far rows, (m,), that only the neighbour lists of other near nodes name."""
-        others = [i for i in self.interactions.near_nodes(level, j).tolist() if i != j]
-        if not others:
-            return np.empty(0, dtype=np.intp)
-        first = (1 << level) - 1
-        points = np.concatenate([np.arange(*self.tree.node_bounds(first + i)) for i in others])
-        if len(points) > self.policy.max_ring:
-            points = rng.choice(points, size=self.policy.max_ring, replace=False)
-        lists = self.neighbors[points]
-        rows = NeighborRows.from_neighbor_lists(far, lists, self.policy.sampling).rows
-        return rows[~np.isin(rows, named.rows)]
 
     def _validated_basis(self, columns, weights, tolerance, sample, named):
         """Find a basis from the sample; extend the sample until rows outside it agree.

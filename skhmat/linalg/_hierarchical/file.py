@@ -22,8 +22,9 @@ from .npz import NpzReader, NpzWriter
 from .report import CompressionReport
 
 _FORMAT = "skhmat.HierarchicalMatrix"
-# Version 1 also held the positions of the skeletons, which nothing read.
-_VERSION = 2
+# Version 1 also held the positions of the skeletons, which nothing read; version 3 has the forms
+# that were considered.
+_VERSION = 3
 # Entries of K that are in memory at once while a file is written.
 _BATCH_ENTRIES = 1 << 23
 
@@ -195,7 +196,8 @@ def _is_number(value):
 
 
 def _read_report(header):
-    report, dtype = header["report"], np.dtype(header["dtype"])
+    # Files of the versions before the third have no forms that were considered.
+    report, dtype = {"considered": []} | header["report"], np.dtype(header["dtype"])
     if not _has_scale(report, dtype, is_needed=header["form"] == "hierarchical"):
         raise ValueError("its header is damaged: the report has no valid scale")
     for name, is_allowed in {
@@ -205,10 +207,20 @@ def _read_report(header):
         "rtol": _is_number,
         "parameters": lambda value: isinstance(value, dict),
         "reason_dense": lambda value: isinstance(value, str),
+        "considered": lambda value: isinstance(value, list) and all(map(_is_plan, value)),
     }.items():
         _check_header(report, name, is_allowed, "report: ")
     names = [field.name for field in dataclasses.fields(CompressionReport)]
     return CompressionReport(**{name: report[name] for name in names})
+
+
+def _is_plan(value):
+    """Return whether a value of the header describes a form that was considered."""
+    if not (isinstance(value, dict) and isinstance(value.get("form"), str)):
+        return False
+    names = ["setup", "products", "nbytes"]
+    names += ["leaf_size", "budget"] if "leaf_size" in value else []
+    return all(_is_number(value.get(name)) for name in names)
 
 
 def _has_scale(report, dtype, is_needed):

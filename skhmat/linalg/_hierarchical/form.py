@@ -66,6 +66,17 @@ class HierarchicalForm:
         return self.report.parameters.get("scale", 1.0)
 
     @property
+    def is_in_memory(self):
+        """Whether the entries of an exact kernel matrix are held, and not computed each time."""
+        is_kernel = isinstance(self.exact, KernelMatrix)
+        return is_kernel and self.report.parameters.get("in_memory") is True
+
+    @cached_property
+    def dense(self):
+        """The entries of an exact kernel matrix that is held in memory, of shape (n, n)."""
+        return self.exact.toarray()
+
+    @property
     def n_threads(self):
         """Number of threads that `n_jobs` stands for."""
         return effective_n_threads(self.n_jobs)
@@ -80,7 +91,7 @@ class HierarchicalForm:
         """Bytes held."""
         if self.structure is not None:
             return self.structure.nbytes
-        if isinstance(self.exact, KernelMatrix):
+        if isinstance(self.exact, KernelMatrix) and not self.is_in_memory:
             return self.exact.X.nbytes
         return self.shape[0] ** 2 * self.dtype.itemsize
 
@@ -115,7 +126,9 @@ class HierarchicalForm:
 
     def __getstate__(self):
         state = dict(vars(self))
-        state.pop("plan", None)  # compiled, so not picklable; rebuilt when it is needed
+        # Made again when they are needed: one is compiled, the other large.
+        state.pop("plan", None)
+        state.pop("dense", None)
         # With all blocks stored, products need no entries. A named kernel is kept nevertheless:
         # `evaluate` needs its points.
         has_blocks = self.structure is not None and self.structure.near is not None

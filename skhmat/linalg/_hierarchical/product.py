@@ -98,7 +98,7 @@ class HierarchicalOperator(SymmetricOperator):
     def _multiply(self, W):
         W = np.ascontiguousarray(W, dtype=self.dtype)
         if self.is_dense:
-            return _exact_product(self.form.exact, W, self.form.n_jobs)
+            return _exact_product(self.form, W)
         out = self.product_at_scale(W)
         if self.form.scale != 1.0:
             out /= self.dtype.type(self.form.scale)
@@ -168,15 +168,17 @@ class _Work:
         ]
 
 
-def _exact_product(exact, W, n_jobs):
+def _exact_product(form, W):
     """Return K @ W for an exact matrix K and W of the same dtype."""
-    if isinstance(exact, KernelMatrix):
-        return exact @ W
-    with single_threaded_blas() if effective_n_threads(n_jobs) == 1 else nullcontext():
-        if exact.array.flags.forc:
-            return exact.array @ W
+    is_kernel = isinstance(form.exact, KernelMatrix)
+    if is_kernel and not form.is_in_memory:
+        return form.exact @ W
+    array = form.dense if is_kernel else form.exact.array
+    with single_threaded_blas() if effective_n_threads(form.n_jobs) == 1 else nullcontext():
+        if array.flags.forc:
+            return array @ W
         # NumPy would copy the whole matrix to make it contiguous.
         out = np.empty_like(W)
         for start in range(0, len(out), _EXACT_ROWS):
-            out[start : start + _EXACT_ROWS] = exact.array[start : start + _EXACT_ROWS] @ W
+            out[start : start + _EXACT_ROWS] = array[start : start + _EXACT_ROWS] @ W
         return out

@@ -19,9 +19,14 @@ class CompressionReport:
         The error promised.
     parameters : dict
         The parameters of `compress` as they were used; "scale" is the power of two by which
-        entries are multiplied, "recall" the recall of the neighbour search.
+        entries are multiplied, "recall" the recall of the neighbour search, "in_memory" whether
+        the entries of an exact kernel matrix are held.
     reason_dense : str
         Why the exact form is held; empty for a compressed matrix.
+    considered : list of dict
+        The forms that were considered, cheapest first: "form", "leaf_size" and "budget" of a
+        hierarchical one, and the "setup" and "products" in seconds of a core and the "nbytes" that
+        were expected. Empty if it was read from a file of an older version.
     """
 
     seconds: dict = field(default_factory=dict)
@@ -30,3 +35,4 @@ class CompressionReport:
     rtol: float = 0.0
     parameters: dict = field(default_factory=dict)
     reason_dense: str = ""
+    considered: list = field(default_factory=list)

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# Forms that the summary lists.
+_MAX_CONSIDERED = 5
+
 
 def summary(form):
     """Describe a hierarchical matrix in several lines.
@@ -13,7 +16,8 @@ def summary(form):
     Returns
     -------
     text : str
-        Form, error promised and measured, memory, entries read, seconds per phase, ranks by level.
+        Form, error promised and measured, memory, entries read, seconds per phase, what other forms
+        would have cost, ranks by level.
     """
     n, report = form.shape[0], form.report
     lines = [
@@ -24,6 +28,7 @@ def summary(form):
         _line("entries read", f"{report.n_read / n**2:.2%} of K ({report.n_read:,})"),
     ]
     lines += _phase_lines(report.seconds)
+    lines += _considered_lines(report.considered)
     if not form.is_dense:
         lines += _rank_lines(form)
     return "\n".join(lines)
@@ -76,6 +81,25 @@ def _phase_lines(seconds):
         _line("seconds", f"{sum(seconds.values()):.3g} in total"),
         *(_line("", text) for text in _wrapped(texts, 70)),
     ]
+
+
+def _considered_lines(considered):
+    """Return a table of the forms with the least expected cost, the cheapest first."""
+    if not considered:
+        return []
+    heads = ("form", "leaf size", "near", "set-up", "products", "memory")
+    lines = [_line("considered", _row(heads))]
+    for plan in considered[:_MAX_CONSIDERED]:
+        is_exact = "leaf_size" not in plan
+        seconds = [f"{plan[name]:.3g} s" for name in ("setup", "products")]
+        where = ["", ""] if is_exact else [str(plan["leaf_size"]), f"{plan['budget']:.2%}"]
+        memory = format_bytes(plan["nbytes"]) if plan["nbytes"] else "none"
+        lines.append(_line("", _row([plan["form"], *where, *seconds, memory])))
+    return lines
+
+
+def _row(cells):
+    return f"{cells[0]:<12}" + "".join(f"{cell:>11}" for cell in cells[1:])
 
 
 def _wrapped(texts, width):

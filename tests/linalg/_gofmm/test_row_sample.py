@@ -93,7 +93,7 @@ def test_rows_beyond_the_sample(rng):
 
 
 def make_sample(common, level, j, columns, seed):
-    far = common._far_rows(level, j)
+    far = common.far_field.rows(level, common.interactions.near_nodes(level, j))
     close = NeighborRows.from_neighbor_lists(far, common.neighbors[columns]).rows
     rng = np.random.default_rng(seed)
     given = common.entries, common.neighbors, far, close, len(columns), rng
