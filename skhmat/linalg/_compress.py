@@ -14,7 +14,7 @@ from .._utils.warnings import warn
 from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
 from ._gofmm.blocks import assemble
-from ._gofmm.cluster_tree import Tree, build_tree
+from ._gofmm.cluster_tree import Tree, build_tree, depth_for
 from ._gofmm.cost_model import CostModel
 from ._gofmm.distances import POINT_DISTANCES, make_distance
 from ._gofmm.error_estimate import ErrorEstimator
@@ -52,6 +52,9 @@ class CompressionPolicy:
         An error larger than the tolerance explains by this factor is blamed on the sample.
     read_all_below : int
         Rows up to which every far row is read once the sample is to blame.
+    least_gain : float
+        The exact matrix is held at once if it costs at most this multiple of the least that any
+        hierarchical one costs: looking for it would cost more than is to be gained.
     """
 
     max_attempts: int = 6
@@ -60,6 +63,7 @@ class CompressionPolicy:
     min_factor: float = 0.02
     surprise: float = 4.0
     read_all_below: int = 32_768
+    least_gain: float = 2.0
 
 
 POLICY = CompressionPolicy()
@@ -128,8 +132,9 @@ def compress(
         set-up. None means iterating, some thousands.
     fallback : {"auto", "never", "exact"}, default="auto"
         "auto" holds the exact matrix where that costs less: in memory, or, for a kernel matrix,
-        computed anew for each product. "never" compresses at whatever ranks the promise takes;
-        "exact" does not try to.
+        computed anew for each product. If `leaf_size` or `budget` is a number, it does so only
+        where ranks are so high that blocks would take a third of the memory of all entries.
+        "never" compresses at whatever ranks the promise takes; "exact" does not try to.
     shape : tuple (n, n), default=None
         Shape of a callable K that has no attribute of that name.
     dtype : dtype, default=None
@@ -200,8 +205,11 @@ def compress(
         options["distance"] = "kernel" if source.points is None else "geometric"
     if fallback == "exact" and budget not in ("auto", 0):
         raise parameter_error("budget", 'left alone or 0 with fallback="exact"', budget)
+    n = source.shape[0]
     if max_rank is not None:
-        options["max_rank"] = min(options["max_rank"], source.shape[0])
+        options["max_rank"] = min(options["max_rank"], n)
+    if leaf_size != "auto":
+        options["leaf_size"] = min(options["leaf_size"], max(n, 2))
     if max_bytes is None:
         options["max_bytes"] = physical_memory() / 2
     rtol = options.pop("rtol")
@@ -284,13 +292,20 @@ class _Compression:
 
     def _reason_not_to_try(self):
         """Return why the exact matrix is held without a look at the entries; empty if it is not."""
-        fallback, size = self.options["fallback"], self.options["leaf_size"]
-        if fallback == "exact":
+        if self.options["fallback"] == "exact":
             return 'fallback is "exact"'
-        least = self.model.least(finest_leaf_size(self.model.n, size)).total
-        if fallback == "auto" and self.exact_plans[0].cost.total <= least:
+        size = finest_leaf_size(self.model.n, self.options["leaf_size"])
+        least = self.model.least(size).total + self.model.pilot(depth_for(self.model.n, size))
+        if self._is_by_cost and self.exact_plans[0].cost.total <= self.policy.least_gain * least:
             return "so few products would take less time than compressing"
         return ""
+
+    @property
+    def _is_by_cost(self):
+        """Whether the exact matrix is held where it costs less: a number asks for blocks."""
+        options = self.options
+        is_free = options["leaf_size"] == options["budget"] == "auto"
+        return is_free and options["fallback"] == "auto"
 
     def _tolerance(self, depth):
         """Return the first tolerance of bases, relative to the norm of the matrix."""
@@ -307,7 +322,8 @@ class _Compression:
             leaf_size=self.options["leaf_size"],
             budget=self.options["budget"],
             max_rank=self.options["max_rank"],
-            others=self.exact_plans if self.options["fallback"] == "auto" else (),
+            others=self.exact_plans if self._is_by_cost else (),
+            last_resort=self.exact_plans[0] if self.options["fallback"] == "auto" else None,
         )
 
     def _make_skeletonizer(self, matrix, interactions, tolerance, read_all=False):
@@ -421,7 +437,9 @@ class _Compression:
                 self.n_threads,
             )
         # The reports share the dict of seconds, which adds up the time of all attempts.
-        chosen = {"leaf_size": plan.leaf_size, "budget": plan.interactions.budget}
+        chosen = {"leaf_size": plan.leaf_size}
+        if self.options["budget"] == "auto":
+            chosen["budget"] = plan.interactions.budget
         report = CompressionReport(
             self.report.seconds,
             rtol=self.report.rtol,

@@ -13,7 +13,7 @@ COMPRESSION = {
     "n_neighbors": Constraint(Integral, 1),
     "budget": Constraint(Real, 0, 1, options=("auto",)),
     "distance": Constraint(options=("auto", *DISTANCES)),
-    "n_products": Constraint(Real, 1, none=True),
+    "n_products": Constraint(Integral, 1, none=True),
     "fallback": Constraint(options=("auto", "never", "exact")),
     "max_bytes": Constraint(Real, 0, math.inf, none=True),
 }

@@ -36,7 +36,7 @@ def forms(dense, tmp_path):
     ("name", "values", "allowed"),
     [
         ("rtol", [0, 1, -1e-3, 1.5, np.nan, np.inf, "1e-3", None, 1e-3j], "a number in (0, 1)"),
-        ("leaf_size", [1, 0, -5, 2.0, "64", None, True], "an integer of at least 2"),
+        ("leaf_size", [1, 0, -5, 2.0, "64", None, True], "an integer of at least 2 or 'auto'"),
         ("max_rank", [0, -1, 3.0, "10", False, np.nan], "an integer of at least 1 or None"),
         ("n_neighbors", [0, -1, 2.5, "32", None], "an integer of at least 1"),
         ("budget", [-0.1, 1.1, 2, np.nan, "all", "AUTO", None], "a number in [0, 1] or 'auto'"),

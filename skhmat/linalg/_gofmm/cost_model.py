@@ -10,6 +10,9 @@ import numpy as np
 
 from .row_sample import SAMPLING, SamplingPolicy
 
+# More products than anybody makes: integers may be too large for a float.
+_MANY = 10**15
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -59,7 +62,7 @@ class Rates:
     point: float = 7_500.0
     node: float = 600_000.0
     skeleton: float = 0.22
-    pair: float = 40_000.0
+    pair: float = 10_000.0
 
 
 RATES = Rates()
@@ -81,6 +84,8 @@ class CostPolicy:
         Rows that are read to measure the error, and vectors of the product that it is measured on.
     validation_rows : int
         Rows that validate a basis.
+    pilot_nodes, pilot_columns : int
+        Nodes of each level whose ranks are measured by a pilot, and the columns it takes of each.
     sampling : SamplingPolicy
         From how many rows a basis is found, at first.
     """
@@ -91,6 +96,8 @@ class CostPolicy:
     n_error_rows: int = 1536
     n_error_vectors: int = 32
     validation_rows: int = 500
+    pilot_nodes: int = 2
+    pilot_columns: int = 256
     sampling: SamplingPolicy = SAMPLING
 
 
@@ -138,7 +145,8 @@ class CostModel:
         self.entry = entry_time(source, rates)
         self.is_array = getattr(source, "array", None) is not None
         self.width = policy.usual_width if n_products is None else min(n_products, policy.width)
-        self.n_chunks = (policy.n_products if n_products is None else n_products) / self.width
+        n_products = policy.n_products if n_products is None else min(n_products, _MANY)
+        self.n_chunks = n_products / self.width
 
     def on_the_fly(self):
         """Return the cost of entries that are evaluated anew for each product."""
@@ -167,6 +175,11 @@ class CostModel:
         assembly = stored * self.entry + n_pairs / 2 * self.rates.pair + nbytes * self.rates.touch
         setup = self._preparation() + 1e-9 * assembly
         return Cost(setup, self._products(nbytes, near, n_pairs), nbytes)
+
+    def pilot(self, depth):
+        """Return the seconds of finding out which hierarchical matrix costs least."""
+        columns = self.policy.pilot_columns
+        return 1e-9 * self.policy.pilot_nodes * depth * self._basis(columns, columns / 2)
 
     def hierarchical(self, tree, interactions, ranks, known_from=None):
         """Return the cost of a hierarchical matrix.

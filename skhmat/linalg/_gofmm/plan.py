@@ -1,7 +1,7 @@
 """Which form of a matrix is made: the cheapest by the cost model, with ranks from a pilot."""
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -25,6 +25,9 @@ class PlanPolicy:
         Near partners of a leaf, on average, that are considered beside none.
     max_budget : float
         They are at most this fraction of all leaves.
+    max_part : float
+        Largest part of the memory of all entries that blocks may take: with a half, which is what
+        one triangle takes, products would take as long as those of the dense matrix.
     surprise : float
         Mean rank of a level, relative to the expected one, from which the plan is revised.
     max_revisions : int
@@ -38,6 +41,7 @@ class PlanPolicy:
     min_size: int = 256
     n_partners: tuple = (3, 6, 12, 24, 48, 96)
     max_budget: float = 0.3
+    max_part: float = 0.3
     surprise: float = 1.25
     max_revisions: int = 2
     least_gain: float = 0.8
@@ -59,6 +63,8 @@ class Plan:
     interactions : Interactions or None
     ranks : ndarray of shape (depth + 1,) or None
         Mean rank that is expected of the nodes of each level, root first.
+    leaf_size : int or None
+        Largest number of points in a leaf that was asked for.
     """
 
     form: str
@@ -66,6 +72,7 @@ class Plan:
     tree: Tree | None = None
     interactions: Interactions | None = None
     ranks: np.ndarray | None = None
+    leaf_size: int | None = None
 
     def __str__(self):
         if self.is_exact:
@@ -82,11 +89,6 @@ class Plan:
     def depth(self):
         """Level of the leaves; 0 for the exact forms."""
         return 0 if self.is_exact else self.tree.depth
-
-    @property
-    def leaf_size(self):
-        """Points of the largest leaf."""
-        return int(np.diff(self.tree.leaf_bounds).max())
 
     def as_record(self):
         """Return what `summary` tells of it, as a dict that JSON can hold."""
@@ -114,7 +116,7 @@ def exact_plans(model, source, max_bytes):
 def finest_leaf_size(n, leaf_size, policy=POLICY):
     """Return the leaf size of the tree whose levels are the leaves of all trees considered."""
     if leaf_size != "auto":
-        return leaf_size
+        return min(leaf_size, max(n, 2))
     return min(policy.leaf_sizes) if n > policy.min_size else policy.min_size
 
 
@@ -136,6 +138,8 @@ class Planner:
     max_rank : int or None
     others : list of Plan
         Plans for the exact matrix that are considered, too.
+    last_resort : Plan or None
+        The plan for the exact matrix that is taken where ranks are too high for all others.
     policy : PlanPolicy
     """
 
@@ -149,11 +153,17 @@ class Planner:
         budget="auto",
         max_rank=None,
         others=(),
+        last_resort=None,
         policy=POLICY,
     ):
         self.model, self.pilot, self.neighbors = model, pilot, neighbors
         self.max_rank, self.others, self.policy = max_rank, others, policy
-        self._leaf_size, self._budget = leaf_size, budget
+        self.last_resort = last_resort
+        self._budget = budget
+        sizes = policy.leaf_sizes if leaf_size == "auto" else (leaf_size,)
+        # By the level of the leaves; with one leaf, the smallest size will do.
+        n, depth = pilot.tree.leaf_bounds[-1], pilot.tree.depth
+        self._leaf_sizes = {min(depth_for(n, size), depth): size for size in reversed(sizes)}
         self._votes, self._interactions = {}, {}
         self._considered, self._n_revisions = [], 0
 
@@ -171,7 +181,8 @@ class Planner:
             key = None if self._is_settled(plan) else key
             heapq.heappush(queue, (plan.cost.total, next(tie), key, plan))
         self._considered = [plan for *_, plan in queue if plan is not None]
-        return queue[0][3]
+        best = queue[0][3]
+        return self.last_resort if self._is_too_large(best) else best
 
     def revised(self, plan, level, rank):
         """Return a cheaper plan once the ranks of a level are known, or None if there is none.
@@ -193,6 +204,8 @@ class Planner:
         best = self.choose()
         ranks = self._ranks(plan.interactions)
         rest = self.model.hierarchical(plan.tree, plan.interactions, ranks, known_from=level)
+        if best.is_exact and self._is_too_large(replace(plan, cost=rest)):
+            return best
         return best if best.cost.total < self.policy.least_gain * rest.total else None
 
     def records(self):
@@ -200,14 +213,16 @@ class Planner:
         plans = sorted(self._considered, key=lambda plan: plan.cost.total)
         return [plan.as_record() for plan in plans]
 
+    def _is_too_large(self, plan):
+        """Return whether the blocks of a plan take so much memory that they are no use."""
+        if self.last_resort is None or plan.depth == 0:
+            return False
+        return plan.cost.nbytes > self.policy.max_part * self.model.in_memory().nbytes
+
     def _candidates(self):
         """Return pairs of the level of the leaves and the near budget."""
-        tree, policy = self.pilot.tree, self.policy
-        sizes = policy.leaf_sizes if self._leaf_size == "auto" else (self._leaf_size,)
-        n = tree.leaf_bounds[-1]
-        levels = sorted({min(depth_for(n, size), tree.depth) for size in sizes})
-        pairs = []
-        for level in levels:
+        policy, pairs = self.policy, []
+        for level in self._leaf_sizes:
             budgets = [self._budget]
             if self._budget == "auto":
                 budgets = [partners / (1 << level) for partners in policy.n_partners]
@@ -231,7 +246,7 @@ class Planner:
         ranks = self._ranks(interactions)
         cost = self.model.hierarchical(tree, interactions, ranks)
         form = "HSS" if interactions.budget == 0 else "FMM"
-        return Plan(form, cost, tree, interactions, ranks)
+        return Plan(form, cost, tree, interactions, ranks, self._leaf_sizes[level])
 
     def _ranks(self, interactions):
         """Return the mean ranks to expect, of shape (depth + 1,)."""

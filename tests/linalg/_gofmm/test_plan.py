@@ -144,7 +144,7 @@ def test_exact_plans(rng):
 
 def test_finest_leaf_size():
     assert [finest_leaf_size(n, "auto") for n in (10, 256, 257)] == [256, 256, 64]
-    assert finest_leaf_size(1000, 300) == 300
+    assert [finest_leaf_size(n, 300) for n in (1000, 200, 1)] == [300, 200, 2]
 
 
 def test_records(ordered):

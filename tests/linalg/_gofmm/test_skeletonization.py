@@ -275,15 +275,37 @@ def test_threads_and_pilot_change_nothing(global_random_seed):
     for n_threads, pilot in ((1, False), (3, False), (2, True)):
         worker = Skeletonizer(*given, 1e-2, seed=global_random_seed, n_threads=n_threads)
         if pilot:
-            rank, growth = worker.probe_ranks()
-            assert rank > 0
-            assert growth > 0
+            assert min(worker.ranks_of_parts([(given[1].depth, 0, 1, 64), (2, 1, 1, 64)])) > 0
         for level in range(given[1].depth, 0, -1):
             worker.skeletonize_level(level)
         results.append(worker.nested_bases())
     for other in results[1:]:
         for name in ("rank", "positions", "order", "interp"):
             assert_array_equal(getattr(other, name), getattr(results[0], name))
+
+
+def test_ranks_of_parts(global_random_seed):
+    """All columns of a node, and no sample of its rows: the rank is that of the whole block."""
+    entries, tree, neighbors, interactions = run_to_interactions(
+        600, leaf_size=64, seed=global_random_seed
+    )
+    tolerance = 1e-3
+    worker = Skeletonizer(
+        entries, tree, neighbors, interactions, tolerance, read_all=True, seed=global_random_seed
+    )
+    tasks = [(level, 1, 1, 600) for level in (1, 2, 3)]
+    dense = entries.block(np.arange(600), np.arange(600))
+    for (level, j, _, _), rank in zip(tasks, worker.ranks_of_parts(tasks), strict=True):
+        start, stop = tree.node_bounds((1 << level) - 1 + j)
+        far = np.delete(dense, np.arange(start, stop), axis=0)[:, start:stop]
+        squares = np.square(np.linalg.svd(far, compute_uv=False))
+        allowed = tolerance**2 * (stop - start)
+        best = next(r for r in range(len(squares) + 1) if squares[r:].sum() <= allowed)
+        assert best <= rank <= 2 * best + 3
+    # The nodes with the most votes are left out, so that less is far.
+    ranks = worker.ranks_of_parts([(3, 1, n_near, 600) for n_near in (1, 3, 7)])
+    assert ranks == sorted(ranks, reverse=True)
+    assert worker.ranks_of_parts([(1, 0, 1, 20)])[0] <= 20
 
 
 @pytest.mark.parametrize("max_rank", [1, 7])

@@ -51,7 +51,7 @@ def test_what_is_given_is_taken(K):
 
 
 def test_without_a_shift_there_is_no_low_rank_preconditioner(K):
-    H = small(K, rtol=1e-10)
+    H = small(K, fallback="exact")
     assert H.is_dense
     policy = dataclasses.replace(POLICY, max_dense=N - 1)
     assert make_preconditioner(H, H, 0.0, "auto", policy=policy) == (None, 0.0)
@@ -73,7 +73,7 @@ def test_an_indefinite_matrix_has_no_low_rank_preconditioner(rng):
 @pytest.mark.parametrize("max_dense", [N - 1, N])
 def test_what_can_be_factorized(max_dense, K):
     policy = dataclasses.replace(POLICY, max_dense=max_dense)
-    hss, fmm, dense = small(K, budget=0), small(K, budget=0.2), small(K, rtol=1e-10)
+    hss, fmm, dense = small(K, budget=0), small(K, budget=0.2), small(K, fallback="exact")
     assert can_factorize(hss, policy)
     assert not can_factorize(fmm, policy)
     assert can_factorize(dense, policy) == (max_dense >= N)
