@@ -51,11 +51,11 @@ class BandwidthPolicy:
     # Steps of a path are at most this many times as long as the longest link at one of their ends.
     longest_step: float = 3.0
     # A pair of samples is a short cut if the path is longer than the distance by this factor.
-    detour: float = 2.5
+    detour: float = 3.0
     # Squared lengths of the paths of short cuts, weighted by the kernel, relative to those of all
     # distances: with more, short cuts fold up the coordinates, whose differences are as the paths.
-    # It is below 0.025 on thirty surfaces that are unrolled, and above 0.06 with outliers.
-    max_short_cuts: float = 0.04
+    # It is below 0.02 on thirty surfaces that are unrolled, and above 0.04 with outliers.
+    max_short_cuts: float = 0.03
     # Part of all samples within the kernel of one: with more, it does not tell them apart.
     max_reached: float = 0.6
     # Links between parts that are apart are longer than all within them by at least this factor.
