@@ -38,6 +38,14 @@ class BandwidthPolicy:
     # The scale, in standard deviations of the kernel, whose value there is exp(-4.5). Less takes
     # short cuts with 500 samples of a swiss roll, more leaves samples at its edges alone.
     deviations: float = 3.0
+    # Factors of the scale, the first that takes no short cuts is used: a wider kernel has more
+    # samples in each mean. Twice the scale brings eigenvalues of the Laplacian from half to nine
+    # tenths of the true ones in about the same time, and more takes longer.
+    wider: tuple = (2.0, 1.4)
+    # `max_short_cuts` of a wider kernel: few samples of a spiral show too little of them,
+    max_short_cuts_if_wider: float = 0.01
+    # and `max_reached`.
+    max_reached_if_wider: float = 0.1
     # Features up to which a k-d tree finds the neighbours; with more, random projection trees do.
     max_tree_features: int = 15
     # Seed of these trees: the bandwidth must not depend on that of the estimator.
@@ -48,8 +56,10 @@ class BandwidthPolicy:
     least_kernel: float = 1e-4
     # Paths are followed for this many times the distance at which the kernel has that value.
     path_reach: float = 5.0
-    # Steps of a path are at most this many times as long as the longest link at one of their ends.
+    # Steps of a path are at most this many times as long as the longest link at one of their ends,
     longest_step: float = 3.0
+    # and this many times as long as the scale.
+    longest_path_step: float = 1.8
     # A pair of samples is a short cut if the path is longer than the distance by this factor.
     detour: float = 3.0
     # Squared lengths of the paths of short cuts, weighted by the kernel, relative to those of all
@@ -83,6 +93,8 @@ class Links:
         along the links, relative to the mean squared distance of all that it joins.
     reached : float
         Mean of the kernel.
+    factor : float
+        Of the scale, by which it is wider than it must be.
     n_parts : int
         Parts that are apart, and between which the kernel vanishes: those that a kernel wide enough
         to join them would fold up.
@@ -92,6 +104,7 @@ class Links:
     scale: float
     short_cuts: float
     reached: float
+    factor: float = 1.0
     n_parts: int = 1
 
     def describe(self):
@@ -103,7 +116,8 @@ class Links:
         if self.n_parts > 1:
             gap = self.lengths[1 - self.n_parts]
             text += f"; {self.n_parts} parts are at least {gap:.3g} apart"
-        return f"{text}; short cuts {self.short_cuts:.1%}"
+        wider = f"; {self.factor:g} times as wide as it must be" if self.factor > 1 else ""
+        return f"{text}; short cuts {self.short_cuts:.1%}{wider}"
 
     def fits(self, policy):
         """Return whether the kernel tells samples apart and takes no short cuts."""
@@ -192,7 +206,8 @@ def longest_links(space, policy=POLICY, *, is_cut=False):
 
     Random points in a connected set are connected by links up to the length of the longest one of
     their minimum spanning tree (Penrose, The longest edge of the random minimal spanning tree,
-    Annals of Applied Probability 7, 1997). The standard deviation of the kernel is a third of it.
+    Annals of Applied Probability 7, 1997). The standard deviation of the kernel is a third of it,
+    or up to two thirds where that takes no short cuts.
 
     Whether such a kernel takes short cuts is measured: pairs of samples that it joins are to be
     near along the links as well, by the paths of Isomap (Tenenbaum, de Silva and Langford, Science
@@ -224,11 +239,14 @@ def longest_links(space, policy=POLICY, *, is_cut=False):
         raise _constant("auto")
     scale = _root_mean_square(lengths[-policy.n_longest :])
     if is_cut:
-        return Bandwidth(_epsilon(scale, policy), dimension, links=Links(lengths, scale, 0.0, 0.0))
+        links = Links(lengths, scale, 0.0, 0.0, policy.wider[0])
+        return Bandwidth(_epsilon(scale * links.factor, policy), dimension, links=links)
     paths = _paths_graph(graph, tree, policy)
-    links = Links(lengths, scale, *_joined_by_kernel(space, paths, scale, policy))
+    near = _without_longer(paths, policy.longest_path_step * scale)
+    links = Links(lengths, scale, *_joined_by_kernel(space, near, scale, policy))
     if links.fits(policy):
-        return Bandwidth(_epsilon(scale, policy), dimension, links=links)
+        links = _widened(links, space, paths, policy)
+        return Bandwidth(_epsilon(scale * links.factor, policy), dimension, links=links)
     parts = _links_of_parts(space, paths, lengths, policy)
     if parts is not None:
         trouble = (
@@ -261,6 +279,17 @@ def _epsilon(scale, policy):
     return (scale / policy.deviations) ** 2
 
 
+def _widened(links, space, paths, policy):
+    """Return the links with the first of the larger factors that takes no short cuts."""
+    paths = _without_longer(paths, links.lengths[-1])
+    for factor in policy.wider:
+        measured = _joined_by_kernel(space, paths, links.scale * factor, policy)
+        limits = policy.max_short_cuts_if_wider, policy.max_reached_if_wider
+        if (np.array(measured) <= limits).all():
+            return Links(links.lengths, links.scale, *measured, factor)
+    return links
+
+
 def _links_of_parts(space, paths, lengths, policy):
     """Return the links within parts that are apart, or None where there are no such parts."""
     is_gap = lengths[1:] >= policy.gap * lengths[:-1]
@@ -268,7 +297,8 @@ def _links_of_parts(space, paths, lengths, policy):
     for below in np.flatnonzero(is_gap)[::-1]:
         within = lengths[: below + 1]
         scale = _root_mean_square(within[-policy.n_longest :])
-        measured = _joined_by_kernel(space, paths, scale, policy)
+        within_parts = _without_longer(paths, policy.longest_path_step * scale)
+        measured = _joined_by_kernel(space, within_parts, scale, policy)
         links = Links(lengths, scale, *measured, n_parts=len(lengths) - below)
         if links.fits(policy):
             return links
@@ -306,15 +336,20 @@ def _paths_graph(graph, tree, policy):
     return sparse.csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=shape)
 
 
+def _without_longer(graph, length):
+    """Return a graph without the pairs that are farther apart than a length."""
+    graph = graph.copy()
+    graph.data[graph.data > length * _EQUAL] = 0
+    graph.eliminate_zeros()
+    return graph
+
+
 def _joined_by_kernel(space, paths, scale, policy):
     """Return `short_cuts` and `reached` of `Links` for a kernel of some scale."""
     epsilon = _epsilon(scale, policy)
     near = math.sqrt(-2 * epsilon * math.log(policy.least_kernel))
     limit = policy.path_reach * near
     n = paths.shape[0]
-    paths = paths.copy()
-    paths.data[paths.data > scale * math.sqrt(policy.n_longest) * _EQUAL] = 0
-    paths.eliminate_zeros()
     sources = np.unique(np.linspace(0, n - 1, policy.n_sources).astype(np.intp))
     total = direct = detours = 0.0
     for source in sources:
@@ -353,7 +388,7 @@ def _dimension(distances):
         logs = np.log(distances[:, -1:] / distances[:, :-1])
     mean = logs[np.isfinite(logs).all(axis=1)].sum(axis=1)
     mean = mean.mean() / (distances.shape[1] - 1) if len(mean) else 0.0
-    return 1 / mean if mean > 0 else math.nan
+    return float(1 / mean) if mean > 0 else math.nan
 
 
 @dataclass(frozen=True, eq=False)
