@@ -62,8 +62,9 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     epsilon : float or {"auto", "sum"}, default="auto"
         Bandwidth, in squared units of X. "auto" takes the smallest at which the samples hang
         together: its root is a third of the longest links of the shortest tree that joins them
-        [2]_, or up to twice that where the kernel then takes no short cuts. "sum" takes the one at which the sum of the kernel grows fastest with epsilon [3]_,
-        which is wide, and folds up a surface whose layers are close to each other.
+        [2]_, or up to twice that where the kernel then takes no short cuts. "sum" takes the one at
+        which the sum of the kernel grows fastest with epsilon [3]_, which is wide, and folds up a
+        surface whose layers are close to each other.
     alpha : float, default=1.0
         How much of the density of the samples is divided out: from 0, where the coordinates
         depend on it, to 1, where they do not.
