@@ -24,17 +24,16 @@ from skhmat.manifold import DiffusionMaps
 N = 10_000
 
 # %%
-# The layers of the roll are :math:`2 \pi` apart. With ``epsilon=1`` the kernel between two layers
-# is at most :math:`\exp(-(2 \pi)^2 / 2)`, 3e-9; with larger ones, as shown below, the roll is no
-# longer recognised. For the S-curve the choice is left to ``epsilon="auto"``.
+# The layers of the roll are :math:`2 \pi` apart, which the models are not told. The default takes
+# the smallest bandwidth at which the samples hang together, so that the kernel is nowhere wider
+# than it must be; the summary says what it looked at.
 
 data = {
-    "swiss roll": (*make_swiss_roll(N, random_state=0), 1.0),
-    "S-curve": (*make_s_curve(N, random_state=0), "auto"),
+    "swiss roll": make_swiss_roll(N, random_state=0),
+    "S-curve": make_s_curve(N, random_state=0),
 }
 models = {
-    name: DiffusionMaps(n_components=6, epsilon=epsilon, random_state=0).fit(X)
-    for name, (X, _, epsilon) in data.items()
+    name: DiffusionMaps(n_components=6, random_state=0).fit(X) for name, (X, _) in data.items()
 }
 for model in models.values():
     print(model.summary())
@@ -65,7 +64,7 @@ for name, model in models.items():
 # and the sixth eigenvalue are close, and which mixture of the two is found depends on the samples.
 
 figure = plt.figure(figsize=(12, 6), layout="constrained")
-for row, (name, (X, position, _)) in enumerate(data.items()):
+for row, (name, (X, position)) in enumerate(data.items()):
     model, k = models[name], second[name]
     colours = {"c": position, "cmap": "viridis", "s": 1, "linewidths": 0}
     ax = figure.add_subplot(2, 4, 4 * row + 1, projection="3d")
@@ -88,16 +87,16 @@ plt.show()
 # %%
 # **The roll cut short.** A bandwidth is too large as soon as the kernel reaches from one layer to
 # the next. Then there is a shorter way than along the roll, and the first coordinate follows it.
-# ``epsilon="auto"`` looks for the bandwidth at which the sum of the kernel grows fastest; it only
+# ``epsilon="sum"`` looks for the bandwidth at which the sum of the kernel grows fastest; it only
 # knows distances in space, and mistakes the roll for the solid that it nearly fills.
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
-X, position, _ = data["swiss roll"]
-for ax, epsilon in zip(axes, (1.0, 4.0, "auto"), strict=True):
+X, position = data["swiss roll"]
+for ax, epsilon in zip(axes, ("auto", 4.0, "sum"), strict=True):
     model = DiffusionMaps(n_components=1, epsilon=epsilon, random_state=0).fit(X)
     between = np.exp(-((2 * np.pi) ** 2) / (2 * model.epsilon_))
     ax.scatter(position, model.embedding_, c=position, s=1, linewidths=0)
-    chosen = " (auto)" if epsilon == "auto" else ""
+    chosen = f" ({epsilon})" if isinstance(epsilon, str) else ""
     ax.set_title(
         f"epsilon = {model.epsilon_:.3g}{chosen}: {between:.1g} between layers", fontsize="medium"
     )

@@ -4,7 +4,7 @@ Handwritten digits in a few coordinates
 
 1,797 pictures of digits, 8 x 8 pixels each, are points with 64 coordinates. Diffusion maps find new
 ones in which pictures that turn into each other in small steps are close. The bandwidth is chosen
-from the data: with ``epsilon="auto"`` it is the one at which the sum of all entries of the kernel
+from the data: with ``epsilon="sum"`` it is the one at which the sum of all entries of the kernel
 matrix grows fastest. The slope reveals the dimension: on a manifold of dimension :math:`m` the sum
 grows like :math:`\\varepsilon^{m / 2}`.
 """
@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from skhmat.manifold import DiffusionMaps
 
 pictures, digits = load_digits(return_X_y=True)
-model = DiffusionMaps(n_components=4, epsilon="auto", random_state=0).fit(pictures)
+model = DiffusionMaps(n_components=4, epsilon="sum", random_state=0).fit(pictures)
 print(model.summary())
 print(f"dimension {model.dimension_:.1f}")
 
@@ -47,6 +47,6 @@ known, new, known_digits, new_digits = split
 pixels = KNeighborsClassifier().fit(known, known_digits).score(new, new_digits)
 print(f"64 pixels       {pixels:.3f}")
 for k in (2, 4, 8, 16):
-    maps = DiffusionMaps(n_components=k, random_state=0).fit(known)
+    maps = DiffusionMaps(n_components=k, epsilon="sum", random_state=0).fit(known)
     neighbours = KNeighborsClassifier().fit(maps.embedding_, known_digits)
     print(f"{k:2} coordinates  {neighbours.score(maps.transform(new), new_digits):.3f}")

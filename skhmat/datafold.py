@@ -75,7 +75,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
 
     Parameters
     ----------
-    epsilon : float or "auto", default="auto"
+    epsilon : float or {"auto", "sum"}, default="auto"
         Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). This and the
         parameters without a description are explained in :class:`skhmat.manifold.DiffusionMaps`.
     n_eigenpairs : int, default=10
@@ -366,7 +366,7 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
 
     Parameters
     ----------
-    epsilon : float or "auto", default="auto"
+    epsilon : float or {"auto", "sum"}, default="auto"
         Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). This and the
         parameters without a description are those of :class:`skhmat.manifold.GeometricHarmonics`.
     n_eigenpairs : int, default=10

@@ -16,7 +16,8 @@ from .._utils.validation import check_random_state, parameter_error, validate_da
 from .._utils.warnings import warn
 from ..linalg._operators.wrappers import PermutedOperator
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator
-from ._spectral.distance_histogram import Bandwidth, DistanceHistogram, choose_bandwidth
+from ._spectral.bandwidth import Bandwidth, DenseSpace, SparseSpace, choose_bandwidth
+from ._spectral.distance_histogram import DistanceHistogram
 from ._spectral.eigenpairs import (
     count_unit_eigenvalues,
     find_significant_pairs,
@@ -58,9 +59,12 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         coordinate.
     kernel : {"gaussian", "precomputed"}, default="gaussian"
         With "precomputed", X is the kernel matrix, dense or sparse: symmetric, no entry negative.
-    epsilon : float or "auto", default="auto"
-        Bandwidth, in squared units of X. "auto" takes the one at which the sum of the kernel grows
-        fastest with epsilon [2]_.
+    epsilon : float or {"auto", "sum"}, default="auto"
+        Bandwidth, in squared units of X. "auto" takes the smallest at which the samples hang
+        together: its root is a third of the longest links of the shortest tree that joins them
+        [2]_, or up to twice that where the kernel then takes no short cuts. "sum" takes the one at
+        which the sum of the kernel grows fastest with epsilon [3]_, which is wide, and folds up a
+        surface whose layers are close to each other.
     alpha : float, default=1.0
         How much of the density of the samples is divided out: from 0, where the coordinates
         depend on it, to 1, where they do not.
@@ -79,7 +83,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         sample of any point is taken for the point itself and not counted.
     variable_bandwidth : int, default=None
         Scale the bandwidth at each point by its root mean squared distance from this many nearest
-        samples, counted as for `knn`: the bandwidth is ``epsilon * scale(x) * scale(y)`` [3]_. The
+        samples, counted as for `knn`: the bandwidth is ``epsilon * scale(x) * scale(y)`` [4]_. The
         geometric mean of the scales of the samples is 1, and no new point has a smaller scale than
         the smallest of them.
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
@@ -120,7 +124,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     epsilon_ : float
         Bandwidth; NaN for a precomputed kernel.
     dimension_ : float
-        Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
+        Dimension of the manifold, estimated with the bandwidth; only where epsilon is "auto" or
+        "sum", and NaN where sparse distances are precomputed.
     operator_ : LinearOperator of shape (n_samples, n_samples)
         The symmetric conjugate of the Markov matrix: it has the same eigenvalues. A pickle has its
         entries only if the kernel is precomputed or hierarchical; else the first product after
@@ -140,7 +145,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     ConvergenceWarning
         The eigensolver or the compression missed its tolerance.
     UserWarning
-        The samples fall into parts between which the kernel vanishes.
+        The samples fall into parts between which the kernel vanishes; or ``epsilon="auto"`` found
+        none that fits all samples.
 
     See Also
     --------
@@ -157,9 +163,11 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     ----------
     .. [1] R. R. Coifman, S. Lafon. Diffusion maps. Applied and Computational Harmonic Analysis 21,
        2006.
-    .. [2] T. Berry, D. Giannakis, J. Harlim. Nonparametric forecasting of low-dimensional dynamical
+    .. [2] M. D. Penrose. The longest edge of the random minimal spanning tree. Annals of Applied
+       Probability 7, 1997.
+    .. [3] T. Berry, D. Giannakis, J. Harlim. Nonparametric forecasting of low-dimensional dynamical
        systems. Physical Review E 91, 2015.
-    .. [3] T. Berry, J. Harlim. Variable bandwidth diffusion kernels. Applied and Computational
+    .. [4] T. Berry, J. Harlim. Variable bandwidth diffusion kernels. Applied and Computational
        Harmonic Analysis 40, 2016.
 
     Examples
@@ -415,9 +423,18 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         """Return the bandwidth for precomputed distances, NaN for a precomputed kernel."""
         if self.kernel == "precomputed":
             return Bandwidth(math.nan)
-        policy = self._policy.distance_histogram
-        histogram = DistanceHistogram.from_distances(X, rng, policy)
-        return choose_bandwidth(histogram, self._number("epsilon"), policy)
+        policy = self._policy
+        histogram = DistanceHistogram.from_distances(X, rng, policy.distance_histogram)
+        space = (SparseSpace if sparse.issparse(X) else DenseSpace).from_distances(X)
+        return self._warned_bandwidth(
+            choose_bandwidth(
+                self._number("epsilon"),
+                space,
+                histogram,
+                policy.bandwidth,
+                policy.distance_histogram,
+            )
+        )
 
     def _affinity_entries(self, X, epsilon):
         """Return the kernel between samples as a new array or sparse matrix."""

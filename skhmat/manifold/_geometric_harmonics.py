@@ -31,9 +31,8 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     ----------
     n_eigenpairs : int, default=10
         Number of eigenvectors, at most the number of samples.
-    epsilon : float or "auto", default="auto"
-        Bandwidth, in squared units of X. "auto" takes the one at which the sum of the kernel grows
-        fastest with epsilon.
+    epsilon : float or {"auto", "sum"}, default="auto"
+        Bandwidth, in squared units of X, chosen as in `DiffusionMaps`.
     cut_off : "auto", float or None, default="auto"
         Distance beyond which the kernel is 0, as in `DiffusionMaps`.
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
@@ -71,7 +70,8 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         Orthonormal; the largest entry of each, in magnitude, is positive.
     epsilon_ : float
     dimension_ : float
-        Dimension of the manifold, estimated with the bandwidth; only for ``epsilon="auto"``.
+        Dimension of the manifold, estimated with the bandwidth; only where epsilon is "auto" or
+        "sum".
     error_estimate_ : float
         Relative error of the kernel matrix in the Frobenius norm.
     residual_ : float or ndarray of shape (n_targets,)

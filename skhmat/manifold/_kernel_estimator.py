@@ -21,7 +21,7 @@ from ._spectral.policy import POLICY
 from ._spectral.samples import measure_samples
 
 KERNEL_CONSTRAINTS = {
-    "epsilon": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+    "epsilon": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto", "sum"})],
     "cut_off": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"}), None],
     "eigen_solver": [StrOptions({"auto", "chebyshev", "lanczos", "dense"})],
     "eigen_tol": [Interval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
@@ -46,16 +46,27 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
         """Dimension of the manifold, estimated with the bandwidth."""
         bandwidth = getattr(self, "_bandwidth", None)
         if bandwidth is None or bandwidth.dimension is None:
-            raise AttributeError("dimension_ is set by fit where epsilon is 'auto'")
+            raise AttributeError("dimension_ is set by fit where epsilon is 'auto' or 'sum'")
         return bandwidth.dimension
 
     def _measure(self, X, rng, knn=None, n_scaling=None):
         """Return samples, of shape (n_samples, d), with their neighbourhoods and bandwidth."""
         _check_extent(X)
         cut_off = self._given_cut_off()
-        return measure_samples(
+        samples = measure_samples(
             X, self._number("epsilon"), knn, n_scaling, cut_off, rng, self._n_threads, self._policy
         )
+        self._warned_bandwidth(samples.bandwidth)
+        return samples
+
+    def _warned_bandwidth(self, bandwidth):
+        """Return a bandwidth; warn where it does not fit all samples."""
+        if bandwidth.trouble is not None:
+            advice = "Give epsilon"
+            if hasattr(self, "knn") and self.metric != "precomputed":
+                advice = "Try knn=15, which keeps the kernel between near neighbours only"
+            warn(f"{type(self).__name__}: {bandwidth.trouble} {advice}.", UserWarning)
+        return bandwidth
 
     def _choose_affinity(self, samples, alpha, rng):
         """Return the normalised kernel between the samples."""
@@ -111,7 +122,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
         return None if self.cut_off == "auto" else self._number("cut_off")
 
     def plot_epsilon(self, ax=None):
-        """Plot the curve that the bandwidth was chosen from.
+        """Plot what the bandwidth was chosen from.
 
         Parameters
         ----------
@@ -128,8 +139,8 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             `epsilon` was given.
         """
         check_is_fitted(self)
-        if self._bandwidth.curve is None:
-            raise parameter_error("epsilon", "'auto' for a curve to plot", self.epsilon)
+        if self._bandwidth.curve is None and self._bandwidth.links is None:
+            raise parameter_error("epsilon", "'auto' or 'sum' for a curve to plot", self.epsilon)
         return plot_bandwidth(self._bandwidth, ax)
 
     def _describe(self, lines):
@@ -140,7 +151,10 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
     def _describe_epsilon(self):
         if math.isnan(self.epsilon_):
             return "none, the kernel is precomputed"
-        return f"{self.epsilon_:.4g}, {'chosen' if self.epsilon == 'auto' else 'given'}"
+        links = self._bandwidth.links
+        if links is not None:
+            return f"{self.epsilon_:.4g}, chosen: {links.describe()}"
+        return f"{self.epsilon_:.4g}, {'chosen' if isinstance(self.epsilon, str) else 'given'}"
 
     def _log(self):
         """Log the summary where `verbose` asks for it."""

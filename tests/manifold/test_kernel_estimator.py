@@ -44,7 +44,9 @@ def sum_slopes(X, epsilons):
     return (np.log(up) - np.log(down)) / np.log(1.001 / 0.999)
 
 
-@pytest.mark.parametrize("estimator", [DiffusionMaps(), GeometricHarmonics(5)])
+@pytest.mark.parametrize(
+    "estimator", [DiffusionMaps(epsilon="sum"), GeometricHarmonics(5, epsilon="sum")]
+)
 @pytest.mark.parametrize("d", [2, 5])
 def test_epsilon_is_where_the_sum_of_the_kernel_grows_fastest(d, estimator, rng):
     X = rng.random((150, d))
@@ -74,10 +76,11 @@ def test_plot_of_the_bandwidths(rng):
     model = DiffusionMaps().fit(X)
     ax = model.plot_epsilon()
     assert isinstance(ax, matplotlib.axes.Axes)
-    assert "epsilon" in ax.get_xlabel()
+    assert "link" in ax.get_xlabel()
     assert model.plot_epsilon(ax) is ax
     assert f"{model.epsilon_:.3g}" in ax.get_legend().get_texts()[0].get_text()
-    assert isinstance(GeometricHarmonics().fit(X, X).plot_epsilon(), matplotlib.axes.Axes)
+    summed = GeometricHarmonics(epsilon="sum").fit(X, X)
+    assert "epsilon" in summed.plot_epsilon().get_xlabel()
     plt.close("all")
 
 
@@ -85,7 +88,7 @@ def test_nothing_is_left_of_a_bandwidth_that_was_chosen_before(rng):
     X = arc(rng, 100)
     model = DiffusionMaps().fit(X).set_params(epsilon=1.0).fit(X)
     assert model.epsilon_ == 1.0
-    with pytest.raises(ValueError, match=r"epsilon must be 'auto' .* got 1\.0"):
+    with pytest.raises(ValueError, match=r"epsilon must be 'auto' or 'sum' .* got 1\.0"):
         model.plot_epsilon()
     assert not hasattr(model, "dimension_")
 

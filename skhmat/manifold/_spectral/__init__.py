@@ -7,7 +7,7 @@ small frozen object to the next, and no step reaches back::
       neighborhoods       NeighborhoodScales     order, bandwidth scale and radius of each point
       point_cloud         PointCloud             the samples in that order
       distance_histogram  DistanceHistogram      squared distances, sampled
-                          Bandwidth              epsilon, given or chosen from the histogram
+      bandwidth           Bandwidth              epsilon, given or chosen by a rule
       samples             Samples                all of these
       gaussian            TruncatedGaussian      entries of the kernel, between any two clouds
       normalization       Normalization          row sums, weights, degrees

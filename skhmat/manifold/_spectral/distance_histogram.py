@@ -1,4 +1,4 @@
-"""A histogram of the distances between points, and the bandwidth that is chosen from it."""
+"""A histogram of the distances between points, which gives sums of kernels of any bandwidth."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from ..._utils.validation import parameter_error
 from .point_cloud import squared_distances
 
 # Bits of a float32 that are dropped; the others have 64 steps for each factor of two.
@@ -145,54 +144,3 @@ def _sample(n, rng, policy):
     rows = rng.permutation(n)[: policy.max_rows]
     cols = rng.permutation(n)[: policy.max_columns]
     return np.sort(rows), np.sort(cols)
-
-
-@dataclass(frozen=True, eq=False)
-class Bandwidth:
-    """The bandwidth of a kernel, and where it comes from.
-
-    Attributes
-    ----------
-    epsilon : float
-    dimension : float or None
-        Estimate of the dimension of the manifold; None for a bandwidth that was given.
-    curve : (ndarray of shape (n_tried,), ndarray of shape (n_tried,)) or None
-        Bandwidths that were tried, and `DistanceHistogram.slope` of each.
-    """
-
-    epsilon: float
-    dimension: float | None = None
-    curve: tuple | None = None
-
-
-def choose_bandwidth(histogram, epsilon, policy=POLICY):
-    """Return a bandwidth that is given, or the one that a histogram suggests.
-
-    Parameters
-    ----------
-    histogram : DistanceHistogram
-    epsilon : float or "auto"
-    policy : HistogramPolicy
-
-    Returns
-    -------
-    bandwidth : Bandwidth
-    """
-    if epsilon != "auto":
-        return Bandwidth(float(epsilon))
-    if histogram.is_constant:
-        allowed = "a number where all distances between samples are 0"
-        raise parameter_error("epsilon", allowed, epsilon)
-    return berry_giannakis_harlim(histogram, policy)
-
-
-def berry_giannakis_harlim(histogram, policy=POLICY):
-    """Return the bandwidth at which the sum of the kernel grows fastest.
-
-    On a manifold of dimension m the sum S of all entries grows like epsilon^(m / 2), as long as the
-    kernel reaches beyond single points but not across all of them. So twice the largest slope
-    d log S / d log epsilon estimates m (Berry, Giannakis and Harlim, Physical Review E 91, 2015).
-    """
-    epsilons, slopes = histogram.slope_curve(policy)
-    best = int(np.argmax(slopes))
-    return Bandwidth(float(epsilons[best]), 2 * float(slopes[best]), (epsilons, slopes))

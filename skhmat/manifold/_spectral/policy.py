@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from .affinity import AffinityPolicy
+from .bandwidth import BandwidthPolicy
 from .distance_histogram import HistogramPolicy
 from .eigenpairs import EigenpairPolicy
 from .extension import ExtensionPolicy
@@ -16,6 +17,7 @@ class SpectralPolicy:
 
     neighborhoods: NeighborPolicy = field(default_factory=NeighborPolicy)
     distance_histogram: HistogramPolicy = field(default_factory=HistogramPolicy)
+    bandwidth: BandwidthPolicy = field(default_factory=BandwidthPolicy)
     affinity: AffinityPolicy = field(default_factory=AffinityPolicy)
     multilevel_start: StartPolicy = field(default_factory=StartPolicy)
     eigenpairs: EigenpairPolicy = field(default_factory=EigenpairPolicy)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .distance_histogram import Bandwidth, DistanceHistogram, choose_bandwidth
+from .bandwidth import Bandwidth, CloudSpace, choose_bandwidth
+from .distance_histogram import DistanceHistogram
 from .neighborhoods import NeighborhoodScales
 from .policy import POLICY
 
@@ -77,7 +78,7 @@ def measure_samples(X, epsilon, knn, n_scaling, cut_off, rng, n_threads, policy=
     Parameters
     ----------
     X : ndarray of shape (n_samples, d), float64
-    epsilon : float or "auto"
+    epsilon : float, "auto" or "sum"
     knn, n_scaling : int or None
         As for `NeighborhoodScales`.
     cut_off : float or None
@@ -94,5 +95,12 @@ def measure_samples(X, epsilon, knn, n_scaling, cut_off, rng, n_threads, policy=
         X, knn, n_scaling, cut_off, n_threads, policy.neighborhoods
     )
     histogram = DistanceHistogram.from_points(scales.cloud, rng, policy.distance_histogram)
-    bandwidth = choose_bandwidth(histogram, epsilon, policy.distance_histogram)
+    bandwidth = choose_bandwidth(
+        epsilon,
+        CloudSpace.from_cloud(scales.cloud, n_threads),
+        histogram,
+        policy.bandwidth,
+        policy.distance_histogram,
+        is_cut=knn is not None,
+    )
     return Samples(scales, histogram, bandwidth)

@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from skhmat.manifold._spectral.distance_histogram import (
     DistanceHistogram,
     HistogramPolicy,
-    berry_giannakis_harlim,
-    choose_bandwidth,
 )
 from skhmat.manifold._spectral.point_cloud import PointCloud
 
@@ -127,81 +123,6 @@ def test_any_unit(unit, rng):
         assert abs(histogram.mean_sum(epsilon * unit**2) - expected) <= STEP * (1 + expected)
 
 
-# ---- the choice of a bandwidth ----
-
-
-def assert_is_where_the_sum_grows_fastest(X, bandwidth):
-    epsilon, dimension = bandwidth.epsilon, bandwidth.dimension
-    squares = squares_between(X)
-    positive = squares[squares > 0]
-    tried = np.geomspace(positive.min() / 64, 4 * positive.max(), 600)
-    best = max(slope(squares, one) for one in tried)
-    assert abs(dimension / 2 - best) <= 2 * STEP * best
-    assert slope(squares, epsilon) >= (1 - 2 * STEP) * best
-
-
-@pytest.mark.parametrize("d", [1, 2, 5, 30])
-def test_bandwidth_against_a_search(d, rng):
-    X = rng.random((120, d))
-    assert_is_where_the_sum_grows_fastest(X, berry_giannakis_harlim(histogram_of(X, rng)))
-
-
-def test_bandwidth_with_duplicates_and_outliers(rng):
-    X = rng.random((120, 2))
-    X[:40] = X[40:80]
-    X[0] += 30
-    assert_is_where_the_sum_grows_fastest(X, berry_giannakis_harlim(histogram_of(X, rng)))
-
-
-@pytest.mark.parametrize("d", [1, 2])
-def test_dimension_of_a_grid(d):
-    """Roughly: there are few points, and their edges matter."""
-    axes = [np.linspace(0, 1, 400 if d == 1 else 20)] * d
-    X = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, d)
-    dimension = berry_giannakis_harlim(histogram_of(X, np.random.default_rng(0))).dimension
-    assert d - 0.1 <= dimension <= d + 0.4
-
-
-def test_curve_has_the_chosen_bandwidth(rng):
-    histogram = histogram_of(rng.standard_normal((200, 2)), rng)
-    epsilons, slopes = histogram.slope_curve()
-    bandwidth = berry_giannakis_harlim(histogram)
-    assert bandwidth.epsilon == epsilons[np.argmax(slopes)]
-    assert bandwidth.dimension == 2 * slopes.max()
-    np.testing.assert_array_equal(bandwidth.curve, (epsilons, slopes))
-    assert np.all(np.diff(epsilons) > 0)
-    ratios = epsilons[1:] / epsilons[:-1]
-    np.testing.assert_allclose(ratios, ratios[0])
-    assert ratios[0] <= 1.07
-    # It begins where each point reaches only itself and ends where all reach each other.
-    assert slopes[0] < 0.1 * slopes.max()
-    assert slopes[-1] < 0.5 * slopes.max()
-
-
-@settings(deadline=None, max_examples=20)
-@given(power=st.integers(-60, 60), seed=st.integers(0, 2**31 - 1), d=st.integers(1, 4))
-def test_bandwidth_has_the_unit_of_squared_distances(power, seed, d):
-    X = np.random.default_rng(seed).standard_normal((60, d))
-    one, other = (
-        berry_giannakis_harlim(histogram_of(scale * X, np.random.default_rng(seed)))
-        for scale in (1.0, 2.0**power)
-    )
-    assert other.epsilon == pytest.approx(4.0**power * one.epsilon, rel=1e-9)
-    assert other.dimension == pytest.approx(one.dimension, rel=1e-9)
-
-
-def test_a_bandwidth_that_is_given(rng):
-    bandwidth = choose_bandwidth(histogram_of(np.ones((20, 3)), rng), 2)
-    assert bandwidth.epsilon == 2.0
-    assert bandwidth.dimension is None
-    assert bandwidth.curve is None
-
-
-def test_no_bandwidth_of_points_that_are_the_same(rng):
-    with pytest.raises(ValueError, match=r"epsilon must be a number where all .* got 'auto'"):
-        choose_bandwidth(histogram_of(np.ones((20, 3)), rng), "auto")
-
-
 def test_a_policy_says_how_much_is_measured_and_tried(rng):
     X = rng.random((50, 2))
     policy = HistogramPolicy(max_rows=3, max_columns=20, tried_per_decade=5)
@@ -209,5 +130,4 @@ def test_a_policy_says_how_much_is_measured_and_tried(rng):
     n_pairs = few.counts.sum() + few.n_duplicates
     assert 60 - 3 <= n_pairs <= 60
     assert few.weight == 49 / n_pairs
-    epsilons = choose_bandwidth(few, "auto", policy).curve[0]
-    assert len(epsilons) < len(choose_bandwidth(few, "auto").curve[0]) / 4
+    assert len(few.slope_curve(policy)[0]) < len(few.slope_curve()[0]) / 4

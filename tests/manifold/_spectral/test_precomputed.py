@@ -85,7 +85,7 @@ def test_distances_that_are_not_held_are_infinite(rng):
     assert given.nnz == np.count_nonzero(near)
     model = DiffusionMaps(2, metric="precomputed", epsilon=EPSILON).fit(given)
     assert_eigenpairs(model, Reference(np.where(D <= 0.35, kernel(X, X), 0), 1.0))
-    chosen = DiffusionMaps(2, metric="precomputed").fit(given)
+    chosen = DiffusionMaps(2, metric="precomputed", epsilon="sum").fit(given)
     squares = near[near > 0] ** 2
     tried = np.geomspace(squares.min() / 60, squares.max() * 4, 600)
     sums = np.array([150 + np.exp(-squares / (2 * e)).sum() for e in tried])

@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
-from skhmat.manifold._spectral.distance_histogram import (
-    DistanceHistogram,
-    HistogramPolicy,
-    choose_bandwidth,
-)
+from skhmat.manifold._spectral.bandwidth import CloudSpace, choose_bandwidth
+from skhmat.manifold._spectral.distance_histogram import DistanceHistogram, HistogramPolicy
 from skhmat.manifold._spectral.neighborhoods import NeighborhoodScales
 from skhmat.manifold._spectral.policy import SpectralPolicy
 from skhmat.manifold._spectral.samples import measure_samples
@@ -15,7 +12,7 @@ from skhmat.manifold._spectral.samples import measure_samples
 from ..affinities import arc
 
 
-@pytest.mark.parametrize("epsilon", [0.25, "auto"])
+@pytest.mark.parametrize("epsilon", [0.25, "auto", "sum"])
 @pytest.mark.parametrize(("knn", "n_scaling"), [(None, None), (5, 4)])
 def test_each_step_follows_from_the_one_before(knn, n_scaling, epsilon, rng):
     X = arc(rng, 300)
@@ -28,7 +25,11 @@ def test_each_step_follows_from_the_one_before(knn, n_scaling, epsilon, rng):
     np.testing.assert_array_equal(samples.cloud.X, X[samples.order])
     np.testing.assert_array_equal(samples.cloud.radii, scales.cloud.radii)
     np.testing.assert_array_equal(samples.histogram.counts, histogram.counts)
-    assert samples.bandwidth.epsilon == choose_bandwidth(histogram, epsilon, parts).epsilon
+    space = CloudSpace.from_cloud(scales.cloud)
+    expected = choose_bandwidth(
+        epsilon, space, histogram, policy.bandwidth, parts, is_cut=knn is not None
+    )
+    assert samples.bandwidth.epsilon == expected.epsilon
 
 
 def test_points_that_are_too_far_come_nearer_on_their_rays(rng):
