@@ -131,7 +131,8 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         alphas = check_alphas("alpha", self.alpha, Y.shape[1])
-        system, used = self._make_system(X, sample_weight, alphas)
+        used, weights = self._check_weights(X, sample_weight, alphas)
+        system = self._make_system(X, used, weights, self._number("gamma"))
         return self._solve(X, system, used, Y, alphas, y.shape[1:])
 
 
@@ -282,7 +283,8 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
             sample_weight = check_sample_weight(sample_weight, X) * self._class_weights(y)
         alphas = np.broadcast_to(float(self._number("alpha")), Y.shape[1])
         shape = () if Y.shape[1] == 1 else Y.shape[1:]
-        system, used = self._make_system(X, sample_weight, alphas)
+        used, weights = self._check_weights(X, sample_weight, alphas)
+        system = self._make_system(X, used, weights, self._number("gamma"))
         self._solve(X, system, used, Y, alphas, shape)
         self.classes_, self._has_several_labels = classes, y.ndim == 2
         return self

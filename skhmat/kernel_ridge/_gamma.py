@@ -1,0 +1,98 @@
+"""The scale of a kernel, chosen among several by leave-one-out errors."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+# Kernels whose gamma is the inverse of a squared distance, and of a sum of absolute differences.
+_SQUARED, _ABSOLUTE = "rbf", "laplacian"
+
+
+@dataclass(frozen=True)
+class GammaPolicy:
+    """Which scales are tried, and with how many samples.
+
+    Attributes
+    ----------
+    powers : range
+        A scale is 4 to one of these powers, times the inverse of the mean distance in the kernel's
+        exponent: from nearly polynomials of low degree to a 32nd of the distance.
+    max_rows : int
+        Samples that take part; the scale is chosen with so many where there are more.
+    """
+
+    powers: range = range(-4, 6)
+    max_rows: int = 1000
+
+
+POLICY = GammaPolicy()
+
+
+def tried_gammas(X, kernel, policy=POLICY):
+    """Return the scales that are tried for a kernel.
+
+    Parameters
+    ----------
+    X : ndarray or csr_matrix of shape (n_samples, n_features)
+    kernel : str or callable
+    policy : GammaPolicy
+
+    Returns
+    -------
+    gammas : ndarray of shape (n_gammas,) or None
+        Ascending; None where the kernel has no scale to choose, or all samples are the same.
+    """
+    if kernel not in (_SQUARED, _ABSOLUTE):
+        return None
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        variances = _variances(X)
+        # Mean squared distance between two samples; for absolute ones, about the mean.
+        size = 2 * variances.sum() if kernel == _SQUARED else np.sqrt(2 * variances).sum()
+        gammas = 4.0 ** np.array(policy.powers) / size
+    return gammas if np.isfinite(gammas).all() and gammas.min() > 0 else None
+
+
+def _variances(X):
+    """Return the variance of each feature, of shape (n_features,)."""
+    if not sparse.issparse(X):
+        return X.var(axis=0)
+    means = np.asarray(X.mean(axis=0)).ravel()
+    return np.maximum(np.asarray(X.multiply(X).mean(axis=0)).ravel() - np.square(means), 0)
+
+
+def draw_rows(X, Y, rng, policy=POLICY):
+    """Return the samples that take part, ascending, of shape (n_rows,).
+
+    Which they are depends on the samples and not on their order.
+    """
+    n = len(Y)
+    if n <= policy.max_rows:
+        return np.arange(n)
+    sums = np.asarray(X.sum(axis=1)).reshape(n, 1)
+    order = np.lexsort(np.hstack([sums, Y]).T)
+    return np.sort(order[rng.permutation(n)[: policy.max_rows]])
+
+
+def score_gamma(errors, variances, per_target):
+    """Return the error of a scale with the best penalty, relative to the variance of the targets.
+
+    Parameters
+    ----------
+    errors : ndarray of shape (n_alphas, n_targets)
+        Mean squared leave-one-out errors; NaN for penalties that are not scored.
+    variances : ndarray of shape (n_targets,)
+    per_target : bool
+        Whether each target has a penalty of its own.
+
+    Returns
+    -------
+    score : float
+        Infinite where no penalty is scored.
+    """
+    relative = errors / np.where(variances > 0, variances, 1.0)
+    relative = np.where(np.isnan(relative), math.inf, relative)
+    if per_target:
+        return float(relative.min(axis=0).mean())
+    return float(relative.mean(axis=1).min())
