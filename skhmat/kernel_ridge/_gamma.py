@@ -9,6 +9,9 @@ from scipy import sparse
 # Kernels whose gamma is the inverse of a squared distance, and of a sum of absolute differences.
 _SQUARED, _ABSOLUTE = "rbf", "laplacian"
 
+# Penalties that are tried by default, from nearly interpolation to nearly the mean of the targets.
+DEFAULT_ALPHAS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)
+
 
 @dataclass(frozen=True)
 class GammaPolicy:
@@ -96,3 +99,20 @@ def score_gamma(errors, variances, per_target):
     if per_target:
         return float(relative.min(axis=0).mean())
     return float(relative.mean(axis=1).min())
+
+
+def near_best(errors, alphas, per_target):
+    """Return the penalties with the smallest errors and their neighbours.
+
+    Parameters
+    ----------
+    errors : ndarray of shape (n_alphas, n_targets)
+        As for `score_gamma`.
+    alphas : ndarray of shape (n_alphas,)
+        Ascending.
+    per_target : bool
+    """
+    known = np.where(np.isnan(errors), math.inf, errors)
+    best = known.argmin(axis=0) if per_target else known.mean(axis=1).argmin(keepdims=True)
+    is_near = np.abs(np.arange(len(alphas))[:, np.newaxis] - best) <= 1
+    return alphas[is_near.any(axis=1)]

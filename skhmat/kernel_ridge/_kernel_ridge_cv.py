@@ -9,8 +9,8 @@ from .._base.fit_context import fit_context
 from .._utils.validation import check_numbers, check_random_state, parameter_error
 from .._utils.warnings import warn
 from ._base import KERNEL_CONSTRAINTS, DualEstimator, DualRegressorMixin, check_not_negative
+from ._gamma import DEFAULT_ALPHAS, draw_rows, near_best, score_gamma, tried_gammas
 from ._gamma import POLICY as GAMMA_POLICY
-from ._gamma import draw_rows, score_gamma, tried_gammas
 from ._leave_one_out import POLICY, leave_one_out
 
 
@@ -31,8 +31,9 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
 
     Parameters
     ----------
-    alphas : array-like of shape (n_alphas,), default=(1e-5, 1e-4, 0.001, 0.01, 0.1, 1.0, 10.0)
-        Penalties to choose from, at least 0.
+    alphas : array-like of shape (n_alphas,) or "auto", default="auto"
+        Penalties to choose from, at least 0. "auto" is 1e-5, 1e-4, ..., 10; where `gamma` was
+        chosen with some of the samples, only those next to the best one there are scored with all.
     alpha_per_target : bool, default=False
         Whether alpha is chosen separately for each target.
     fit_intercept : bool, default=True
@@ -87,6 +88,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         The mean of each target, 0 without `fit_intercept`.
     best_score_ : float or ndarray of shape (n_targets,)
         Negative mean squared leave-one-out error with it.
+    alphas_ : ndarray of shape (n_alphas,)
+        Those that were scored with all samples.
     loo_mse_ : ndarray of shape (n_alphas,) or (n_alphas, n_targets)
         Mean squared leave-one-out errors; NaN where alpha is smaller than the error of the
         compressed matrix.
@@ -133,7 +136,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     _gamma_policy = GAMMA_POLICY
     _parameter_constraints: ClassVar = {
         **KERNEL_CONSTRAINTS,
-        "alphas": ["array-like"],
+        "alphas": [StrOptions({"auto"}), "array-like"],
         "alpha_per_target": ["boolean"],
         "fit_intercept": ["boolean"],
         "gamma": [*KERNEL_CONSTRAINTS["gamma"], StrOptions({"auto"}), "array-like"],
@@ -141,7 +144,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
 
     def __init__(
         self,
-        alphas=(1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0),
+        alphas="auto",
         *,
         alpha_per_target=False,
         fit_intercept=True,
@@ -200,7 +203,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         """
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
-        alphas = check_numbers("alphas", self.alphas)
+        is_auto = isinstance(self.alphas, str)
+        alphas = check_numbers("alphas", DEFAULT_ALPHAS if is_auto else self.alphas)
         if alphas.ndim != 1 or len(alphas) == 0:
             allowed = "of shape (n_alphas,), with at least one number"
             raise parameter_error("alphas", allowed, got=f"shape {alphas.shape}")
@@ -209,7 +213,10 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         per_target = self.alpha_per_target and y.ndim == 2
         means = _weighted_means(Y[used], weights) if self.fit_intercept else np.zeros(Y.shape[1])
         Y = Y - means
-        self.gamma_ = self._choose_gamma(X, Y, used, weights, alphas, per_target)
+        self.gamma_, near = self._choose_gamma(X, Y, used, weights, alphas, per_target)
+        if is_auto:
+            alphas = near
+        self.alphas_ = alphas
         system = self._make_system(X, used, weights, self.gamma_)
         errors = leave_one_out(system, Y[used], alphas, self._leave_one_out_policy)
         self._choose_alpha(alphas, errors, per_target)
@@ -245,26 +252,35 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         return check_not_negative("gamma", gamma, gammas)
 
     def _choose_gamma(self, X, Y, used, weights, alphas, per_target):
-        """Return the best scale; set those tried and their scores if there are several."""
+        """Choose a scale; set those tried and their scores if there are several.
+
+        Returns
+        -------
+        gamma : float or None
+        near : ndarray of shape (n_near,)
+            The penalties next to the best ones, if some of the samples were left aside.
+        """
         for name in ("gammas_", "gamma_scores_"):
             vars(self).pop(name, None)
         gammas = self._given_gammas(X[used] if self.kernel != "precomputed" else X)
         if gammas is None or np.ndim(gammas) == 0:
-            return gammas
+            return gammas, alphas
         if len(gammas) == 1:
-            return float(gammas[0])
+            return float(gammas[0]), alphas
         rng = check_random_state(self.random_state)
         rows = draw_rows(X[used], Y[used], rng, self._gamma_policy)
         part, weights = used[rows], None if weights is None else weights[rows]
         variances = np.average(np.square(Y[part]), axis=0, weights=weights)
-        scores = []
+        errors = []
         for gamma in gammas:
             system = self._make_system(X, part, weights, gamma)
-            errors = leave_one_out(system, Y[part], alphas, self._leave_one_out_policy)
-            scores.append(score_gamma(errors, variances, per_target))
+            errors.append(leave_one_out(system, Y[part], alphas, self._leave_one_out_policy))
+        scores = [score_gamma(e, variances, per_target) for e in errors]
         self.gammas_ = gammas
         self.gamma_scores_ = 1 - np.where(np.isfinite(scores), scores, np.nan)
-        return float(gammas[np.argmin(scores)])
+        best = int(np.argmin(scores))
+        near = alphas if len(part) == len(used) else near_best(errors[best], alphas, per_target)
+        return float(gammas[best]), near
 
     def _choose_alpha(self, alphas, errors, per_target):
         """Set the best alpha and its score; errors has shape (n_alphas, n_targets)."""

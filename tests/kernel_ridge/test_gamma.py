@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from scipy.spatial.distance import pdist
 
-from skhmat.kernel_ridge._gamma import GammaPolicy, draw_rows, score_gamma, tried_gammas
+from skhmat.kernel_ridge._gamma import GammaPolicy, draw_rows, near_best, score_gamma, tried_gammas
 
 
 def test_scales_surround_the_mean_distance(rng):
@@ -49,3 +49,11 @@ def test_scores_are_relative_to_the_variances():
     assert score_gamma(errors, variances, True) == pytest.approx(0.5)
     assert score_gamma(errors[2:], variances, True) == math.inf
     assert score_gamma(np.zeros((1, 1)), np.zeros(1), False) == 0
+
+
+def test_penalties_next_to_the_best():
+    alphas = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    errors = np.array([[np.nan, 5.0], [4.0, 5.0], [2.0, 5.0], [3.0, 5.0], [3.5, 1.0]])
+    assert near_best(errors, alphas, False).tolist() == [4, 5]
+    assert near_best(errors[:, :1], alphas, False).tolist() == [2, 3, 4]
+    assert near_best(errors[::-1], alphas, True).tolist() == [1, 2, 3, 4]

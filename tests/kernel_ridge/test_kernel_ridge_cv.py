@@ -196,6 +196,11 @@ def test_scale_of_many_samples_is_that_of_some(rng):
     model = with_policy(KernelRidgeCV(random_state=0), ITERATIVE)
     model._gamma_policy = GammaPolicy(powers=range(-1, 2), max_rows=100)
     model.fit(X, Y)
+    assert 2 <= len(model.alphas_) <= 3
+    assert model.loo_mse_.shape == model.alphas_.shape
+    given = with_policy(KernelRidgeCV([0.1, 10.0, 1.0], random_state=0), ITERATIVE)
+    given._gamma_policy = model._gamma_policy
+    assert given.fit(X, Y).alphas_.tolist() == [0.1, 10.0, 1.0]
     order = rng.permutation(300)
     again = clone(model)
     again._policy, again._gamma_policy = model._policy, model._gamma_policy
