@@ -36,6 +36,7 @@ NAMES = (
     "density",
     "features",
     "newton_cg",
+    "defaults",
 )
 
 INTRODUCTION = """\

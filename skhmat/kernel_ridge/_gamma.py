@@ -19,27 +19,32 @@ class GammaPolicy:
 
     Attributes
     ----------
-    powers : range
+    powers : range or tuple of float
         A scale is 4 to one of these powers, times the inverse of the mean distance in the kernel's
         exponent: from nearly polynomials of low degree to a 32nd of the distance.
     max_rows : int
         Samples that take part; the scale is chosen with so many where there are more.
     """
 
-    powers: range = range(-4, 6)
+    powers: range | tuple = range(-4, 6)
     max_rows: int = 1000
 
 
 POLICY = GammaPolicy()
+# One scale where none is chosen: the kernel is exp(-2) at the mean distance between two samples,
+# as with gamma="scale" of scikit-learn's SVC.
+TYPICAL_SCALE = GammaPolicy(powers=(0.5,))
 
 
-def tried_gammas(X, kernel, policy=POLICY):
+def tried_gammas(X, kernel, weights=None, policy=POLICY):
     """Return the scales that are tried for a kernel.
 
     Parameters
     ----------
     X : ndarray or csr_matrix of shape (n_samples, n_features)
     kernel : str or callable
+    weights : ndarray of shape (n_samples,) or None
+        Positive; a weight of two counts as two samples.
     policy : GammaPolicy
 
     Returns
@@ -50,19 +55,21 @@ def tried_gammas(X, kernel, policy=POLICY):
     if kernel not in (_SQUARED, _ABSOLUTE):
         return None
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        variances = _variances(X)
+        variances = _variances(X, weights)
         # Mean squared distance between two samples; for absolute ones, about the mean.
         size = 2 * variances.sum() if kernel == _SQUARED else np.sqrt(2 * variances).sum()
         gammas = 4.0 ** np.array(policy.powers) / size
     return gammas if np.isfinite(gammas).all() and gammas.min() > 0 else None
 
 
-def _variances(X):
+def _variances(X, weights):
     """Return the variance of each feature, of shape (n_features,)."""
+    w = np.ones(X.shape[0]) if weights is None else weights / weights.max()
+    w = w / w.sum()
+    means = X.T @ w
     if not sparse.issparse(X):
-        return X.var(axis=0)
-    means = np.asarray(X.mean(axis=0)).ravel()
-    return np.maximum(np.asarray(X.multiply(X).mean(axis=0)).ravel() - np.square(means), 0)
+        return np.square(X - means).T @ w
+    return np.maximum(X.multiply(X).T @ w - np.square(means), 0)
 
 
 def draw_rows(X, Y, rng, policy=POLICY):

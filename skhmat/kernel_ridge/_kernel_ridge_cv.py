@@ -238,11 +238,11 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         """
         return super().predict(X) + self.intercept_
 
-    def _given_gammas(self, X):
+    def _given_gammas(self, X, weights):
         """Return the scales to choose from, of shape (n_gammas,), or a single one or None."""
         gamma = self._number("gamma")
         if isinstance(gamma, str):
-            return tried_gammas(X, self.kernel, self._gamma_policy)
+            return tried_gammas(X, self.kernel, weights, self._gamma_policy)
         if np.ndim(gamma) == 0:
             return gamma
         gammas = check_numbers("gamma", gamma)
@@ -262,7 +262,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         """
         for name in ("gammas_", "gamma_scores_"):
             vars(self).pop(name, None)
-        gammas = self._given_gammas(X[used] if self.kernel != "precomputed" else X)
+        points = X if self.kernel == "precomputed" else X[used]
+        gammas = self._given_gammas(points, weights)
         if gammas is None or np.ndim(gammas) == 0:
             return gammas, alphas
         if len(gammas) == 1:

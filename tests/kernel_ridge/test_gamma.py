@@ -7,18 +7,30 @@ import pytest
 from scipy import sparse
 from scipy.spatial.distance import pdist
 
-from skhmat.kernel_ridge._gamma import GammaPolicy, draw_rows, near_best, score_gamma, tried_gammas
+from skhmat.kernel_ridge._gamma import (
+    TYPICAL_SCALE,
+    GammaPolicy,
+    draw_rows,
+    near_best,
+    score_gamma,
+    tried_gammas,
+)
 
 
 def test_scales_surround_the_mean_distance(rng):
     X = 10 + rng.standard_normal((300, 4)) * [1, 2, 3, 4]
     policy = GammaPolicy(powers=range(-1, 2))
     middle = 1 / np.mean(pdist(X, "sqeuclidean"))
-    gammas = tried_gammas(X, "rbf", policy)
+    gammas = tried_gammas(X, "rbf", policy=policy)
     np.testing.assert_allclose(gammas, middle * np.array([0.25, 1, 4]), rtol=0.01)
-    np.testing.assert_allclose(tried_gammas(sparse.csr_matrix(X), "rbf", policy), gammas)
+    np.testing.assert_allclose(tried_gammas(sparse.csr_matrix(X), "rbf", policy=policy), gammas)
+    assert tried_gammas(X, "rbf", policy=TYPICAL_SCALE) == pytest.approx(1 / X.var(axis=0).sum())
+    weights = rng.integers(1, 4, 300)
+    repeated = tried_gammas(X.repeat(weights, axis=0), "rbf")
+    for points in (X, sparse.csr_matrix(X)):
+        np.testing.assert_allclose(tried_gammas(points, "rbf", weights), repeated)
     absolute = 1 / np.mean(pdist(X, "cityblock"))
-    assert tried_gammas(X, "laplacian", policy)[1] == pytest.approx(absolute, rel=0.3)
+    assert tried_gammas(X, "laplacian", policy=policy)[1] == pytest.approx(absolute, rel=0.3)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-200, 1e200])
