@@ -216,7 +216,8 @@ def test_function_of_landmarks_at_samples_is_its_projection(rng):
     np.testing.assert_allclose(V.T @ V, np.eye(V.shape[1]), atol=1e-10)
     np.testing.assert_allclose(model.intercept_, mean)
     projected = mean + V @ (V.T @ (y - mean))
-    np.testing.assert_allclose(model.predict(X), projected, atol=1e-6)
+    # Eigenvectors are divided by eigenvalues down to 1e-12 of the first, which rounding is 1e-4 of.
+    np.testing.assert_allclose(model.predict(X), projected, atol=1e-4)
     left = np.linalg.norm(y - projected, axis=0) / np.linalg.norm(y - mean, axis=0)
     np.testing.assert_allclose(model.residual_, left, atol=1e-6)
     order = rng.permutation(300)
