@@ -193,12 +193,14 @@ def test_defaults_are_at_least_as_good_as_nearest_neighbours(rng):
 
 def test_scale_of_many_samples_is_that_of_some(rng):
     X, Y, _ = problem(rng, 300)
-    model = with_policy(KernelRidgeCV(random_state=0), ITERATIVE)
+    # Errors of some are exact, those of all may be estimates, which depend on the order a little.
+    policy = replace(ITERATIVE, max_direct=150)
+    model = with_policy(KernelRidgeCV(random_state=0), policy)
     model._gamma_policy = GammaPolicy(powers=range(-1, 2), max_rows=100)
     model.fit(X, Y)
     assert 2 <= len(model.alphas_) <= 3
     assert model.loo_mse_.shape == model.alphas_.shape
-    given = with_policy(KernelRidgeCV([0.1, 10.0, 1.0], random_state=0), ITERATIVE)
+    given = with_policy(KernelRidgeCV([0.1, 10.0, 1.0], random_state=0), policy)
     given._gamma_policy = model._gamma_policy
     assert given.fit(X, Y).alphas_.tolist() == [0.1, 10.0, 1.0]
     order = rng.permutation(300)
@@ -206,7 +208,7 @@ def test_scale_of_many_samples_is_that_of_some(rng):
     again._policy, again._gamma_policy = model._policy, model._gamma_policy
     again.fit(X[order], Y[order])
     assert again.gamma_ == pytest.approx(model.gamma_)
-    np.testing.assert_allclose(again.gamma_scores_, model.gamma_scores_, rtol=1e-3)
+    np.testing.assert_allclose(again.gamma_scores_, model.gamma_scores_, rtol=1e-6)
 
 
 def test_defaults_on_constants_and_few_samples(rng):
