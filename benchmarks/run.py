@@ -37,6 +37,7 @@ NAMES = (
     "density",
     "features",
     "newton_cg",
+    "defaults",
 )
 
 INTRODUCTION = """\

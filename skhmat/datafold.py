@@ -369,8 +369,9 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
     epsilon : float or {"auto", "sum"}, default="auto"
         Scale of the kernel; the Gaussian is exp(-||x - y||^2 / (2 epsilon)). This and the
         parameters without a description are those of :class:`skhmat.manifold.GeometricHarmonics`.
-    n_eigenpairs : int, default=10
-        Number of eigenpairs, at most the number of samples.
+    n_eigenpairs : int or "auto", default="auto"
+        Number of eigenpairs, at most the number of samples. "auto" chooses it, and `epsilon` where
+        that is "auto", too, for the function at hand.
     cut_off : "auto", float or None, default="auto"
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
     eigen_tol : float or "auto", default="auto"
@@ -430,7 +431,7 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
         self,
         epsilon="auto",
         *,
-        n_eigenpairs=10,
+        n_eigenpairs="auto",
         cut_off="auto",
         eigen_solver="auto",
         eigen_tol="auto",

@@ -53,26 +53,30 @@ class DualEstimator(CompressionMixin, BaseEstimator):
         # In float32 the residual of a system with a small alpha would be nothing but rounding.
         return X.astype(np.float64, copy=False), y
 
-    def _make_system(self, X, sample_weight, alphas):
-        """Return the system of the samples that have a weight, and their indices."""
-        used = np.arange(X.shape[0])
-        if sample_weight is not None:
-            sample_weight = check_sample_weight(sample_weight, X)
-            used = np.flatnonzero(sample_weight)
-            sample_weight = sample_weight[used]
-            # The diagonal of the system has alpha / weight.
-            least = max(1.0, np.max(alphas)) / np.finfo(np.float64).max
-            if not sample_weight.min() > least:
-                i = used[np.argmin(sample_weight)]
-                got = f"{sample_weight.min():.3g} for sample {i}"
-                raise parameter_error("sample_weight", f"0 or above {least:.2g}", got=got)
+    def _check_weights(self, X, sample_weight, alphas):
+        """Return the indices of the samples that have a weight, and their weights or None."""
+        if sample_weight is None:
+            return np.arange(X.shape[0]), None
+        sample_weight = check_sample_weight(sample_weight, X)
+        used = np.flatnonzero(sample_weight)
+        sample_weight = sample_weight[used]
+        # The diagonal of the system has alpha / weight.
+        least = max(1.0, np.max(alphas)) / np.finfo(np.float64).max
+        if not sample_weight.min() > least:
+            i = used[np.argmin(sample_weight)]
+            got = f"{sample_weight.min():.3g} for sample {i}"
+            raise parameter_error("sample_weight", f"0 or above {least:.2g}", got=got)
+        return used, sample_weight
+
+    def _make_system(self, X, used, weights, gamma):
+        """Return the system of some samples; `used` has their indices, of shape (n_used,)."""
         if self.kernel == "precomputed":
             K = X if len(used) == X.shape[0] else X[np.ix_(used, used)]
         else:
             K = kernel_matrix(
                 X[used],
                 self.kernel,
-                self._number("gamma"),
+                gamma,
                 self._number("degree"),
                 self._number("coef0"),
                 self.kernel_params,
@@ -80,7 +84,7 @@ class DualEstimator(CompressionMixin, BaseEstimator):
             )
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         compress = partial(self._compress, random_state=seed)
-        return RidgeSystem(K, compress, sample_weight, self.n_jobs, self._policy), used
+        return RidgeSystem(K, compress, weights, self.n_jobs, self._policy)
 
     def _solve(self, X, system, used, Y, alphas, shape):
         """Set the attributes of a fitted model.

@@ -15,6 +15,7 @@ from sklearn.utils.validation import column_or_1d
 from .._base.fit_context import fit_context
 from .._utils.validation import check_sample_weight, parameter_error
 from ._base import KERNEL_CONSTRAINTS, DualRegressorMixin, FixedAlphaEstimator, check_alphas
+from ._gamma import TYPICAL_SCALE, tried_gammas
 
 
 class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
@@ -131,23 +132,28 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         alphas = check_alphas("alpha", self.alpha, Y.shape[1])
-        system, used = self._make_system(X, sample_weight, alphas)
+        used, weights = self._check_weights(X, sample_weight, alphas)
+        system = self._make_system(X, used, weights, self._number("gamma"))
         return self._solve(X, system, used, Y, alphas, y.shape[1:])
 
 
 class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     """Classifier by kernel ridge regression on targets -1 and 1, one for each class.
 
-    Like `sklearn.linear_model.RidgeClassifier`, with the kernels and the solver of `KernelRidge`.
+    Like `sklearn.linear_model.RidgeClassifier`, with the kernels and the solver of `KernelRidge`,
+    and without an intercept. One scale is used for all features: where these have different units,
+    `sklearn.preprocessing.StandardScaler` should come first.
 
     Parameters
     ----------
     alpha : float, default=1.0
         Penalty, at least 0.
-    kernel : str or callable, default="linear"
-        As in `KernelRidge`, and so are `gamma`, `degree`, `coef0`, `kernel_params`, `tol` and
-        `max_iter`.
-    gamma : float, default=None
+    kernel : str or callable, default="rbf"
+        As in `KernelRidge`, and so are `degree`, `coef0`, `kernel_params`, `tol` and `max_iter`.
+    gamma : float, "auto" or None, default="auto"
+        Scale of the kernel, as in `KernelRidge`. "auto" is 1 / (sum of the variances of all
+        features) for the kernel "rbf", the square root of 2 / (sum of their standard deviations)
+        for "laplacian", and None for others.
     degree : float, default=3
     coef0 : float, default=1
     kernel_params : dict, default=None
@@ -181,6 +187,8 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
         With several labels their numbers, from 0.
+    gamma_ : float or None
+        The scale in use; None where it is left to the kernel.
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
     X_fit_ : ndarray or csr_matrix of shape (n_samples, n_features)
         The samples; with a precomputed kernel that matrix.
@@ -197,7 +205,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from skhmat.kernel_ridge import KernelRidgeClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> KernelRidgeClassifier(alpha=0.1, kernel="rbf").fit(X, y).score(X, y) > 0.95
+    >>> KernelRidgeClassifier().fit(X, y).score(X, y) > 0.95
     True
     """
 
@@ -207,14 +215,15 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         **KERNEL_CONSTRAINTS,
+        "gamma": [*KERNEL_CONSTRAINTS["gamma"], StrOptions({"auto"})],
     }
 
     def __init__(
         self,
         alpha=1.0,
         *,
-        kernel="linear",
-        gamma=None,
+        kernel="rbf",
+        gamma="auto",
         degree=3,
         coef0=1,
         kernel_params=None,
@@ -282,7 +291,14 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
             sample_weight = check_sample_weight(sample_weight, X) * self._class_weights(y)
         alphas = np.broadcast_to(float(self._number("alpha")), Y.shape[1])
         shape = () if Y.shape[1] == 1 else Y.shape[1:]
-        system, used = self._make_system(X, sample_weight, alphas)
+        used, weights = self._check_weights(X, sample_weight, alphas)
+        gamma = self._number("gamma")
+        if isinstance(gamma, str):
+            points = X if self.kernel == "precomputed" else X[used]
+            gammas = tried_gammas(points, self.kernel, weights, TYPICAL_SCALE)
+            gamma = None if gammas is None else float(gammas[0])
+        self.gamma_ = gamma
+        system = self._make_system(X, used, weights, gamma)
         self._solve(X, system, used, Y, alphas, shape)
         self.classes_, self._has_several_labels = classes, y.ndim == 2
         return self

@@ -3,16 +3,19 @@
 from typing import ClassVar
 
 import numpy as np
+from sklearn.utils._param_validation import StrOptions
 
 from .._base.fit_context import fit_context
-from .._utils.validation import check_numbers, parameter_error
+from .._utils.validation import check_numbers, check_random_state, parameter_error
 from .._utils.warnings import warn
 from ._base import KERNEL_CONSTRAINTS, DualEstimator, DualRegressorMixin, check_not_negative
+from ._gamma import DEFAULT_ALPHAS, draw_rows, near_best, score_gamma, tried_gammas
+from ._gamma import POLICY as GAMMA_POLICY
 from ._leave_one_out import POLICY, leave_one_out
 
 
 class KernelRidgeCV(DualRegressorMixin, DualEstimator):
-    """Kernel ridge regression with the penalty chosen by leave-one-out cross-validation.
+    """Kernel ridge regression with penalty and scale chosen by leave-one-out cross-validation.
 
     For each alpha, the errors of all leave-one-out models follow from the solution of one system
     and the diagonal of its inverse [1]_. Up to 1,024 samples the diagonal comes from eigenvalues.
@@ -21,16 +24,29 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     factorization for each alpha, which takes longer. With the best alpha the exact system is solved
     as in `KernelRidge`.
 
+    Where several scales `gamma` of the kernel are tried, the one whose smallest error is smallest
+    is taken; with more than 1,000 samples, as many of them choose it. One scale is used for all
+    features: where these have different units, `sklearn.preprocessing.StandardScaler` should come
+    first.
+
     Parameters
     ----------
-    alphas : array-like of shape (n_alphas,), default=(0.1, 1.0, 10.0)
-        Penalties to choose from, at least 0.
+    alphas : array-like of shape (n_alphas,) or "auto", default="auto"
+        Penalties to choose from, at least 0. "auto" is 1e-5, 1e-4, ..., 10; where `gamma` was
+        chosen with some of the samples, only those next to the best one there are scored with all.
     alpha_per_target : bool, default=False
         Whether alpha is chosen separately for each target.
-    kernel : str or callable, default="linear"
-        As in `KernelRidge`, and so are `gamma`, `degree`, `coef0`, `kernel_params`, `tol` and
-        `max_iter`.
-    gamma : float, default=None
+    fit_intercept : bool, default=True
+        Whether the mean of each target is subtracted before and added to predictions. The penalty
+        then pulls predictions towards the mean, and not towards 0.
+    kernel : str or callable, default="rbf"
+        As in `KernelRidge`, and so are `degree`, `coef0`, `kernel_params`, `tol` and `max_iter`.
+    gamma : float, array-like of shape (n_gammas,), "auto" or None, default="auto"
+        Scale of the kernel, as in `KernelRidge`, or several to choose from. For the kernels "rbf"
+        and "laplacian", "auto" tries g, g / 4, ..., g / 4^4 and 4 g, ..., 4^5 g, where 1 / g is
+        twice the sum of the variances of all features, the mean squared distance of two samples,
+        or for "laplacian" the sum of the standard deviations times the square root of 2. For other
+        kernels "auto" is None.
     degree : float, default=3
     coef0 : float, default=1
     kernel_params : dict, default=None
@@ -61,8 +77,19 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     ----------
     alpha_ : float or ndarray of shape (n_targets,)
         The best alpha.
+    gamma_ : float or None
+        The best gamma; None where it is left to the kernel.
+    gammas_ : ndarray of shape (n_gammas,)
+        Those that were tried, only if there were several.
+    gamma_scores_ : ndarray of shape (n_gammas,)
+        Leave-one-out R² of each with its best alpha, the mean over all targets; NaN where no alpha
+        is scored.
+    intercept_ : float or ndarray of shape (n_targets,)
+        The mean of each target, 0 without `fit_intercept`.
     best_score_ : float or ndarray of shape (n_targets,)
         Negative mean squared leave-one-out error with it.
+    alphas_ : ndarray of shape (n_alphas,)
+        Those that were scored with all samples.
     loo_mse_ : ndarray of shape (n_alphas,) or (n_alphas, n_targets)
         Mean squared leave-one-out errors; NaN where alpha is smaller than the error of the
         compressed matrix.
@@ -96,26 +123,33 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((500, 2))
     >>> y = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(500)
-    >>> KernelRidgeCV(alphas=[1e-3, 0.1, 10.0], kernel="rbf").fit(X, y).alpha_
+    >>> model = KernelRidgeCV(alphas=[1e-3, 0.1, 10.0]).fit(X, y)
+    >>> model.alpha_
     0.1
+    >>> model.best_score_ > -0.011
+    True
     """
 
     __module__ = "skhmat.kernel_ridge"
 
     _leave_one_out_policy = POLICY
+    _gamma_policy = GAMMA_POLICY
     _parameter_constraints: ClassVar = {
-        "alphas": ["array-like"],
-        "alpha_per_target": ["boolean"],
         **KERNEL_CONSTRAINTS,
+        "alphas": [StrOptions({"auto"}), "array-like"],
+        "alpha_per_target": ["boolean"],
+        "fit_intercept": ["boolean"],
+        "gamma": [*KERNEL_CONSTRAINTS["gamma"], StrOptions({"auto"}), "array-like"],
     }
 
     def __init__(
         self,
-        alphas=(0.1, 1.0, 10.0),
+        alphas="auto",
         *,
         alpha_per_target=False,
-        kernel="linear",
-        gamma=None,
+        fit_intercept=True,
+        kernel="rbf",
+        gamma="auto",
         degree=3,
         coef0=1,
         kernel_params=None,
@@ -133,6 +167,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     ):
         self.alphas = alphas
         self.alpha_per_target = alpha_per_target
+        self.fit_intercept = fit_intercept
         self.kernel = kernel
         self.gamma = gamma
         self.degree = degree
@@ -152,7 +187,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
 
     @fit_context
     def fit(self, X, y, sample_weight=None):
-        """Choose alpha and fit the model with it.
+        """Choose alpha and gamma, and fit the model with them.
 
         Parameters
         ----------
@@ -168,16 +203,85 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         """
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
-        alphas = check_numbers("alphas", self.alphas)
+        is_auto = isinstance(self.alphas, str)
+        alphas = check_numbers("alphas", DEFAULT_ALPHAS if is_auto else self.alphas)
         if alphas.ndim != 1 or len(alphas) == 0:
             allowed = "of shape (n_alphas,), with at least one number"
             raise parameter_error("alphas", allowed, got=f"shape {alphas.shape}")
         check_not_negative("alphas", self.alphas, alphas)
-        system, used = self._make_system(X, sample_weight, alphas)
+        used, weights = self._check_weights(X, sample_weight, alphas)
+        per_target = self.alpha_per_target and y.ndim == 2
+        means = _weighted_means(Y[used], weights) if self.fit_intercept else np.zeros(Y.shape[1])
+        Y = Y - means
+        self.gamma_, near = self._choose_gamma(X, Y, used, weights, alphas, per_target)
+        if is_auto:
+            alphas = near
+        self.alphas_ = alphas
+        system = self._make_system(X, used, weights, self.gamma_)
         errors = leave_one_out(system, Y[used], alphas, self._leave_one_out_policy)
-        self._choose_alpha(alphas, errors, self.alpha_per_target and y.ndim == 2)
+        self._choose_alpha(alphas, errors, per_target)
+        self.intercept_ = means if y.ndim == 2 else float(means[0])
         chosen = np.broadcast_to(self.alpha_, Y.shape[1])
         return self._solve(X, system, used, Y, chosen, y.shape[1:])
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            With a precomputed kernel, the kernel matrix between these samples and those of `fit`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
+        return super().predict(X) + self.intercept_
+
+    def _given_gammas(self, X, weights):
+        """Return the scales to choose from, of shape (n_gammas,), or a single one or None."""
+        gamma = self._number("gamma")
+        if isinstance(gamma, str):
+            return tried_gammas(X, self.kernel, weights, self._gamma_policy)
+        if np.ndim(gamma) == 0:
+            return gamma
+        gammas = check_numbers("gamma", gamma)
+        if gammas.ndim != 1 or len(gammas) == 0:
+            allowed = "a number or of shape (n_gammas,), with at least one number"
+            raise parameter_error("gamma", allowed, got=f"shape {gammas.shape}")
+        return check_not_negative("gamma", gamma, gammas)
+
+    def _choose_gamma(self, X, Y, used, weights, alphas, per_target):
+        """Choose a scale; set those tried and their scores if there are several.
+
+        Returns
+        -------
+        gamma : float or None
+        near : ndarray of shape (n_near,)
+            The penalties next to the best ones, if some of the samples were left aside.
+        """
+        for name in ("gammas_", "gamma_scores_"):
+            vars(self).pop(name, None)
+        points = X if self.kernel == "precomputed" else X[used]
+        gammas = self._given_gammas(points, weights)
+        if gammas is None or np.ndim(gammas) == 0:
+            return gammas, alphas
+        if len(gammas) == 1:
+            return float(gammas[0]), alphas
+        rng = check_random_state(self.random_state)
+        rows = draw_rows(X[used], Y[used], rng, self._gamma_policy)
+        part, weights = used[rows], None if weights is None else weights[rows]
+        variances = np.average(np.square(Y[part]), axis=0, weights=weights)
+        errors = []
+        for gamma in gammas:
+            system = self._make_system(X, part, weights, gamma)
+            errors.append(leave_one_out(system, Y[part], alphas, self._leave_one_out_policy))
+        scores = [score_gamma(e, variances, per_target) for e in errors]
+        self.gammas_ = gammas
+        self.gamma_scores_ = 1 - np.where(np.isfinite(scores), scores, np.nan)
+        best = int(np.argmin(scores))
+        near = alphas if len(part) == len(used) else near_best(errors[best], alphas, per_target)
+        return float(gammas[best]), near
 
     def _choose_alpha(self, alphas, errors, per_target):
         """Set the best alpha and its score; errors has shape (n_alphas, n_targets)."""
@@ -204,3 +308,12 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         if np.min(self.alpha_) == scored.min():
             message += f" The smallest of the others, {scored.min():.3g}, is chosen."
         warn(message)
+
+
+def _weighted_means(Y, weights):
+    """Return the mean of each target, of shape (n_targets,), also where sums overflow."""
+    size = np.abs(Y).max(axis=0)
+    size[size == 0] = 1.0
+    if weights is not None:
+        weights = weights / weights.max()
+    return np.average(Y / size, axis=0, weights=weights) * size

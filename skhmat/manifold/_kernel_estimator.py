@@ -49,12 +49,16 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             raise AttributeError("dimension_ is set by fit where epsilon is 'auto' or 'sum'")
         return bandwidth.dimension
 
-    def _measure(self, X, rng, knn=None, n_scaling=None):
-        """Return samples, of shape (n_samples, d), with their neighbourhoods and bandwidth."""
-        _check_extent(X)
+    def _measure(self, X, rng, knn=None, n_scaling=None, epsilon=None):
+        """Return samples, of shape (n_samples, d), with their neighbourhoods and bandwidth.
+
+        The bandwidth is `epsilon`; None is the parameter of this name.
+        """
+        check_extent(X)
+        epsilon = self._number("epsilon") if epsilon is None else epsilon
         cut_off = self._given_cut_off()
         samples = measure_samples(
-            X, self._number("epsilon"), knn, n_scaling, cut_off, rng, self._n_threads, self._policy
+            X, epsilon, knn, n_scaling, cut_off, rng, self._n_threads, self._policy
         )
         self._warned_bandwidth(samples.bandwidth)
         return samples
@@ -161,7 +165,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
         Log(self.verbose).info(self.summary())
 
 
-def _check_extent(X):
+def check_extent(X):
     """Raise ValueError where squared distances between samples overflow."""
     with np.errstate(over="ignore"):
         extent = X.max(axis=0) - X.min(axis=0)

@@ -33,7 +33,9 @@ NOT_PAIRWISE = [
 def expected_failures(estimator):
     if not isinstance(estimator, KernelRidgeClassifier):
         return {}
-    found = {"check_class_weight_classifiers": "its data need an intercept"}
+    found = {}
+    if estimator.kernel != "rbf":
+        found["check_class_weight_classifiers"] = "its data need an intercept"
     if estimator.kernel == "precomputed":
         found["check_classifiers_one_label_sample_weights"] = "gives it a matrix not symmetric"
         if sklearn.__version__.startswith("1.2."):
@@ -51,6 +53,7 @@ def expected_failures(estimator):
         KernelRidge(kernel="precomputed"),
         KernelRidge(kernel="laplacian"),
         KernelRidgeClassifier(),
+        KernelRidgeClassifier(kernel="linear"),
         KernelRidgeClassifier(kernel="rbf", leaf_size=8),
         KernelRidgeClassifier(kernel="precomputed"),
     ],
@@ -139,7 +142,7 @@ def test_classifier_is_ridge_on_signs(n_classes, rng):
     X, _, X_new = problem(rng, 300)
     y = np.array(list("abcd"))[(X[:, 0] > 0) + 2 * (X[:, 1] > 1) * (n_classes == 4)]
     weights = rng.uniform(0.5, 2, 300)
-    model = KernelRidgeClassifier(2.0)
+    model = KernelRidgeClassifier(2.0, kernel="linear")
     model.fit(X, y, weights)
     reference = RidgeClassifier(2.0, fit_intercept=False)
     reference.fit(X, y, weights)
@@ -155,7 +158,7 @@ def test_classifier_is_ridge_on_signs(n_classes, rng):
 def test_class_weights_are_those_of_scikit_learn(n_classes, class_weight, rng):
     X, _, X_new = problem(rng, 300)
     y = np.array(list("abcd"))[(X[:, 0] > 0.5) + 2 * (X[:, 1] > 1) * (n_classes == 4)]
-    model = KernelRidgeClassifier(2.0, class_weight=class_weight)
+    model = KernelRidgeClassifier(2.0, kernel="linear", class_weight=class_weight)
     reference = RidgeClassifier(2.0, fit_intercept=False, class_weight=class_weight)
     for weights in (None, rng.uniform(0.5, 2, 300)):
         expected = reference.fit(X, y, weights).decision_function(X_new)
@@ -169,7 +172,7 @@ def test_several_labels_are_those_of_scikit_learn(class_weight, rng):
     X, _, X_new = problem(rng, 300)
     Y = (X @ rng.standard_normal((3, 4)) > 0.5).astype(int)
     Y[:, 3] = 0  # a label that no sample has
-    model = KernelRidgeClassifier(2.0, class_weight=class_weight)
+    model = KernelRidgeClassifier(2.0, kernel="linear", class_weight=class_weight)
     reference = RidgeClassifier(2.0, fit_intercept=False, class_weight=class_weight).fit(X, Y)
     for given in (Y, Y.astype(bool), Y.astype(float), sparse.csr_matrix(Y)):
         values = model.fit(X, given).decision_function(X_new)
@@ -247,3 +250,18 @@ def test_bad_parameters(model, message, rng):
     y = Y[:, 0] > 0 if isinstance(model, KernelRidgeClassifier) else Y
     with pytest.raises(ValueError, match=message):
         model.fit(X, y)
+
+
+def test_default_scale_of_the_classifier(rng):
+    X, _, X_new = problem(rng, 200)
+    y = np.square(X).sum(axis=1) > 2.5
+    model = KernelRidgeClassifier().fit(X, y)
+    assert model.gamma_ == pytest.approx(1 / X.var(axis=0).sum())
+    assert model.score(X_new, np.square(X_new).sum(axis=1) > 2.5) > 0.85
+    scaled = KernelRidgeClassifier().fit(1024 * X + 7, y)
+    values = scaled.decision_function(1024 * X_new + 7)
+    np.testing.assert_allclose(values, model.decision_function(X_new), atol=1e-6)
+    given = KernelRidgeClassifier(gamma=model.gamma_).fit(X, y)
+    np.testing.assert_allclose(given.dual_coef_, model.dual_coef_, atol=1e-10)
+    assert KernelRidgeClassifier(gamma=None).fit(X, y).gamma_ is None
+    assert KernelRidgeClassifier(kernel="linear").fit(X, y).gamma_ is None

@@ -1,12 +1,17 @@
 """Geometric harmonics against dense computations."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import make_swiss_roll
 from sklearn.exceptions import NotFittedError
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skhmat.manifold import GeometricHarmonics
+from skhmat.manifold._leave_one_out import LeaveOneOutPolicy
 
 from .affinities import EPSILON, ERRORS, FEW, arc, in_form, kernel
 
@@ -165,3 +170,122 @@ def test_bad_input_of_harmonics(rng):
         model.predict(rng.random((5, 3)))
     with pytest.raises(ValueError, match="NaN"):
         model.predict(missing)
+
+
+# ---- what is chosen for a function
+
+
+def functions_and_samples(rng, n):
+    """Names, samples and functions that are known to be smooth, or smooth and noise."""
+    angle = rng.uniform(0, 2 * np.pi, n)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    roll, position = make_swiss_roll(n, random_state=int(rng.integers(1 << 31)))
+    square = rng.uniform(-1, 1, (n, 2))
+    cube = rng.uniform(size=(n, 5))
+    noise = rng.standard_normal(n)
+    yield "circle", circle, np.sin(5 * angle) + np.cos(2 * angle)
+    yield "height", roll, roll[:, 1]
+    yield "position", roll, position
+    yield "waves", square, np.sin(4 * square[:, 0]) * np.cos(3 * square[:, 1]) + 0.05 * noise
+    yield "linear", cube, cube @ np.arange(5.0) + 0.3 * noise
+    yield "far from 0", cube, 1e6 + np.sin(3 * cube[:, 0])
+    yield "many", square, np.column_stack([square, np.sin(3 * square[:, 0]), 1e9 * square[:, 0]])
+
+
+@pytest.mark.parametrize("n", [400, 700])
+def test_defaults_are_at_least_as_good_as_nearest_neighbours(n, rng):
+    model = GeometricHarmonics(random_state=0)
+    # Samples beyond this many are known through landmarks.
+    model._choice_policy = LeaveOneOutPolicy(max_rows=350)
+    for name, X, y in functions_and_samples(rng, n):
+        train, test = slice(0, 3 * n // 4), slice(3 * n // 4, n)
+        rival = KNeighborsRegressor().fit(X[train], y[train]).score(X[test], y[test])
+        score = model.fit(X[train], y[train]).score(X[test], y[test])
+        assert score >= rival - 0.01, name
+        assert model.best_score_ > 0.8
+        assert ("landmarks" in model.summary() or "through" in model.summary()) == (n == 700)
+
+
+def test_function_of_landmarks_at_samples_is_its_projection(rng):
+    X = rng.uniform(-1, 1, (300, 2))
+    y = np.column_stack([np.sin(3 * X[:, 0]), 5 + X[:, 1]]) + 0.1 * rng.standard_normal((300, 2))
+    model = GeometricHarmonics(random_state=0)
+    model._choice_policy = LeaveOneOutPolicy(max_rows=100)
+    model.fit(X, y)
+    V, mean = model.eigenvectors_, y.mean(axis=0)
+    np.testing.assert_allclose(V.T @ V, np.eye(V.shape[1]), atol=1e-10)
+    np.testing.assert_allclose(model.intercept_, mean)
+    projected = mean + V @ (V.T @ (y - mean))
+    # Eigenvectors are divided by eigenvalues down to 1e-12 of the first, which rounding is 1e-4 of.
+    np.testing.assert_allclose(model.predict(X), projected, atol=1e-4)
+    left = np.linalg.norm(y - projected, axis=0) / np.linalg.norm(y - mean, axis=0)
+    np.testing.assert_allclose(model.residual_, left, atol=1e-6)
+    order = rng.permutation(300)
+    again = clone(model)
+    again._choice_policy = model._choice_policy
+    again.fit(X[order], y[order])
+    np.testing.assert_allclose(again.predict(X), model.predict(X), atol=0.05)
+
+
+def test_chosen_number_of_eigenpairs_for_a_given_bandwidth(rng):
+    X = arc(rng, 200)
+    y = 3 + np.sin(2 * X[:, 2])
+    model = GeometricHarmonics(epsilon=0.1).fit(X, y)
+    assert model.epsilon_ == 0.1
+    assert 3 <= len(model.eigenvalues_) < 200
+    assert model.best_score_ > 0.99
+    assert model.intercept_ == pytest.approx(y.mean())
+    assert model.predict(X[:1] + 1e6) == pytest.approx(y.mean())
+    with pytest.raises(ValueError, match="epsilon must be 'auto' for a curve"):
+        model.plot_epsilon()
+    given = GeometricHarmonics(10, epsilon=0.1).fit(X, y)
+    assert given.intercept_ == 0
+    assert not hasattr(given, "best_score_")
+    assert given.predict(X[:1] + 1e6) == 0
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e150])
+def test_chosen_harmonics_have_the_units_of_the_function(scale, rng):
+    X, Y = arc(rng, 200), arc(rng, 20)
+    y = np.sin(X[:, 2])
+    one, other = GeometricHarmonics().fit(X, y), GeometricHarmonics().fit(X, scale * y)
+    np.testing.assert_allclose(other.predict(Y), scale * one.predict(Y), atol=1e-6 * scale)
+
+
+def test_chosen_harmonics_of_constants_duplicates_and_few(rng):
+    X = rng.standard_normal((60, 2))
+    model = GeometricHarmonics().fit(X, np.full(60, 0.1))
+    np.testing.assert_allclose(model.predict(X), 0.1, rtol=1e-12)
+    assert model.residual_ == 0
+    assert len(model.eigenvalues_) == 1
+    twice = np.repeat(X, 2, axis=0)
+    model = GeometricHarmonics().fit(twice, np.sin(twice[:, 0]))
+    assert model.score(twice, np.sin(twice[:, 0])) > 0.99
+    for n in range(2, 10):
+        model = GeometricHarmonics().fit(X[:n], np.zeros(n))
+        assert not model.predict(X).any()
+        line = np.arange(n)[:, np.newaxis]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            assert np.isfinite(GeometricHarmonics().fit(line, line).predict(line)).all()
+    y = np.sin(X[:, 0])
+    half = GeometricHarmonics().fit(X.astype(np.float32), y.astype(np.float32))
+    assert half.score(X, y) > 0.99
+    with pytest.raises(ValueError, match="epsilon must be a number where all distances"):
+        GeometricHarmonics().fit(np.ones((20, 3)), X[:20, 0])
+
+
+def test_a_large_residual_is_a_warning(rng):
+    X = rng.uniform(-1, 1, (300, 2))
+    y = 7 + np.sin(20 * X[:, 0])
+    model = GeometricHarmonics(3)
+    with pytest.warns(UserWarning, match=r"the 3 eigenvectors leave out .*n_eigenpairs") as caught:
+        model.fit(X, y)
+    assert f"{model.residual_:.2g} of the function" in str(caught[0].message)
+    with pytest.warns(UserWarning, match="samples from the others have an R²") as caught:
+        model = GeometricHarmonics().fit(X, rng.standard_normal(300))
+    assert f"{model.residual_:.2g} of the function" in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GeometricHarmonics(20, epsilon=1.0).fit(X, np.ones(300) + 0.1 * X[:, 0])
+        GeometricHarmonics().fit(X, X[:, 0])

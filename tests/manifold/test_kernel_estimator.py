@@ -127,7 +127,7 @@ def test_distances_that_overflow(estimator, scale, rng):
 def test_a_miss_is_a_warning(rng):
     policy = EigenpairPolicy(max_filters=0)
     X = arc(rng, 200)
-    for model in (DiffusionMaps(), GeometricHarmonics()):
+    for model in (DiffusionMaps(), GeometricHarmonics(10)):
         model.set_params(epsilon=EPSILON, eigen_solver="chebyshev", eigen_tol=1e-12)
         with_policy(model, eigenpairs=policy)
         message = f"{type(model).__name__}: the eigensolver stopped.*raise eigen_tol"
