@@ -73,8 +73,8 @@ def backtrack(evaluate, loss, slope, curvature, length, gamma, policy=POLICY):
         value = tf.ensure_shape(evaluate(length), [])
         return n_tried + 1, length, value, is_sufficient(length, value)
 
-    # `found` is kept, not computed from `value` where the loop asks: TensorFlow rewrites "not a <= b"
-    # as "a > b", and no NaN would be left behind.
+    # `found` is kept, not computed from `value` where the loop asks: TensorFlow rewrites
+    # "not a <= b" as "a > b", and no NaN would be left behind.
     _, length, value, found = tf.while_loop(
         lambda n_tried, length, value, found: (n_tried < policy.max_trials) & ~found,
         attempt,
