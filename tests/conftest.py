@@ -1,3 +1,4 @@
+import gc
 import os
 import random
 import sys
@@ -18,6 +19,16 @@ def pytest_collection_modifyitems(items):
     """Shuffle the tests if asked to, so that one that needs another one is seen."""
     if os.environ.get("SKHMAT_TEST_ORDER") == "random":
         random.Random(_SEED).shuffle(items)
+
+
+def pytest_collection_finish():
+    """Let the garbage collector pass over what the imports made, which stays to the end.
+
+    TensorFlow alone makes so many objects that a full collection takes half a second, and graphs
+    are garbage that calls for many.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

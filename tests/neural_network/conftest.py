@@ -4,6 +4,7 @@ pytest.importorskip("tensorflow")
 
 import keras
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util_v2
 
 from .networks import ZOO
 
@@ -15,11 +16,16 @@ REWRITTEN = ("test_classifier", "test_newton_cg", "test_public", "test_regressor
 def graph_rewrites(request):
     """Leave graphs as they were traced, except in some files.
 
-    To rewrite a graph (Grappler) takes half the time of a test that trains a small network.
+    To rewrite a graph (Grappler), and to take its branches and loops apart into single operations
+    (lowering), takes half the time of a test that trains a small network. The numbers are the same.
     """
-    rewritten = request.module.__name__.rpartition(".")[2] in REWRITTEN
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not rewritten})
-    yield
+    if request.module.__name__.rpartition(".")[2] in REWRITTEN:
+        yield
+        return
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(control_flow_util_v2, "maybe_set_lowering_attr", lambda *_args: None)
+        yield
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 

@@ -37,19 +37,27 @@ class ParameterVector:
 
     def pack(self, tensors):
         """Return one tensor per variable as a vector of shape (size,)."""
-        return tf.concat([tf.reshape(densify(tensor), [-1]) for tensor in tensors], axis=0)
+        return tf.concat([_flat(densify(tensor)) for tensor in tensors], axis=0)
 
     def unpack(self, vector):
         """Return the part of each variable, in the shape of the variable."""
         parts = tf.split(vector, self.sizes)
-        return [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return [
+            part if len(shape) == 1 else tf.reshape(part, shape)
+            for part, shape in zip(parts, self.shapes, strict=True)
+        ]
 
     def dot(self, a, b):
         """Return the inner product of each block, an array of shape (n_blocks,)."""
         if not self.by_variable:
-            return tf.reshape(tf.tensordot(a, b, 1), [1])
+            return tf.reshape(tf.reshape(a, [1, -1]) @ tf.reshape(b, [-1, 1]), [1])
         return tf.stack([tf.reduce_sum(part) for part in tf.split(a * b, self.sizes)])
 
     def broadcast(self, values):
         """Return one number per block, shape (n_blocks,), as factors of a vector."""
         return tf.repeat(values, self.sizes) if self.by_variable else values
+
+
+def _flat(tensor):
+    """Return all entries as a vector; one that is a vector, such as a bias, as it is."""
+    return tensor if tensor.shape.rank == 1 else tf.reshape(tensor, [-1])

@@ -60,18 +60,24 @@ def backtrack(evaluate, loss, slope, curvature, length, gamma, policy=POLICY):
     def is_sufficient(length, value):
         return value <= loss + gamma * (slope + bend * length) * length + slack
 
-    def retry(trial, length, value):
+    def shorten(length, value):
         # The minimum of the parabola through loss, slope and value.
         minimum = -slope * length**2 / (2 * (value - loss - slope * length))
         shortest, longest = policy.smallest_part * length, policy.largest_part * length
         within = tf.clip_by_value(minimum, shortest, longest)
-        length = tf.where(tf.math.is_finite(minimum), within, shortest)
-        return trial + 1, length, evaluate(length)
+        return tf.where(tf.math.is_finite(minimum), within, shortest)
 
-    _, length, value = tf.while_loop(
-        lambda trial, length, value: (trial < policy.max_trials) & ~is_sufficient(length, value),
-        retry,
-        (tf.constant(1), length, evaluate(length)),
+    def attempt(n_tried, length, value, _found):
+        # The first one, too, is in the loop, so that the loss is traced once.
+        length = tf.where(n_tried == 0, length, shorten(length, value))
+        value = tf.ensure_shape(evaluate(length), [])
+        return n_tried + 1, length, value, is_sufficient(length, value)
+
+    # `found` is kept, not computed from `value` where the loop asks: TensorFlow rewrites
+    # "not a <= b" as "a > b", and no NaN would be left behind.
+    _, length, value, found = tf.while_loop(
+        lambda n_tried, length, value, found: (n_tried < policy.max_trials) & ~found,
+        attempt,
+        (tf.constant(0), length, loss, tf.constant(False)),
     )
-    found = is_sufficient(length, value)
     return tf.where(found, length, tf.zeros_like(length)), tf.where(found, value, loss)

@@ -1,5 +1,7 @@
 """Problems in the graphs of the probabilistic preconditioner, which cannot issue warnings."""
 
+import numpy as np
+
 from ..._utils.warnings import warn
 from .._keras import tf
 
@@ -44,7 +46,7 @@ class Diagnostics:
 
     def count(self, trouble, happened):
         """Count a kind of problem: once if `happened` is True, or as many times as it says."""
-        where = tf.one_hot(list(TROUBLES).index(trouble), len(TROUBLES), dtype=tf.int32)
+        where = np.array([name == trouble for name in TROUBLES], np.int32)
         self._counts.assign_add(where * tf.cast(happened, tf.int32))
 
     def counts(self):

@@ -159,16 +159,19 @@ class HessianEstimate:
         """
         if not self.settings.prior_iterations + self.settings.num_observations:
             return tf.constant(True)
-        v, needed = self._choose_direction(objective, squares, is_able)
+        v, needed, is_over = self._choose_direction(objective, squares, is_able)
         y = objective.product_where(needed, v)
-        return tf.cond(
-            needed, lambda: self._learn(objective, squares, v, y), lambda: tf.constant(True)
-        )
+        usable = ~needed | tf.math.is_finite(tf.nn.l2_loss(y))
+        is_over |= self._learn(objective, squares, v, y, needed & usable)
+        # An estimate ends in several ways, and what it ends with is traced once for all of them.
+        tf.cond(is_over, self._finish, lambda: None)
+        return usable
 
     def _choose_direction(self, objective, squares, is_able):
         """Return the vector whose product is wanted, (n,), and whether one is; else an empty one.
 
-        Everything is computed within the branches: most steps take none of them.
+        And, third, whether the estimate is over because no product is worth its cost. Everything is
+        computed within the branches: most steps take none of them.
         """
         directions = {}
         if self.settings.prior_iterations:
@@ -179,32 +182,34 @@ class HessianEstimate:
         def nothing():
             # XLA wants one shape from all branches.
             size = self._parameters.size if is_in_xla() else 0
-            return tf.zeros(size, self._dtype), tf.constant(False)
+            return tf.zeros(size, self._dtype), tf.constant(False), tf.constant(False)
 
         phase = tf.where(is_able, self.state.phase.value, Phase.IDLE.value)
         return tf.switch_case(phase, [directions.get(each, nothing) for each in Phase])
 
-    def _learn(self, objective, squares, v, y):
-        """Learn from the product y of the Hessian with v, (n,); return whether it is finite."""
+    def _learn(self, objective, squares, v, y, where):
+        """Learn from the product y of the Hessian with v, (n,), if `where`, (), is True.
+
+        Return whether the estimate is over with it; a tensor of shape (), bool.
+        """
         size = self._parameters.size
-        v, y = tf.ensure_shape(v, [size]), tf.ensure_shape(y, [size])
-        usable = tf.math.is_finite(tf.nn.l2_loss(y))
 
-        def learn():
-            def add_to_prior():
-                self._add_gradient(objective.gradients, squares)
-                self._add_to_prior(v, y)
+        def add_to_prior():
+            self._add_gradient(objective.gradients, squares)
+            return self._add_to_prior(tf.ensure_shape(v, [size]), tf.ensure_shape(y, [size]))
 
-            if not self.settings.num_observations:
-                add_to_prior()
-            elif not self.settings.prior_iterations:
-                self._observe(v, y)
-            else:
-                is_prior = self.state.phase.value == Phase.PRIOR.value
-                tf.cond(is_prior, add_to_prior, lambda: self._observe(v, y))
+        def observe():
+            return self._observe(tf.ensure_shape(v, [size]), tf.ensure_shape(y, [size]))
 
-        tf.cond(usable, learn, lambda: None)
-        return usable
+        learn = {}
+        if self.settings.prior_iterations:
+            learn[Phase.PRIOR] = add_to_prior
+        if self.settings.num_observations:
+            learn[Phase.OBSERVING] = observe
+        phase = tf.where(where, self.state.phase.value, Phase.IDLE.value)
+        return tf.switch_case(
+            phase, [learn.get(each, lambda: tf.constant(False)) for each in Phase]
+        )
 
     # ---- the prior
 
@@ -214,7 +219,7 @@ class HessianEstimate:
         g /= tf.cast(tf.sqrt(tf.reduce_sum(squares)), g.dtype)
         # Every other product is one with the last direction again: their difference is noise.
         v = tf.where(self._is_second(), tf.convert_to_tensor(self.state.last_v), g)
-        return v, tf.constant(True)
+        return v, tf.constant(True), tf.constant(False)
 
     def _is_second(self):
         """Return whether the next product is the second of a pair; a tensor of shape (), bool."""
@@ -228,7 +233,10 @@ class HessianEstimate:
         state.last_weight.assign(tf.where(self._is_second(), state.last_weight.value, weight))
 
     def _add_to_prior(self, v, y):
-        """Add an observation y = H v, both (n,), and complete the prior if it is the last."""
+        """Add an observation y = H v, both (n,), and complete the prior if it is the last.
+
+        Return whether the estimate is over with it; a tensor of shape (), bool.
+        """
         state = self.state
         sums = self._add_sums(v, y)
         if self.settings.num_observations:
@@ -249,11 +257,13 @@ class HessianEstimate:
         is_alone = (state.taken.value < 2) & (self.settings.prior_iterations > 1)
         is_useful = (state.finished.value == 0) & (curvature > 0)
         self._rates.guess(mean, (noise > 0) | is_alone, is_useful)
+        is_last = state.taken.value >= self.settings.prior_iterations
         tf.cond(
-            state.taken.value >= self.settings.prior_iterations,
+            is_last,
             lambda: self._complete_prior(sums, mean, scale, noise, curvature),
             lambda: None,
         )
+        return tf.constant(False) if self.settings.num_observations else is_last
 
     def _add_sums(self, v, y):
         """Add the observation to the sums of each group; return these, a list of `Sums`."""
@@ -282,7 +292,7 @@ class HessianEstimate:
         _write(state.images, state.taken.value // 2, image)
 
     def _complete_prior(self, sums, mean, scale, noise, curvature):
-        """Set the prior, and go on to the next phase. All arrays are of shape (n_groups,)."""
+        """Set the prior, and go on to observations, if any. All arrays are of shape (n_groups,)."""
         state = self.state
         self._learn_signal(noise > 0)
         worst = tf.reduce_min(tf.where(curvature < 0, -scale, tf.zeros_like(scale)))
@@ -295,8 +305,6 @@ class HessianEstimate:
         state.taken.assign(0)
         if self.settings.num_observations:
             state.phase.assign(Phase.OBSERVING.value)
-        else:
-            self._finish()
 
     def _learn_signal(self, is_noisy):
         """Learn the signal: a sum of gradients is longer than a sum of noise."""
@@ -315,7 +323,7 @@ class HessianEstimate:
     # ---- observations
 
     def _observed_direction(self, objective):
-        """Return the next direction, (n,), and whether a product with it is worth its cost."""
+        """Return the next direction, (n,), whether a product is worth its cost, and if not."""
         found = []
         for group, start in enumerate(self._split(self._first_vector(objective))):
             posterior = self._posterior(group)
@@ -324,8 +332,7 @@ class HessianEstimate:
             found.append(tf.where(is_worthwhile, s, tf.zeros_like(s)))
         v = tf.concat(found, axis=0)
         is_wanted = tf.norm(v) > 0
-        tf.cond(is_wanted, lambda: None, self._finish)
-        return v, is_wanted
+        return v, is_wanted, ~is_wanted
 
     def _first_vector(self, objective):
         """Return the vector, (n,), that the inverse of B maps to the next direction.
@@ -350,13 +357,12 @@ class HessianEstimate:
         )
 
     def _observe(self, s, y):
-        """Store the observation y = H s, both (n,), and finish if it is the last."""
+        """Store the observation y = H s, both (n,); return whether it is the last, (), bool."""
         state = self.state
         _write(state.directions, state.taken.value, s)
         _write(state.products, state.taken.value, y)
         state.taken.assign_add(1)
-        is_last = state.taken.value >= self.settings.num_observations
-        tf.cond(is_last, self._finish, lambda: None)
+        return state.taken.value >= self.settings.num_observations
 
     def _posterior(self, group):
         """Return the posterior of the block of a group."""

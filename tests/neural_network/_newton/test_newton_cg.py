@@ -47,6 +47,20 @@ def test_rosenbrock(dtype):
     assert (np.diff(optimizer.history["loss"]) <= 1e-12).all()
 
 
+def test_a_step_to_where_the_loss_is_nan_is_shortened():
+    """From 3 and 2.5, whole steps end at negative numbers. Graphs are rewritten, as for users."""
+    x = keras.Variable([3.0, 2.5])
+    optimizer = NewtonCG(tau=0.0)
+    step = tf.function(
+        lambda: optimizer.minimize(lambda: tf.reduce_sum(x.value - tf.math.log(x.value)), [x]),
+        autograph=False,
+    )
+    for _ in range(12):
+        step()
+    np.testing.assert_allclose(x.numpy(), 1, rtol=1e-5)
+    assert 0 < optimizer.history["step_length"][0] < 1
+
+
 def test_rastrigin(rng):
     x, _ = minimize(rastrigin, rng.uniform(-3, 3, 2), 40)
     slope = 2 * x + 20 * np.pi * np.sin(2 * np.pi * x)
