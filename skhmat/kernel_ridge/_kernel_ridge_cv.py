@@ -1,5 +1,6 @@
 """Kernel ridge regression that chooses its penalty."""
 
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -243,9 +244,11 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         gamma = self._number("gamma")
         if isinstance(gamma, str):
             return tried_gammas(X, self.kernel, weights, self._gamma_policy)
-        if np.ndim(gamma) == 0:
+        if gamma is None or isinstance(gamma, Real):
             return gamma
         gammas = check_numbers("gamma", gamma)
+        if gammas.ndim == 0:
+            return float(check_not_negative("gamma", gamma, gammas.reshape(1))[0])
         if gammas.ndim != 1 or len(gammas) == 0:
             allowed = "a number or of shape (n_gammas,), with at least one number"
             raise parameter_error("gamma", allowed, got=f"shape {gammas.shape}")

@@ -17,6 +17,7 @@ from ..linalg._spectral.pairs import with_signs
 from ._kernel_estimator import KERNEL_CONSTRAINTS, KernelEstimator, check_extent
 from ._landmark_kernel import LandmarkKernel
 from ._leave_one_out import POLICY, Standardized, choose_count, choose_for_function
+from ._spectral.bandwidth import constant_error
 from ._spectral.eigenpairs import drop_unreliable_pairs
 from ._spectral.extension import HarmonicExtension, project
 from ._spectral.gaussian import TruncatedGaussian
@@ -229,12 +230,15 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         self._n_threads = effective_n_threads(self.n_jobs)
         X, Y = X.astype(np.float64), y.reshape(n, -1).astype(np.float64)
         functions, choice = Standardized.unchanged(Y), None
-        epsilon = self._number("epsilon")
+        bandwidth, epsilon = None, self._number("epsilon")
+        if isinstance(epsilon, str) and (X[0] == X).all():
+            raise constant_error(epsilon)
         if is_auto:
             check_extent(X)
             functions = Standardized.from_functions(Y)
             if epsilon == "sum":
-                epsilon = self._measure(X, rng, epsilon="sum").bandwidth.epsilon
+                bandwidth = self._measure(X, rng, epsilon="sum").bandwidth
+                epsilon = bandwidth.epsilon
             choice = self._choose(X, functions.values, epsilon, rng)
             epsilon = choice.epsilon
         elif epsilon == "auto":
@@ -247,7 +251,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
             k = choice.n_pairs if is_auto else self._number("n_eigenpairs")
             fitted = self._project(samples, functions.values, k, rng)
         self._choice, self._functions = choice, functions
-        self._set_results(fitted, samples.bandwidth)
+        self._set_results(fitted, bandwidth or samples.bandwidth)
         self._warn_of_residual(functions.values, fitted.residual)
         self._log()
         return self

@@ -1,10 +1,14 @@
 """Diffusion maps against dense computations."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from scipy.stats import spearmanr
+from sklearn.datasets import make_s_curve, make_swiss_roll
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -321,3 +325,42 @@ def test_data_frames(rng):
     assert list(model.feature_names_in_) == list("abc")
     with pytest.raises(ValueError, match="feature names"):
         model.transform(frame.rename(columns={"a": "z"}))
+
+
+def swiss_roll(rng, noise=0.0):
+    X, position = make_swiss_roll(1000, noise=noise, random_state=rng.integers(2**31))
+    return X, position
+
+
+def flat_spiral(rng):
+    angle = np.sqrt(rng.random(1000)) * 6 * np.pi + 2
+    return np.c_[angle * np.cos(angle), angle * np.sin(angle)], angle
+
+
+def helix(rng):
+    angle = rng.random(1000) * 6 * np.pi
+    return np.c_[np.cos(angle), np.sin(angle), angle / 4], angle
+
+
+def far_and_large_roll(rng):
+    X, position = swiss_roll(rng)
+    return 1000 * X + 10_000, position
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        swiss_roll,
+        partial(swiss_roll, noise=0.3),
+        far_and_large_roll,
+        flat_spiral,
+        helix,
+        lambda rng: make_s_curve(1000, random_state=rng.integers(2**31)),
+    ],
+    ids=["roll", "noisy roll", "far and large roll", "spiral", "helix", "s-curve"],
+)
+def test_the_default_unrolls(make, rng):
+    """The first coordinate has the order of the position along the curve."""
+    X, position = make(rng)
+    first = DiffusionMaps(n_components=1, random_state=0).fit(X).embedding_[:, 0]
+    assert abs(spearmanr(first, position)[0]) > 0.95

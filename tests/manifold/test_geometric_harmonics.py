@@ -236,7 +236,7 @@ def test_chosen_number_of_eigenpairs_for_a_given_bandwidth(rng):
     assert model.best_score_ > 0.99
     assert model.intercept_ == pytest.approx(y.mean())
     assert model.predict(X[:1] + 1e6) == pytest.approx(y.mean())
-    with pytest.raises(ValueError, match="epsilon must be 'auto' for a curve"):
+    with pytest.raises(ValueError, match="epsilon must be 'auto' or 'sum' for a curve"):
         model.plot_epsilon()
     given = GeometricHarmonics(10, epsilon=0.1).fit(X, y)
     assert given.intercept_ == 0

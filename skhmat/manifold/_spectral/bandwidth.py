@@ -178,13 +178,14 @@ def choose_bandwidth(
     if not isinstance(epsilon, str):
         return Bandwidth(float(epsilon))
     if histogram.is_constant:
-        raise _constant(epsilon)
+        raise constant_error(epsilon)
     if epsilon == "sum":
         return berry_giannakis_harlim(histogram, histogram_policy)
     return longest_links(space, policy, is_cut=is_cut)
 
 
-def _constant(epsilon):
+def constant_error(epsilon):
+    """Return the error that a rule has nothing to choose a bandwidth from."""
     allowed = "a number where all distances between samples are 0"
     return parameter_error("epsilon", allowed, epsilon)
 
@@ -226,7 +227,7 @@ def longest_links(space, policy=POLICY, *, is_cut=False):
     """
     graph, dimension = space.neighbor_graph(policy)
     if graph.shape[0] < 2:
-        raise _constant("auto")
+        raise constant_error("auto")
     n_parts, labels = csgraph.connected_components(graph, directed=False)
     if n_parts > policy.max_parts and space.can_link:
         space = space.subset(np.unique(labels, return_index=True)[1])
@@ -236,7 +237,7 @@ def longest_links(space, policy=POLICY, *, is_cut=False):
     tree = csgraph.minimum_spanning_tree(graph)
     lengths = np.sort(tree.data)
     if len(lengths) == 0 or not lengths[-1] ** 2 > 0:
-        raise _constant("auto")
+        raise constant_error("auto")
     scale = _root_mean_square(lengths[-policy.n_longest :])
     if is_cut:
         links = Links(lengths, scale, 0.0, 0.0, policy.wider[0])
