@@ -124,10 +124,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((500, 2))
     >>> y = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(500)
-    >>> model = KernelRidgeCV(alphas=[1e-3, 0.1, 10.0]).fit(X, y)
-    >>> model.alpha_
-    0.1
-    >>> model.best_score_ > -0.011
+    >>> model = KernelRidgeCV().fit(X, y)
+    >>> model.best_score_ > -0.012  # the noise has a variance of 0.01
     True
     """
 

@@ -25,6 +25,7 @@ from ._gofmm.rank_pilot import RankPilot
 from ._gofmm.skeletonization import Skeletonizer
 from ._hierarchical.form import HierarchicalForm, exact_form
 from ._hierarchical.report import CompressionReport
+from ._hierarchical.summary import format_bytes
 from ._hierarchical_matrix import HierarchicalMatrix
 from ._parameters import COMPRESSION
 
@@ -163,6 +164,8 @@ def compress(
     -----
     ConvergenceWarning
         The promise is missed; the message states the error reached and the parameter to raise.
+    UserWarning
+        An exact matrix is held that is larger than `max_bytes`, as a file may be.
 
     References
     ----------
@@ -469,14 +472,20 @@ class _Compression:
 
     def _exact(self, entries, plan, considered, reason):
         """Return the exact matrix, held as a plan says."""
-        self.report.reason_dense, self.report.considered = (
-            reason,
-            considered or [other.as_record() for other in self.exact_plans],
-        )
-        self.report.n_read = entries.n_read
-        self.report.parameters["in_memory"] = plan.form == "in memory"
+        report = self.report
+        report.reason_dense = reason
+        report.considered = considered or [other.as_record() for other in self.exact_plans]
+        report.parameters["in_memory"] = plan.form == "in memory"
         self.log.info(f"the exact matrix is held, {plan.form}: {reason}")
-        return HierarchicalMatrix(exact_form(entries.as_given(), self.report, self.n_jobs))
+        H = HierarchicalMatrix(exact_form(entries.as_given(), report, self.n_jobs))
+        report.n_read = entries.n_read
+        if plan.cost.nbytes > self.options["max_bytes"]:
+            warn(
+                f"compress holds an exact matrix of {format_bytes(plan.cost.nbytes)}, more than "
+                f"max_bytes={self.options['max_bytes']:.3g}: each product reads all of it.",
+                UserWarning,
+            )
+        return H
 
     def _missed(self, error):
         if self.options["max_rank"] is not None:

@@ -146,6 +146,11 @@ def test_fallback_exact_reads_nothing(points):
     K = KernelMatrix(points)
     H = compress(K, fallback="exact", random_state=0)
     assert H.report_.reason_dense == 'fallback is "exact"'
+    assert H.report_.n_read < 700 * 200
+    with pytest.warns(UserWarning, match="of 3.92 MB, more than max_bytes=1e\\+03"):
+        H = compress(K.toarray(), fallback="exact", max_bytes=1000, random_state=0)
+    assert_allclose(H @ np.eye(700), K.toarray(), rtol=1e-13)
+    H = compress(K, fallback="exact", max_bytes=1000, random_state=0)
     assert_allclose(H @ np.eye(700), K.toarray(), rtol=1e-13)
 
 
