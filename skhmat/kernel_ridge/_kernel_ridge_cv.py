@@ -125,8 +125,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     >>> X = rng.standard_normal((500, 2))
     >>> y = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(500)
     >>> model = KernelRidgeCV().fit(X, y)
-    >>> model.best_score_ > -0.012  # the noise has a variance of 0.01
-    True
+    >>> f"{model.best_score_:.2f}"  # the noise has a variance of 0.01
+    '-0.01'
     """
 
     __module__ = "skhmat.kernel_ridge"
