@@ -117,7 +117,7 @@ def measure(rng, quick, measured):
 def mean_ranks(structure, interactions):
     """Return the mean rank of the nodes of each level that have a basis."""
     ranks = np.zeros(structure.depth + 1)
-    for level, active in enumerate(interactions.active_nodes()):
+    for level, active in enumerate(interactions.active_nodes):
         rank = structure.rank[(1 << level) - 1 : (1 << (level + 1)) - 1]
         ranks[level] = rank[active].mean() if active.any() else 0.0
     return ranks

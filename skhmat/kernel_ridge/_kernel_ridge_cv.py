@@ -223,19 +223,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         chosen = np.broadcast_to(self.alpha_, Y.shape[1])
         return self._solve(X, system, used, Y, chosen, y.shape[1:])
 
-    def predict(self, X):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            With a precomputed kernel, the kernel matrix between these samples and those of `fit`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        """
-        return super().predict(X) + self.intercept_
+    def _decision(self, X):
+        return super()._decision(X) + self.intercept_
 
     def _given_gammas(self, X, weights):
         """Return the scales to choose from, of shape (n_gammas,), or a single one or None."""

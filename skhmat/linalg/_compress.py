@@ -212,7 +212,7 @@ def compress(
     if max_rank is not None:
         options["max_rank"] = min(options["max_rank"], n)
     if leaf_size != "auto":
-        options["leaf_size"] = min(options["leaf_size"], max(n, 2))
+        options["leaf_size"] = finest_leaf_size(n, options["leaf_size"])
     if max_bytes is None:
         options["max_bytes"] = physical_memory() / 2
     rtol = options.pop("rtol")
@@ -325,8 +325,8 @@ class _Compression:
             leaf_size=self.options["leaf_size"],
             budget=self.options["budget"],
             max_rank=self.options["max_rank"],
-            others=self.exact_plans if self._is_by_cost else (),
-            last_resort=self.exact_plans[0] if self.options["fallback"] == "auto" else None,
+            exact=self.exact_plans if self.options["fallback"] == "auto" else (),
+            exact_competes=self._is_by_cost,
         )
 
     def _make_skeletonizer(self, matrix, interactions, tolerance, read_all=False):

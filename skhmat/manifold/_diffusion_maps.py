@@ -426,15 +426,15 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         policy = self._policy
         histogram = DistanceHistogram.from_distances(X, rng, policy.distance_histogram)
         space = (SparseSpace if sparse.issparse(X) else DenseSpace).from_distances(X)
-        return self._warned_bandwidth(
-            choose_bandwidth(
-                self._number("epsilon"),
-                space,
-                histogram,
-                policy.bandwidth,
-                policy.distance_histogram,
-            )
+        bandwidth = choose_bandwidth(
+            self._number("epsilon"),
+            space,
+            histogram,
+            policy.bandwidth,
+            policy.distance_histogram,
         )
+        self._warn_of_bandwidth(bandwidth)
+        return bandwidth
 
     def _affinity_entries(self, X, epsilon):
         """Return the kernel between samples as a new array or sparse matrix."""

@@ -230,20 +230,21 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         self._n_threads = effective_n_threads(self.n_jobs)
         X, Y = X.astype(np.float64), y.reshape(n, -1).astype(np.float64)
         functions, choice = Standardized.unchanged(Y), None
-        bandwidth, epsilon = None, self._number("epsilon")
+        samples, epsilon = None, self._number("epsilon")
         if isinstance(epsilon, str) and (X[0] == X).all():
             raise constant_error(epsilon)
         if is_auto:
             check_extent(X)
             functions = Standardized.from_functions(Y)
             if epsilon == "sum":
-                bandwidth = self._measure(X, rng, epsilon="sum").bandwidth
-                epsilon = bandwidth.epsilon
+                samples = self._measure(X, rng)
+                epsilon = samples.bandwidth.epsilon
             choice = self._choose(X, functions.values, epsilon, rng)
             epsilon = choice.epsilon
         elif epsilon == "auto":
             epsilon = "sum"
-        samples = self._measure(X, rng, epsilon=epsilon)
+        if samples is None:
+            samples = self._measure(X, rng, epsilon=epsilon)
         self._samples, self._shape = samples, y.shape[1:]
         if is_auto and self._takes_landmarks(n):
             fitted, choice = self._project_by_landmarks(X, functions.values, choice, rng)
@@ -251,7 +252,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
             k = choice.n_pairs if is_auto else self._number("n_eigenpairs")
             fitted = self._project(samples, functions.values, k, rng)
         self._choice, self._functions = choice, functions
-        self._set_results(fitted, bandwidth or samples.bandwidth)
+        self._set_results(fitted, samples.bandwidth)
         self._warn_of_residual(functions.values, fitted.residual)
         self._log()
         return self
@@ -378,26 +379,9 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
         values = self._functions.restore(values)
         return values.reshape(len(X), *self._shape)
 
-    def plot_epsilon(self, ax=None):
-        """Plot the curve that the bandwidth was chosen from.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to plot; None makes new ones.
-
-        Returns
-        -------
-        ax : matplotlib.axes.Axes
-
-        Raises
-        ------
-        ValueError
-            `epsilon` was given.
-        """
-        check_is_fitted(self)
+    def _draw_epsilon(self, ax):
         if self._choice is None or self.epsilon != "auto":
-            return super().plot_epsilon(ax)
+            return super()._draw_epsilon(ax)
         return plot_errors(*self._choice.curve, self.epsilon_, ax)
 
     def summary(self):

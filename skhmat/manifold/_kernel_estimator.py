@@ -60,17 +60,16 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
         samples = measure_samples(
             X, epsilon, knn, n_scaling, cut_off, rng, self._n_threads, self._policy
         )
-        self._warned_bandwidth(samples.bandwidth)
+        self._warn_of_bandwidth(samples.bandwidth)
         return samples
 
-    def _warned_bandwidth(self, bandwidth):
-        """Return a bandwidth; warn where it does not fit all samples."""
+    def _warn_of_bandwidth(self, bandwidth):
+        """Warn where a bandwidth does not fit all samples."""
         if bandwidth.trouble is not None:
             advice = "Give epsilon"
             if hasattr(self, "knn") and self.metric != "precomputed":
                 advice = "Try knn=15, which keeps the kernel between near neighbours only"
             warn(f"{type(self).__name__}: {bandwidth.trouble} {advice}.", UserWarning)
-        return bandwidth
 
     def _choose_affinity(self, samples, alpha, rng):
         """Return the normalised kernel between the samples."""
@@ -143,6 +142,9 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             `epsilon` was given.
         """
         check_is_fitted(self)
+        return self._draw_epsilon(ax)
+
+    def _draw_epsilon(self, ax):
         if self._bandwidth.curve is None and self._bandwidth.links is None:
             raise parameter_error("epsilon", "'auto' or 'sum' for a curve to plot", self.epsilon)
         return plot_bandwidth(self._bandwidth, ax)

@@ -193,7 +193,7 @@ class CostModel:
         known_from : int or None
             Level from which on down all bases are known, and cost no more.
         """
-        n_active = [int(active.sum()) for active in interactions.active_nodes()]
+        n_active = [int(active.sum()) for active in interactions.active_nodes]
         near, n_near_pairs = near_entries(tree, interactions), len(interactions.near[-1][1])
         far = sum(len(pairs[1]) * r**2 for pairs, r in zip(interactions.far, ranks, strict=True))
         n_far_pairs = sum(len(pairs[1]) for pairs in interactions.far)

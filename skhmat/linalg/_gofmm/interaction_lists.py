@@ -13,6 +13,7 @@ but the diagonal, Far(a) is the sibling of a, and the format is HSS.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -48,15 +49,11 @@ class Interactions:
 
     def is_active(self, level, j):
         """Return whether node j, or one above it, has a far partner, so that j needs a basis."""
-        for _ in range(level + 1):
-            ptr, _node = self.far[level]
-            if ptr[j + 1] > ptr[j]:
-                return True
-            level, j = level - 1, j >> 1
-        return False
+        return bool(self.active_nodes[level][j])
 
+    @cached_property
     def active_nodes(self):
-        """Return for each level which nodes need a basis, as arrays of shape (2**level,), bool."""
+        """Which nodes of each level need a basis, as arrays of shape (2**level,), bool."""
         found = [np.zeros(1, dtype=bool)]
         for ptr, _ in self.far[1:]:
             found.append(np.repeat(found[-1], 2) | (np.diff(ptr) > 0))

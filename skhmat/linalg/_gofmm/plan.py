@@ -136,10 +136,11 @@ class Planner:
     leaf_size : int or "auto"
     budget : float or "auto"
     max_rank : int or None
-    others : list of Plan
-        Plans for the exact matrix that are considered, too.
-    last_resort : Plan or None
-        The plan for the exact matrix that is taken where ranks are too high for all others.
+    exact : list of Plan
+        Plans for the exact matrix, the cheapest first. Where ranks are too high for all others, the
+        first is the last resort; none if the matrix must not be exact.
+    exact_competes : bool
+        Whether an exact plan is also taken because it costs less.
     policy : PlanPolicy
     """
 
@@ -152,13 +153,13 @@ class Planner:
         leaf_size="auto",
         budget="auto",
         max_rank=None,
-        others=(),
-        last_resort=None,
+        exact=(),
+        exact_competes=True,
         policy=POLICY,
     ):
         self.model, self.pilot, self.neighbors = model, pilot, neighbors
-        self.max_rank, self.others, self.policy = max_rank, others, policy
-        self.last_resort = last_resort
+        self.exact, self.exact_competes = exact, exact_competes
+        self.max_rank, self.policy = max_rank, policy
         self._budget = budget
         sizes = policy.leaf_sizes if leaf_size == "auto" else (leaf_size,)
         # By the level of the leaves; with one leaf, the smallest size will do.
@@ -170,7 +171,8 @@ class Planner:
     def choose(self):
         """Return the cheapest plan."""
         tie = count()
-        queue = [(plan.cost.total, next(tie), None, plan) for plan in self.others]
+        exact = self.exact if self.exact_competes else ()
+        queue = [(plan.cost.total, next(tie), None, plan) for plan in exact]
         queue += [(self._least(*key), next(tie), key, None) for key in self._candidates()]
         heapq.heapify(queue)
         while queue[0][2] is not None:
@@ -182,7 +184,7 @@ class Planner:
             heapq.heappush(queue, (plan.cost.total, next(tie), key, plan))
         self._considered = [plan for *_, plan in queue if plan is not None]
         best = queue[0][3]
-        return self.last_resort if self._is_too_large(best) else best
+        return self.exact[0] if self._is_too_large(best) else best
 
     def revised(self, plan, level, rank):
         """Return a cheaper plan once the ranks of a level are known, or None if there is none.
@@ -215,7 +217,7 @@ class Planner:
 
     def _is_too_large(self, plan):
         """Return whether the blocks of a plan take so much memory that they are no use."""
-        if self.last_resort is None or plan.depth == 0:
+        if not self.exact or plan.depth == 0:
             return False
         return plan.cost.nbytes > self.policy.max_part * self.model.in_memory().nbytes
 
@@ -259,7 +261,7 @@ class Planner:
 
     def _levels(self, interactions):
         """Return the levels that have bases, leaves first, and the mean number of near nodes."""
-        active = interactions.active_nodes()
+        active = interactions.active_nodes
         return [
             (level, np.diff(interactions.near[level][0])[active[level]].mean())
             for level in reversed(range(len(active)))

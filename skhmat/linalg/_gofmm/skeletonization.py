@@ -140,8 +140,7 @@ class Skeletonizer:
         near_nodes = self._most_voted(level, j, n_near)
         far = self.far_field.rows(level, near_nodes)
         named = self.far_field.named_by(far, columns)
-        beyond = self.far_field.named_by_others(far, level, j, near_nodes, named, rng)
-        sample = self._sample(far, np.concatenate([named.rows, beyond]), len(columns), rng)
+        sample = self._sample(far, level, j, near_nodes, named, len(columns), rng)
         weights = np.full(len(columns), np.sqrt(size / len(columns)))
         return self._factorize(columns, weights, self.tolerance * np.sqrt(size), sample)[1]
 
@@ -201,19 +200,18 @@ class Skeletonizer:
         if len(columns) == 0:
             return NodeBasis.empty(named)
         rng = np.random.default_rng([self.seed, node])
-        beyond = self.far_field.named_by_others(far, level, j, near_nodes, named, rng)
-        preferred = np.concatenate([named.rows, beyond])
-        sample = self._sample(far, preferred, len(columns), rng)
+        sample = self._sample(far, level, j, near_nodes, named, len(columns), rng)
         tolerance = self.tolerance * np.sqrt(stop - start)
         return self._validated_basis(columns, weights, tolerance, sample, named)
 
-    def _sample(self, far, preferred, n_columns, rng):
-        """Return a RowSample of far rows that starts with the preferred ones."""
+    def _sample(self, far, level, j, near_nodes, named, n_columns, rng):
+        """Return a RowSample of the far rows of node j that starts with the named ones."""
+        beyond = self.far_field.named_by_others(far, level, j, near_nodes, named, rng)
         return RowSample(
             self.entries,
             self.neighbors,
             far,
-            preferred,
+            np.concatenate([named.rows, beyond]),
             n_columns,
             rng,
             read_all=self.read_all,

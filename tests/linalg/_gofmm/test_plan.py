@@ -33,14 +33,14 @@ def make_planner(ordered, rank, *, n_products=None, exact=True, policy=None, **l
     entries, tree, neighbors, _ = ordered
     pilot = RankPilot(GivenRanks(tree, rank))
     model = CostModel(entries.source, n_products)
-    others = exact_plans(model, entries.source, math.inf) if exact else ()
+    plans = exact_plans(model, entries.source, math.inf) if exact else ()
     limits = limits if policy is None else limits | {"policy": policy}
-    return Planner(model, pilot, neighbors, others=others, **limits)
+    return Planner(model, pilot, neighbors, exact=plans, **limits)
 
 
 def every_plan(planner):
     """Return all plans with the final ranks, by brute force."""
-    plans = list(planner.others)
+    plans = list(planner.exact)
     for key in planner._candidates():
         plan = planner._evaluated(*key)
         while not planner._is_settled(plan):
