@@ -246,7 +246,7 @@ def longest_links(space, policy=POLICY, *, is_cut=False):
     near = _without_longer(paths, policy.longest_path_step * scale)
     links = Links(lengths, scale, *_joined_by_kernel(space, near, scale, policy))
     if links.fits(policy):
-        links = _widened(links, space, paths, policy)
+        links = _widened(links, space, near, policy)
         return Bandwidth(_epsilon(scale * links.factor, policy), dimension, links=links)
     parts = _links_of_parts(space, paths, lengths, policy)
     if parts is not None:
@@ -282,7 +282,6 @@ def _epsilon(scale, policy):
 
 def _widened(links, space, paths, policy):
     """Return the links with the first of the larger factors that takes no short cuts."""
-    paths = _without_longer(paths, links.lengths[-1])
     for factor in policy.wider:
         measured = _joined_by_kernel(space, paths, links.scale * factor, policy)
         limits = policy.max_short_cuts_if_wider, policy.max_reached_if_wider

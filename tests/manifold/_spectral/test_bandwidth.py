@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
+from sklearn.datasets import make_s_curve
 
 from skhmat.manifold._spectral.bandwidth import (
     POLICY,
@@ -188,6 +189,9 @@ def test_a_kernel_is_wider_where_that_takes_no_short_cuts(rng):
     assert arc.links.factor == 2.0
     assert "2 times as wide as it must be" in arc.links.describe()
     assert arc.epsilon == pytest.approx((2 * arc.links.scale / 3) ** 2)
+    # A sample that only the longest link joins to the others looks cut off, and is not.
+    surface, _ = make_s_curve(3000, random_state=rng.integers(2**31))
+    assert longest_links(space_of(surface)).links.factor == 2.0
     # A wider kernel would reach from each turn of a spiral to the next.
     angle = 2 * np.pi * np.sqrt(1 + 8 * (np.arange(60) + 0.3 * rng.random(60)) / 60)
     turns = longest_links(space_of(np.column_stack([angle * np.cos(angle), angle * np.sin(angle)])))
