@@ -9,6 +9,9 @@ from .columns import (
     select_columns,
 )
 
+# Iterations after which the true residual is computed for the first time.
+_FIRST_CHECK = 16
+
 
 def minres(A, M, B, target, maxiter):
     """Preconditioned minimal residuals from zero, for matrices that may be indefinite.
@@ -25,6 +28,10 @@ def minres(A, M, B, target, maxiter):
     follow from a1 W_j = Z_j - a2 W_j-1 - a3 W_j-2. The new rotation also splits the rest eta of the
     right-hand side into c eta, the coefficient of W_j in X, and -s eta, the new rest, whose
     magnitude is the norm of the residual.
+
+    Where A is singular but for rounding, eta goes on falling while X grows in the null space, until
+    rounding is all that A X has. So true residuals are computed after 16, 32, 64, ... iterations,
+    and in the end: a column whose true residual has grown stops, and its best iterate is returned.
     """
     X, active = np.zeros_like(B), np.arange(B.shape[1])
     k = B.shape[1]
@@ -34,6 +41,7 @@ def minres(A, M, B, target, maxiter):
     gamma = _root(inner_products(V, Z), V)
     gamma_old, eta, allowed = np.ones(k), gamma.copy(), target * gamma
     (c_old, c), (s_old, s) = np.ones((2, k)), np.zeros((2, k))
+    best, next_check = gamma.copy(), _FIRST_CHECK
     for iteration in range(1, maxiter + 1):
         Z = Z / gamma
         AZ = A @ Z
@@ -52,7 +60,16 @@ def minres(A, M, B, target, maxiter):
         eta = -s * eta
         Z = Z_new
         going = (np.abs(eta) > allowed[active]) & (gamma > 0)
-        X[:, active[~going]] = x[:, ~going]
+        if not going.all() or iteration in (next_check, maxiter):
+            is_better = np.ones(len(active), dtype=bool)
+            if iteration >= _FIRST_CHECK:
+                R = B[:, active] - A @ x
+                sizes = _root(inner_products(R, apply_preconditioner(M, R)), R)
+                is_better = sizes <= best[active]
+                best[active] = np.minimum(sizes, best[active])
+                going &= is_better
+                next_check = max(next_check, 2 * iteration)
+            X[:, active[is_better]] = x[:, is_better]
         active = active[going]
         if len(active) == 0:
             return X, iteration
@@ -61,7 +78,6 @@ def minres(A, M, B, target, maxiter):
             x, V_old, V, W_old, W, Z = (m[:, going] for m in (x, V_old, V, W_old, W, Z))
             gamma, gamma_old, eta = gamma[going], gamma_old[going], eta[going]
             c_old, c, s_old, s = c_old[going], c[going], s_old[going], s[going]
-    X[:, active] = x
     return X, maxiter
 
 

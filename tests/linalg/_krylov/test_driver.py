@@ -118,7 +118,9 @@ def test_cheaper_products_and_true_residuals(method, rng):
     assert (residuals <= 1e-11).all()
     np.testing.assert_allclose(A @ X, B, atol=1e-10 * np.abs(B).max())
     assert len(exact.widths) <= 8
-    assert len(single.widths) == n_iterations
+    # MINRES computes a true residual now and then.
+    n_checks = len(single.widths) - n_iterations
+    assert 0 <= n_checks <= (0 if method is conjugate_gradients else 0.1 * n_iterations)
 
 
 @pytest.mark.parametrize("wrong", ["far away", "indefinite"])

@@ -34,3 +34,18 @@ def test_an_indefinite_preconditioner_is_noticed(rng):
     M = symmetric(np.linspace(-1, 1, 20), 0)
     with pytest.raises(NotPositiveDefiniteError):
         minres(np.eye(20) + 0.1, M, rng.standard_normal((20, 4)), np.full(4, 1e-12), 100)
+
+
+@pytest.mark.parametrize("maxiter", [20, 100, 3000])
+def test_the_best_iterate_of_a_singular_matrix_is_not_lost(maxiter, rng):
+    """Once the residual is that of least squares, more iterations move X in the null space."""
+    for tiny in (0.0, 1e-15):
+        values = np.concatenate([np.linspace(1, 2, 40), -np.linspace(1, 2, 40), np.full(20, tiny)])
+        A = symmetric(values, rng.integers(1000))
+        B = rng.standard_normal((100, 3))
+        B[:, 2] = A @ B[:, 2]
+        X, _ = minres(A, None, B, np.full(3, 1e-12), maxiter)
+        missed = B - A @ X
+        least = B - A @ np.linalg.lstsq(A, B, rcond=1e-10)[0]
+        limits = 1.01 * np.linalg.norm(least, axis=0) + 0.05 * np.linalg.norm(B, axis=0)
+        assert np.all(np.linalg.norm(missed, axis=0) <= limits)
