@@ -17,6 +17,7 @@ from .._utils.validation import (
     check_real,
     parameter_error,
 )
+from ._operators.magnitude import divide, unit_exponent
 from ._operators.wrappers import CountedOperator, NegatedOperator
 from ._spectral.drivers import (
     POLICY,
@@ -225,10 +226,10 @@ def eigsh(
         preconditioner=preconditioner,
         method=method,
     )
-    values, vectors = found.pairs.values, with_signs(found.pairs.vectors)
+    values, vectors = found.values, with_signs(found.pairs.vectors)
     returned = (values, vectors) if return_eigenvectors else (values,)
     if return_info:
-        residuals = relative_residuals(found.operator, values, vectors)
+        residuals = relative_residuals(found.operator, found.pairs.values, vectors)
         n_products = found.operator.n_products
         returned += (EigenInfo(found.method, residuals, n_products, found.n_solves),)
     return returned if len(returned) > 1 else values
@@ -244,18 +245,26 @@ class EigenSolution:
     Attributes
     ----------
     pairs : Eigenpairs
-        In ascending order.
+        Of `operator`, in ascending order.
     method : str
         As in `EigenInfo`.
     operator : CountedOperator
-        The matrix.
+        The matrix, divided by ``2**exponent``.
     n_solves : int
+    exponent : int
+        0 unless entries are so large or so small that their squares overflow or vanish.
     """
 
     pairs: Eigenpairs
     method: str
     operator: CountedOperator
     n_solves: int
+    exponent: int = 0
+
+    @property
+    def values(self):
+        """Eigenvalues of the matrix, of shape (k,), ascending."""
+        return np.ldexp(self.pairs.values, self.exponent) if self.exponent else self.pairs.values
 
 
 def find_eigenpairs(
@@ -301,19 +310,27 @@ def find_eigenpairs(
         v0 = None if v0 is None else as_array("v0", v0)
     is_block = isinstance(v0, str) or np.ndim(v0) == 2
     method = _choose_method(method, which, is_block, sigma, preconditioner)
-    start = start_block(v0, n, given, policy.block_width(k), which, random_state)
     A = CountedOperator(A)
+    given = _as_given(given, A)
+    exponent = unit_exponent(given, A)
+    if exponent != 0:
+        given = divide(given, exponent)
+        A = CountedOperator(check_operator("A", given))
+        sigma = None if sigma is None else float(np.ldexp(sigma, -exponent))
+        preconditioner = None if preconditioner is None else divide(preconditioner, -exponent)
+    start = start_block(v0, n, given, policy.block_width(k), which, random_state)
     if k >= n or n <= policy.dense_up_to:
         # For "lobpcg" sigma changes the preconditioner only, not what is wanted.
         shift = sigma if method == "lanczos" else None
-        return EigenSolution(dense_eigenpairs(A, min(k, n), which, shift), "dense", A, 0)
+        pairs = dense_eigenpairs(A, min(k, n), which, shift)
+        return EigenSolution(pairs, "dense", A, 0, exponent)
     ncv = check_integer("ncv", ncv, k + 1, n, none=True)
     task = EigenTask(k, which, tol, start, maxiter, ncv, random_state)
     inverse = solver = None
     if sigma is not None:
         rtol = max(tol * 0.01, policy.min_solve_rtol)
         exact, solver = shifted_inverse(
-            _matrix_to_invert(given, A), sigma, rtol, preconditioner, policy.max_solve_iterations
+            given, sigma, rtol, preconditioner, policy.max_solve_iterations
         )
         # As a preconditioner it must be positive: sigma is above the largest eigenvalues.
         is_negative = method == "lobpcg" and which == "LA"
@@ -323,7 +340,8 @@ def find_eigenpairs(
     pairs, method = iterative_eigenpairs(A, task, method, sigma, inverse, policy=policy)
     if solver is not None:
         warn_of_inaccurate_solves(solver, policy.solve_slack)
-    return EigenSolution(pairs, method, A, 0 if inverse is None else inverse.n_products)
+    n_solves = 0 if inverse is None else inverse.n_products
+    return EigenSolution(pairs, method, A, n_solves, exponent)
 
 
 def _choose_method(method, which, is_block, sigma, preconditioner):
@@ -341,8 +359,8 @@ def _choose_method(method, which, is_block, sigma, preconditioner):
     return method
 
 
-def _matrix_to_invert(given, A):
-    """Return the matrix as given if `shifted_inverse` can take it, or else its operator A.
+def _as_given(given, A):
+    """Return an array, a sparse matrix or an operator as it was given, or else its operator A.
 
     As given it may have entries, or a structure, that can be factorized.
     """

@@ -140,7 +140,37 @@ def test_start_vector_is_used():
 
     v0 = np.arange(1.0, 101)
     eigsh(LinearOperator(A.shape, matvec=matvec, dtype=A.dtype), 2, v0=v0)
-    np.testing.assert_allclose(seen[0].ravel() / np.linalg.norm(seen[0]), v0 / np.linalg.norm(v0))
+    # The first product tells how large the entries are.
+    np.testing.assert_allclose(seen[1].ravel() / np.linalg.norm(seen[1]), v0 / np.linalg.norm(v0))
+
+
+@pytest.mark.parametrize("power", [-1000, -600, 600, 1000])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, aslinearoperator])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"which": "LA"},
+        {"which": "LM"},
+        {"which": "SA", "method": "lanczos"},
+        {"which": "LA", "method": "chebyshev"},
+        {"which": "SA", "method": "lobpcg"},
+        {"which": "LM", "sigma": 4.2},
+    ],
+    ids=str,
+)
+def test_the_scale_of_a_matrix_does_not_matter(options, make, power):
+    A, _ = symmetric(150)
+    A = np.round(A, 6)  # so that nothing is lost below the smallest numbers
+    expected, _, info = eigsh(A, 4, random_state=0, return_info=True, **options)
+    if "sigma" in options:
+        options = options | {"sigma": float(np.ldexp(options["sigma"], power))}
+    given = make(np.ldexp(A, power))
+    values, vectors, scaled = eigsh(given, 4, random_state=0, return_info=True, **options)
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(np.ldexp(values, -power), expected, atol=1e-9 * largest)
+    rest = A @ vectors - vectors * np.ldexp(values, -power)
+    assert np.abs(rest).max() <= 1e-5 * largest
+    np.testing.assert_allclose(scaled.residuals, 0, atol=10 * info.residuals.max() + 1e-9)
 
 
 @pytest.mark.parametrize(

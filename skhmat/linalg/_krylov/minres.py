@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._operators.magnitude import large_exponent
 from .columns import (
     apply_preconditioner,
     check_positive_curvature,
@@ -33,6 +34,15 @@ def minres(A, M, B, target, maxiter):
     rounding is all that A X has. So true residuals are computed after 16, 32, 64, ... iterations,
     and in the end: a column whose true residual has grown stops, and its best iterate is returned.
     """
+    if M is not None:  # X and B then have other units than those of A
+        return _iterate(A, M, B, target, maxiter)
+    A = _AtUnitScale(A)
+    X, n_iterations = _iterate(A, M, B, target, maxiter)
+    return np.ldexp(X, -A.exponent) if A.exponent else X, n_iterations
+
+
+def _iterate(A, M, B, target, maxiter):
+    """Return X and the number of iterations; see `minres`."""
     X, active = np.zeros_like(B), np.arange(B.shape[1])
     k = B.shape[1]
     x, V_old, V = X.copy(), np.zeros_like(B), B.copy()
@@ -79,6 +89,22 @@ def minres(A, M, B, target, maxiter):
             gamma, gamma_old, eta = gamma[going], gamma_old[going], eta[going]
             c_old, c, s_old, s = c_old[going], c[going], s_old[going], s[going]
     return X, maxiter
+
+
+class _AtUnitScale:
+    """A / 2**exponent, of which squares do not overflow; the first product tells the exponent."""
+
+    def __init__(self, A, exponent=None):
+        self._A, self.exponent = A, exponent
+
+    def columns(self, which):
+        return _AtUnitScale(select_columns(self._A, which), self.exponent)
+
+    def __matmul__(self, W):
+        out = self._A @ W
+        if self.exponent is None:
+            self.exponent = large_exponent(np.abs(out).max(initial=0.0), np.float64)
+        return np.ldexp(out, -self.exponent) if self.exponent else out
 
 
 def _root(squares, X):

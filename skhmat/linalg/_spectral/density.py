@@ -13,6 +13,7 @@ from ..._utils.validation import (
     parameter_error,
 )
 from .._krylov.lanczos import LanczosProcess
+from .._operators.magnitude import divide, unit_exponent
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
     n_vectors = check_integer("n_vectors", n_vectors, 1)
     n_steps = check_integer("n_steps", n_steps, 1)
     rng = check_random_state(random_state)
+    exponent = unit_exponent(A, A)
+    if exponent != 0:
+        A = divide(A, exponent)
     n = A.shape[0]
     eps = np.finfo(A.dtype if A.dtype in (np.float32, np.float64) else np.float64).eps
     nodes, weights, n_products = [], [], 0
@@ -115,7 +119,7 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
         n_products += process.n_steps
     nodes, weights = np.concatenate(nodes), np.concatenate(weights)
     order = np.argsort(nodes)
-    return SpectralDensity(nodes[order], weights[order], n_products)
+    return SpectralDensity(np.ldexp(nodes[order], exponent), weights[order], n_products)
 
 
 spectral_density.__module__ = "skhmat.linalg"

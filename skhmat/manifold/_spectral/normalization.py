@@ -67,5 +67,5 @@ def compute_normalization(compute_sums, diagonal, alpha):
     is_isolated = sums <= 0
     weights = np.where(is_isolated, 1.0, sums) ** -alpha
     degrees = weights * compute_sums(weights[:, np.newaxis])[:, 0]
-    degrees = np.where(is_isolated, 1.0, np.maximum(degrees, weights**2 * diagonal))
+    degrees = np.where(is_isolated, 1.0, np.maximum(degrees, weights * (weights * diagonal)))
     return Normalization(weights, degrees, sums, mean_sum)
