@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 from skhmat.linalg import KernelMatrix, compress
 from skhmat.linalg._entries.entries import Entries
 from skhmat.linalg._entries.sources import ArraySource
-from skhmat.linalg._gofmm.cluster_tree import build_tree
+from skhmat.linalg._gofmm.cluster_tree import build_tree, level_slice
 from skhmat.linalg._gofmm.cost_model import RATES, CostModel, Rates
 from skhmat.linalg._gofmm.distances import make_distance
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
@@ -118,7 +118,7 @@ def mean_ranks(structure, interactions):
     """Return the mean rank of the nodes of each level that have a basis."""
     ranks = np.zeros(structure.depth + 1)
     for level, active in enumerate(interactions.active_nodes):
-        rank = structure.rank[(1 << level) - 1 : (1 << (level + 1)) - 1]
+        rank = structure.rank[level_slice(level)]
         ranks[level] = rank[active].mean() if active.any() else 0.0
     return ranks
 

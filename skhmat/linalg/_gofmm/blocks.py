@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..._utils.parallel import run_tasks
+from .cluster_tree import node_number
 from .structure import BlockStructure
 
 # Entries from which several threads pay: for fewer, passing the GIL around takes longer.
@@ -76,7 +77,7 @@ def assemble(entries, tree, interactions, skeletons, max_bytes, n_threads):
 def _skeletons_first(tree, skeletons):
     """Return the old position of each new one, with the skeletons of each leaf first."""
     moved = np.arange(tree.leaf_bounds[-1])
-    first = (1 << tree.depth) - 1
+    first = node_number(tree.depth)
     for leaf in range(1 << tree.depth):
         o = skeletons.order_ptr[first + leaf : first + leaf + 2]
         if o[1] > o[0]:
@@ -90,7 +91,7 @@ def _all_levels(lists):
     ptr, nodes, offset = [np.zeros(1, dtype=np.intp)], [], 0
     for level, (level_ptr, level_node) in enumerate(lists):
         ptr.append(level_ptr[1:] + offset)
-        nodes.append(level_node + (1 << level) - 1)
+        nodes.append(node_number(level, level_node))
         offset += len(level_node)
     return np.concatenate(ptr), np.concatenate(nodes).astype(np.intp)
 

@@ -17,6 +17,16 @@ _N_CENTRE = 32
 _THREADED_SIZE = 1 << 15
 
 
+def node_number(level, j=0):
+    """Return the number in heap order of node j of a level, by default of its first one."""
+    return (1 << level) - 1 + j
+
+
+def level_slice(level):
+    """Return the slice of all nodes in heap order that are on a level."""
+    return slice(node_number(level), node_number(level + 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Tree:
     """A perfectly balanced binary tree over n indices.
@@ -47,6 +57,10 @@ class Tree:
     def n_nodes(self):
         """Number of nodes on all levels."""
         return 2 ** (self.depth + 1) - 1
+
+    def bounds_at(self, level, j):
+        """Return the bounds, as `node_bounds` does, of node j of a level."""
+        return self.node_bounds(node_number(level, j))
 
     def cut_at(self, level):
         """Return the same tree with the nodes of a level as its leaves."""

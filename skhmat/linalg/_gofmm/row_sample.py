@@ -152,7 +152,7 @@ class FarField:
             self._local.marks = Marks(len(self.readable))
         is_near = np.zeros(1 << level, dtype=bool)
         is_near[near_nodes] = True
-        bounds = [self.tree.node_bounds((1 << level) - 1 + i) for i in near_nodes.tolist()]
+        bounds = [self.tree.bounds_at(level, i) for i in near_nodes.tolist()]
         n_rows = len(self.readable) - sum(stop - start for start, stop in bounds)
         n_readable = self._n_readable[-1] - sum(
             self._n_readable[stop] - self._n_readable[start] for start, stop in bounds
@@ -176,8 +176,7 @@ class FarField:
         others = near_nodes[near_nodes != j].tolist()
         if not others:
             return np.empty(0, dtype=np.intp)
-        first = (1 << level) - 1
-        points = np.concatenate([np.arange(*self.tree.node_bounds(first + i)) for i in others])
+        points = np.concatenate([np.arange(*self.tree.bounds_at(level, i)) for i in others])
         if len(points) > self.policy.max_ring:
             points = rng.choice(points, size=self.policy.max_ring, replace=False)
         rows = self.named_by(far, points).rows

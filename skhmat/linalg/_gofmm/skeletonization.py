@@ -24,6 +24,7 @@ import numpy as np
 
 from ..._ext.gofmm import interpolative as _core
 from ..._utils.parallel import run_tasks
+from .cluster_tree import level_slice, node_number
 from .nested_bases import NodeBasis, flatten_bases
 from .row_sample import SAMPLING, FarField, NeighborRows, RowSample, SamplingPolicy
 
@@ -112,7 +113,7 @@ class Skeletonizer:
         self.seed = seed
         self.n_threads = n_threads if entries.thread_safe else 1
         self.policy = policy
-        self._bases = [None] * (2 * (1 << tree.depth) - 1)
+        self._bases = [None] * tree.n_nodes
 
     def ranks_of_parts(self, tasks):
         """Return the ranks that samples of the points of some nodes have as their columns.
@@ -131,7 +132,7 @@ class Skeletonizer:
         return run_tasks(lambda task: self._rank_of_part(*task), tasks, self.n_threads)
 
     def _rank_of_part(self, level, j, n_near, n_columns):
-        node = (1 << level) - 1 + j
+        node = node_number(level, j)
         start, stop = self.tree.node_bounds(node)
         rng = np.random.default_rng([self.seed, node, n_columns])
         columns, size = np.arange(start, stop), stop - start
@@ -146,7 +147,7 @@ class Skeletonizer:
 
     def _most_voted(self, level, j, n_near):
         """Return the nodes that the neighbour lists of a node name most often, and itself, (m,)."""
-        start, stop = self.tree.node_bounds((1 << level) - 1 + j)
+        start, stop = self.tree.bounds_at(level, j)
         named = self.tree.leaf_of_position[self.neighbors[start:stop].ravel()]
         votes = np.bincount(named >> (self.tree.depth - level), minlength=1 << level)
         votes[j] = votes.sum() + 1
@@ -157,8 +158,8 @@ class Skeletonizer:
         """Find the bases of a level; those below must be known. Return its ranks, (n_active,)."""
         self._find_bases(level, range(1 << level))
         if level < self.tree.depth:
-            first = (1 << (level + 1)) - 1
-            for node in range(first, 2 * first + 1):
+            below = level_slice(level + 1)
+            for node in range(below.start, below.stop):
                 if self._bases[node] is not None:  # only this level needed these
                     self._bases[node] = replace(self._bases[node], weights=None, neighbor_rows=None)
         return self._known_ranks(level)
@@ -168,12 +169,12 @@ class Skeletonizer:
         return flatten_bases(self._bases, self.entries.dtype)
 
     def _known_ranks(self, level):
-        bases = self._bases[(1 << level) - 1 : (1 << (level + 1)) - 1]
+        bases = self._bases[level_slice(level)]
         return np.array([len(basis.skeletons) for basis in bases if basis is not None])
 
     def _find_bases(self, level, numbers):
         """Find the bases of some nodes of a level where they are needed and not yet known."""
-        first = (1 << level) - 1
+        first = node_number(level)
         missing = [
             j
             for j in numbers
@@ -185,7 +186,7 @@ class Skeletonizer:
 
     def _find_basis(self, level, j):
         """Return the basis of node j of a level as a `NodeBasis`."""
-        node, sampling = (1 << level) - 1 + j, self.policy.sampling
+        node, sampling = node_number(level, j), self.policy.sampling
         start, stop = self.tree.node_bounds(node)
         near_nodes = self.interactions.near_nodes(level, j)
         far = self.far_field.rows(level, near_nodes)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .._gofmm.cluster_tree import level_slice
+
 # Forms that the summary lists.
 _MAX_CONSIDERED = 5
 
@@ -116,7 +118,7 @@ def _rank_lines(form):
     s = form.structure
     lines = [_line("ranks", "level  nodes  columns    min   mean    max")]
     for level in range(1, s.depth + 1):
-        rank = s.rank[(1 << level) - 1 : (1 << (level + 1)) - 1]
+        rank = s.rank[level_slice(level)]
         lines.append(
             _line(
                 "",

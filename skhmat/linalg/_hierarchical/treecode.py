@@ -23,7 +23,7 @@ from ..._ext.gofmm import matvec as _core
 from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
 from ..._utils.validation import check_boolean, check_columns
 from ..._utils.warnings import warn
-from .._gofmm.cluster_tree import Tree
+from .._gofmm.cluster_tree import Tree, node_number
 from .._kernels.matrix import KernelMatrix
 
 # New points that descend the tree together.
@@ -171,7 +171,7 @@ class _TargetTree:
             for _ in range(self.depth):
                 right = np.einsum("ij,ij->i", points, self._axes[node]) > self._cuts[node]
                 node = 2 * node + 1 + right
-            leaf = node - ((1 << self.depth) - 1)
+            leaf = node - node_number(self.depth)
             leaf_of[start : start + _POINTS_PER_BATCH] = leaf
             distance = _lengths(points - self.means[leaf])
             is_inside[start : start + _POINTS_PER_BATCH] = distance <= self.radii[leaf]

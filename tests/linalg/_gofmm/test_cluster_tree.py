@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from skhmat.linalg._gofmm.cluster_tree import build_tree
+from skhmat.linalg._gofmm.cluster_tree import build_tree, level_slice, node_number
 from skhmat.linalg._gofmm.distances import DISTANCES, make_distance
 
 from ..dense_entries import DenseEntries, GaussianEntries, gram_matrix
@@ -101,6 +101,12 @@ def test_node_numbering():
         left, right = tree.node_bounds(2 * node + 1), tree.node_bounds(2 * node + 2)
         assert (left[0], right[1]) == tree.node_bounds(node)
         assert left[1] == right[0]
+    for level in range(tree.depth + 1):
+        nodes = range(tree.n_nodes)[level_slice(level)]
+        assert list(nodes) == [node_number(level, j) for j in range(1 << level)]
+        assert [tree.bounds_at(level, j) for j in range(1 << level)] == [
+            tree.node_bounds(node) for node in nodes
+        ]
 
 
 def test_random_order_is_that_of_the_distance(global_random_seed):

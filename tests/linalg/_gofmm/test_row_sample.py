@@ -115,11 +115,11 @@ def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
     for level, j in [(tree.depth, 0), (tree.depth, 7), (3, 2), (2, 3), (1, 1)]:
         if not interactions.is_active(level, j):
             continue
-        first, last = tree.node_bounds((1 << level) - 1 + j)
+        first, last = tree.bounds_at(level, j)
         columns = np.arange(first, min(last, first + 64))
         near = np.zeros(n, dtype=bool)
         for other in interactions.near_nodes(level, j):
-            near[slice(*tree.node_bounds((1 << level) - 1 + int(other)))] = True
+            near[slice(*tree.bounds_at(level, int(other)))] = True
         far = ~near if held_out is None else ~near & ~held_out
         sample = make_sample(common, level, j, columns, global_random_seed)
         seen = set()
@@ -148,7 +148,7 @@ def test_rows_of_a_sample(budget, hold_out, read_all, rng, global_random_seed):
 def test_gram_of_a_sample_is_that_of_its_weighted_rows(global_random_seed):
     entries, tree, neighbors, interactions = run_to_interactions(seed=global_random_seed)
     common = Skeletonizer(entries, tree, neighbors, interactions, 1e-3)
-    columns = np.arange(*tree.node_bounds((1 << tree.depth) - 1 + 3))
+    columns = np.arange(*tree.bounds_at(tree.depth, 3))
     weights = np.random.default_rng(global_random_seed).random(len(columns)) + 0.5
     sample = make_sample(common, tree.depth, 3, columns, global_random_seed)
     lower = np.tril_indices(len(columns))

@@ -262,7 +262,7 @@ def test_bases_reproduce_far_columns(read_all, budget, dtype, global_random_seed
         if leaf:
             far = np.ones(n, dtype=bool)
             for other in interactions.near_nodes(level, j):
-                far[slice(*tree.node_bounds((1 << level) - 1 + int(other)))] = False
+                far[slice(*tree.bounds_at(level, int(other)))] = False
             rows = dense[np.ix_(far, columns)]
             rest = rows[:, order[rank:]] - rows[:, order[:rank]] @ interp.T
             allowed = tolerance * np.sqrt(stop - start)
@@ -296,7 +296,7 @@ def test_ranks_of_parts(global_random_seed):
     tasks = [(level, 1, 1, 600) for level in (1, 2, 3)]
     dense = entries.block(np.arange(600), np.arange(600))
     for (level, j, _, _), rank in zip(tasks, worker.ranks_of_parts(tasks), strict=True):
-        start, stop = tree.node_bounds((1 << level) - 1 + j)
+        start, stop = tree.bounds_at(level, j)
         far = np.delete(dense, np.arange(start, stop), axis=0)[:, start:stop]
         squares = np.square(np.linalg.svd(far, compute_uv=False))
         allowed = tolerance**2 * (stop - start)
