@@ -4,10 +4,14 @@ What ``compress(K, n_products=m)`` chooses by itself, beside all combinations of
 five near budgets, the dense matrix in memory, and entries computed anew for each product. Compared
 is the time of the set-up and of m products, in blocks of 64 vectors, as *default / best*; *memory*
 is that of the default over that of the best. Cases are drawn with a fixed seed from kernels,
-dimensions, bandwidths, sizes, clouds of points and tolerances. Processor seconds on one thread.
+dimensions, bandwidths, sizes, clouds of points and tolerances, given as points, as an array or as a
+callable; and from the test matrices of the theses (:func:`skhmat.datasets.load_matrix`). Processor
+seconds on one thread.
 """
 
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from common import (
@@ -19,12 +23,16 @@ from common import (
     normal_vectors,
     promised_error,
 )
+from scipy.spatial.distance import cdist
 from sklearn.datasets import load_sample_image
 from sklearn.feature_extraction.image import extract_patches_2d
 
+from skhmat.datasets import load_matrix
 from skhmat.linalg import KernelMatrix
 
 N_CASES = 60
+# Of them, test matrices of the theses.
+N_FAMILIES = 15
 N_PRODUCTS = (1, 100, 10_000)
 WIDTH = 64
 LEAF_SIZES = (64, 128, 256, 512)
@@ -44,6 +52,23 @@ BANDWIDTHS = (0.1, 0.3, 1.0)
 SIZES = (5_000, 20_000, 60_000)
 CLOUDS = ("uniform", "normal", "clusters", "patches")
 TOLERANCES = (1e-2, 1e-4, 1e-6)
+FORMS = ("points", "array", "callable")
+# Of squared distances in units of the bandwidth, and the dimension: what callables compute.
+FUNCTIONS = {
+    "gaussian": lambda s, d: np.exp(-s / 2),
+    "exponential": lambda s, d: np.exp(-np.sqrt(s)),
+    "matern32": lambda s, d: (1 + np.sqrt(3 * s)) * np.exp(-np.sqrt(3 * s)),
+    "matern52": lambda s, d: (1 + np.sqrt(5 * s) + 5 / 3 * s) * np.exp(-np.sqrt(5 * s)),
+    "inverse_multiquadric": lambda s, d: 1 / np.sqrt(1 + s),
+    "rational_quadratic": lambda s, d: 1 / (1 + s / 2),
+    "laplace_green": lambda s, d: (s + 1) ** (-(d - 2) / 2),
+}
+# Rows of the largest array.
+MAX_ARRAY = 20_000
+FAMILIES = (*(f"K{i:02}" for i in range(1, 19)), *(f"G{i:02}" for i in range(1, 6)))
+FAMILY_SIZES = (4_096, 16_384)
+# Files of large test matrices.
+DATA = Path(__file__).parent.parent / "build" / "benchmarks" / "data"
 MAX_RATIO, USUAL_RATIO, USUAL_PART, MAX_MEMORY = 2.0, 1.3, 0.9, 2.0
 # Bytes of a dense matrix that is tried.
 MAX_DENSE = 4e9
@@ -74,22 +99,82 @@ def draw_cases(n_cases, sizes, seed=0):
         "N": sizes,
         "points": CLOUDS,
         "rtol": TOLERANCES,
+        "form": FORMS,
     }
+    n_families = n_cases * N_FAMILIES // N_CASES
     cases = []
-    while len(cases) < n_cases:
+    while len(cases) < n_cases - n_families:
         case = {name: values[rng.integers(len(values))] for name, values in choices.items()}
-        if case["kernel"] != "laplace_green" or case["d"] > 2:
+        is_possible = case["kernel"] != "laplace_green" or case["d"] > 2
+        if is_possible and (case["form"] != "array" or case["N"] <= MAX_ARRAY):
             cases.append(case)
+    allowed = [n for n in FAMILY_SIZES if n <= max(sizes)]
+    for name in rng.choice(FAMILIES, n_families, replace=False):
+        n, rtol = allowed[rng.integers(len(allowed))], TOLERANCES[rng.integers(len(TOLERANCES))]
+        cases.append(dict.fromkeys(choices, "") | {"kernel": str(name), "N": n, "rtol": rtol})
     return cases
 
 
-def make_kernel(case):
-    """Return the kernel matrix of a case, on one thread."""
-    X = cloud(case["points"], case["N"], case["d"], np.random.default_rng(1))
-    scale = np.sqrt(2 * X.var(axis=0).sum())
-    if case["kernel"] == "laplace_green":
-        return KernelMatrix(X, "laplace_green", n_jobs=1)
-    return KernelMatrix(X, case["kernel"], bandwidth=case["bandwidth"] * scale, n_jobs=1)
+@dataclass
+class Problem:
+    """A matrix as `compress` takes it, and its entries.
+
+    Attributes
+    ----------
+    given : ndarray, KernelMatrix or callable
+    options : dict
+        What `compress` needs besides.
+    shape : tuple
+    dtype : dtype
+    block : callable
+        ``block(rows, cols)`` returns entries.
+    """
+
+    given: object
+    options: dict
+    shape: tuple
+    dtype: np.dtype
+    block: object
+
+    @property
+    def nbytes(self):
+        """Bytes that exact entries need if they are not held."""
+        return self.given.X.nbytes if isinstance(self.given, KernelMatrix) else 0
+
+
+def as_callable(X, kernel, bandwidth):
+    """Return the entries of a kernel matrix as a function that users would write."""
+    function = FUNCTIONS[kernel]
+
+    def block(rows, cols):
+        squares = cdist(X[rows], X[cols], "sqeuclidean")
+        return function(squares / bandwidth**2, X.shape[1])
+
+    return block
+
+
+def make_problem(case):
+    """Return the matrix of a case."""
+    if case["kernel"] in FAMILIES:
+        matrix = load_matrix(case["kernel"], case["N"], data_home=DATA)
+        K, options = matrix.K, {"points": matrix.points}
+        if isinstance(K, KernelMatrix):
+            K.n_jobs, options = 1, {}
+    else:
+        X = cloud(case["points"], case["N"], case["d"], np.random.default_rng(1))
+        scale = np.sqrt(2 * X.var(axis=0).sum())
+        bandwidth = {} if case["kernel"] == "laplace_green" else {"bandwidth": case["bandwidth"]}
+        bandwidth = {name: value * scale for name, value in bandwidth.items()}
+        K, options = KernelMatrix(X, case["kernel"], n_jobs=1, **bandwidth), {}
+        if case["form"] == "array":
+            K = K.toarray()
+        elif case["form"] == "callable":
+            options = {"points": X, "shape": K.shape, "dtype": K.dtype}
+            function = as_callable(X, case["kernel"], K.bandwidth)
+            return Problem(function, options, K.shape, K.dtype, function)
+    block = (lambda rows, cols: K[np.ix_(rows, cols)]) if isinstance(K, np.ndarray) else K
+    block = K.block if isinstance(K, KernelMatrix) else block
+    return Problem(K, options, K.shape, K.dtype, block)
 
 
 def seconds_of(step):
@@ -109,43 +194,46 @@ def seconds_of_products(A, n):
     return {m: m / min(m, WIDTH) * seconds[min(m, WIDTH)] for m in N_PRODUCTS}
 
 
-def total_times(K, rtol):
+def measure_one(problem, rtol, **options):
+    """Compress; return total seconds by number of products, the matrix, and whether it warned."""
+    options = options | problem.options | {"rtol": rtol, "n_jobs": 1, "random_state": 0}
+    w = normal_vectors(problem.shape[0], 1, problem.dtype)
+
+    def first_product():
+        """Return the matrix when it is ready: an exact one computes its entries when needed."""
+        H, warned = compress_noting(problem.given, **options)
+        H @ w
+        return H, warned
+
+    setup, (H, warned) = seconds_of(first_product)
+    products = seconds_of_products(H, problem.shape[0])
+    setup = max(setup - products[1], 0.0)
+    return {m: setup + seconds for m, seconds in products.items()}, H, warned
+
+
+def total_times(problem, rtol):
     """Return total seconds by number of products, and bytes, of every way to hold a matrix."""
-    n, found = K.shape[0], {}
-    fly = seconds_of_products(K, n)
-    found["on the fly"] = fly, K.X.nbytes
-    if n**2 * K.dtype.itemsize <= MAX_DENSE:
-        setup, dense = seconds_of(K.toarray)
-        found["in memory"] = _plus(setup, seconds_of_products(dense, n)), dense.nbytes
-        del dense
-    for leaf_size in LEAF_SIZES:
-        for budget in BUDGETS:
-            options = {"leaf_size": leaf_size, "budget": budget, "n_products": 10**6}
-            setup, (H, warned) = seconds_of(
-                lambda options=options: compress_noting(
-                    K, rtol=rtol, n_jobs=1, random_state=0, **options
-                )
-            )
-            if not (H.is_dense or warned):
-                found[leaf_size, budget] = _plus(setup, seconds_of_products(H, n)), H.nbytes
+    found = {}
+    ways = [{"fallback": "exact", "n_products": m, "max_bytes": MAX_DENSE} for m in (1, 10**9)]
+    ways += [
+        {"leaf_size": leaf_size, "budget": budget, "n_products": 10**6}
+        for leaf_size in LEAF_SIZES
+        for budget in BUDGETS
+    ]
+    for way in ways:
+        seconds, H, warned = measure_one(problem, rtol, **way)
+        if not warned and H.is_dense == ("fallback" in way):
+            name = _describe(H) if H.is_dense else (way["leaf_size"], way["budget"])
+            found[name] = seconds, H.nbytes
     return found
-
-
-def _plus(setup, seconds):
-    return {m: setup + s for m, s in seconds.items()}
 
 
 def measure(case):
     """Return a row for each number of products."""
-    K = make_kernel(case)
-    others = total_times(K, case["rtol"])
+    problem = make_problem(case)
+    others = total_times(problem, case["rtol"])
     for m in N_PRODUCTS:
-        setup, (H, warned) = seconds_of(
-            lambda m=m: compress_noting(
-                K, rtol=case["rtol"], n_products=m, n_jobs=1, random_state=0
-            )
-        )
-        total = setup + seconds_of_products(H, case["N"])[m]
+        totals, H, warned = measure_one(problem, case["rtol"], n_products=m)
         best = min(others, key=lambda name: others[name][0][m])
         seconds, nbytes = others[best]
         yield {
@@ -154,11 +242,11 @@ def measure(case):
             "products": m,
             "default": _describe(H),
             "best": best if isinstance(best, str) else f"{best[0]}, {best[1]:.0%}",
-            "default, s": total,
+            "default, s": totals[m],
             "best, s": seconds[m],
-            "default / best": at_most(total / seconds[m], MAX_RATIO),
-            "memory": at_most(H.nbytes / max(nbytes, K.X.nbytes), MAX_MEMORY),
-            "error": promised_error(error_on_rows(H, K), case["rtol"], warned),
+            "default / best": at_most(totals[m] / seconds[m], MAX_RATIO),
+            "memory": at_most(H.nbytes / max(nbytes, problem.nbytes, 1), MAX_MEMORY),
+            "error": promised_error(error_on_rows(H, problem), case["rtol"], warned),
         }
 
 

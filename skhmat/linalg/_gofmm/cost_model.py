@@ -58,7 +58,7 @@ class Rates:
     polynomial: float = 0.4
     dimension: float = 0.045
     gather: float = 2.0
-    call: float = 20.0
+    call: float = 10.0
     point: float = 7_500.0
     node: float = 600_000.0
     skeleton: float = 0.22
