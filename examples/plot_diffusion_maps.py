@@ -25,8 +25,8 @@ N = 10_000
 
 # %%
 # The layers of the roll are :math:`2 \pi` apart, which the models are not told. The default takes
-# the smallest bandwidth at which the samples hang together, so that the kernel is nowhere wider
-# than it must be; the summary says what it looked at.
+# the smallest bandwidth at which the samples hang together, and widens the kernel up to twice where
+# that takes no short cuts between layers; the summary says what it looked at.
 
 data = {
     "swiss roll": make_swiss_roll(N, random_state=0),
