@@ -10,13 +10,13 @@ from .._utils.validation import (
     as_array,
     check_boolean,
     check_integer,
-    check_operator,
     check_option,
     check_preconditioner,
     check_random_state,
     check_real,
     parameter_error,
 )
+from ._operators.given import as_operator, budgeted_function, with_callers_threads
 from ._operators.wrappers import CountedOperator, NegatedOperator
 from ._spectral.drivers import (
     POLICY,
@@ -63,6 +63,7 @@ class EigenInfo:
     n_solves: int = 0
 
 
+@budgeted_function
 def eigsh(
     A,
     k=6,
@@ -285,14 +286,14 @@ def find_eigenpairs(
     -------
     EigenSolution
     """
-    given, A = A, check_operator("A", A)
+    given, A = A, as_operator("A", A)
     n = A.shape[0]
     k = check_integer("k", k, 1)
     which = check_option(
         "which", ("LA" if sigma is None else "LM") if which is None else which, _WHICH
     )
     sigma = check_real("sigma", sigma, none=True)
-    preconditioner = check_preconditioner(preconditioner, n)
+    preconditioner = with_callers_threads(check_preconditioner(preconditioner, n))
     tol = check_real("tol", tol, 0)
     maxiter = check_integer("maxiter", maxiter, 1, _MAX_ITERATIONS, none=True)
     ncv = check_integer("ncv", ncv, 1, none=True)
@@ -348,6 +349,6 @@ def _matrix_to_invert(given, A):
     """
     if isinstance(given, (list, tuple)):
         return np.asarray(given)
-    if sparse.issparse(given) or isinstance(given, (np.ndarray, LinearOperator)):
-        return given
-    return A
+    if isinstance(given, LinearOperator):
+        return with_callers_threads(given)
+    return given if sparse.issparse(given) or isinstance(given, np.ndarray) else A
