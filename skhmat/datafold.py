@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import manifold
 from ._base.fit_context import fit_context
+from ._utils.parallel import budgeted
 from ._utils.read_only import ReadOnlyResults, read_only
 from ._utils.validation import CheckedParameters, parameter_error, validate_data
 
@@ -103,8 +104,9 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         Distance that decides which points are near each other.
     n_jobs : int, default=None
-        Number of threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
-        says, which respects affinity and container limits (1 in a worker of joblib).
+        Number of threads, of BLAS, too. None means all that OpenMP would use; -1 as many as
+        `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of
+        joblib).
     random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
@@ -305,6 +307,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
         self.fit(X)
         return self._embedding(X, _values(self.eigenvectors_))
 
+    @budgeted
     def transform(self, X):
         """Embed points by the Nyström extension.
 
@@ -331,6 +334,7 @@ class DiffusionMaps(TSCTransformerMixin, _Wrapper):
         # Eigenvalues are negative only by error.
         return np.maximum(self.eigenvalues_[self._coordinates()], 0) ** self.time_exponent
 
+    @budgeted
     def inverse_transform(self, X):
         """Map an embedding back, linearly, with the coefficients of least squares on the samples.
 
@@ -389,8 +393,9 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         Distance that decides which points are near each other.
     n_jobs : int, default=None
-        Number of threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
-        says, which respects affinity and container limits (1 in a worker of joblib).
+        Number of threads, of BLAS, too. None means all that OpenMP would use; -1 as many as
+        `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of
+        joblib).
     random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
@@ -481,6 +486,7 @@ class GeometricHarmonicsInterpolator(MultiOutputMixin, RegressorMixin, _Wrapper)
         self.y_ = y.reshape(len(y), -1)
         return self
 
+    @budgeted
     def predict(self, X):
         """Evaluate the functions at new points.
 

@@ -4,6 +4,7 @@ import functools
 
 from sklearn_compat.base import _fit_context
 
+from .._utils.parallel import budgeted
 from .._utils.read_only import show_read_only
 
 
@@ -12,9 +13,9 @@ def fit_context(fit):
 
     Whatever is raised, Ctrl-C included, leaves the estimator with the attributes that it had. They
     are kept by reference, so a fit assigns new objects and never changes an old one in place. Users
-    cannot either: public attributes are read-only views of arrays.
+    cannot either: public attributes are read-only views of arrays. BLAS obeys `n_jobs` meanwhile.
     """
-    checked_fit = _fit_context(prefer_skip_nested_validation=True)(fit)
+    checked_fit = _fit_context(prefer_skip_nested_validation=True)(budgeted(fit))
 
     @functools.wraps(fit)
     def wrapper(estimator, *args, **kwargs):

@@ -1,73 +1,33 @@
-"""Threads: how many there are, and BLAS limited to one while tasks run in parallel."""
+"""Threads: how many there are, and tasks that run on them while BLAS has one."""
 
 import math
 import os
 import threading
 from collections import deque
-from contextlib import contextmanager
-from functools import cache
+from functools import wraps
 from numbers import Integral
 
+import numpy as np
 from joblib import cpu_count
 from joblib.parallel import get_active_backend
-from threadpoolctl import ThreadpoolController
 
 from .._ext import openmp
+from .blas import budget, limited_blas, openmp_threads, single_threaded_blas
 from .validation import parameter_error
 
 # More are a mistake, and the system would be asked for all of them.
 _MAX_THREADS = 2**15
 
-_limit_lock = threading.Lock()
-_limit_depth = 0
-_limit = None
+# Rows of a factor that are multiplied at once, and multiply-adds of a product, with at least 16 for
+# each entry of the factor that is read, which take some milliseconds: less is done by one call.
+_BLOCK_ROWS = 256
+_MIN_OPERATIONS = 2**26
 # Threads that this process has already had at once.
 _n_startable = 1
 
 
-@cache
-def _blas_controller():
-    # Scanning the loaded libraries takes milliseconds, so it is done once. The BLAS that the
-    # compiled core calls is SciPy's, which importing the core has loaded.
-    return ThreadpoolController()
-
-
-def _release_blas():
-    """Let any thread change the limits; with threadpoolctl >= 3.8 only the first one may."""
-    for library in _blas_controller().lib_controllers:
-        if hasattr(library, "clear_controlling_thread"):
-            library.clear_controlling_thread(force=True)
-
-
-@contextmanager
-def single_threaded_blas():
-    """Limit BLAS to one thread; the last of nested or concurrent uses restores the old number."""
-    global _limit_depth, _limit
-    with _limit_lock:
-        if _limit_depth == 0:
-            _release_blas()
-            _limit = _blas_controller().limit(limits=1, user_api="blas")
-        _limit_depth += 1
-    try:
-        yield
-    finally:
-        with _limit_lock:
-            _limit_depth -= 1
-            if _limit_depth == 0:
-                _release_blas()  # the thread that comes last need not be the one that came first
-                _limit.restore_original_limits()
-                _release_blas()
-                _limit = None
-
-
-def _after_fork_in_child():
-    """Replace the lock: one that another thread of the parent held would never be released."""
-    global _limit_lock
-    _limit_lock = threading.Lock()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=openmp.end_threads, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=openmp.end_threads)
 
 
 def effective_n_threads(n_jobs=None):
@@ -91,7 +51,7 @@ def effective_n_threads(n_jobs=None):
     if n_jobs is not None and abs(int(n_jobs)) > _MAX_THREADS:
         raise parameter_error("n_jobs", f"of a magnitude of at most {_MAX_THREADS}", n_jobs)
     if n_jobs is None:
-        n_threads = openmp.max_threads() if openmp.HAS_OPENMP else 1
+        n_threads = openmp_threads()
     elif n_jobs > 0:
         n_threads = int(n_jobs)
     else:
@@ -102,6 +62,27 @@ def effective_n_threads(n_jobs=None):
 def _is_in_worker():
     """Return whether this is a worker of `joblib.Parallel`, a process or a thread."""
     return (get_active_backend()[0].nesting_level or 0) > 0
+
+
+def blas_budget(n_jobs=None):
+    """Limit BLAS to one thread, and to those of `n_jobs` for large work; see `limited_blas`.
+
+    Every public function and method that computes takes one, around all that it does.
+    """
+    return limited_blas(effective_n_threads(n_jobs))
+
+
+def budgeted(method):
+    """Decorate a method of an estimator: BLAS obeys its `n_jobs`, if it has one, meanwhile."""
+
+    @wraps(method)
+    def wrapper(estimator, *args, **kwargs):
+        if not hasattr(estimator, "n_jobs"):
+            return method(estimator, *args, **kwargs)
+        with blas_budget(estimator.n_jobs):
+            return method(estimator, *args, **kwargs)
+
+    return wrapper
 
 
 def _start_threads(target, n, threads):
@@ -162,6 +143,34 @@ def run_tasks(function, tasks, n_threads):
         finally:
             errors.clear()  # its traceback leads here: a cycle that would keep arrays alive
     return results
+
+
+def multiply(A, W, n_threads=None):
+    """Return A @ W, where the product is large by blocks of rows, on several threads.
+
+    The blocks are the same for any number of threads, and so is the result. Threads of BLAS would
+    round in another way for each number of them, and spin on after the product.
+
+    Parameters
+    ----------
+    A : ndarray of shape (m, n)
+    W : ndarray of shape (n, k)
+    n_threads : int or None
+        None means those of the budget.
+    """
+    m = len(A)
+    if A.size * max(W.shape[1], 16) < _MIN_OPERATIONS or m <= _BLOCK_ROWS:
+        return A @ W
+    if not W.flags.forc:
+        W = np.ascontiguousarray(W)
+    out = np.empty((m, W.shape[1]), dtype=np.result_type(A, W))
+
+    def multiply_block(start):
+        rows = slice(start, start + _BLOCK_ROWS)
+        np.matmul(A[rows], W, out=out[rows])
+
+    run_tasks(multiply_block, range(0, m, _BLOCK_ROWS), n_threads or budget())
+    return out
 
 
 def physical_memory():

@@ -23,6 +23,7 @@ from .._base.pairwise_kernels import (
     takes_sparse,
 )
 from .._utils.logging import Log
+from .._utils.parallel import budgeted, multiply
 from .._utils.validation import (
     check_numbers,
     check_random_state,
@@ -93,8 +94,9 @@ class HierarchicalNystroem(
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         Distance that decides which points are near each other.
     n_jobs : int, default=None
-        Number of threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
-        says, which respects affinity and container limits (1 in a worker of joblib).
+        Number of threads, of BLAS, too. None means all that OpenMP would use; -1 as many as
+        `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of
+        joblib).
     random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
@@ -264,6 +266,7 @@ class HierarchicalNystroem(
         """
         return self._fit(X)
 
+    @budgeted
     def transform(self, X):
         """Return the features of points.
 
@@ -282,12 +285,13 @@ class HierarchicalNystroem(
         double = X.astype(np.float64, copy=False)
         weights = self.normalization_.T
         if self.kernel == "precomputed":
-            Z = double[:, self.component_indices_] @ weights
+            Z = multiply(double[:, self.component_indices_], weights)
         else:
             points = points_like(double, self.components_)
             Z = self._kernel_matrix(self.components_).evaluate(points, weights)
         return _in_dtype(Z - self.offset_, X.dtype)
 
+    @budgeted
     def inverse_transform(self, Z):
         """Return points whose features are about those given.
 

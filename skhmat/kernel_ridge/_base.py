@@ -16,6 +16,7 @@ from .._base.pairwise_kernels import (
     points_like,
     takes_sparse,
 )
+from .._utils.parallel import budgeted
 from .._utils.validation import (
     check_numbers,
     check_random_state,
@@ -177,6 +178,7 @@ class FixedAlphaEstimator(DualEstimator):
 class DualRegressorMixin(MultiOutputMixin, RegressorMixin):
     """`predict` of the estimators that return function values."""
 
+    @budgeted
     def predict(self, X):
         """Predict targets.
 

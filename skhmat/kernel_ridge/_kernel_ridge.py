@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from .._base.fit_context import fit_context
+from .._utils.parallel import budgeted
 from .._utils.validation import check_sample_weight, parameter_error
 from ._base import KERNEL_CONSTRAINTS, DualRegressorMixin, FixedAlphaEstimator, check_alphas
 from ._gamma import TYPICAL_SCALE, tried_gammas
@@ -64,8 +65,9 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         Distance that decides which points are near each other.
     n_jobs : int, default=None
-        Number of threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
-        says, which respects affinity and container limits (1 in a worker of joblib).
+        Number of threads, of BLAS, too. None means all that OpenMP would use; -1 as many as
+        `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of
+        joblib).
     random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
@@ -176,8 +178,9 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         Distance that decides which points are near each other.
     n_jobs : int, default=None
-        Number of threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
-        says, which respects affinity and container limits (1 in a worker of joblib).
+        Number of threads, of BLAS, too. None means all that OpenMP would use; -1 as many as
+        `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of
+        joblib).
     random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
@@ -310,6 +313,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
             raise parameter_error("class_weight", allowed, self.class_weight)
         return compute_sample_weight(self.class_weight, y)
 
+    @budgeted
     def decision_function(self, X):
         """Return the function value of each class, or of the second one if there are two.
 
@@ -324,6 +328,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         """
         return self._decision(X)
 
+    @budgeted
     def predict(self, X):
         """Predict classes.
 

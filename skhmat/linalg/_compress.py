@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from .._utils.blas import limited_blas
 from .._utils.logging import Log
 from .._utils.parallel import effective_n_threads, physical_memory
 from .._utils.validation import check_random_state, parameter_error
@@ -216,7 +217,8 @@ def compress(
     if max_bytes is None:
         options["max_bytes"] = physical_memory() / 2
     rtol = options.pop("rtol")
-    return _Compression(source, rtol, options, n_jobs, n_threads, rng, Log(verbose)).run()
+    with limited_blas(n_threads):
+        return _Compression(source, rtol, options, n_jobs, n_threads, rng, Log(verbose)).run()
 
 
 compress.__module__ = "skhmat.linalg"

@@ -10,13 +10,13 @@ from .._utils.validation import (
     as_array,
     check_boolean,
     check_integer,
-    check_operator,
     check_option,
     check_preconditioner,
     check_random_state,
     check_real,
     parameter_error,
 )
+from ._operators.given import as_operator, budgeted_function, with_callers_threads
 from ._operators.magnitude import divide, unit_exponent
 from ._operators.wrappers import CountedOperator, NegatedOperator
 from ._spectral.drivers import (
@@ -64,6 +64,7 @@ class EigenInfo:
     n_solves: int = 0
 
 
+@budgeted_function
 def eigsh(
     A,
     k=6,
@@ -294,14 +295,14 @@ def find_eigenpairs(
     -------
     EigenSolution
     """
-    given, A = A, check_operator("A", A)
+    given, A = A, as_operator("A", A)
     n = A.shape[0]
     k = check_integer("k", k, 1)
     which = check_option(
         "which", ("LA" if sigma is None else "LM") if which is None else which, _WHICH
     )
     sigma = check_real("sigma", sigma, none=True)
-    preconditioner = check_preconditioner(preconditioner, n)
+    preconditioner = with_callers_threads(check_preconditioner(preconditioner, n))
     tol = check_real("tol", tol, 0)
     maxiter = check_integer("maxiter", maxiter, 1, _MAX_ITERATIONS, none=True)
     ncv = check_integer("ncv", ncv, 1, none=True)
@@ -311,11 +312,11 @@ def find_eigenpairs(
     is_block = isinstance(v0, str) or np.ndim(v0) == 2
     method = _choose_method(method, which, is_block, sigma, preconditioner)
     A = CountedOperator(A)
-    given = _as_given(given, A)
-    exponent = unit_exponent(given, A)
+    matrix = _as_given(given, A)
+    exponent = unit_exponent(matrix, A)
     if exponent != 0:
-        given = divide(given, exponent)
-        A = CountedOperator(check_operator("A", given))
+        given = matrix = divide(matrix, exponent)
+        A = CountedOperator(as_operator("A", given))
         sigma = None if sigma is None else float(np.ldexp(sigma, -exponent))
         preconditioner = None if preconditioner is None else divide(preconditioner, -exponent)
     start = start_block(v0, n, given, policy.block_width(k), which, random_state)
@@ -330,7 +331,7 @@ def find_eigenpairs(
     if sigma is not None:
         rtol = max(tol * 0.01, policy.min_solve_rtol)
         exact, solver = shifted_inverse(
-            given, sigma, rtol, preconditioner, policy.max_solve_iterations
+            matrix, sigma, rtol, preconditioner, policy.max_solve_iterations
         )
         # As a preconditioner it must be positive: sigma is above the largest eigenvalues.
         is_negative = method == "lobpcg" and which == "LA"
@@ -366,6 +367,6 @@ def _as_given(given, A):
     """
     if isinstance(given, (list, tuple)):
         return np.asarray(given)
-    if sparse.issparse(given) or isinstance(given, (np.ndarray, LinearOperator)):
-        return given
-    return A
+    if isinstance(given, LinearOperator):
+        return with_callers_threads(given)
+    return given if sparse.issparse(given) or isinstance(given, np.ndarray) else A

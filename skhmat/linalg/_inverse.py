@@ -7,7 +7,6 @@ import numpy as np
 from .._utils.validation import (
     check_boolean,
     check_integer,
-    check_operator,
     check_random_state,
     check_real,
     check_shift,
@@ -17,6 +16,7 @@ from ._hierarchical.product import HierarchicalOperator
 from ._hierarchical.ulv import factorize
 from ._krylov.conjugate_gradients import conjugate_gradients
 from ._krylov.driver import IterativeSolver
+from ._operators.given import as_operator, budgeted_function
 from ._operators.wrappers import ShiftedOperator
 from ._solvers.preconditioners import can_factorize, make_preconditioner
 from ._solvers.solve import MAX_ITERATIONS
@@ -40,6 +40,7 @@ class InversePolicy:
 POLICY = InversePolicy()
 
 
+@budgeted_function
 def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False):
     """Compute the logarithm of the determinant of A + shift I.
 
@@ -104,6 +105,7 @@ def logdet(A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, retu
 logdet.__module__ = "skhmat.linalg"
 
 
+@budgeted_function
 def inverse_trace(
     A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False
 ):
@@ -130,6 +132,7 @@ def inverse_trace(
 inverse_trace.__module__ = "skhmat.linalg"
 
 
+@budgeted_function
 def inverse_diagonal(
     A, shift=0.0, *, rtol=1e-2, max_products=512, random_state=None, return_info=False
 ):
@@ -178,7 +181,7 @@ def _make_inverse(A, shift, rtol):
 
 def _checked(A, shift, rtol, max_products, random_state, return_info):
     """Return A, the shift, and the parameters of an estimate, which a factorization ignores."""
-    A = check_operator("A", A)
+    A = as_operator("A", A)
     check_random_state(random_state)
     check_boolean("return_info", return_info)
     options = {

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._base.fit_context import fit_context
-from .._utils.parallel import effective_n_threads
+from .._utils.parallel import budgeted, effective_n_threads
 from .._utils.validation import check_random_state, parameter_error, validate_data
 from .._utils.warnings import warn
 from ..linalg._operators.wrappers import PermutedOperator
@@ -105,8 +105,9 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         Distance that decides which points are near each other.
     n_jobs : int, default=None
-        Number of threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
-        says, which respects affinity and container limits (1 in a worker of joblib).
+        Number of threads, of BLAS, too. None means all that OpenMP would use; -1 as many as
+        `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of
+        joblib).
     random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
@@ -334,6 +335,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         """
         return self.fit(X).embedding_.copy()
 
+    @budgeted
     def transform(self, X):
         """Return the coordinates of new points.
 
@@ -351,6 +353,7 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         powers = self._mean_powers(self._number("t"))
         return (means[:, 1:] * powers[1:]).astype(dtype, copy=False)
 
+    @budgeted
     def extend(self, X):
         """Return all eigenvectors at new points, including the constant one.
 

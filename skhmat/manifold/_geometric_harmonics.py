@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._base.fit_context import fit_context
-from .._utils.parallel import effective_n_threads
+from .._utils.parallel import budgeted, effective_n_threads
 from .._utils.validation import check_random_state, parameter_error, validate_data
 from .._utils.warnings import warn
 from ..linalg._spectral.pairs import with_signs
@@ -104,8 +104,9 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
     distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, default="auto"
         Distance that decides which points are near each other.
     n_jobs : int, default=None
-        Number of threads. None means all that OpenMP would use; -1 as many as `joblib.cpu_count`
-        says, which respects affinity and container limits (1 in a worker of joblib).
+        Number of threads, of BLAS, too. None means all that OpenMP would use; -1 as many as
+        `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of
+        joblib).
     random_state : int, RandomState, Generator or None, default=None
         Draws the tree, the samples and the starting vectors of iterations.
     verbose : int, default=0
@@ -362,6 +363,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
                 UserWarning,
             )
 
+    @budgeted
     def predict(self, X):
         """Return the function at new points.
 

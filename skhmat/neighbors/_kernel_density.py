@@ -15,7 +15,7 @@ from .._base.compression import CONSTRAINTS, CompressionMixin
 from .._base.fit_context import fit_context
 from .._base.pairwise_kernels import as_matrix, points_like
 from .._utils.logging import Log
-from .._utils.parallel import effective_n_threads
+from .._utils.parallel import budgeted, effective_n_threads
 from .._utils.validation import (
     check_integer,
     check_random_state,
@@ -256,6 +256,7 @@ default="gaussian"
         self._mixture = make_mixture(self, X, sample_weight, self.bandwidth_)
         return self
 
+    @budgeted
     def score_samples(self, X):
         """Return the logarithm of the density at each point.
 
@@ -283,6 +284,7 @@ default="gaussian"
         Log(self.verbose).info(f"KernelDensity: {m:,} sums over {n:,} samples by {algorithm!r}")
         return log_density
 
+    @budgeted
     def sample(self, n_samples=1, random_state=None):
         """Draw points from the density.
 

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._base.fit_context import fit_context
 from .._base.pairwise_kernels import as_matrix
 from .._utils.logging import Log
+from .._utils.parallel import budgeted
 from .._utils.read_only import ReadOnlyResults
 from .._utils.validation import (
     CheckedParameters,
@@ -195,6 +196,7 @@ default="gaussian"
         log.info(f"KernelDensityCV: chose {self.bandwidth_:.4g}, score {self.best_score_:.6g}")
         return self
 
+    @budgeted
     def score_samples(self, X):
         """Return the logarithm of the density at each point.
 
@@ -210,6 +212,7 @@ default="gaussian"
         X = check_queries(self, X, self.estimator_._mixture)
         return self.estimator_.score_samples(as_matrix(X))
 
+    @budgeted
     def sample(self, n_samples=1, random_state=None):
         """Draw points from the density.
 

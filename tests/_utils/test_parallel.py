@@ -6,12 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
+import numpy as np
 import pytest
 from skhmat._ext import openmp
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skhmat._utils.parallel import (
     effective_n_threads,
+    multiply,
     physical_memory,
     run_tasks,
     single_threaded_blas,
@@ -218,6 +220,25 @@ def test_workers_of_joblib_have_one_thread_unless_told_otherwise(backend):
 def test_one_job_of_joblib_is_no_worker():
     calls = [joblib.delayed(effective_n_threads)(-1)]
     assert joblib.Parallel(n_jobs=1)(calls) == [joblib.cpu_count()]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(0, 3, 2), (5, 7, 0), (40, 30, 3), (2111, 2500, 1), (1030, 1100, 70)]
+)
+def test_multiply(m, n, k, dtype, rng):
+    A, W = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal((n, k)).astype(dtype)
+    expected = A.astype(np.float64) @ W
+    tolerance = 4 * n * np.finfo(dtype).eps
+    product = multiply(A, W, 1)
+    assert product.dtype == dtype
+    np.testing.assert_allclose(product, expected, rtol=tolerance, atol=tolerance * n**0.5)
+    for n_threads in (2, 3, None):
+        assert np.array_equal(multiply(A, W, n_threads), product)
+    wide = np.repeat(W, 2, axis=1)[:, ::2]  # not contiguous
+    assert np.array_equal(multiply(A, wide), product)
+    in_columns = multiply(np.asfortranarray(A), W, 2)
+    np.testing.assert_allclose(in_columns, expected, rtol=tolerance, atol=tolerance * n**0.5)
 
 
 def test_physical_memory():

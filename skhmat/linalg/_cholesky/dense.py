@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from ..._utils.parallel import run_tasks
+from ..._utils.parallel import multiply, run_tasks, single_threaded_blas
 from .._krylov.columns import column_scales
 
 # Columns of a panel: threaded LAPACK is not safe for very large matrices, and most of the time goes
 # into the products between panels.
 _PANEL = 1024
+# Rows of a panel that one thread takes at once.
+_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,17 @@ class PanelCholesky:
         return np.cumsum([0, *(panel.shape[1] for panel in self.panels)])
 
     def solve(self, B, n_threads):
-        """Return (K + shift I)^-1 B for B of shape (n, k), in the dtype of B.
-
-        `n_threads` is not used: it is an argument because the ULV factors have it.
-        """
+        """Return (K + shift I)^-1 B for B of shape (n, k), in the dtype of B."""
         scales = column_scales(B)  # the range of float32 is small
         X = (B / scales).astype(self.panels[0].dtype)
         starts = self._starts[:-1]
         for start, panel in zip(starts, self.panels, strict=True):
             own, width = X[start:], panel.shape[1]
             own[:width] = _solve_triangular(panel[:width], own[:width])
-            own[width:] -= panel[width:] @ own[:width]
+            own[width:] -= multiply(panel[width:], own[:width], n_threads)
         for start, panel in zip(starts[::-1], self.panels[::-1], strict=True):
             own, width = X[start:], panel.shape[1]
-            own[:width] -= panel[width:].T @ own[width:]
+            own[:width] -= multiply(panel[width:].T, own[width:], n_threads)
             own[:width] = _solve_triangular(panel[:width], own[:width], trans="T")
         return (X * scales).astype(B.dtype, copy=False)
 
@@ -70,7 +69,7 @@ class PanelCholesky:
             for first, other in zip(starts[i:-1] - start, self.panels[i:], strict=True):
                 own, width = columns[first:], other.shape[1]
                 _divide(own[:width], other[:width])
-                _subtract(own[width:], other[width:], own[:width])
+                _subtract(own[width:], other[width:], own[:width], n_threads)
             out[start:stop] = np.einsum("ij,ij->j", columns, columns, dtype=np.float64)
         return out
 
@@ -99,13 +98,14 @@ def factorize_dense(entries, shift, scale, dtype, n_threads):
         panel = _read(entries, cols, scale, dtype, n_threads)
         panel[np.arange(width), np.arange(width)] += (scale * shift[cols]).astype(dtype)
         for first, other in zip(range(0, start, _PANEL), panels, strict=True):
-            _subtract_product(panel, other[start - first :])
+            _subtract_product(panel, other[start - first :], n_threads)
         own = np.tril(panel[:width])
         try:
-            panel[:width] = scipy.linalg.cholesky(own, lower=True, check_finite=False)
+            with single_threaded_blas():
+                panel[:width] = scipy.linalg.cholesky(own, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             return None
-        _divide_by_factor(panel[width:], panel[:width])
+        _divide_by_factor(panel[width:], panel[:width], n_threads)
         panels.append(panel)
     return PanelCholesky(panels)
 
@@ -124,28 +124,45 @@ def _read(entries, cols, scale, dtype, n_threads):
     return panel
 
 
-# BLAS sees row-major arrays as column-major and transposed, and works in place.
+# BLAS sees row-major arrays as column-major and transposed, and works in place. The blocks of rows
+# are the same for any number of threads, and so is the result.
 
 
-def _subtract_product(panel, below):
+def _for_rows(function, n_rows, n_threads):
+    """Call ``function(rows)`` for slices of so many rows."""
+    starts = range(0, n_rows, _ROWS)
+    run_tasks(lambda start: function(slice(start, start + _ROWS)), starts, n_threads)
+
+
+def _subtract_product(panel, below, n_threads):
     """Do panel -= below below[:width]^T."""
     gemm = scipy.linalg.get_blas_funcs("gemm", (panel,))
     top = below[: panel.shape[1]]
-    gemm(-1.0, top.T, below.T, beta=1.0, c=panel.T, trans_a=1, overwrite_c=1)
+
+    def subtract(rows):
+        gemm(-1.0, top.T, below[rows].T, beta=1.0, c=panel[rows].T, trans_a=1, overwrite_c=1)
+
+    _for_rows(subtract, len(panel), n_threads)
 
 
-def _divide_by_factor(panel, L):
+def _divide_by_factor(panel, L, n_threads):
     """Do panel = panel L^-T for a lower triangular L."""
-    if len(panel) > 0:
-        trsm = scipy.linalg.get_blas_funcs("trsm", (panel,))
-        trsm(1.0, L.T, panel.T, lower=0, trans_a=1, overwrite_b=1)
+    trsm = scipy.linalg.get_blas_funcs("trsm", (panel,))
+
+    def divide(rows):
+        trsm(1.0, L.T, panel[rows].T, lower=0, trans_a=1, overwrite_b=1)
+
+    _for_rows(divide, len(panel), n_threads)
 
 
-def _subtract(C, A, B):
+def _subtract(C, A, B, n_threads):
     """Do C -= A B."""
-    if len(C) > 0:
-        gemm = scipy.linalg.get_blas_funcs("gemm", (C,))
-        gemm(-1.0, B.T, A.T, beta=1.0, c=C.T, overwrite_c=1)
+    gemm = scipy.linalg.get_blas_funcs("gemm", (C,))
+
+    def subtract(rows):
+        gemm(-1.0, B.T, A[rows].T, beta=1.0, c=C[rows].T, overwrite_c=1)
+
+    _for_rows(subtract, len(C), n_threads)
 
 
 def _divide(B, L):

@@ -20,7 +20,8 @@ import numpy as np
 import scipy.linalg
 
 from ..._ext import float32_products as _core
-from ..._utils.parallel import effective_n_threads, single_threaded_blas
+from ..._utils.blas import large_blas
+from ..._utils.parallel import blas_budget, effective_n_threads, single_threaded_blas
 from ..._utils.validation import as_array, check_real, parameter_error
 from .._operators.base import SymmetricOperator
 from .randomly_pivoted import PivotedCholesky
@@ -86,7 +87,8 @@ class CholeskyPreconditioner(SymmetricOperator):
         super().__init__(F.dtype, (len(F), len(F)))
         # A copy of an array, which may be the user's to change.
         self._Ft = np.ascontiguousarray(F.T) if is_pivoted else F.T.copy(order="C")
-        self._gram = _gram(self._Ft)
+        with blas_budget(n_jobs):
+            self._gram = _gram(self._Ft)
         self._set_shift(shift)
 
     def with_shift(self, shift):
@@ -118,9 +120,10 @@ class CholeskyPreconditioner(SymmetricOperator):
         shifted[np.arange(k), np.arange(k)] += self.shift
         self._root = None
         if k > 0:
-            self._root = scipy.linalg.cholesky(
-                shifted, lower=True, overwrite_a=True, check_finite=False
-            )
+            with blas_budget(self.n_jobs), large_blas(k**3 / 3):
+                self._root = scipy.linalg.cholesky(
+                    shifted, lower=True, overwrite_a=True, check_finite=False
+                )
 
     def _multiply(self, W):
         # In float64, because the difference may cancel.
@@ -156,7 +159,8 @@ class MultiShiftWoodbury:
     def __init__(self, preconditioner, shifts):
         self._Ft, self.shifts = preconditioner._Ft, shifts
         self.n_jobs = preconditioner.n_jobs
-        squares, self._vectors = np.linalg.eigh(preconditioner._gram, UPLO="L")
+        with large_blas(9 * len(self._Ft) ** 3):
+            squares, self._vectors = np.linalg.eigh(preconditioner._gram, UPLO="L")
         self._squares = np.maximum(squares, 0.0)[:, np.newaxis]
 
     def diagonals(self):
@@ -220,7 +224,8 @@ def _gram(Ft):
     gram = np.zeros((len(Ft), len(Ft)), order="F")
     if len(Ft) > 0:
         syrk = scipy.linalg.get_blas_funcs("syrk", (gram,))
-        for part in _stripes(Ft):
-            wide = Ft[:, part].astype(np.float64)
-            gram = syrk(1.0, wide.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+        with large_blas(Ft.size * len(Ft)):
+            for part in _stripes(Ft):
+                wide = Ft[:, part].astype(np.float64)
+                gram = syrk(1.0, wide.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
     return gram

@@ -7,13 +7,12 @@ right-hand sides are cut into chunks that stay in the cache, and work arrays are
 """
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..._ext.gofmm import matvec as _core
-from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
+from ..._utils.parallel import blas_budget, multiply, run_tasks, single_threaded_blas
 from .._kernels.matrix import KernelMatrix
 from .._operators.base import SymmetricOperator
 
@@ -174,11 +173,12 @@ def _exact_product(form, W):
     if is_kernel and not form.is_in_memory:
         return form.exact @ W
     array = form.dense if is_kernel else form.exact.array
-    with single_threaded_blas() if effective_n_threads(form.n_jobs) == 1 else nullcontext():
-        if array.flags.forc:
-            return array @ W
+    if not array.flags.forc and len(array) > _EXACT_ROWS:
         # NumPy would copy the whole matrix to make it contiguous.
         out = np.empty_like(W)
-        for start in range(0, len(out), _EXACT_ROWS):
-            out[start : start + _EXACT_ROWS] = array[start : start + _EXACT_ROWS] @ W
+        with single_threaded_blas():
+            for start in range(0, len(out), _EXACT_ROWS):
+                out[start : start + _EXACT_ROWS] = array[start : start + _EXACT_ROWS] @ W
         return out
+    with blas_budget(form.n_jobs):
+        return multiply(array, W)

@@ -20,6 +20,7 @@ from ..._utils.validation import check_columns, check_shift
 from .._cholesky.dense import factorize_dense
 from .._krylov.lanczos import smallest_ritz_value
 from .._operators.base import SymmetricOperator
+from .._operators.given import budgeted_function
 from .._operators.one_norm import estimate_one_norm
 from .._operators.wrappers import NegatedOperator, ShiftedOperator
 
@@ -256,6 +257,7 @@ def _not_definite(H, shift, sign=1):
     )
 
 
+@budgeted_function
 def factorize(H, shift=0.0, dense_dtype=np.float64):
     """Factorize H + shift I; see `HierarchicalMatrix.factorize`.
 
@@ -281,6 +283,7 @@ def factorize(H, shift=0.0, dense_dtype=np.float64):
     return _factorize_hss(H, shift)
 
 
+@budgeted_function
 def factorize_negative(H, shift):
     """Factorize shift I - H for H in the HSS format; the difference must be positive definite."""
     return _factorize_hss(H, shift, sign=-1)

@@ -380,10 +380,11 @@ class KernelMatrix(SymmetricOperator):
         if isinstance(self.kernel, SparseKernel) and self.kernel.is_bilinear:
             return self.kernel.sums(A, B, W)
         out = np.zeros((len(A), W.shape[1]))
-        for i in range(0, len(A), _TILE):
-            for j in range(0, len(B), _TILE):
-                block = self._call(A[i : i + _TILE].copy(), B[j : j + _TILE].copy())
-                out[i : i + _TILE] += block @ W[j : j + _TILE]
+        with single_threaded_blas():
+            for i in range(0, len(A), _TILE):
+                for j in range(0, len(B), _TILE):
+                    block = self._call(A[i : i + _TILE].copy(), B[j : j + _TILE].copy())
+                    out[i : i + _TILE] += block @ W[j : j + _TILE]
         return out.astype(self.dtype, copy=False)
 
     def _fill(self, rows, cols, out, n_threads):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..._utils.parallel import multiply
 from .base import SymmetricOperator
 
 
@@ -18,7 +19,7 @@ class DenseOperator(SymmetricOperator):
         self.array *= factors[:, np.newaxis]
 
     def _multiply(self, W):
-        return self.array @ W
+        return multiply(self.array, W)
 
 
 class ShiftedOperator(SymmetricOperator):

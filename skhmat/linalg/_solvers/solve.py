@@ -8,7 +8,6 @@ from ..._utils.validation import (
     check_boolean,
     check_columns,
     check_integer,
-    check_operator,
     check_option,
     check_random_state,
     check_real,
@@ -21,6 +20,7 @@ from .._krylov.columns import relative_norms
 from .._krylov.conjugate_gradients import conjugate_gradients
 from .._krylov.driver import solve_iteratively
 from .._krylov.minres import minres
+from .._operators.given import as_operator, budgeted_function, with_callers_threads
 from .._operators.wrappers import ShiftedOperator
 from .preconditioners import (
     POLICY,
@@ -58,6 +58,7 @@ class SolveInfo:
     raised: float = 0.0
 
 
+@budgeted_function
 def solve(
     H,
     b,
@@ -104,6 +105,7 @@ def solve(
     else:
         method = "cg" if solver == "auto" else solver
         M, raised = make_preconditioner(H, operator, shift, preconditioner, random_state, policy)
+        M = with_callers_threads(M)
         X, residuals, n_iterations = _iterate(method, operator, M, B, shift, rtol, maxiter)
         info = SolveInfo(method, residuals, n_iterations, raised)
         if not quiet:
@@ -145,7 +147,7 @@ def _warn_of_a_miss(info, rtol, maxiter, operator):
 
 
 def _check_operator(operator, n):
-    operator = check_operator("operator", operator)
+    operator = as_operator("operator", operator)
     if operator.shape[0] != n:
         raise parameter_error("operator", f"of shape ({n}, {n})", got=f"shape {operator.shape}")
     return operator

@@ -7,12 +7,12 @@ import numpy as np
 from ..._utils.validation import (
     as_array,
     check_integer,
-    check_operator,
     check_random_state,
     check_real,
     parameter_error,
 )
 from .._krylov.lanczos import LanczosProcess
+from .._operators.given import as_operator, budgeted_function
 from .._operators.magnitude import divide, unit_exponent
 
 
@@ -63,6 +63,7 @@ class SpectralDensity:
         return np.exp(-(distances**2) / 2) @ self.weights / (width * np.sqrt(2 * np.pi))
 
 
+@budgeted_function
 def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
     """Estimate the distribution of the eigenvalues of a symmetric operator.
 
@@ -99,7 +100,7 @@ def spectral_density(A, *, n_vectors=10, n_steps=80, random_state=None):
     >>> bool(abs(density.weights @ density.nodes - 2) < 1)
     True
     """
-    A = check_operator("A", A)
+    A = as_operator("A", A)
     n_vectors = check_integer("n_vectors", n_vectors, 1)
     n_steps = check_integer("n_steps", n_steps, 1)
     rng = check_random_state(random_state)

@@ -9,12 +9,12 @@ from ..._utils.errors import NotPositiveDefiniteError
 from ..._utils.validation import (
     check_columns,
     check_integer,
-    check_operator,
     check_random_state,
     check_real,
 )
 from ..._utils.warnings import warn
 from .._krylov.lanczos import LanczosProcess, multiply, run_lanczos
+from .._operators.given import as_operator
 from .trace import AdaptiveRounds, Estimate, leave_one_out_traces
 
 
@@ -106,7 +106,7 @@ def log_apply(A, B, *, rtol=1e-6, maxiter=300, scale=1.0, policy=POLICY):
     >>> bool(np.allclose(log_apply(A, np.ones(500)), np.log(np.linspace(1, 100, 500)), atol=1e-4))
     True
     """
-    A = check_operator("A", A)
+    A = as_operator("A", A)
     columns = check_columns("B", B, A.shape[0], real=True)
     rtol, maxiter = check_real("rtol", rtol, 0), check_integer("maxiter", maxiter, 1)
     scale = check_real("scale", scale, 0, closed="neither")
@@ -184,7 +184,7 @@ def estimate_logdet(
     >>> bool(abs(estimate.value - exact) <= 4 * estimate.standard_error < 0.04 * exact)
     True
     """
-    A = check_operator("A", A)
+    A = as_operator("A", A)
     n = A.shape[0]
     rtol, maxiter = check_real("rtol", rtol, 0), check_integer("maxiter", maxiter, 1)
     atol = rtol * n if atol is None else check_real("atol", atol, 0)

@@ -1,0 +1,196 @@
+"""How many threads BLAS and LAPACK use, which is one number for the whole process.
+
+The threads of OpenBLAS wait for work by spinning, and so do those of OpenMP. Small factorizations
+between our parallel regions gain nothing from threads, and where both pools spin on the same cores
+each waits for the other. So a public call takes a budget once: BLAS has one thread in it, and as
+many as `n_jobs` allows only while it does work that is large.
+"""
+
+import os
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from types import SimpleNamespace
+
+from threadpoolctl import ThreadpoolController
+
+from .._ext import openmp
+
+
+@dataclass(frozen=True)
+class BlasPolicy:
+    """What is worth several threads of BLAS.
+
+    Attributes
+    ----------
+    min_flops : float
+        Floating-point operations of a call of BLAS or LAPACK that is large, some tenths of a second
+        on one core. The threads of OpenBLAS spin for 2^26 cycles, about 25 ms, after each.
+    """
+
+    min_flops: float = 1e10
+
+
+POLICY = BlasPolicy()
+
+
+@dataclass(eq=False)
+class _Limit:
+    """Threads that BLAS has now, and the most that large work may take."""
+
+    now: int
+    most: int
+
+
+@dataclass(eq=False)
+class _Holder:
+    """A thread of Python that holds limits.
+
+    Attributes
+    ----------
+    before : list of int
+        Threads of each library before this thread's first limit.
+    openmp : int
+        Threads that OpenMP would have used then: a BLAS that is built with OpenMP takes its limit
+        by changing this number.
+    limits : list of _Limit
+        The innermost is last.
+    """
+
+    before: list
+    openmp: int
+    limits: list = field(default_factory=list)
+
+
+_lock = threading.Lock()
+_holders = {}  # by the number of the thread
+_state = SimpleNamespace(applied=None)  # the number that the limits come to; None without any
+_UNKNOWN = 0
+
+
+@cache
+def _libraries():
+    # Scanning the loaded libraries takes milliseconds, so it is done once. The BLAS that the
+    # compiled core calls is SciPy's, which importing the core has loaded.
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def _is_per_thread(library):
+    """Return whether a limit holds for the calling thread alone."""
+    return library.internal_api == "openblas" and library.threading_layer == "openmp"
+
+
+def _release(library):
+    """Let any thread change the limits; with threadpoolctl >= 3.8 only the first one may."""
+    if hasattr(library, "clear_controlling_thread"):
+        library.clear_controlling_thread(force=True)
+
+
+def _apply(holder):
+    """Set what the limits come to: the innermost of each thread, the least of all threads."""
+    own = holder.limits[-1].now if holder.limits else None
+    common = min((other.limits[-1].now for other in _holders.values()), default=None)
+    if common == _state.applied and not any(map(_is_per_thread, _libraries())):
+        return
+    for library, before in zip(_libraries(), holder.before, strict=True):
+        limit = own if _is_per_thread(library) else common
+        wanted = before if limit is None else min(limit, before)
+        if library.num_threads != wanted:
+            _release(library)
+            library.set_num_threads(wanted)
+            _release(library)
+    _state.applied = common
+
+
+def _holder():
+    """Return this thread's holder, a new one where it holds no limit yet."""
+    number = threading.get_ident()
+    if number not in _holders:
+        before = [library.num_threads for library in _libraries()]
+        for other in _holders.values():  # what holds for the whole process may be its limit
+            pairs = zip(_libraries(), before, other.before, strict=True)
+            before = [now if _is_per_thread(library) else then for library, now, then in pairs]
+        _holders[number] = _Holder(before, openmp.max_threads())
+    return _holders[number]
+
+
+@contextmanager
+def _limited(now, most):
+    limit, holder = _Limit(now, most), None
+    try:
+        with _lock:
+            holder = _holder()
+            holder.limits.append(limit)
+            _apply(holder)
+        yield
+    finally:
+        with _lock:
+            if holder is not None and limit in holder.limits:
+                holder.limits.remove(limit)
+            if holder is not None and not holder.limits:
+                _holders.pop(threading.get_ident(), None)
+            if holder is not None:
+                _apply(holder)
+
+
+def _innermost():
+    """Return the innermost limit that this thread holds, or None."""
+    holder = _holders.get(threading.get_ident())
+    return holder.limits[-1] if holder else None
+
+
+def single_threaded_blas():
+    """Limit BLAS to one thread; the last of nested or concurrent uses restores the old number."""
+    return _limited(1, 1)
+
+
+def limited_blas(n_threads):
+    """Limit BLAS to one thread, and to `n_threads` while `large_blas` or `callers_blas` says so.
+
+    Of nested limits the innermost holds, but none allows more than those around it; of limits in
+    several threads of Python the least. BLAS never has more threads than it had before.
+    """
+    around = _innermost()
+    return _limited(1, n_threads if around is None else min(n_threads, around.most))
+
+
+def budget():
+    """Return how many threads large work may take here: those of OpenMP where nothing limits it."""
+    around = _innermost()
+    return openmp.max_threads() if around is None else around.most
+
+
+def large_blas(flops, *, policy=POLICY):
+    """Give BLAS the threads of the budget for work of so many operations, if it is large."""
+    most = budget()
+    return _limited(most if flops >= policy.min_flops else 1, most)
+
+
+def callers_blas():
+    """Give BLAS the threads of the budget for a product that the caller's own code computes."""
+    most = budget()
+    return _limited(most, most)
+
+
+def openmp_threads():
+    """Return how many threads OpenMP would use if BLAS were not limited (1 without OpenMP)."""
+    holder = _holders.get(threading.get_ident())
+    return openmp.max_threads() if holder is None else holder.openmp
+
+
+def _after_fork_in_child():
+    """Keep what the forking thread holds: other threads are not there to release anything.
+
+    A lock that one of them held would never be released.
+    """
+    global _lock
+    _lock = threading.Lock()
+    number = threading.get_ident()
+    for other in set(_holders) - {number}:
+        del _holders[other]
+    _state.applied = _UNKNOWN
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
