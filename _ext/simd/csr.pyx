@@ -1,4 +1,4 @@
-"""Sparse matrices by rows: made from blocks of a dense one, scaled, and multiplied.
+"""Sparse matrices by rows: made from blocks of a dense one or from near points, scaled, multiplied.
 
 The loop of the product is C, in csr.h.
 """
@@ -40,6 +40,67 @@ def take_entries(
                     entries[at] = block[i, j]
                     cols[at] = <int32_t> numbers[j]
                     at += 1
+
+
+def near_pairs(
+    const double[:, ::1] A, const Py_ssize_t[::1] rows, const double[::1] scales, const double[::1] radii,
+    const double[:, ::1] B, const double[::1] other_scales, const double[::1] other_radii,
+    const Py_ssize_t[::1] cells, const Py_ssize_t[::1] bounds, const double[:, ::1] low,
+    const double[:, ::1] high, const double[::1] cell_scales, const double[::1] cell_radii,
+    double reach, double edge, Py_ssize_t[::1] counts, int32_t[::1] cols, double[::1] squares,
+):
+    """Find for each row the points of B that are within its reach, in some of the cells of B.
+
+    The squared distance of two points is at most edge times the smaller one of ``reach * s t``, for
+    their scales s and t, and the square of their larger radius. Cell c has the points
+    ``bounds[c] : bounds[c + 1]`` of B, its box from low[c] to high[c], and the largest of their
+    scales and radii. An array of radii without entries makes all of them infinite, one of scales 1.
+
+    Writes how many there are to `counts`, and their numbers and squared distances, row by row, as far
+    as `cols` has room. Returns how many there are in all.
+    """
+    cdef Py_ssize_t i, j, k, q, c, p, found, at = 0
+    cdef bint has_scales = scales.shape[0] > 0, has_radii = radii.shape[0] > 0
+    cdef double total, limit, gap, radius, s = 1.0, r = 0.0
+    with nogil:
+        for q in range(rows.shape[0]):
+            i = rows[q]
+            found = 0
+            if has_scales:
+                s = scales[i]
+            if has_radii:
+                r = radii[i]
+            for k in range(cells.shape[0]):
+                c = cells[k]
+                limit = reach * s * cell_scales[c] if has_scales else reach
+                if has_radii:
+                    radius = max(r, cell_radii[c])
+                    limit = min(limit, radius * radius)
+                limit = limit * edge
+                total = 0
+                for j in range(A.shape[1]):
+                    gap = max(low[c, j] - A[i, j], A[i, j] - high[c, j])
+                    if gap > 0:
+                        total += gap * gap
+                if total > limit:
+                    continue
+                for p in range(bounds[c], bounds[c + 1]):
+                    total = 0
+                    for j in range(A.shape[1]):
+                        gap = A[i, j] - B[p, j]
+                        total += gap * gap
+                    limit = reach * (s * other_scales[p]) if has_scales else reach
+                    if has_radii:
+                        radius = max(r, other_radii[p])
+                        limit = min(limit, radius * radius)
+                    if total <= limit * edge:
+                        if at < cols.shape[0]:
+                            cols[at] = <int32_t> p
+                            squares[at] = total
+                        at += 1
+                        found += 1
+            counts[q] = found
+    return at
 
 
 def scale_entries(
