@@ -3,6 +3,9 @@
 The loop of the product is C, in csr.h.
 """
 
+import numpy as np
+
+from libc.math cimport INFINITY, fabs
 from libc.stdint cimport int32_t, intptr_t
 
 from _interrupt cimport skhmat_pending
@@ -139,6 +142,71 @@ def label_components(
                         labels[j], stack[top] = n_found, <int32_t> j
                         top += 1
             n_found += 1
+    return n_found
+
+
+def aggregate(
+    const Py_ssize_t[::1] start, const int32_t[::1] cols, const double[::1] entries, double part,
+    int32_t[::1] labels,
+):
+    """Divide the rows of a symmetric matrix into aggregates of strong neighbours.
+
+    A neighbour of a row is strong if its entry is at least `part` of the largest one of the row, in
+    magnitude and the diagonal left aside. Three passes, as in Vanek, Mandel and Brezina: a row all of
+    whose strong neighbours are free takes them; a free row joins its strongest neighbour that a
+    first aggregate has; what is left takes its free strong neighbours.
+
+    `labels` is -1 on entry and the aggregate of each row on return, or -1 for a row without
+    neighbours. Returns the number of aggregates.
+    """
+    cdef Py_ssize_t i, p, n = labels.shape[0]
+    cdef int32_t j, n_found = 0
+    cdef double most, size
+    cdef bint is_free
+    cdef double[::1] least = np.empty(n)
+    cdef int32_t[::1] joined = np.empty(n, dtype=np.int32)
+    with nogil:
+        for i in range(n):
+            most = 0
+            for p in range(start[i], start[i + 1]):
+                if cols[p] != i:
+                    most = max(most, fabs(entries[p]))
+            least[i] = part * most
+            if most == 0:
+                least[i] = INFINITY
+        for i in range(n):
+            is_free = labels[i] < 0 and least[i] < INFINITY
+            if is_free:
+                for p in range(start[i], start[i + 1]):
+                    if cols[p] != i and fabs(entries[p]) >= least[i] and labels[cols[p]] >= 0:
+                        is_free = False
+                        break
+            if is_free:
+                labels[i] = n_found
+                for p in range(start[i], start[i + 1]):
+                    if cols[p] != i and fabs(entries[p]) >= least[i]:
+                        labels[cols[p]] = n_found
+                n_found += 1
+        for i in range(n):
+            joined[i] = -1
+            if labels[i] < 0 and least[i] < INFINITY:
+                most = 0
+                for p in range(start[i], start[i + 1]):
+                    j = cols[p]
+                    size = fabs(entries[p])
+                    if j != i and size >= least[i] and size > most and labels[j] >= 0:
+                        most, joined[i] = size, labels[j]
+        for i in range(n):
+            if joined[i] >= 0:
+                labels[i] = joined[i]
+        for i in range(n):
+            if labels[i] < 0 and least[i] < INFINITY:
+                labels[i] = n_found
+                for p in range(start[i], start[i + 1]):
+                    j = cols[p]
+                    if j != i and labels[j] < 0 and fabs(entries[p]) >= least[i]:
+                        labels[j] = n_found
+                n_found += 1
     return n_found
 
 
