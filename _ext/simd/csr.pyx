@@ -1,8 +1,11 @@
-"""Sparse matrices by rows: made from blocks of a dense one, scaled, and multiplied.
+"""Sparse matrices by rows: made from blocks of a dense one or from near points, scaled, multiplied.
 
 The loop of the product is C, in csr.h.
 """
 
+import numpy as np
+
+from libc.math cimport INFINITY, fabs
 from libc.stdint cimport int32_t, intptr_t
 
 from _interrupt cimport skhmat_pending
@@ -42,6 +45,67 @@ def take_entries(
                     at += 1
 
 
+def near_pairs(
+    const double[:, ::1] A, const Py_ssize_t[::1] rows, const double[::1] scales, const double[::1] radii,
+    const double[:, ::1] B, const double[::1] other_scales, const double[::1] other_radii,
+    const Py_ssize_t[::1] cells, const Py_ssize_t[::1] bounds, const double[:, ::1] low,
+    const double[:, ::1] high, const double[::1] cell_scales, const double[::1] cell_radii,
+    double reach, double edge, Py_ssize_t[::1] counts, int32_t[::1] cols, double[::1] squares,
+):
+    """Find for each row the points of B that are within its reach, in some of the cells of B.
+
+    The squared distance of two points is at most edge times the smaller one of ``reach * s t``, for
+    their scales s and t, and the square of their larger radius. Cell c has the points
+    ``bounds[c] : bounds[c + 1]`` of B, its box from low[c] to high[c], and the largest of their
+    scales and radii. An array of radii without entries makes all of them infinite, one of scales 1.
+
+    Writes how many there are to `counts`, and their numbers and squared distances, row by row, as far
+    as `cols` has room. Returns how many there are in all.
+    """
+    cdef Py_ssize_t i, j, k, q, c, p, found, at = 0
+    cdef bint has_scales = scales.shape[0] > 0, has_radii = radii.shape[0] > 0
+    cdef double total, limit, gap, radius, s = 1.0, r = 0.0
+    with nogil:
+        for q in range(rows.shape[0]):
+            i = rows[q]
+            found = 0
+            if has_scales:
+                s = scales[i]
+            if has_radii:
+                r = radii[i]
+            for k in range(cells.shape[0]):
+                c = cells[k]
+                limit = reach * s * cell_scales[c] if has_scales else reach
+                if has_radii:
+                    radius = max(r, cell_radii[c])
+                    limit = min(limit, radius * radius)
+                limit = limit * edge
+                total = 0
+                for j in range(A.shape[1]):
+                    gap = max(low[c, j] - A[i, j], A[i, j] - high[c, j])
+                    if gap > 0:
+                        total += gap * gap
+                if total > limit:
+                    continue
+                for p in range(bounds[c], bounds[c + 1]):
+                    total = 0
+                    for j in range(A.shape[1]):
+                        gap = A[i, j] - B[p, j]
+                        total += gap * gap
+                    limit = reach * (s * other_scales[p]) if has_scales else reach
+                    if has_radii:
+                        radius = max(r, other_radii[p])
+                        limit = min(limit, radius * radius)
+                    if total <= limit * edge:
+                        if at < cols.shape[0]:
+                            cols[at] = <int32_t> p
+                            squares[at] = total
+                        at += 1
+                        found += 1
+            counts[q] = found
+    return at
+
+
 def scale_entries(
     const Py_ssize_t[::1] start, const int32_t[::1] cols, double[::1] entries,
     const double[::1] factors,
@@ -78,6 +142,71 @@ def label_components(
                         labels[j], stack[top] = n_found, <int32_t> j
                         top += 1
             n_found += 1
+    return n_found
+
+
+def aggregate(
+    const Py_ssize_t[::1] start, const int32_t[::1] cols, const double[::1] entries, double part,
+    int32_t[::1] labels,
+):
+    """Divide the rows of a symmetric matrix into aggregates of strong neighbours.
+
+    A neighbour of a row is strong if its entry is at least `part` of the largest one of the row, in
+    magnitude and the diagonal left aside. Three passes, as in Vanek, Mandel and Brezina: a row all of
+    whose strong neighbours are free takes them; a free row joins its strongest neighbour that a
+    first aggregate has; what is left takes its free strong neighbours.
+
+    `labels` is -1 on entry and the aggregate of each row on return, or -1 for a row without
+    neighbours. Returns the number of aggregates.
+    """
+    cdef Py_ssize_t i, p, n = labels.shape[0]
+    cdef int32_t j, n_found = 0
+    cdef double most, size
+    cdef bint is_free
+    cdef double[::1] least = np.empty(n)
+    cdef int32_t[::1] joined = np.empty(n, dtype=np.int32)
+    with nogil:
+        for i in range(n):
+            most = 0
+            for p in range(start[i], start[i + 1]):
+                if cols[p] != i:
+                    most = max(most, fabs(entries[p]))
+            least[i] = part * most
+            if most == 0:
+                least[i] = INFINITY
+        for i in range(n):
+            is_free = labels[i] < 0 and least[i] < INFINITY
+            if is_free:
+                for p in range(start[i], start[i + 1]):
+                    if cols[p] != i and fabs(entries[p]) >= least[i] and labels[cols[p]] >= 0:
+                        is_free = False
+                        break
+            if is_free:
+                labels[i] = n_found
+                for p in range(start[i], start[i + 1]):
+                    if cols[p] != i and fabs(entries[p]) >= least[i]:
+                        labels[cols[p]] = n_found
+                n_found += 1
+        for i in range(n):
+            joined[i] = -1
+            if labels[i] < 0 and least[i] < INFINITY:
+                most = 0
+                for p in range(start[i], start[i + 1]):
+                    j = cols[p]
+                    size = fabs(entries[p])
+                    if j != i and size >= least[i] and size > most and labels[j] >= 0:
+                        most, joined[i] = size, labels[j]
+        for i in range(n):
+            if joined[i] >= 0:
+                labels[i] = joined[i]
+        for i in range(n):
+            if labels[i] < 0 and least[i] < INFINITY:
+                labels[i] = n_found
+                for p in range(start[i], start[i + 1]):
+                    j = cols[p]
+                    if j != i and labels[j] < 0 and fabs(entries[p]) >= least[i]:
+                        labels[j] = n_found
+                n_found += 1
     return n_found
 
 

@@ -49,7 +49,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
     sparse matrix where it is narrow; otherwise as all its entries for up to 4,096 samples, in
     float32 for up to 20,000, and as a hierarchical matrix for more. The relative error of each row
     sum is at most `rtol`, and no sum is below its diagonal entry. The eigenvectors are found by
-    subspace iteration with Chebyshev filters, which starts from the eigenvectors of a subsample.
+    subspace iteration with Chebyshev filters, which starts from the eigenvectors of a subsample, or
+    by LOBPCG with a multigrid preconditioner where the kernel is a graph of few neighbours [5]_.
 
     Parameters
     ----------
@@ -88,7 +89,8 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         the smallest of them.
     eigen_solver : {"auto", "chebyshev", "lanczos", "dense"}, default="auto"
         "auto" is "dense" for up to 512 samples and where a block of vectors would hold more than a
-        fifth of all; otherwise it is "chebyshev".
+        fifth of all; otherwise it is LOBPCG where the kernel is sparse with up to 100 entries per
+        row, and "chebyshev" where it has more, or for what LOBPCG leaves.
     eigen_tol : float or "auto", default="auto"
         Residual of the eigenpairs. "auto" aims at an error of the eigenvectors below 1e-5.
     rtol : float, default=1e-4
@@ -170,6 +172,9 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
        systems. Physical Review E 91, 2015.
     .. [4] T. Berry, J. Harlim. Variable bandwidth diffusion kernels. Applied and Computational
        Harmonic Analysis 40, 2016.
+    .. [5] A. V. Knyazev. Toward the optimal preconditioned eigensolver. SIAM Journal on Scientific
+       Computing 23, 2001. The multigrid is that of P. Vanek, J. Mandel, M. Brezina. Algebraic
+       multigrid by smoothed aggregation. Computing 56, 1996.
 
     Examples
     --------
@@ -455,11 +460,12 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
 
     def _wanted_pairs(self, normalized, start, rng):
         """Return as many eigenpairs as `n_components` asks for, the first one included."""
-        n = normalized.operator.shape[0]
+        n, degrees = normalized.operator.shape[0], normalized.normalization.degrees
         if self.n_components != "auto":
-            return self._find_eigenpairs(self._number("n_components") + 1, normalized, start, rng)
+            k = self._number("n_components") + 1
+            return self._find_eigenpairs(k, normalized, start, rng, degrees)
         pairs, is_complete = find_significant_pairs(
-            lambda k: self._find_eigenpairs(k, normalized, start, rng),
+            lambda k: self._find_eigenpairs(k, normalized, start, rng, degrees),
             n,
             self._number("t"),
             self._number("delta"),

@@ -99,7 +99,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             self._policy.multilevel_start,
         )
 
-    def _find_eigenpairs(self, k, normalized, start, rng):
+    def _find_eigenpairs(self, k, normalized, start, rng, degrees=None):
         """Return the k largest eigenpairs; warn where the solver did not converge."""
         tol = None if self.eigen_tol == "auto" else self._number("eigen_tol")
         pairs = find_eigenpairs(
@@ -111,6 +111,7 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             rng,
             normalized.is_definite,
             self._policy.eigenpairs,
+            degrees,
         )
         if not pairs.is_converged:
             warn(

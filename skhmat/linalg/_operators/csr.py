@@ -26,6 +26,11 @@ class SymmetricCSR(SymmetricOperator):
         self._n_threads = n_threads
 
     @property
+    def n_threads(self):
+        """Threads of a product."""
+        return self._n_threads
+
+    @property
     def n_entries(self):
         """Number of entries that are held."""
         return len(self._entries)

@@ -83,7 +83,7 @@ def chebyshev_filtered(
         The b Ritz pairs, largest first, and residuals of the first k. These are all small enough
         unless `maxiter` or noise ended the iteration.
     """
-    low = None if is_definite else lower_spectrum_bound(A)
+    low = None
     locked, images = np.empty((len(V), 0)), np.empty((len(V), 0))
     before = math.inf
     for iteration in range(maxiter + 1):
@@ -97,7 +97,8 @@ def chebyshev_filtered(
         if n_done == k or iteration == maxiter:
             break
         if low is None:
-            low = -policy.negative_part * abs(values[0])
+            part = policy.negative_part
+            low = -part * abs(values[0]) if is_definite else lower_spectrum_bound(A)
         high = values[-1]
         residual = residuals[n_done:].max()
         if values[n_done] - high <= residual * abs(values).max():

@@ -5,10 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...linalg._eigsh import eigsh
+from ...linalg._operators.csr import SymmetricCSR
 from ...linalg._operators.wrappers import CountedOperator
+from ...linalg._spectral.aggregation import AggregationHierarchy
 from ...linalg._spectral.chebyshev import chebyshev_filtered
 from ...linalg._spectral.dense import largest_eigenpairs
+from ...linalg._spectral.locally_optimal import smallest_eigenpairs
 from ...linalg._spectral.pairs import relative_residuals, with_signs
+from .multilevel_start import StartBlock, component_vectors
 
 # Vectors of a block are a multiple of these: the lanes of a vector register.
 _LANES = 8
@@ -32,6 +36,13 @@ class EigenpairPolicy:
     min_tol: float = 1e-12
     # Relative residual of a first solution, from whose eigenvalues the tolerance follows.
     first_tol: float = 1e-4
+    # Entries of a row of a sparse matrix, on average: up to this many, it is a graph, which is
+    # solved by multigrid.
+    max_row_entries: float = 100
+    # Norm of the random part of a start vector of a graph, whose norm is 1.
+    start_noise: float = 1e-3
+    # Part of the tolerance that LOBPCG aims at: the tolerance follows from eigenvalues that change.
+    aim: float = 0.9
     # Filters for one tolerance.
     max_filters: int = 40
     # Tolerances, as the eigenvalues may show that the one before was too large.
@@ -64,7 +75,7 @@ class LeadingEigenpairs:
         ||A v - lambda v|| relative to the largest eigenvalue, rounding of float32 included.
     n_products : int
         Vectors that the matrix was multiplied with.
-    method : {"chebyshev", "lanczos", "dense"}
+    method : {"chebyshev", "lobpcg", "lanczos", "dense"}
     is_converged : bool
         Whether all residuals are as small as they should be.
     """
@@ -95,7 +106,7 @@ def block_width(n, k):
     return min(-(-width // _LANES) * _LANES, n)
 
 
-def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POLICY):
+def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POLICY, degrees=None):
     """Find the k largest eigenpairs.
 
     Parameters
@@ -113,6 +124,9 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
     is_definite : bool
         As for `chebyshev_filtered`.
     policy : EigenpairPolicy
+    degrees : ndarray of shape (n,) or None
+        Those of the Markov matrix that A is the symmetric conjugate of; None if it is not one. With
+        them "auto" solves a sparse A by LOBPCG, and filters what is left.
 
     Returns
     -------
@@ -124,13 +138,19 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
         is_small = n <= policy.max_dense or block_width(n, k) > policy.max_block_part * n
         solver = "dense" if is_small else "chebyshev"
     if solver == "chebyshev":
-        block = start.block(block_width(n, k))
+        is_graph = is_auto and degrees is not None and _is_graph(A, policy)
+        if is_graph:
+            block, n_products = _block_of_graph(A, k, tol, degrees, rng, policy)
+        else:
+            block, n_products = start.block(block_width(n, k)), 0
         is_crowded = is_auto and _are_crowded(block.gaps, n, k, policy)
         # Where filters would take too long, the start may still be good enough without one.
         max_filters = 0 if is_crowded else policy.max_filters
         pairs = _filtered_pairs(A, block, k, tol, is_definite, max_filters, policy)
         if pairs.is_converged or not is_crowded:
-            return pairs
+            is_filtered = pairs.n_products > policy.max_solutions * block.vectors.shape[1]
+            method = "lobpcg" if is_graph and not is_filtered else pairs.method
+            return replace(pairs, n_products=pairs.n_products + n_products, method=method)
         solver = "dense"
     counted = CountedOperator(_in_float64(A))
     if solver == "dense":
@@ -143,6 +163,45 @@ def find_eigenpairs(A, k, tol, solver, start, rng, is_definite=False, policy=POL
         is_converged = len(values) == k
     residuals = relative_residuals(A, values, vectors)
     return LeadingEigenpairs(values, vectors, residuals, counted.n_products, solver, is_converged)
+
+
+def _is_graph(A, policy):
+    """Return whether a matrix is a graph whose vertices have few neighbours."""
+    return isinstance(A, SymmetricCSR) and A.n_entries <= policy.max_row_entries * A.shape[0]
+
+
+def _block_of_graph(A, k, tol, degrees, rng, policy):
+    """Find eigenvectors of a graph by LOBPCG, preconditioned by multigrid.
+
+    Returns
+    -------
+    block : StartBlock
+        For filters, which compute the residuals afresh and go on where they are too large.
+    n_products : int
+        Vectors that a matrix like A was multiplied with.
+    """
+    n, labels = A.shape[0], A.components()
+    width = block_width(n, k)
+    ones = component_vectors(labels, degrees, width)
+    n_others = width - ones.shape[1]
+    if n_others == 0:
+        return StartBlock(ones, np.zeros(width)), 0
+    hierarchy = AggregationHierarchy.of_graph(A, np.sqrt(degrees))
+    n_constant = np.count_nonzero(np.bincount(labels) > 1)
+    coarse = hierarchy.coarse_vectors(n_constant, n_constant + n_others)
+    # Random parts keep eigenvectors from being orthogonal to the block.
+    others = rng.standard_normal((n, n_others)) / np.sqrt(n)
+    others[:, : coarse.shape[1]] *= policy.start_noise
+    others[:, : coarse.shape[1]] += coarse
+
+    def tolerance(gaps):
+        return (_tolerance(gaps, k, policy) if tol is None else tol) * policy.aim
+
+    counted = CountedOperator(A)
+    start = np.hstack([ones, others])
+    found = smallest_eigenpairs(counted, start, k, tolerance, hierarchy.precondition)
+    n_products = counted.n_products + hierarchy.n_products
+    return StartBlock(found.vectors, found.values), n_products
 
 
 def _are_crowded(gaps, n, k, policy):

@@ -15,6 +15,11 @@ from .point_cloud import squared_distances
 # at the mean of the columns. Each row must then be computed with all columns: otherwise the result
 # would depend on which rows are computed together, and would not be symmetric.
 _MIN_FEATURES_ALL_COLUMNS = 32
+# With up to this many, neighbours within radii are found one by one: there are few of them, and
+# distances to boxes rule out most others.
+_MAX_FEATURES_OF_CELLS = 15
+# Entries of a row that room is made for at first.
+_ENTRIES_PER_ROW = 64
 # Pairs of boxes whose distances are held at once, 16 MiB of them.
 _MAX_PAIRS = 1 << 21
 # Squared cutoffs are widened by this factor, so that no entry on the edge is lost to rounding.
@@ -55,6 +60,11 @@ class TruncatedGaussian:
     epsilon: float
     threshold: float = 0.0
 
+    @property
+    def reach(self):
+        """Squared distance beyond which the kernel of points with scales of 1 is 0."""
+        return math.inf if self.threshold <= 0 else -2 * self.epsilon * math.log(self.threshold)
+
     def block(self, A, rows, B, cols):
         """Compute the kernel between points of two clouds; the threshold is not applied.
 
@@ -74,20 +84,27 @@ class TruncatedGaussian:
             kernel_id = KERNELS["gaussian"].id
             pairwise.kernel_block(A.X, rows, B.X, cols, kernel_id, parameters, out)
             return out
-        out = self.exponents(A, rows, B, cols)
-        np.exp(out, out=out)
+        out = squared_distances(A, rows, B, cols)
+        is_far = None
         if A.radii is not None:
             cutoff = np.maximum(A.radii[rows, np.newaxis], B.radii[cols])
-            out[squared_distances(A, rows, B, cols) > np.square(cutoff) * _EDGE] = 0.0
-        return out
+            is_far = out > np.square(cutoff) * _EDGE
+        self._to_exponents(out, A, rows, B, cols)
+        if is_far is not None:
+            out[is_far] = -np.inf
+        return np.exp(out, out=out)
 
     def exponents(self, A, rows, B, cols):
         """Compute the logarithm of the kernel, radii left aside, of shape (n_rows, n_cols)."""
         out = squared_distances(A, rows, B, cols)
-        out /= -2 * self.epsilon
-        if A.scales is not None:
-            out /= A.scales[rows, np.newaxis] * B.scales[cols]
+        self._to_exponents(out, A, rows, B, cols)
         return out
+
+    def _to_exponents(self, squares, A, rows, B, cols):
+        """Turn squared distances into the logarithm of the kernel, radii left aside, in place."""
+        squares /= -2 * self.epsilon
+        if A.scales is not None:
+            squares /= A.scales[rows, np.newaxis] * B.scales[cols]
 
     def squared_cutoff(self, A, ranges, B):
         """Return the squared distances beyond which the kernel between ranges is 0.
@@ -102,7 +119,7 @@ class TruncatedGaussian:
         -------
         cutoff : float or ndarray of shape (n_ranges, B.n_ranges)
         """
-        cutoff = math.inf if self.threshold <= 0 else -2 * self.epsilon * math.log(self.threshold)
+        cutoff = self.reach
         if A.scales is not None:
             own = A.range_maxima(A.scales)[ranges, np.newaxis]
             cutoff = cutoff * own * B.range_maxima(B.scales)
@@ -128,6 +145,13 @@ def compute_rows(A, B, kernel, n_threads):
         A row does not depend on the others.
     """
     partners = nearby_ranges(A, B, kernel)
+    if A.radii is not None and A.X.shape[1] <= _MAX_FEATURES_OF_CELLS:
+        cells = B.cells
+
+        def compute(index):
+            return _near_entries(A, A.range_points(index), B, cells, partners[index], kernel)
+
+        return _joined(run_tasks(compute, range(A.n_ranges), n_threads))
 
     def compute(index):
         rows, cols = A.range_points(index), _points_in(B, partners[index])
@@ -140,6 +164,31 @@ def compute_rows(A, B, kernel, n_threads):
         return counts, kept_cols, kept
 
     return _joined(run_tasks(compute, range(A.n_ranges), n_threads))
+
+
+def _near_entries(A, rows, B, cells, ranges, kernel):
+    """Return counts, columns and entries of some rows: those of near points in ranges of B."""
+    none = np.empty(0)
+    scales, radii = (none if a is None else a for a in (A.scales, A.radii))
+    other_scales, other_radii = (none if a is None else a for a in (B.scales, B.radii))
+    arguments = (A.X, rows, scales, radii, B.X, other_scales, other_radii)
+    arguments += (cells.of_ranges(ranges), cells.bounds, cells.low, cells.high)
+    arguments += (cells.scales, cells.radii, kernel.reach, _EDGE)
+    counts = np.empty(len(rows), dtype=np.intp)
+    room, total = 0, _ENTRIES_PER_ROW * len(rows)
+    while total > room:
+        room = total
+        cols, entries = np.empty(room, dtype=np.int32), np.empty(room)
+        total = csr.near_pairs(*arguments, counts, cols, entries)
+    cols, entries = cols[:total].copy(), entries[:total] / (-2 * kernel.epsilon)
+    if A.scales is not None:
+        entries /= np.repeat(A.scales[rows], counts) * B.scales[cols]
+    np.exp(entries, out=entries)
+    is_kept = entries >= kernel.threshold
+    if not is_kept.all():
+        counts = np.bincount(np.repeat(np.arange(len(rows)), counts)[is_kept], minlength=len(rows))
+        cols, entries = cols[is_kept], entries[is_kept]
+    return counts, cols, entries
 
 
 def multiply_rows(rows, W, n_threads):

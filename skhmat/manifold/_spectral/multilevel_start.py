@@ -208,14 +208,30 @@ class ComponentStart:
     def block(self, width):
         """Return a StartBlock of some width."""
         block = self.start.block(width)
-        sizes = np.bincount(self.labels)
-        largest = np.argsort(-sizes, kind="stable")[:width]
-        parts = self.labels[:, np.newaxis] == largest
-        constants = parts * np.sqrt(self.degrees)[:, np.newaxis]
+        constants = component_vectors(self.labels, self.degrees, width)
         V = np.hstack([constants, block.vectors])[:, :width]
         if block.gaps is None:
             return StartBlock(V, None)
-        return StartBlock(V, np.append(np.zeros(len(largest)), block.gaps)[:width])
+        return StartBlock(V, np.append(np.zeros(constants.shape[1]), block.gaps)[:width])
+
+
+def component_vectors(labels, degrees, width):
+    """Return the eigenvectors of the eigenvalue 1 for the largest parts of a kernel.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+        The part of each row.
+    degrees : ndarray of shape (n,)
+    width : int
+
+    Returns
+    -------
+    V : ndarray of shape (n, <= width)
+    """
+    largest = np.argsort(-np.bincount(labels), kind="stable")[:width]
+    parts = labels[:, np.newaxis] == largest
+    return parts * np.sqrt(degrees)[:, np.newaxis]
 
 
 def with_components(start, normalized):

@@ -9,6 +9,8 @@ from ..._ext.simd import pairwise
 
 # Points of a range: their rows are computed together.
 _RANGE = 128
+# Points of a cell: whether they are near is decided for all of them at once.
+_CELL = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,11 @@ class PointCloud:
         n_ranges = -(-len(self.X) // _RANGE)
         return np.linspace(0, len(self.X), n_ranges + 1).astype(np.intp)
 
+    @cached_property
+    def cells(self):
+        """The `Cells` of the ranges."""
+        return Cells.of_cloud(self)
+
     @property
     def n_ranges(self):
         """Number of ranges."""
@@ -65,6 +72,50 @@ class PointCloud:
     def range_points(self, index):
         """Return the indices of the points of one range."""
         return np.arange(self.bounds[index], self.bounds[index + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Small parts of the ranges of a cloud.
+
+    Attributes
+    ----------
+    bounds : ndarray of shape (n_cells + 1,)
+        First point of each cell, and the number of points.
+    first : ndarray of shape (n_ranges + 1,)
+        First cell of each range, and the number of cells.
+    low, high : ndarray of shape (n_cells, d)
+        Smallest and largest coordinates.
+    scales, radii : ndarray of shape (n_cells,), or (0,)
+        The largest; without entries where the cloud has none.
+    """
+
+    bounds: np.ndarray
+    first: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    scales: np.ndarray
+    radii: np.ndarray
+
+    @classmethod
+    def of_cloud(cls, cloud):
+        """Divide the ranges of a PointCloud."""
+        counts = -(-np.diff(cloud.bounds) // _CELL)
+        first = np.concatenate([[0], np.cumsum(counts)])
+        within = np.arange(first[-1]) - np.repeat(first[:-1], counts)
+        starts = np.repeat(cloud.bounds[:-1], counts) + _CELL * within
+        low, high = np.minimum.reduceat(cloud.X, starts), np.maximum.reduceat(cloud.X, starts)
+        scales, radii = (
+            np.empty(0) if a is None else np.maximum.reduceat(a, starts)
+            for a in (cloud.scales, cloud.radii)
+        )
+        return cls(np.append(starts, len(cloud)), first, low, high, scales, radii)
+
+    def of_ranges(self, ranges):
+        """Return the cells of some ranges, ascending."""
+        none = np.empty(0, dtype=np.intp)
+        parts = [np.arange(self.first[r], self.first[r + 1]) for r in ranges]
+        return np.concatenate([none, *parts])
 
 
 def restore_order(values, order):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from skhmat.linalg._operators.wrappers import CountedOperator, DenseOperator
-from skhmat.manifold._spectral.affinity import AffinityPolicy
+from skhmat.manifold._spectral.affinity import AffinityPolicy, sparse_affinity
 from skhmat.manifold._spectral.eigenpairs import (
+    POLICY,
     EigenpairPolicy,
     LeadingEigenpairs,
     block_width,
@@ -14,7 +15,9 @@ from skhmat.manifold._spectral.eigenpairs import (
     find_eigenpairs,
     find_significant_pairs,
 )
+from skhmat.manifold._spectral.gaussian import TruncatedGaussian
 from skhmat.manifold._spectral.multilevel_start import RandomStart, StartBlock
+from skhmat.manifold._spectral.neighborhoods import NeighborhoodScales
 
 from ...linalg.matrices import symmetric
 from ..affinities import draws
@@ -35,6 +38,112 @@ def test_solvers_agree_with_the_dense_one(alpha, solver, rng):
     missed = problem.dense @ pairs.vectors - pairs.vectors * pairs.values
     true = np.linalg.norm(missed, axis=0) / pairs.values[0]
     np.testing.assert_allclose(pairs.residuals, true, atol=1e-12)
+
+
+# ---- graphs
+
+
+def graph(rng, X, knn):
+    """Return the normalised kernel of near neighbours, and its eigenpairs, largest first."""
+    samples = NeighborhoodScales.from_samples(X, knn, None, None, 1)
+    epsilon = np.median(samples.cloud.radii) ** 2 or 1.0
+    kernel = TruncatedGaussian(epsilon, np.finfo(np.float64).tiny)
+    normalized = sparse_affinity(samples.cloud, kernel, 1.0, 1)
+    values, vectors = np.linalg.eigh(normalized.operator.tocsr().toarray())
+    return normalized, values[::-1], vectors[:, ::-1]
+
+
+def find_in_graph(normalized, k, rng, tol=None, policy=POLICY):
+    """Solve with no start but that of the graph."""
+    degrees = normalized.normalization.degrees
+    options = {"policy": policy, "degrees": degrees}
+    return find_eigenpairs(normalized.operator, k, tol, "auto", None, draws(rng), **options)
+
+
+CLOUDS = {
+    "arc": ordered_arc,
+    "plane": lambda rng, n: rng.random((n, 2)) * [1.0, 0.6],
+    "space": lambda rng, n: rng.standard_normal((n, 5)),
+    "grid": lambda rng, n: np.indices((n // 25, 25)).reshape(2, -1).T * [1.0, 1.3],
+    "duplicates": lambda rng, n: np.repeat(rng.random((n // 4, 2)), 4, axis=0),
+    "outliers": lambda rng, n: rng.standard_t(1.5, (n, 2)),
+    "parts": lambda rng, n: rng.random((n, 2)) + 9 * rng.integers(0, 3, n)[:, np.newaxis],
+    "two scales": lambda rng, n: (
+        rng.random((n, 2)) * np.where(np.arange(n) < 300, 1, 0.01)[:, None]
+    ),
+}
+
+
+@pytest.mark.parametrize("knn", [2, 10])
+@pytest.mark.parametrize("name", CLOUDS)
+def test_graphs_agree_with_dense_computations(name, knn, rng):
+    """No eigenvalue is missed, whatever hangs together and whatever does not."""
+    normalized, values, vectors = graph(rng, CLOUDS[name](rng, 600), knn)
+    pairs = find_in_graph(normalized, 5, rng)
+    assert pairs.is_converged
+    np.testing.assert_allclose(pairs.values, values[:5], atol=1e-9)
+    np.testing.assert_allclose(pairs.vectors.T @ pairs.vectors, np.eye(5), atol=1e-10)
+    A = normalized.operator
+    missed = np.linalg.norm(A @ pairs.vectors - pairs.vectors * pairs.values, axis=0)
+    np.testing.assert_allclose(pairs.residuals, missed, atol=1e-12)
+    # Each vector to 1e-5 in the space of the eigenvalues that are equal to its own, about.
+    for value, vector in zip(pairs.values, pairs.vectors.T, strict=True):
+        others = vectors[:, np.abs(values - value) > 1e-7]
+        near = np.abs(values - value)[np.abs(values - value) > 1e-7].min()
+        assert np.linalg.norm(others.T @ vector) <= max(1e-5, 10 * pairs.residuals.max() / near)
+
+
+def test_graphs_of_more_parts_than_vectors(rng):
+    normalized, values, _ = graph(rng, np.repeat(np.arange(40.0)[:, None], 15, axis=0), 3)
+    pairs = find_in_graph(normalized, 4, rng)
+    np.testing.assert_allclose(pairs.values, np.ones(4), atol=1e-12)
+    np.testing.assert_allclose(values[:40], 1)
+    assert pairs.n_products == block_width(600, 4)
+
+
+def test_products_of_graphs_do_not_grow(rng):
+    """Those of filters grow like the inverse root of the distances between eigenvalues."""
+    counts = []
+    for n in (1500, 6000):
+        samples = NeighborhoodScales.from_samples(
+            rng.random((n, 2)) * [1.0, 0.6], 15, None, None, 1
+        )
+        kernel = TruncatedGaussian(np.median(samples.cloud.radii) ** 2, 1e-300)
+        pairs = find_in_graph(sparse_affinity(samples.cloud, kernel, 1.0, 1), 4, rng)
+        assert pairs.method == "lobpcg"
+        counts.append(pairs.n_products)
+    assert max(counts) <= 400
+    assert counts[1] <= 1.6 * counts[0]
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-8])
+def test_graphs_to_a_tolerance_that_is_given(tol, rng):
+    normalized, values, _ = graph(rng, ordered_arc(rng, 600), 10)
+    pairs = find_in_graph(normalized, 5, rng, tol)
+    assert pairs.residuals.max() <= tol
+    np.testing.assert_allclose(pairs.values, values[:5], atol=tol)
+
+
+def test_filters_go_on_where_multigrid_ends(rng):
+    """LOBPCG aims at a residual that is too large."""
+    normalized, values, _ = graph(rng, ordered_arc(rng, 600), 10)
+    policy = EigenpairPolicy(aim=1e6, max_products_per_row=1e9)
+    pairs = find_in_graph(normalized, 4, rng, policy=policy)
+    assert pairs.method == "chebyshev"
+    assert pairs.is_converged
+    np.testing.assert_allclose(pairs.values, values[:4], atol=1e-9)
+
+
+def test_dense_rows_are_no_graph(rng):
+    normalized, _, _ = graph(rng, ordered_arc(rng, 600), 30)
+    policy = EigenpairPolicy(max_row_entries=20, max_products_per_row=1e9)
+    start, degrees = RandomStart(600, draws(rng)), normalized.normalization.degrees
+    options = {"policy": policy, "degrees": degrees}
+    pairs = find_eigenpairs(normalized.operator, 4, None, "auto", start, draws(rng), **options)
+    assert pairs.method == "chebyshev"
+
+
+# ---- any matrix
 
 
 @pytest.mark.parametrize("solver", ["chebyshev", "lanczos", "dense"])

@@ -121,6 +121,32 @@ def test_sums_without_holding_the_kernel(name, d, k, rng):
     np.testing.assert_allclose(everything, exact, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["radii", "both"])
+@pytest.mark.parametrize("d", [1, 2, 5, 15])
+def test_crowded_neighborhoods_and_points_without_neighbors(name, d, rng):
+    """More neighbours than there is room for at first; points far from all others; ties."""
+    X = np.vstack([0.01 * rng.random((300, d)), 100 + 50.0 * np.arange(40)[:, None] * np.ones(d)])
+    X[100:180] = X[99]
+    A = PointCloud(X, **options(name, rng, 340))
+    B = PointCloud(X[:300], **options(name, rng, 300))
+    kernel = TruncatedGaussian(0.05, np.finfo(np.float64).tiny)
+    found = as_dense(compute_rows(A, B, kernel, 1), 300)
+    np.testing.assert_allclose(found, reference(A, B, kernel), rtol=1e-12)
+    assert not found[300:].any()
+    assert found[:300].all()
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (9, 9, 9)])
+def test_all_points_at_the_distance_of_a_radius_are_neighbors(shape, rng):
+    """On a grid many are as far away as the radius, which rounding must not decide."""
+    X = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, len(shape))
+    X = 0.1 * X[rng.permutation(len(X))]
+    cloud = PointCloud(X, radii=np.full(len(X), 0.3))
+    K = as_dense(compute_rows(cloud, cloud, TruncatedGaussian(0.05, 1e-9), 1), len(X))
+    steps = cdist(np.rint(10 * X), np.rint(10 * X), "sqeuclidean")
+    np.testing.assert_array_equal(K > 0, steps <= 9)
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_far_ranges_are_not_looked_at(name, rng):
     cloud = PointCloud(curve(rng, 2000), **options(name, rng, 2000))

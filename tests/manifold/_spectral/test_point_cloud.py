@@ -22,6 +22,26 @@ def test_ranges_of_a_cloud(n, rng):
         assert cloud.range_maxima(values)[i] == values[some].max()
 
 
+@pytest.mark.parametrize("n", [1, 127, 129, 1000])
+def test_cells_of_a_cloud(n, rng):
+    cloud = PointCloud(rng.standard_normal((n, 3)), radii=rng.random(n))
+    cells = cloud.cells
+    assert cells.bounds[0] == 0
+    assert cells.bounds[-1] == n
+    assert np.all(np.diff(cells.bounds) > 0)
+    assert np.all(np.diff(cells.bounds) <= 16)
+    np.testing.assert_array_equal(cells.bounds[cells.first], cloud.bounds)
+    for c in range(len(cells.bounds) - 1):
+        some = slice(cells.bounds[c], cells.bounds[c + 1])
+        np.testing.assert_array_equal(cells.low[c], cloud.X[some].min(axis=0))
+        np.testing.assert_array_equal(cells.high[c], cloud.X[some].max(axis=0))
+        assert cells.radii[c] == cloud.radii[some].max()
+    assert cells.scales.shape == (0,)
+    last = cloud.n_ranges - 1
+    expected = np.r_[np.arange(cells.first[1]), np.arange(cells.first[last], cells.first[-1])]
+    np.testing.assert_array_equal(cells.of_ranges(sorted({0, last})), np.unique(expected))
+
+
 def test_parts_of_a_cloud(rng):
     cloud = PointCloud(rng.random((20, 2)), rng.random(20), rng.random(20))
     for rows in (slice(3, 20, 4), np.array([5, 1])):
