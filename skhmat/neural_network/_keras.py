@@ -65,6 +65,26 @@ def is_in_xla():
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
+def not_converted(function):
+    """Decorate a function that AutoGraph would convert, in a ``tf.function``, to no purpose.
+
+    To convert all that a step calls takes several times as long as to trace it. Losses that are
+    called in it need `converted_as_here`.
+    """
+    return tf.autograph.experimental.do_not_convert(function)
+
+
+def converted_as_here(function):
+    """Return a function within which AutoGraph converts what it would convert here, not there."""
+    context = tf.__internal__.autograph.control_status_ctx()
+
+    def call():
+        with context:
+            return function()
+
+    return call
+
+
 # ---- checks: of parameters, and of what surrounds a step
 
 
@@ -215,11 +235,13 @@ __all__ = [
     "check_precision",
     "check_replicas",
     "check_variable_dtype",
+    "converted_as_here",
     "densify",
     "deserialize_optimizer",
     "is_in_xla",
     "keras",
     "machine_epsilon",
+    "not_converted",
     "seed_generator",
     "tf",
     "unwrap_loss",

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+from tensorflow.python.autograph.impl import api
 
 from skhmat.neural_network import NewtonCG, ProbabilisticPreconditioner, _keras
 
@@ -75,6 +76,38 @@ def test_several_replicas_are_refused(kind):
         with strategy.scope(), pytest.raises(NotImplementedError, match="one replica"):
             step()
     np.testing.assert_array_equal(x, [1, 2])
+
+
+@pytest.mark.parametrize("make", [NewtonCG, ProbabilisticPreconditioner])
+def test_autograph_converts_the_loss_and_not_the_step(make, monkeypatch):
+    """To convert all of a step takes longer than to trace it."""
+    x, optimizer, converted = keras.Variable([3.0, 2.0]), make(), []
+    convert = api._convert_actual
+
+    def spy(entity, *args):
+        converted.append((entity.__module__, entity.__name__))
+        return convert(entity, *args)
+
+    @tf.function
+    def step():
+        def loss():
+            value = tf.reduce_sum(x.value**2)
+            if value > 1:  # not of Python: the value is that of each step
+                value = 4 * value
+            return value
+
+        return optimizer.minimize(loss, [x])
+
+    optimizer.build([x])  # the first step is traced twice otherwise
+    monkeypatch.setattr(api, "_convert_actual", spy)
+    losses = [float(step()) for _ in range(40)]
+    assert losses[0] == 4 * 13
+    assert losses[-1] < 0.1
+    assert {name for module, name in converted if module.startswith("skhmat")} <= {
+        "minimize",
+        "check_function",
+        "check_replicas",
+    }
 
 
 @pytest.mark.parametrize("make", [NewtonCG, ProbabilisticPreconditioner])

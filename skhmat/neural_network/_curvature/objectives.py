@@ -11,7 +11,7 @@ Each objective, `BatchObjective` included, belongs to one batch and one set of r
 - `shrinks`, whether the variables are weights that may be shrunk towards zero.
 """
 
-from .._keras import densify, is_in_xla, tf, unwrap_variables
+from .._keras import converted_as_here, densify, is_in_xla, tf, unwrap_variables
 from .moments import restore_gradients_of_means, twice_differentiable_moments
 from .parameter_vector import ParameterVector
 from .tapes import compute_gradients, differentiate_gradients, missing_derivatives_named
@@ -36,7 +36,8 @@ class FunctionObjective:
     def __init__(self, loss, variables, by_variable=False):
         self.variables = unwrap_variables(variables)
         self.parameters = ParameterVector(self.variables, by_variable)
-        self._loss = loss
+        # It may be called again in the step, which is not converted.
+        self._loss = converted_as_here(loss)
         with tf.GradientTape(persistent=True) as self._outer:
             with tf.GradientTape() as inner, twice_differentiable_moments():
                 self.loss = loss()

@@ -19,6 +19,7 @@ from .._keras import (
     deserialize_optimizer,
     keras,
     machine_epsilon,
+    not_converted,
     tf,
     unwrap_variables,
 )
@@ -265,6 +266,7 @@ class NewtonCG(keras.optimizers.Optimizer):
         config = deserialize_optimizer(config, "pretrain_optimizer", custom_objects)
         return super().from_config(config, custom_objects=custom_objects)
 
+    @not_converted
     def build(self, variables):
         """Create the state for these variables."""
         if self.built or not variables:
@@ -285,6 +287,7 @@ class NewtonCG(keras.optimizers.Optimizer):
 
     # ---- entry points: gradients of Keras, functions of variables, and models (`second_order`)
 
+    @not_converted
     def apply(self, grads, trainable_variables=None):
         """Take a step from gradients, in the graph that they were made in."""
         trainable_variables = (
@@ -310,7 +313,7 @@ class NewtonCG(keras.optimizers.Optimizer):
                 "the Hessian and a trust region. skhmat.neural_network.second_order(model) adds "
                 "Gauss-Newton products and a line search, and is traced faster.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         if not self.built:
             self.build(trainable_variables)
@@ -364,6 +367,7 @@ class NewtonCG(keras.optimizers.Optimizer):
 
     # ---- a step
 
+    @not_converted
     def take_step(self, objective):
         """Take a step on an objective, by Newton's method or by the pretraining optimizer."""
         built_for = self._state.predicted.shape[0]

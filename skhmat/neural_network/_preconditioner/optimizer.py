@@ -15,6 +15,7 @@ from .._keras import (
     check_variable_dtype,
     deserialize_optimizer,
     keras,
+    not_converted,
     tf,
 )
 from .._newton.newton_cg import NewtonCG
@@ -291,6 +292,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     # ---- state
 
+    @not_converted
     def build(self, variables):
         """Create the state for these variables."""
         if self.built or not variables:
@@ -415,6 +417,7 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
 
     # ---- entry points: gradients of Keras and functions of variables
 
+    @not_converted
     def apply(self, grads, trainable_variables=None):
         """Take a step from gradients, in the graph they were made in."""
         if trainable_variables is None:
@@ -480,16 +483,21 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
                 f"variables are {len(variables)} of the {len(self._trainable_variables)} that the "
                 "optimizer was built with; it needs all of them in each step."
             )
+        objective = FunctionObjective(loss, self._descent.groups.ordered)
+        self._take_step(objective, len(variables))
+        return objective.loss
+
+    @not_converted
+    def _take_step(self, objective, n_variables):
+        """Take a step on an objective that has a loss."""
         descent = self._descent
-        objective = FunctionObjective(loss, descent.groups.ordered)
         descent.losses.add(objective.loss)
         descent.request_if_due(tf.constant(False))
         has_epochs = descent.request.has_epochs(None)
-        descent.step(objective, [True] * len(variables), has_epochs)
+        descent.step(objective, [True] * n_variables, has_epochs)
         self._iterations.assign_add(1)
         if tf.executing_eagerly():
             descent.report()
-        return objective.loss
 
     def start_estimate(self):
         """Begin a new estimate with the next step, or when the present one is finished."""

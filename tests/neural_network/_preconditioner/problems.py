@@ -38,6 +38,7 @@ class Quadratic:
 
     def stepper(self, optimizer):
         """Return a function that takes a step and returns the loss before."""
+        optimizer.build([self.x])  # the first step is traced twice otherwise
         step = tf.function(lambda: optimizer.minimize(self.loss, [self.x]))
         return lambda: float(step())
 
