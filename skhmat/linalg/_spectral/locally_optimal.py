@@ -32,7 +32,7 @@ class StepPolicy:
     """
 
     max_steps: int = 60
-    stall_steps: int = 6
+    stall_steps: int = 10
     stall_part: float = 0.5
     dependent: float = 1e-12
     guard_part: float = 0.3
