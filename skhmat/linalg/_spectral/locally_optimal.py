@@ -32,7 +32,7 @@ class StepPolicy:
     """
 
     max_steps: int = 60
-    stall_steps: int = 6
+    stall_steps: int = 10
     stall_part: float = 0.5
     dependent: float = 1e-12
     guard_part: float = 0.3
@@ -60,7 +60,7 @@ def smallest_eigenpairs(A, V, k, tolerance, precondition, *, policy=POLICY):
     Returns
     -------
     pairs : Eigenpairs
-        The b Ritz pairs, smallest first, and residuals of all.
+        The b Ritz pairs of the best step, smallest first, and residuals of all.
     """
     X = np.linalg.qr(V)[0]
     LX = A.step(X, scale=-1.0, shift=1.0)
@@ -77,6 +77,8 @@ def smallest_eigenpairs(A, V, k, tolerance, precondition, *, policy=POLICY):
         limits = np.where(is_wanted, tol, policy.guard_part * (values - values[k - 1]))
         is_active = residuals > np.maximum(limits, tol)
         history.append(residuals[:k].max())
+        if history[-1] == min(history):
+            best = Eigenpairs(values, X, residuals)
         if not is_active[:k].any() or step == policy.max_steps:
             break
         if _is_stalled(history, policy):
@@ -95,7 +97,7 @@ def smallest_eigenpairs(A, V, k, tolerance, precondition, *, policy=POLICY):
         norms = np.sqrt(np.maximum(np.sum(change * (G @ change), axis=0), 0))
         change /= np.maximum(norms, np.finfo(np.float64).tiny)
         X, LX, P, LP = S @ C, LS @ C, S @ change, LS @ change
-    return Eigenpairs(values, X, residuals)
+    return best
 
 
 def _is_stalled(history, policy):
