@@ -74,6 +74,24 @@ def not_converted(function):
     return tf.autograph.experimental.do_not_convert(function)
 
 
+@contextlib.contextmanager
+def outside_of_graphs():
+    """Make variables as if no graph were being built.
+
+    TensorFlow traces a ``tf.function`` a second time if it sees variables made in it, even those in
+    `tf.init_scope`: the default graph tells it of them.
+    """
+    from tensorflow.python.eager import context  # there is no public way to leave a graph alone
+
+    has_strategy, strategy = tf.distribute.has_strategy(), tf.distribute.get_strategy()
+    with (
+        tf.Graph().as_default(),
+        context.eager_mode(),
+        strategy.scope() if has_strategy else contextlib.nullcontext(),
+    ):
+        yield
+
+
 def converted_as_here(function):
     """Return a function within which AutoGraph converts what it would convert here, not there."""
     context = tf.__internal__.autograph.control_status_ctx()
@@ -242,6 +260,7 @@ __all__ = [
     "keras",
     "machine_epsilon",
     "not_converted",
+    "outside_of_graphs",
     "seed_generator",
     "tf",
     "unwrap_loss",

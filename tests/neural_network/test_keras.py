@@ -79,8 +79,8 @@ def test_several_replicas_are_refused(kind):
 
 
 @pytest.mark.parametrize("make", [NewtonCG, ProbabilisticPreconditioner])
-def test_autograph_converts_the_loss_and_not_the_step(make, monkeypatch):
-    """To convert all of a step takes longer than to trace it."""
+def test_a_step_is_traced_once_and_not_converted(make, monkeypatch):
+    """For AutoGraph to convert all of a step takes longer than to trace it; the loss it must."""
     x, optimizer, converted = keras.Variable([3.0, 2.0]), make(), []
     convert = api._convert_actual
 
@@ -98,9 +98,9 @@ def test_autograph_converts_the_loss_and_not_the_step(make, monkeypatch):
 
         return optimizer.minimize(loss, [x])
 
-    optimizer.build([x])  # the first step is traced twice otherwise
     monkeypatch.setattr(api, "_convert_actual", spy)
     losses = [float(step()) for _ in range(40)]
+    assert step.experimental_get_tracing_count() == 1  # the state is made in it
     assert losses[0] == 4 * 13
     assert losses[-1] < 0.1
     assert {name for module, name in converted if module.startswith("skhmat")} <= {
@@ -108,6 +108,18 @@ def test_autograph_converts_the_loss_and_not_the_step(make, monkeypatch):
         "check_function",
         "check_replicas",
     }
+
+
+@pytest.mark.parametrize("make", [NewtonCG, ProbabilisticPreconditioner])
+def test_state_that_is_made_in_a_graph_belongs_to_its_strategy(make):
+    x, optimizer = keras.Variable([3.0, 2.0]), make()
+    n_before = len(optimizer.variables)
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    strategy.run(tf.function(lambda: optimizer.build([x]), autograph=False))
+    # Those of the inner optimizer, which are last, were made before.
+    made = optimizer.variables[2 : len(optimizer.variables) - n_before + 2]
+    assert made
+    assert all(strategy.extended.variable_created_in_scope(v.value) for v in made)
 
 
 @pytest.mark.parametrize("make", [NewtonCG, ProbabilisticPreconditioner])

@@ -45,9 +45,8 @@ class History:
     """The last steps, at most `size` of them, one row for each."""
 
     def __init__(self, size):
-        with tf.init_scope():
-            self._rows = tf.Variable(tf.zeros([size, len(COLUMNS)], tf.float64), trainable=False)
-            self._n_recorded = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._rows = tf.Variable(tf.zeros([size, len(COLUMNS)], tf.float64), trainable=False)
+        self._n_recorded = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def record(self, **entries):
         """Add a row; columns without an entry are NaN."""

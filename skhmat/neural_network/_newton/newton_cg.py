@@ -20,6 +20,7 @@ from .._keras import (
     keras,
     machine_epsilon,
     not_converted,
+    outside_of_graphs,
     tf,
     unwrap_variables,
 )
@@ -272,18 +273,19 @@ class NewtonCG(keras.optimizers.Optimizer):
         if self.built or not variables:
             return
         dtype = check_variable_dtype("NewtonCG", variables)
-        super().build(variables)
-        self._state = NewtonState(
-            self.add_variable,
-            ParameterVector(unwrap_variables(variables), self.blocks == "per_variable"),
-            dtype,
-            trust_radius=self.trust_radius,
-            warm_start=self.warm_start > 0,
-            has_diagonal=self.preconditioner is not None,
-        )
-        if self.pretrain_steps:
-            self.pretrain_optimizer.build(variables)
-        self._history = History(self.history_size)
+        with outside_of_graphs():
+            super().build(variables)
+            self._state = NewtonState(
+                self.add_variable,
+                ParameterVector(unwrap_variables(variables), self.blocks == "per_variable"),
+                dtype,
+                trust_radius=self.trust_radius,
+                warm_start=self.warm_start > 0,
+                has_diagonal=self.preconditioner is not None,
+            )
+            if self.pretrain_steps:
+                self.pretrain_optimizer.build(variables)
+            self._history = History(self.history_size)
 
     # ---- entry points: gradients of Keras, functions of variables, and models (`second_order`)
 

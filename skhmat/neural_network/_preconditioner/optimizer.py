@@ -16,6 +16,7 @@ from .._keras import (
     deserialize_optimizer,
     keras,
     not_converted,
+    outside_of_graphs,
     tf,
 )
 from .._newton.newton_cg import NewtonCG
@@ -299,19 +300,19 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
             return
         dtype = check_variable_dtype("ProbabilisticPreconditioner", variables)
         groups = VariableGroups(variables, self.parameter_groups)
-        super().build(variables)
-        for _ in range(1, len(groups)):
-            with tf.init_scope():
+        with outside_of_graphs():
+            super().build(variables)
+            for _ in range(1, len(groups)):
                 # By its type, which may not be registered.
                 inner = type(self.inner).from_config(dict(self._given_inner["config"]))
                 self._configure(inner)
                 self._exclude(inner)
                 self._inners.append(inner)
-        for inner, group in zip(self._inners, groups.split(groups.ordered), strict=True):
-            inner.build(group)
-        self._descent = PreconditionedDescent(
-            self._add_variable, groups, self._inners, dtype, self._settings(), self._policy
-        )
+            for inner, group in zip(self._inners, groups.split(groups.ordered), strict=True):
+                inner.build(group)
+            self._descent = PreconditionedDescent(
+                self._add_variable, groups, self._inners, dtype, self._settings(), self._policy
+            )
 
     def _add_variable(self, name, shape=(), dtype="float64", initializer="zeros"):
         return self.add_variable(shape, dtype=dtype, name=name, initializer=initializer)

@@ -5,8 +5,6 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skhmat.neural_network._keras import build_optimizer
-
 from ..networks import keras, tf
 
 TWO_LARGE = np.r_[1000.0, 500.0, np.ones(198)]
@@ -38,7 +36,6 @@ class Quadratic:
 
     def stepper(self, optimizer):
         """Return a function that takes a step and returns the loss before."""
-        optimizer.build([self.x])  # the first step is traced twice otherwise
         step = tf.function(lambda: optimizer.minimize(self.loss, [self.x]))
         return lambda: float(step())
 
@@ -81,7 +78,6 @@ def net(seed, optimizer, **compile_options):
 
 def fit(model, X, y, **options):
     """Return the losses. Two samples are so few that much may be remarked on."""
-    build_optimizer(model)  # the first step is traced twice otherwise
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "ProbabilisticPreconditioner", ConvergenceWarning)
         return model.fit(X, y, **({"verbose": 0, "batch_size": 2} | options)).history["loss"]
