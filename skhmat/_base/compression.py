@@ -31,7 +31,8 @@ distance : {"auto", "kernel", "angle", "geometric", "lexicographic", "random"}, 
     Distance that decides which points are near each other.
 n_jobs : int, default=None
     Number of threads, of BLAS, too. None means all that OpenMP would use; -1 as many as
-    `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of joblib).
+    `joblib.cpu_count` says, which respects affinity and container limits (1 in a worker of
+    joblib).
 random_state : int, RandomState, Generator or None, default=None
     Draws the tree, the samples and the starting vectors of iterations.
 verbose : int, default=0

@@ -1,9 +1,11 @@
 """How many threads BLAS and LAPACK use, which is one number for the whole process.
 
-The threads of OpenBLAS wait for work by spinning, and so do those of OpenMP. Small factorizations
-between our parallel regions gain nothing from threads, and where both pools spin on the same cores
-each waits for the other. So a public call takes a budget once: BLAS has one thread in it, and as
-many as `n_jobs` allows only while it does work that is large.
+The threads of OpenBLAS wait for work by spinning, for about 25 ms after each call, and so do those
+of OpenMP. Where both pools spin on the same cores each waits for the other, and beside one busy
+process a decomposition of 2,000 rows takes three times as long with two threads as with one. So a
+public call limits BLAS once, to one thread; what is large and can be cut into blocks runs as tasks
+(`multiply`), which round alike for any number of threads. Only products that the caller's own code
+computes have as many threads of BLAS as `n_jobs` allows.
 """
 
 import os
@@ -18,26 +20,9 @@ from threadpoolctl import ThreadpoolController
 from .._ext import openmp
 
 
-@dataclass(frozen=True)
-class BlasPolicy:
-    """What is worth several threads of BLAS.
-
-    Attributes
-    ----------
-    min_flops : float
-        Floating-point operations of a call of BLAS or LAPACK that is large, some tenths of a second
-        on one core. The threads of OpenBLAS spin for 2^26 cycles, about 25 ms, after each.
-    """
-
-    min_flops: float = 1e10
-
-
-POLICY = BlasPolicy()
-
-
 @dataclass(eq=False)
 class _Limit:
-    """Threads that BLAS has now, and the most that large work may take."""
+    """Threads that BLAS has now, and the most that it may have in limits inside this one."""
 
     now: int
     most: int
@@ -146,7 +131,7 @@ def single_threaded_blas():
 
 
 def limited_blas(n_threads):
-    """Limit BLAS to one thread, and to `n_threads` while `large_blas` or `callers_blas` says so.
+    """Limit BLAS to one thread, and to `n_threads` while `callers_blas` says so.
 
     Of nested limits the innermost holds, but none allows more than those around it; of limits in
     several threads of Python the least. BLAS never has more threads than it had before.
@@ -156,15 +141,9 @@ def limited_blas(n_threads):
 
 
 def budget():
-    """Return how many threads large work may take here: those of OpenMP where nothing limits it."""
+    """Return how many threads work may take here: those of OpenMP where nothing limits it."""
     around = _innermost()
     return openmp.max_threads() if around is None else around.most
-
-
-def large_blas(flops, *, policy=POLICY):
-    """Give BLAS the threads of the budget for work of so many operations, if it is large."""
-    most = budget()
-    return _limited(most if flops >= policy.min_flops else 1, most)
 
 
 def callers_blas():

@@ -65,7 +65,7 @@ def _is_in_worker():
 
 
 def blas_budget(n_jobs=None):
-    """Limit BLAS to one thread, and to those of `n_jobs` for large work; see `limited_blas`.
+    """Limit BLAS to one thread, and to those of `n_jobs` in products of the caller's.
 
     Every public function and method that computes takes one, around all that it does.
     """

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from .._utils.blas import large_blas
 from .._utils.warnings import warn
 from ..linalg._hierarchical.ulv import factorize
 from ..linalg._inverse import inverse_diagonal
@@ -92,8 +91,7 @@ def _by_eigenvalues(system, Y, alphas):
     """
     n, eps = len(Y), np.finfo(np.float64).eps
     d = np.ones((n, 1)) if system.weights is None else np.sqrt(system.weights)[:, np.newaxis]
-    with large_blas(9 * n**3):
-        values, V = scipy.linalg.eigh(d * system.dense() * d.T)
+    values, V = scipy.linalg.eigh(d * system.dense() * d.T)
     projected, squares = V.T @ (d * Y), np.square(V)
     means = []
     for alpha in alphas:

@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
-from .._utils.blas import large_blas
 from .._utils.errors import NotPositiveDefiniteError
 from .._utils.parallel import effective_n_threads
 from ..linalg._cholesky.randomly_pivoted import pivoted_cholesky
@@ -218,8 +217,7 @@ class LowRankRidgeSystem:
             return None, None
         if low_rank.trace_error > rounding:
             return None, None
-        with large_blas(6 * low_rank.factor.size * low_rank.factor.shape[1]):
-            U, roots, _ = scipy.linalg.svd(low_rank.factor, full_matrices=False)
+        U, roots, _ = scipy.linalg.svd(low_rank.factor, full_matrices=False)
         values = np.square(roots)
         kept = values > self._policy.null_margin * rounding * values[:1]
         return values[kept], U[:, kept]

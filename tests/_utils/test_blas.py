@@ -10,17 +10,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from skhmat._utils import blas
 from skhmat._utils.blas import (
-    POLICY,
     budget,
     callers_blas,
-    large_blas,
     limited_blas,
     openmp_threads,
     single_threaded_blas,
 )
 from skhmat._utils.parallel import blas_budget
-
-LARGE = POLICY.min_flops
 
 
 def blas_threads():
@@ -36,13 +32,9 @@ def _three_threads():
         assert blas_threads() == {3}
 
 
-def test_only_large_work_has_the_threads_of_the_budget():
+def test_only_products_of_the_caller_have_the_threads_of_the_budget():
     with limited_blas(2):
         assert blas_threads() == {1}
-        with large_blas(LARGE):
-            assert blas_threads() == {2}
-        with large_blas(LARGE / 2):
-            assert blas_threads() == {1}
         with callers_blas():
             assert blas_threads() == {2}
             with single_threaded_blas():
@@ -53,32 +45,32 @@ def test_only_large_work_has_the_threads_of_the_budget():
 
 
 def test_blas_never_has_more_threads_than_before():
-    with limited_blas(50), large_blas(LARGE):
+    with limited_blas(50), callers_blas():
         assert blas_threads() == {3}
 
 
 def test_an_inner_budget_is_no_larger_than_the_one_around():
-    with limited_blas(2), limited_blas(3), large_blas(LARGE):
+    with limited_blas(2), limited_blas(3), callers_blas():
         assert blas_threads() == {2}
         assert budget() == 2
     with single_threaded_blas(), limited_blas(3), callers_blas():
         assert blas_threads() == {1}
 
 
-def test_large_work_without_a_budget_has_the_threads_of_openmp():
-    with large_blas(LARGE):
+def test_without_a_budget_there_are_the_threads_of_openmp():
+    with callers_blas():
         assert blas_threads() == {min(3, openmp.max_threads())}
 
 
 @pytest.mark.parametrize("kind", [KeyError, KeyboardInterrupt, GeneratorExit])
 def test_restored_after_an_exception(kind):
-    with pytest.raises(kind), limited_blas(2), large_blas(LARGE):
+    with pytest.raises(kind), limited_blas(2), callers_blas():
         raise kind
     assert blas_threads() == {3}
 
 
 def test_the_least_of_all_threads_holds():
-    """Where tasks of one thread run in parallel, large work of another does not disturb them."""
+    """Where tasks of one thread run in parallel, products of another do not disturb them."""
     entered, leave = threading.Event(), threading.Event()
 
     def first():
@@ -87,7 +79,7 @@ def test_the_least_of_all_threads_holds():
             assert leave.wait(10)
 
     thread = threading.Thread(target=first)
-    with limited_blas(2), large_blas(LARGE):
+    with limited_blas(2), callers_blas():
         thread.start()
         assert entered.wait(10)
         assert blas_threads() == {1}
@@ -102,7 +94,7 @@ def test_restored_by_whichever_thread_leaves_last():
     def work(i):
         with limited_blas(2):
             barrier.wait()
-            with large_blas(LARGE * (i % 2)):
+            with callers_blas() if i % 2 else single_threaded_blas():
                 barrier.wait()
                 seen = blas_threads()
                 barrier.wait()
@@ -122,7 +114,7 @@ def test_workers_of_joblib(backend):
             return {pool["num_threads"] for pool in found if pool["user_api"] == "blas"}
 
         before = threads()
-        with blas_budget(-1), large_blas(LARGE):
+        with blas_budget(-1), callers_blas():
             inside = threads()
         return inside, threads() == before
 
@@ -139,7 +131,7 @@ def test_a_forked_child_restores_what_its_parent_held():
     with limited_blas(2):
         child = os.fork()
         if child == 0:
-            with large_blas(LARGE):
+            with callers_blas():
                 is_right = blas_threads() == {2}
             os._exit(0 if is_right and blas_threads() == {1} and len(blas._holders) == 1 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -169,7 +161,7 @@ def test_a_blas_that_shares_the_threads_of_openmp(monkeypatch):
     def other():
         with limited_blas(3):
             others.append(library.num_threads)
-            with large_blas(LARGE):
+            with callers_blas():
                 others.append(library.num_threads)
         others.append(library.num_threads)
 
@@ -179,7 +171,7 @@ def test_a_blas_that_shares_the_threads_of_openmp(monkeypatch):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-        with large_blas(LARGE):
+        with callers_blas():
             assert library.num_threads == 2
     assert others == [1, 3, 3]
     assert library.num_threads == 3

@@ -9,7 +9,7 @@ from scipy.sparse.linalg import LinearOperator
 from threadpoolctl import ThreadpoolController
 
 from skhmat import linalg
-from skhmat._utils import blas
+from skhmat._utils import parallel
 from skhmat._utils.parallel import effective_n_threads
 from skhmat.linalg import KernelMatrix, compress, eigsh
 
@@ -181,9 +181,8 @@ def test_functions_of_our_matrices(name):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 7])
-def test_large_work_has_the_threads_of_n_jobs(n_jobs, monkeypatch):
-    """Decompositions count as large here whatever their size."""
-    monkeypatch.setattr(blas.large_blas, "__kwdefaults__", {"policy": blas.BlasPolicy(0.0)})
+def test_decompositions_have_one_thread(n_jobs, monkeypatch):
+    """Their rounding would depend on the number of threads."""
     seen, eigh = [], np.linalg.eigh
 
     def noted(*args, **kwargs):
@@ -192,4 +191,19 @@ def test_large_work_has_the_threads_of_n_jobs(n_jobs, monkeypatch):
 
     monkeypatch.setattr(np.linalg, "eigh", noted)
     eigsh(hierarchical(n_jobs), k=N)
-    assert seen == [{min(n_jobs, 3)}]
+    assert seen == [{1}]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 7])
+def test_products_with_large_arrays_are_tasks_of_as_many_threads(n_jobs, monkeypatch):
+    seen, run_tasks = [], parallel.run_tasks
+
+    def noted(function, tasks, n_threads):
+        seen.append(n_threads)
+        return run_tasks(function, tasks, n_threads)
+
+    monkeypatch.setattr(parallel, "run_tasks", noted)
+    A = np.broadcast_to(np.float32(0.5), (2050, 2050))
+    with parallel.blas_budget(n_jobs):
+        eigsh(np.ascontiguousarray(A), k=1, tol=0.1, random_state=0)
+    assert set(seen) == {min(n_jobs, effective_n_threads(None))}

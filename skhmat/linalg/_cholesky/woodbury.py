@@ -20,14 +20,15 @@ import numpy as np
 import scipy.linalg
 
 from ..._ext import float32_products as _core
-from ..._utils.blas import large_blas
-from ..._utils.parallel import blas_budget, effective_n_threads, single_threaded_blas
+from ..._utils.parallel import effective_n_threads, run_tasks, single_threaded_blas
 from ..._utils.validation import as_array, check_real, parameter_error
 from .._operators.base import SymmetricOperator
 from .randomly_pivoted import PivotedCholesky
 
 # Entries of a stripe of F that is copied to float64 at once.
 _STRIPE_ENTRIES = 1 << 19
+# Rows of F^T F that one thread adds to at once.
+_GRAM_ROWS = 256
 
 
 class CholeskyPreconditioner(SymmetricOperator):
@@ -87,8 +88,7 @@ class CholeskyPreconditioner(SymmetricOperator):
         super().__init__(F.dtype, (len(F), len(F)))
         # A copy of an array, which may be the user's to change.
         self._Ft = np.ascontiguousarray(F.T) if is_pivoted else F.T.copy(order="C")
-        with blas_budget(n_jobs):
-            self._gram = _gram(self._Ft)
+        self._gram = _gram(self._Ft, effective_n_threads(n_jobs))
         self._set_shift(shift)
 
     def with_shift(self, shift):
@@ -120,7 +120,7 @@ class CholeskyPreconditioner(SymmetricOperator):
         shifted[np.arange(k), np.arange(k)] += self.shift
         self._root = None
         if k > 0:
-            with blas_budget(self.n_jobs), large_blas(k**3 / 3):
+            with single_threaded_blas():
                 self._root = scipy.linalg.cholesky(
                     shifted, lower=True, overwrite_a=True, check_finite=False
                 )
@@ -159,8 +159,7 @@ class MultiShiftWoodbury:
     def __init__(self, preconditioner, shifts):
         self._Ft, self.shifts = preconditioner._Ft, shifts
         self.n_jobs = preconditioner.n_jobs
-        with large_blas(9 * len(self._Ft) ** 3):
-            squares, self._vectors = np.linalg.eigh(preconditioner._gram, UPLO="L")
+        squares, self._vectors = np.linalg.eigh(preconditioner._gram, UPLO="L")
         self._squares = np.maximum(squares, 0.0)[:, np.newaxis]
 
     def diagonals(self):
@@ -219,13 +218,19 @@ def _stripes(Ft):
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
-def _gram(Ft):
-    """Return the lower triangle of F^T F in float64."""
-    gram = np.zeros((len(Ft), len(Ft)), order="F")
-    if len(Ft) > 0:
-        syrk = scipy.linalg.get_blas_funcs("syrk", (gram,))
-        with large_blas(Ft.size * len(Ft)):
-            for part in _stripes(Ft):
-                wide = Ft[:, part].astype(np.float64)
-                gram = syrk(1.0, wide.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+def _gram(Ft, n_threads):
+    """Return the lower triangle of F^T F in float64, by blocks of rows."""
+    k = len(Ft)
+    gram = np.zeros((k, k), order="F")
+    for part in _stripes(Ft):
+        wide = Ft[:, part].astype(np.float64)
+
+        def add(start, wide=wide):
+            stop = min(start + _GRAM_ROWS, k)
+            gram[start:stop, :stop] += wide[start:stop] @ wide[:stop].T
+
+        run_tasks(add, range(0, k, _GRAM_ROWS), n_threads)
+    for start in range(0, k, _GRAM_ROWS):
+        own = slice(start, start + _GRAM_ROWS)
+        gram[own, own] = np.tril(gram[own, own])
     return gram

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._utils.blas import large_blas
 from .._krylov.lanczos import lower_spectrum_bound
 from .pairs import Eigenpairs
 
@@ -122,21 +121,19 @@ def chebyshev_filtered(
 
 def _orthonormal(V, locked):
     """Return an orthonormal basis of the columns of V (n, b), orthogonal to `locked` (n, m)."""
-    with large_blas(8 * V.size * V.shape[1]):
-        for _ in range(2):
-            if locked.shape[1] > 0:
-                V = V - locked @ (locked.T @ V)
-            V = np.linalg.qr(V)[0]
+    for _ in range(2):
+        if locked.shape[1] > 0:
+            V = V - locked @ (locked.T @ V)
+        V = np.linalg.qr(V)[0]
     return V
 
 
 def _rayleigh_ritz(V, W):
     """Return the Ritz values of a basis V with W = A V, largest first, their vectors and images."""
-    with large_blas(6 * V.size * V.shape[1]):
-        H = V.T @ W
-        values, Q = np.linalg.eigh((H + H.T) / 2)
-        Q = Q[:, ::-1]
-        return values[::-1], V @ Q, W @ Q
+    H = V.T @ W
+    values, Q = np.linalg.eigh((H + H.T) / 2)
+    Q = Q[:, ::-1]
+    return values[::-1], V @ Q, W @ Q
 
 
 def _choose_degree(rates, excess, policy):

@@ -3,8 +3,6 @@
 import numpy as np
 import scipy.linalg
 
-from ..._utils.blas import large_blas
-
 
 def largest_eigenpairs(array, k):
     """Find the k largest eigenpairs of a symmetric array by LAPACK.
@@ -24,10 +22,8 @@ def largest_eigenpairs(array, k):
     """
     n = len(array)
     array = (array + array.T) / 2
-    with large_blas(4 / 3 * n**3 + 2 * n**2 * k):
-        values, vectors = scipy.linalg.eigh(array, subset_by_index=(n - k, n - 1))
+    values, vectors = scipy.linalg.eigh(array, subset_by_index=(n - k, n - 1))
     if len(values) < k:
         # LAPACK may lose some of the pairs, or all, where eigenvalues coincide but for rounding.
-        with large_blas(9 * n**3):
-            values, vectors = (pairs[..., n - k :] for pairs in np.linalg.eigh(array))
+        values, vectors = (pairs[..., n - k :] for pairs in np.linalg.eigh(array))
     return values[::-1], vectors[:, ::-1]
