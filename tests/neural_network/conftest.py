@@ -9,7 +9,7 @@ from tensorflow.python.ops import control_flow_util_v2
 from .networks import ZOO
 
 #: Test files in which TensorFlow rewrites graphs as it does for a user.
-REWRITTEN = ("test_classifier", "test_newton_cg", "test_public", "test_regressor", "test_optimizer")
+REWRITTEN = ("test_newton_cg", "test_public", "test_regressor", "test_optimizer")
 
 
 @pytest.fixture(autouse=True, scope="module")
