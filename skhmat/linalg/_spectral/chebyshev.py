@@ -38,6 +38,11 @@ class FilterPolicy:
         Where all Ritz values that have not converged may be one eigenvalue, the filter damps what
         is below it by this fraction of the spectrum. With a smaller one its degree would have to be
         larger than `max_degree`.
+    noise_units : float
+        Units in the last place: the residual that rounding hides where the rate of a filter is 1.
+    stalled_units : float
+        Units in the last place of float64: where residuals are no larger and a filter does not
+        halve them, they are rounding, and it is the last one.
     """
 
     max_growth: float = 1e10
@@ -48,6 +53,7 @@ class FilterPolicy:
     aim: float = 0.1
     copies_gap: float = 1e-3
     noise_units: float = 5
+    stalled_units: float = 100
 
 
 POLICY = FilterPolicy()
@@ -80,11 +86,11 @@ def chebyshev_filtered(
     -------
     pairs : Eigenpairs
         The b Ritz pairs, largest first, and residuals of the first k. These are all small enough
-        unless `maxiter` or noise ended the iteration.
+        unless `maxiter` or rounding ended the iteration.
     """
     low = None
     locked, images = np.empty((len(V), 0)), np.empty((len(V), 0))
-    before = math.inf
+    before, stalled = math.inf, policy.stalled_units * np.finfo(np.float64).eps
     for iteration in range(maxiter + 1):
         V = _orthonormal(V, locked)
         W = np.asarray(A @ V, dtype=np.float64)
@@ -108,9 +114,12 @@ def chebyshev_filtered(
         if ends_in_noise:
             noise = policy.noise_units * np.finfo(A.dtype).eps * rates[-1] ** -1.5
             tol = max(tol, noise)
-            if residual <= tol or residual > before / 2:
+            if residual <= tol:
                 break
-            before = residual
+        may_be_noise = ends_in_noise or residual <= stalled
+        if may_be_noise and residual > before / 2:
+            break
+        before = residual
         degree = _choose_degree(rates, residual / tol, policy)
         locked, images = V[:, :n_done], W[:, :n_done]
         block = np.ascontiguousarray(V[:, n_done:])

@@ -75,6 +75,19 @@ def test_the_rounding_of_products_ends_the_iteration_where_it_may(rng, global_ra
     assert pairs.residuals.max() <= 1e-9
 
 
+@pytest.mark.parametrize("spectrum", ["crowded at the top", "geometric", "even", "indefinite"])
+def test_filters_that_gain_nothing_are_not_repeated(spectrum, rng, global_random_seed):
+    """No residual is as small as is asked for, but as small as with a tolerance that is reached."""
+    A = symmetric(SPECTRA[spectrum](300), global_random_seed)
+    counts = []
+    for tol in (1e-13, 1e-18):
+        counted, V = CountedOperator(DenseOperator(A)), rng.standard_normal((300, 12))
+        pairs = chebyshev_filtered(counted, V, 5, tol, 100)
+        assert pairs.residuals.max() <= 1e-13
+        counts.append(counted.n_products)
+    assert counts[1] <= 3 * counts[0]
+
+
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_lower_spectrum_bound(spectrum, global_random_seed):
     eigenvalues = SPECTRA[spectrum](300)
