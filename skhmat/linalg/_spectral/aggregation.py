@@ -143,7 +143,7 @@ class AggregationHierarchy:
             if n <= policy.max_coarsest:
                 break
             labels = np.full(n, -1, dtype=np.int32)
-            start, cols = L.indptr.astype(np.intp), L.indices
+            start, cols = L.indptr.astype(np.intp), L.indices.astype(np.int32, copy=False)
             m = _core.aggregate(start, cols, L.data, policy.strong_part, labels)
             if m == 0 or n < policy.min_thinning * m:
                 break
