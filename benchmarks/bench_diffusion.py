@@ -13,6 +13,7 @@ this package. The error is that of the seven eigenvectors, in the 2-norm, agains
 Lanczos. *Larger*: time and memory, and how they grow at the same epsilon.
 """
 
+import importlib.util
 import math
 import os
 import statistics
@@ -24,7 +25,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse.csgraph
 import scipy.sparse.linalg
+import scipy.stats
 from common import at_least, at_most, in_fresh_process, main, peak_rss, reset_peak_rss, rss
 from sklearn.datasets import load_digits, make_s_curve, make_swiss_roll
 from sklearn.manifold import SpectralEmbedding
@@ -47,6 +50,10 @@ MEMORY, LARGE_MEMORY = 0.4, 4
 LARGE_EPSILONS = (2.1e-4, 0.02)
 LARGE = ((100_000, (25, 90)), (200_000, None), (400_000, (600, 600)))
 GROWTH = 2.4
+# Graphs: N, and how much of the time of the rival with a tolerance of 1e-8 may be taken.
+GRAPHS = (10_000, 100_000)
+AS_FAST_AS_MULTIGRID = 1.5
+RIVAL_TOL = 1e-8
 # Every kernel of more than 1,024 samples is held as a hierarchical matrix.
 ALWAYS_HIERARCHICAL = SpectralPolicy(
     affinity=AffinityPolicy(max_dense=0, max_float32=0, max_sparse_entries=0)
@@ -261,6 +268,57 @@ def large(n, epsilon, seconds, before):
     return row, taken
 
 
+def our_graph_fit(n):
+    """Return CPU seconds, rank correlation and residual of a graph of neighbours."""
+    X, position = make_s_curve(n, random_state=0)
+    start = time.process_time()
+    model = DiffusionMaps(2, knn=15, random_state=0).fit(X)
+    seconds = time.process_time() - start
+    rank = scipy.stats.spearmanr(model.embedding_[:, 0], position)[0]
+    return seconds, abs(rank), model.residuals_.max()
+
+
+def multigrid_fit(n, tol):
+    """Do the same with the spectral embedding of scikit-learn."""
+    X, position = make_s_curve(n, random_state=0)
+    options = {"affinity": "nearest_neighbors", "n_neighbors": 15, "eigen_solver": "amg"}
+    start = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = SpectralEmbedding(2, eigen_tol=tol, random_state=0, **options).fit(X)
+    seconds = time.process_time() - start
+    rank = scipy.stats.spearmanr(model.embedding_[:, 0], position)[0]
+    options = {"normed": True, "return_diag": True}
+    L, root = scipy.sparse.csgraph.laplacian(model.affinity_matrix_, **options)
+    V = model.embedding_ * root[:, np.newaxis]
+    V /= np.linalg.norm(V, axis=0)
+    LV = L @ V
+    residuals = np.linalg.norm(LV - V * np.sum(V * LV, axis=0), axis=0)
+    return seconds, abs(rank), residuals.max()
+
+
+def graph_rows(n, repeats=3):
+    """Return a row for each program, which take turns."""
+    steps = {"skhmat": (our_graph_fit, n)}
+    if importlib.util.find_spec("pyamg"):
+        steps["SpectralEmbedding, AMG"] = (multigrid_fit, n, "auto")
+        steps[f"SpectralEmbedding, AMG, tol {RIVAL_TOL:.0e}"] = (multigrid_fit, n, RIVAL_TOL)
+    runs = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            runs[name].append(in_fresh_process(*step))
+    rows = []
+    for name, some in runs.items():
+        seconds, rank, residual = (statistics.median(column) for column in zip(*some, strict=True))
+        row = {"table": "Graphs of 15 neighbours, two coordinates of the S-curve", "N": n}
+        row |= {"program": name, "fit, CPU s": seconds, "rank correlation": rank}
+        rows.append(row | {"residual": residual})
+    if len(rows) > 1:
+        limit = AS_FAST_AS_MULTIGRID * rows[-1]["fit, CPU s"]
+        rows[0]["fit, CPU s"] = at_most(rows[0]["fit, CPU s"], limit)
+    return rows
+
+
 def run(quick):
     """Return the rows of all tables."""
     python = datafold_python()
@@ -277,6 +335,8 @@ def run(quick):
     n = 3000 if quick else 10_000
     for epsilon in (NARROW, *WIDE):
         rows += beside(python, n, epsilon, repeats=3)
+    for n in GRAPHS[:1] if quick else GRAPHS:
+        rows += graph_rows(n)
     for i, epsilon in enumerate(LARGE_EPSILONS):
         before = None
         for n, seconds in ((5000, None), (10_000, None)) if quick else LARGE:

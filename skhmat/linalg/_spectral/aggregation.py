@@ -15,9 +15,8 @@ import scipy.linalg
 from scipy import sparse
 
 from ..._ext.simd import csr as _core
-from .._krylov.lanczos import lower_spectrum_bound
 from .._operators.csr import SymmetricCSR
-from .._operators.wrappers import CountedOperator, NegatedOperator
+from .._operators.wrappers import CountedOperator
 
 
 @dataclass(frozen=True)
@@ -139,11 +138,11 @@ class AggregationHierarchy:
         while True:
             n = L.shape[0]
             operator = _as_operator(L, n_threads)
-            largest = -lower_spectrum_bound(NegatedOperator(operator))
+            largest = _largest_eigenvalue(L, null)
             if n <= policy.max_coarsest:
                 break
             labels = np.full(n, -1, dtype=np.int32)
-            start, cols = L.indptr.astype(np.intp), L.indices
+            start, cols = L.indptr.astype(np.intp), L.indices.astype(np.int32, copy=False)
             m = _core.aggregate(start, cols, L.data, policy.strong_part, labels)
             if m == 0 or n < policy.min_thinning * m:
                 break
@@ -232,6 +231,14 @@ def _with_unit_diagonal(L):
     factors = 1 / np.sqrt(np.where(is_zero, 1.0, diagonal))
     scale = sparse.diags(factors)
     return (scale @ L @ scale).tocsr(), factors
+
+
+def _largest_eigenvalue(L, null):
+    """Return an upper bound: the largest sum of magnitudes in a row, weighted by a positive vector.
+
+    For the finest graph, whose entries beside the diagonal are negative, it is 2.
+    """
+    return float((abs(L) @ null / null).max()) or 1.0
 
 
 def _tentative(labels, m, null):

@@ -134,7 +134,7 @@ def test_aggregates_hang_together(name, part, rng):
     A = normalized(GRAPHS[name](rng))[0].tocsr()
     n = A.shape[0]
     labels = np.full(n, -1, dtype=np.int32)
-    start, cols = A.indptr.astype(np.intp), A.indices
+    start, cols = A.indptr.astype(np.intp), A.indices.astype(np.int32)
     m = csr.aggregate(start, cols, A.data, part, labels)
     off_diagonal = (A - sparse.diags(A.diagonal())).tocsr()
     off_diagonal.eliminate_zeros()
