@@ -12,7 +12,7 @@ from skhmat.linalg._gofmm.distances import DISTANCES, POINT_DISTANCES
 from ..linalg.matrices import as_dense, compress_recorded
 
 NAMES = [f"K{i:02d}" for i in range(1, 19)] + [f"G{i:02d}" for i in range(1, 6)]
-N = 2048
+N = 1024
 
 
 def distances(matrix):
@@ -33,7 +33,7 @@ def test_promises_are_kept_or_warned_about(name, dtype, global_random_seed):
             H, warning = compress_recorded(
                 matrix.K,
                 rtol=rtol,
-                leaf_size=128,
+                leaf_size=64,
                 distance=distance,
                 points=points,
                 random_state=global_random_seed,
