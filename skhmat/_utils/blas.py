@@ -34,6 +34,8 @@ class _Holder:
 
     Attributes
     ----------
+    number : int
+        Of the thread. Another one may release a limit, where it ends a generator.
     before : list of int
         Threads of each library before this thread's first limit.
     openmp : int
@@ -43,6 +45,7 @@ class _Holder:
         The innermost is last.
     """
 
+    number: int
     before: list
     openmp: int
     limits: list = field(default_factory=list)
@@ -96,7 +99,7 @@ def _holder():
         for other in _holders.values():  # what holds for the whole process may be its limit
             pairs = zip(_libraries(), before, other.before, strict=True)
             before = [now if _is_per_thread(library) else then for library, now, then in pairs]
-        _holders[number] = _Holder(before, openmp.max_threads())
+        _holders[number] = _Holder(number, before, openmp.max_threads())
     return _holders[number]
 
 
@@ -111,11 +114,11 @@ def _limited(now, most):
         yield
     finally:
         with _lock:
-            if holder is not None and limit in holder.limits:
-                holder.limits.remove(limit)
-            if holder is not None and not holder.limits:
-                _holders.pop(threading.get_ident(), None)
             if holder is not None:
+                if limit in holder.limits:
+                    holder.limits.remove(limit)
+                if not holder.limits:
+                    _holders.pop(holder.number, None)
                 _apply(holder)
 
 

@@ -257,7 +257,8 @@ def check_operator(name, A):
         if not sparse.issparse(A) and not isinstance(A, (np.ndarray, list, tuple)):
             allowed, given = "an array, sparse matrix or LinearOperator", type(A).__name__
             raise parameter_error(name, allowed, got=f"a {given}", kind=TypeError)
-        A = A if sparse.issparse(A) else as_array(name, A)
+        # Some sparse formats have no array of entries.
+        A = A.tocsr() if sparse.issparse(A) else as_array(name, A)
     if len(A.shape) != 2 or A.shape[0] != A.shape[1] or A.shape[0] < 1:
         allowed = "square, of shape (n, n) with n >= 1"
         raise parameter_error(name, allowed, got=f"shape {A.shape}")

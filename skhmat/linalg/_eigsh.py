@@ -253,7 +253,7 @@ class EigenSolution:
         The matrix, divided by ``2**exponent``.
     n_solves : int
     exponent : int
-        0 unless entries are so large or so small that their squares overflow or vanish.
+        0 unless entries are very large or very small.
     """
 
     pairs: Eigenpairs

@@ -175,3 +175,21 @@ def test_a_blas_that_shares_the_threads_of_openmp(monkeypatch):
             assert library.num_threads == 2
     assert others == [1, 3, 3]
     assert library.num_threads == 3
+
+
+def test_a_limit_that_another_thread_releases():
+    before = [library.num_threads for library in blas._libraries()]
+
+    def hold():
+        with limited_blas(2):
+            yield
+
+    generator = hold()
+    next(generator)
+    thread = threading.Thread(target=generator.close)
+    thread.start()
+    thread.join()
+    assert [library.num_threads for library in blas._libraries()] == before
+    with limited_blas(1):
+        pass
+    assert [library.num_threads for library in blas._libraries()] == before

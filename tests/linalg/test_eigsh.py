@@ -144,7 +144,17 @@ def test_start_vector_is_used():
     np.testing.assert_allclose(seen[1].ravel() / np.linalg.norm(seen[1]), v0 / np.linalg.norm(v0))
 
 
-@pytest.mark.parametrize("power", [-1000, -600, 600, 1000])
+@pytest.mark.parametrize("make", [sparse.lil_matrix, sparse.dok_matrix, sparse.coo_array])
+def test_sparse_formats_without_an_array_of_entries(make):
+    A = np.diag(np.arange(90.0))
+    np.testing.assert_allclose(eigsh(make(A), 2, return_eigenvectors=False), [88, 89])
+
+
+def test_booleans_are_numbers():
+    assert eigsh(np.eye(90, dtype=bool), 2, return_eigenvectors=False).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("power", [-1000, -600, -60, 600, 1000])
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, aslinearoperator])
 @pytest.mark.parametrize(
     "options",

@@ -103,7 +103,7 @@ class _AtUnitScale:
     def __matmul__(self, W):
         out = self._A @ W
         if self.exponent is None:
-            self.exponent = large_exponent(np.abs(out).max(initial=0.0), np.float64)
+            self.exponent = large_exponent(np.abs(out).max(initial=0.0))
         return np.ldexp(out, -self.exponent) if self.exponent else out
 
 

@@ -7,11 +7,15 @@ from scipy.sparse.linalg import LinearOperator
 from .base import SymmetricOperator
 from .wrappers import ScaledOperator
 
+# Powers of two that are not large: squares have the range of float32, and limits of eigensolvers
+# that are absolute, as ARPACK's eps^(2/3) for eigenvalues, are small.
+_MAX_EXPONENT = 32
+
 
 def unit_exponent(A, operator):
     """Return an even e such that A / 2**e has entries of about 1.
 
-    It is 0 where squares of products have the range of the dtype: nearly always.
+    It is 0 where these are not far from 1 anyway.
 
     Parameters
     ----------
@@ -23,14 +27,13 @@ def unit_exponent(A, operator):
     -------
     exponent : int
     """
-    dtype = np.float32 if A.dtype == np.float32 else np.float64
-    return large_exponent(_largest(A, operator), dtype)
+    return large_exponent(_largest(A, operator))
 
 
-def large_exponent(size, dtype):
-    """Return an even e such that size / 2**e is about 1, or 0 where squares are in range."""
+def large_exponent(size):
+    """Return an even e such that size / 2**e is about 1, or 0 if that is a small number."""
     exponent = 2 * (int(np.frexp(size)[1]) // 2)  # 0 for infinity and NaN
-    return exponent if abs(exponent) > np.finfo(dtype).maxexp // 4 else 0
+    return exponent if abs(exponent) > _MAX_EXPONENT else 0
 
 
 def divide(A, exponent):
@@ -64,4 +67,4 @@ def _largest(A, operator):
 
 
 def _largest_of_array(array):
-    return float(max(array.max(initial=0), -array.min(initial=0)))
+    return max(float(array.max(initial=0)), -float(array.min(initial=0)))

@@ -33,6 +33,9 @@ class AggregationPolicy:
         Vertices for each of the next coarser graph: with fewer, that does not pay.
     max_decomposed : int
         Vertices of a coarsest graph that is decomposed although it is larger than wanted.
+    hub : float
+        Neighbours of a vertex, relative to the mean: the interpolation of one with more is not
+        smoothed, since it would join all of its neighbours on the coarser graph.
     damping : float
         Of Jacobi's method in the interpolation, relative to the inverse of the largest eigenvalue:
         this damps the upper half of the spectrum most.
@@ -48,6 +51,7 @@ class AggregationPolicy:
     max_coarsest: int = 200
     min_thinning: float = 1.25
     max_decomposed: int = 1000
+    hub: float = 20
     damping: float = 4 / 3
     smoothed_part: float = 0.1
     degree: int = 2
@@ -148,7 +152,10 @@ class AggregationHierarchy:
                 break
             P = _tentative(labels, m, null)
             null = P.T @ null
-            P = (P - (policy.damping / largest) * (L @ P)).tocsr()
+            n_entries = np.diff(L.indptr)
+            is_hub = n_entries > policy.hub * n_entries.mean()
+            weights = np.where(is_hub, 0.0, policy.damping / largest)
+            P = (P - sparse.diags(weights) @ (L @ P)).tocsr()
             coarse = (P.T @ (L @ P)).tocsr()
             coarse, factors = _with_unit_diagonal(coarse)
             P = (P @ sparse.diags(factors)).tocsr()

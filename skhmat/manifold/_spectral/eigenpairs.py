@@ -180,14 +180,17 @@ def _block_of_graph(A, k, tol, degrees, rng, policy):
     n_products : int
         Vectors that a matrix like A was multiplied with.
     """
-    n, labels = A.shape[0], A.components()
+    n, root = A.shape[0], np.sqrt(degrees)
+    # The root is an eigenvector for 1, but for rows that are 0.
+    is_zero = (A @ root) <= 0.5 * root
+    labels = np.where(is_zero, -1, A.components())
     width = block_width(n, k)
     ones = component_vectors(labels, degrees, width)
     n_others = width - ones.shape[1]
     if n_others == 0:
         return StartBlock(ones, np.zeros(width)), 0
-    hierarchy = AggregationHierarchy.of_graph(A, np.sqrt(degrees))
-    n_constant = np.count_nonzero(np.bincount(labels) > 1)
+    hierarchy = AggregationHierarchy.of_graph(A, root)
+    n_constant = np.count_nonzero(np.bincount(labels[~is_zero]) > 1)
     coarse = hierarchy.coarse_vectors(n_constant, n_constant + n_others)
     # Random parts keep eigenvectors from being orthogonal to the block.
     others = rng.standard_normal((n, n_others)) / np.sqrt(n)

@@ -197,7 +197,7 @@ class ComponentStart:
     ----------
     start : object with ``block(width)``
     labels : ndarray of shape (n,)
-        The part of each row.
+        The part of each row; -1 for rows that are 0.
     degrees : ndarray of shape (n,)
     """
 
@@ -221,7 +221,7 @@ def component_vectors(labels, degrees, width):
     Parameters
     ----------
     labels : ndarray of shape (n,)
-        The part of each row.
+        The part of each row; -1 for rows that are 0, which have the eigenvalue 0.
     degrees : ndarray of shape (n,)
     width : int
 
@@ -229,7 +229,8 @@ def component_vectors(labels, degrees, width):
     -------
     V : ndarray of shape (n, <= width)
     """
-    largest = np.argsort(-np.bincount(labels), kind="stable")[:width]
+    sizes = np.bincount(labels[labels >= 0])
+    largest = np.argsort(-sizes, kind="stable")[: min(width, np.count_nonzero(sizes))]
     parts = labels[:, np.newaxis] == largest
     return parts * np.sqrt(degrees)[:, np.newaxis]
 
@@ -251,4 +252,5 @@ def with_components(start, normalized):
     labels = normalized.operator.components()
     if labels.max() == 0:
         return start
+    labels = np.where(normalized.normalization.is_isolated, -1, labels)
     return ComponentStart(start, labels, normalized.normalization.degrees)

@@ -145,3 +145,20 @@ def test_aggregates_hang_together(name, part, rng):
     inside.eliminate_zeros()
     n_parts, _ = sparse.csgraph.connected_components(inside)
     assert n_parts == m + np.count_nonzero(labels < 0)
+
+
+def test_a_hub_does_not_fill_the_coarse_graphs():
+    """A vertex that is joined to all others would join all aggregates if it were smoothed."""
+    n = 3000
+    path = sparse.diags([1.0, 1.0], [-1, 1], shape=(n, n)).tolil()
+    path[0, 2:], path[2:, 0] = 1e-3, 1e-3
+    K = path.tocsr() + sparse.identity(n)
+    degrees = np.asarray(K.sum(axis=1)).ravel()
+    scale = sparse.diags(1 / np.sqrt(degrees))
+    A = (scale @ K @ scale).tocsr()
+    A.sort_indices()
+    graph = SymmetricCSR(A.indptr.astype(np.intp), A.indices.astype(np.int32), A.data, 1)
+    hierarchy = AggregationHierarchy.of_graph(graph, np.sqrt(degrees))
+    n_entries = [level.L._A.n_entries for level in hierarchy.levels]
+    assert len(n_entries) > 2
+    assert max(n_entries) == n_entries[0]

@@ -192,3 +192,21 @@ def test_a_sparse_kernel_of_many_samples_in_parts(rng):
     np.testing.assert_allclose(
         model.eigenvalues_, Reference(K.toarray(), 1.0).values[:4], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("n_alone", [3, 100])
+def test_samples_without_a_kernel_take_no_place(n_alone):
+    """Rows of zeros are no parts: their eigenvalue is 0. Samples with a diagonal entry are."""
+    path = sparse.diags([1.0, 0.5, 1.0], [-1, 0, 1], shape=(600, 600))
+    zeros = sparse.csr_matrix((n_alone, n_alone))
+    model = DiffusionMaps(5, kernel="precomputed", random_state=0)
+    for own, n_ones in ((np.empty((0, 0)), 1), (np.eye(3), 4)):
+        K = sparse.block_diag([path, own, zeros]).tocsr()
+        with pytest.warns(UserWarning, match="is 0 with all samples|fall"):
+            model.fit(K)
+        exact = DiffusionMaps(
+            5 - n_ones + 1, kernel="precomputed", random_state=0, eigen_solver="dense"
+        )
+        exact.fit(path.tocsr())
+        expected = np.append(np.ones(n_ones - 1), exact.eigenvalues_)
+        np.testing.assert_allclose(model.eigenvalues_, expected, atol=1e-8)
