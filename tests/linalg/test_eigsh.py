@@ -150,6 +150,13 @@ def test_sparse_formats_without_an_array_of_entries(make):
     np.testing.assert_allclose(eigsh(make(A), 2, return_eigenvectors=False), [88, 89])
 
 
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_large_integers(make):
+    A = make(np.diag(np.arange(1, 91) * 2**50))
+    values = eigsh(A, 2, return_eigenvectors=False)
+    np.testing.assert_allclose(values, [89 * 2.0**50, 90 * 2.0**50])
+
+
 def test_booleans_are_numbers():
     assert eigsh(np.eye(90, dtype=bool), 2, return_eigenvectors=False).tolist() == [1, 1]
 

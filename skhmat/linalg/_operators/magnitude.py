@@ -48,6 +48,8 @@ def divide(A, exponent):
     factor = 2.0 ** (-exponent // 2)  # its square may be out of range
     if isinstance(A, LinearOperator):
         return ScaledOperator(A, np.full(A.shape[0], factor))
+    # In the dtype that operators have.
+    A = A.astype(np.float32 if A.dtype in (np.float16, np.float32) else np.float64)
     return A * A.dtype.type(factor) * A.dtype.type(factor)
 
 
