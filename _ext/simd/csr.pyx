@@ -46,7 +46,8 @@ def take_entries(
 
 
 def near_pairs(
-    const double[:, ::1] A, const Py_ssize_t[::1] rows, const double[::1] scales, const double[::1] radii,
+    const double[:, ::1] A, const Py_ssize_t[::1] rows,
+    const double[::1] scales, const double[::1] radii,
     const double[:, ::1] B, const double[::1] other_scales, const double[::1] other_radii,
     const Py_ssize_t[::1] cells, const Py_ssize_t[::1] bounds, const double[:, ::1] low,
     const double[:, ::1] high, const double[::1] cell_scales, const double[::1] cell_radii,
@@ -59,8 +60,8 @@ def near_pairs(
     ``bounds[c] : bounds[c + 1]`` of B, its box from low[c] to high[c], and the largest of their
     scales and radii. An array of radii without entries makes all of them infinite, one of scales 1.
 
-    Writes how many there are to `counts`, and their numbers and squared distances, row by row, as far
-    as `cols` has room. Returns how many there are in all.
+    Writes how many there are to `counts`, and their numbers and squared distances, row by row, as
+    far as `cols` has room. Returns how many there are in all.
     """
     cdef Py_ssize_t i, j, k, q, c, p, found, at = 0
     cdef bint has_scales = scales.shape[0] > 0, has_radii = radii.shape[0] > 0
@@ -152,8 +153,8 @@ def aggregate(
     """Divide the rows of a symmetric matrix into aggregates of strong neighbours.
 
     A neighbour of a row is strong if its entry is at least `part` of the largest one of the row, in
-    magnitude and the diagonal left aside. Three passes, as in Vanek, Mandel and Brezina: a row all of
-    whose strong neighbours are free takes them; a free row joins its strongest neighbour that a
+    magnitude and the diagonal left aside. Three passes, as in Vanek, Mandel and Brezina: a row all
+    of whose strong neighbours are free takes them; a free row joins its strongest neighbour that a
     first aggregate has; what is left takes its free strong neighbours.
 
     `labels` is -1 on entry and the aggregate of each row on return, or -1 for a row without
