@@ -9,7 +9,9 @@ callable; and from the test matrices of the theses (:func:`skhmat.datasets.load_
 seconds on one thread.
 """
 
+import signal
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,8 +213,32 @@ def measure_one(problem, rtol, **options):
     return {m: setup + seconds for m, seconds in products.items()}, H, warned
 
 
+class TooSlow(Exception):
+    """A way to hold a matrix took longer than would make it the best."""
+
+
+@contextmanager
+def processor_limit(seconds):
+    """Raise TooSlow where a block takes more processor seconds than these."""
+
+    def stop(*_):
+        raise TooSlow
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
 def total_times(problem, rtol):
-    """Return total seconds by number of products, and bytes, of every way to hold a matrix."""
+    """Return total seconds by number of products, and bytes, of every way that may be the best.
+
+    A way is given up as soon as its set-up has taken longer than the most products with the best
+    way so far: it is the best for no number of products.
+    """
     found = {}
     ways = [{"fallback": "exact", "n_products": m, "max_bytes": MAX_DENSE} for m in (1, 10**9)]
     ways += [
@@ -221,7 +247,12 @@ def total_times(problem, rtol):
         for budget in BUDGETS
     ]
     for way in ways:
-        seconds, H, warned = measure_one(problem, rtol, **way)
+        best = min((seconds[max(N_PRODUCTS)] for seconds, _ in found.values()), default=1e9)
+        try:
+            with processor_limit(best):
+                seconds, H, warned = measure_one(problem, rtol, **way)
+        except TooSlow:
+            continue
         if not warned and H.is_dense == ("fallback" in way):
             name = _describe(H) if H.is_dense else (way["leaf_size"], way["budget"])
             found[name] = seconds, H.nbytes
