@@ -70,7 +70,7 @@ LINALG_LAYERS = [
     {"_kernels"},
     {"_entries"},
     {"_krylov", "_gofmm"},
-    {"_stochastic", "_cholesky", "_parameters"},
+    {"_stochastic", "_cholesky", "_fourier", "_parameters"},
     {"_hierarchical"},
     {"_solvers"},
     {"_spectral", "_inverse", "_hierarchical_matrix"},

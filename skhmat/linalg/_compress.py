@@ -14,6 +14,8 @@ from .._utils.validation import check_random_state, parameter_error
 from .._utils.warnings import warn
 from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
+from ._fourier.fit import FourierFit, reason_against
+from ._fourier.nonuniform import is_installed, require
 from ._gofmm.blocks import assemble
 from ._gofmm.cluster_tree import Tree, build_tree, depth_for
 from ._gofmm.cost_model import CostModel
@@ -21,7 +23,7 @@ from ._gofmm.distances import POINT_DISTANCES, make_distance
 from ._gofmm.error_estimate import ErrorEstimator
 from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
-from ._gofmm.plan import Planner, exact_plans, finest_leaf_size
+from ._gofmm.plan import Plan, Planner, exact_plans, finest_leaf_size
 from ._gofmm.rank_pilot import RankPilot
 from ._gofmm.skeletonization import Skeletonizer
 from ._hierarchical.form import HierarchicalForm, exact_form
@@ -85,6 +87,7 @@ def compress(
     *,
     n_products=None,
     fallback="auto",
+    form="auto",
     shape=None,
     dtype=None,
     points=None,
@@ -137,6 +140,11 @@ def compress(
         computed anew for each product. If `leaf_size` or `budget` is a number, it does so only
         where ranks are so high that blocks would take a third of the memory of all entries.
         "never" compresses at whatever ranks the promise takes; "exact" does not try to.
+    form : {"auto", "hierarchical", "fourier"}, default="auto"
+        "fourier" holds a sum over Fourier modes, for smooth kernels (gaussian, exponential, Matérn,
+        rational quadratic, inverse multiquadric) of a KernelMatrix on points with one to three
+        features; it needs FINUFFT (``pip install skhmat[fourier]``). "auto" takes it where it costs
+        less than blocks, unless a parameter or `fallback` asks for these; "hierarchical" never.
     shape : tuple (n, n), default=None
         Shape of a callable K that has no attribute of that name.
     dtype : dtype, default=None
@@ -157,9 +165,12 @@ def compress(
     ------
     ValueError
         K is not square, empty, complex, not symmetric, has entries that are NaN or infinite or a
-        diagonal that is not positive, or a parameter is out of its range.
+        diagonal that is not positive, a parameter is out of its range, or `form` is "fourier" and
+        the matrix has no such form or one of too many modes.
     TypeError
         Entries cannot be read from K.
+    ImportError
+        `form` is "fourier" and FINUFFT is missing.
 
     Warns
     -----
@@ -196,6 +207,7 @@ def compress(
         "max_bytes": max_bytes,
         "n_products": n_products,
         "fallback": fallback,
+        "form": form,
     }
     # The checks return Python's numbers: arithmetic with NumPy's narrow integers could overflow.
     options = {name: COMPRESSION[name].check(name, value) for name, value in parameters.items()}
@@ -209,6 +221,7 @@ def compress(
         options["distance"] = "kernel" if source.points is None else "geometric"
     if fallback == "exact" and budget not in ("auto", 0):
         raise parameter_error("budget", 'left alone or 0 with fallback="exact"', budget)
+    _check_form(form, options, source)
     n = source.shape[0]
     if max_rank is not None:
         options["max_rank"] = min(options["max_rank"], n)
@@ -222,6 +235,22 @@ def compress(
 
 
 compress.__module__ = "skhmat.linalg"
+# Parameters that ask for blocks if they are given.
+_OF_BLOCKS = {"leaf_size": "auto", "budget": "auto", "max_rank": None}
+
+
+def _check_form(form, options, source):
+    """Raise ValueError if the Fourier form is asked for in vain."""
+    if form != "fourier":
+        return
+    reason = reason_against(source)
+    if reason and not is_installed():
+        require()
+    if reason:
+        raise parameter_error("form", f'"auto" or "hierarchical" where {reason}', form)
+    for name, default in {**_OF_BLOCKS, "fallback": "auto"}.items():
+        if options[name] != default:
+            raise parameter_error(name, 'left alone with form="fourier"', options[name])
 
 
 @dataclass(frozen=True)
@@ -266,11 +295,13 @@ class _Compression:
         with self._phase("check"):
             entries = as_entries(self.source, self.rng, self.n_threads)
         self.report.parameters["scale"] = entries.scale
-        reason = self._reason_not_to_try()
+        fourier = self._fourier_candidate(entries)
+        reason = self._reason_not_to_try(fourier)
         if reason:
             return self._exact(entries, self.exact_plans[0], [], reason)
-        matrix = self._ordered(entries)
-        H = self._approximate(matrix)
+        H = self._fourier(fourier) if self._is_fourier_best(fourier) else None
+        if H is None or not (H.error_estimate_ <= self.report.rtol or self._is_fourier_asked):
+            H = self._approximate(self._ordered(entries), fourier if H is None else None)
         H.report_.n_read = entries.n_read
         self.log.info(f"{H!r}")
         if not H.error_estimate_ <= self.report.rtol:  # NaN too
@@ -295,15 +326,49 @@ class _Compression:
             check = ErrorEstimator(entries, found.indices, self.rng, self.n_threads)
         return _OrderedMatrix(entries, tree, found.indices, check)
 
-    def _reason_not_to_try(self):
+    def _fourier_candidate(self, entries):
+        """Return the Fourier form before it is made and its plan, or None."""
+        options = self.options
+        is_free = options["fallback"] == "auto" and options["form"] != "hierarchical"
+        is_free &= all(options[name] == default for name, default in _OF_BLOCKS.items())
+        if not is_free or reason_against(self.source):
+            return None
+        with self._phase("modes"):
+            fit = FourierFit(entries, self.report.rtol, self.rng, self.n_threads)
+        if fit.modes is not None:
+            return fit, Plan("Fourier", fit.cost(self.model))
+        if self._is_fourier_asked:
+            raise parameter_error(
+                "form", f'"auto" or "hierarchical" where {fit.reason}', options["form"]
+            )
+        return None
+
+    @property
+    def _is_fourier_asked(self):
+        return self.options["form"] == "fourier"
+
+    def _reason_not_to_try(self, fourier):
         """Return why the exact matrix is held without a look at the entries; empty if it is not."""
         if self.options["fallback"] == "exact":
             return 'fallback is "exact"'
-        size = finest_leaf_size(self.model.n, self.options["leaf_size"])
-        least = self.model.least(size).total + self.model.pilot(depth_for(self.model.n, size))
-        if self._is_by_cost and self.exact_plans[0].cost.total <= self.policy.least_gain * least:
+        exact = self.exact_plans[0].cost.total
+        if self._is_fourier_asked or (fourier and fourier[1].cost.total < exact):
+            return ""
+        if self._is_by_cost and exact <= self.policy.least_gain * self._least_of_blocks:
             return "so few products would take less time than compressing"
         return ""
+
+    def _is_fourier_best(self, fourier):
+        """Return whether the Fourier form is made without a look at others."""
+        if fourier is None or self._is_fourier_asked:
+            return fourier is not None
+        return fourier[1].cost.total <= self.policy.least_gain * self._least_of_blocks
+
+    @property
+    def _least_of_blocks(self):
+        """Seconds that any hierarchical matrix takes at least, and the way to it."""
+        size = finest_leaf_size(self.model.n, self.options["leaf_size"])
+        return self.model.least(size).total + self.model.pilot(depth_for(self.model.n, size))
 
     @property
     def _is_by_cost(self):
@@ -316,7 +381,7 @@ class _Compression:
         """Return the first tolerance of bases, relative to the norm of the matrix."""
         return self.policy.first_aim * self.report.rtol / np.sqrt(2 * max(depth, 1))
 
-    def _make_planner(self, matrix):
+    def _make_planner(self, matrix, fourier):
         """Return what finds the cheapest form, with the options as limits."""
         hss = find_interactions(matrix.tree, matrix.neighbors, 0.0)
         bases = self._make_skeletonizer(matrix, hss, self._tolerance(matrix.tree.depth))
@@ -329,6 +394,7 @@ class _Compression:
             max_rank=self.options["max_rank"],
             exact=self.exact_plans if self.options["fallback"] == "auto" else (),
             exact_competes=self._is_by_cost,
+            others=[] if fourier is None else [fourier[1]],
         )
 
     def _make_skeletonizer(self, matrix, interactions, tolerance, read_all=False):
@@ -346,16 +412,21 @@ class _Compression:
             n_threads=self.n_threads,
         )
 
-    def _approximate(self, matrix):
+    def _approximate(self, matrix, fourier):
         """Compress until the promise is kept or a limit stops it; return the best result."""
         with self._phase("plan"):
-            planner = self._make_planner(matrix)
+            planner = self._make_planner(matrix, fourier)
             plan = planner.choose()
         best, least, read_all, tolerance = None, np.inf, False, self._tolerance(plan.depth)
         previous = None  # tolerance and error of the last attempt with the same kind of sample
         for attempt in range(self.policy.max_attempts):
             with self._phase("skeletons"):
                 plan, skeletons = self._skeletons(matrix, planner, plan, tolerance, read_all)
+            if plan.form == "Fourier":
+                H = self._fourier(fourier, planner.records())
+                if H.error_estimate_ <= self.report.rtol:
+                    return H
+                return self._approximate(matrix, None)
             if plan.is_exact:
                 reason = "its ranks are too high for compression to pay"
                 return self._exact(matrix.entries, plan, planner.records(), reason)
@@ -406,10 +477,10 @@ class _Compression:
         Returns
         -------
         plan : Plan
-            Maybe an exact one.
+            Maybe one without a tree.
         skeletons : NestedBases or None
         """
-        while not plan.is_exact:
+        while plan.tree is not None:
             cut = matrix.cut_at(plan.depth)
             bases = self._make_skeletonizer(cut, plan.interactions, tolerance, read_all)
             better = self._skeletonize(bases, planner, plan)
@@ -451,7 +522,7 @@ class _Compression:
             parameters=self.report.parameters | chosen,
             considered=planner.records(),
         )
-        H = HierarchicalMatrix(self._form(structure, entries, report))
+        H = HierarchicalMatrix(self._form(entries, report, structure=structure))
         check, permutation = matrix.check, matrix.tree.permutation
         with self._phase("error"):
             W = np.empty_like(check.W)
@@ -460,17 +531,30 @@ class _Compression:
             report.error, upper = check.measure(product)
         return H, upper
 
-    def _form(self, structure, entries, report):
+    def _form(self, entries, report, **held):
         given = {name: self.options[name] for name in ("leaf_size", "n_neighbors", "distance")}
         return HierarchicalForm(
             entries.shape,
             entries.dtype,
             report,
-            structure,
+            **held,
             entries=entries,
             n_jobs=self.n_jobs,
             recompress=partial(compress, self.source, **given),
         )
+
+    def _fourier(self, fourier, considered=()):
+        """Return the matrix in the Fourier form, and whatever error it has."""
+        fit, plan = fourier
+        with self._phase("fourier"):
+            held, error = fit.make()
+        report = replace(self.report, error=error)
+        report.considered = list(considered) or [
+            other.as_record()
+            for other in sorted([plan, *self.exact_plans], key=lambda plan: plan.cost.total)
+        ]
+        self.log.info(f"{plan}: error {error:.2e}, promised {report.rtol:.0e}")
+        return HierarchicalMatrix(self._form(fit.entries, report, fourier=held))
 
     def _exact(self, entries, plan, considered, reason):
         """Return the exact matrix, held as a plan says."""
@@ -490,7 +574,9 @@ class _Compression:
         return H
 
     def _missed(self, error):
-        if self.options["max_rank"] is not None:
+        if self._is_fourier_asked:
+            advice = 'Take form="auto".'
+        elif self.options["max_rank"] is not None:
             advice = f"Raise max_rank (now {self.options['max_rank']}) or budget."
         else:
             advice = (

@@ -21,7 +21,9 @@ class HierarchicalMatrix(HierarchicalOperator):
 
     If the only near pairs are those on the diagonal, the format is HSS, otherwise that of the fast
     multipole method: exact near blocks, and nested interpolative bases with skeleton blocks for all
-    far pairs. If compression would not pay, the exact matrix is held instead; see `is_dense`.
+    far pairs. A smooth kernel on points in one to three dimensions may be held as a sum over Fourier
+    modes, see `is_fourier`. If compression would not pay, the exact matrix is held instead; see
+    `is_dense`.
 
     Attributes
     ----------
@@ -42,6 +44,8 @@ class HierarchicalMatrix(HierarchicalOperator):
         Bytes of the dense matrix in this dtype divided by `nbytes`.
     is_dense : bool
         Whether the exact matrix is held.
+    is_fourier : bool
+        Whether it is held as a sum over Fourier modes.
 
     See Also
     --------
@@ -64,7 +68,13 @@ class HierarchicalMatrix(HierarchicalOperator):
     @property
     def ranks_(self):
         """Rank of each node in heap order."""
-        return read_only(np.zeros(1, np.intp) if self.is_dense else self.form.structure.rank)
+        structure = self.form.structure
+        return read_only(np.zeros(1, np.intp) if structure is None else structure.rank)
+
+    @property
+    def is_fourier(self):
+        """Whether the matrix is held as a sum over Fourier modes."""
+        return self.form.is_fourier
 
     @property
     def nbytes(self):

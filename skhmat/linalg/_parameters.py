@@ -15,5 +15,6 @@ COMPRESSION = {
     "distance": Constraint(options=("auto", *DISTANCES)),
     "n_products": Constraint(Integral, 1, none=True),
     "fallback": Constraint(options=("auto", "never", "exact")),
+    "form": Constraint(options=("auto", "hierarchical", "fourier")),
     "max_bytes": Constraint(Real, 0, math.inf, none=True),
 }

@@ -79,6 +79,19 @@ def compressed(
     return make
 
 
+def fourier(dtype=np.float64):
+    """Return a maker of the Fourier form of a Gaussian kernel matrix."""
+
+    def make(seed):
+        pytest.importorskip("finufft")
+        X, promise = points(seed, dtype=dtype), 1e-3 if dtype == np.float32 else 1e-5
+        K = KernelMatrix(X, n_jobs=1)
+        H = compress(K, promise, form="fourier", n_jobs=1, random_state=seed)
+        return Case(H, gaussian(X.astype(float)), max(2 * promise, _exact(dtype)))
+
+    return make
+
+
 def _as_form(form, X, dense):
     if form == "kernel":
         return KernelMatrix(X)
@@ -171,6 +184,8 @@ OPERATORS = {
     "depth-0": compressed(leaf_size=N),
     "depth-0-float32": compressed(F32, leaf_size=N),
     "depth-0-recomputed": compressed(leaf_size=N, max_bytes=0, form="kernel", held=False),
+    "fourier": fourier(),
+    "fourier-float32": fourier(F32),
     "dense": incompressible("array"),
     "dense-float32": incompressible("array", F32),
     "dense-fortran": incompressible("fortran"),

@@ -157,10 +157,10 @@ def test_fallback_exact_reads_nothing(points):
 def test_one_product_is_no_reason_to_compress(points):
     K = KernelMatrix(np.repeat(points, 5, axis=0) + 1e-3 * np.arange(3500)[:, None])
     for n_products, is_dense in ((1, True), (10**5, False)):
-        H = compress(K, 1e-3, n_products=n_products, random_state=0)
+        H = compress(K, 1e-3, n_products=n_products, form="hierarchical", random_state=0)
         assert H.is_dense == is_dense
     # Nothing was read but what every compression checks first.
-    H = compress(K, 1e-3, n_products=1, random_state=0)
+    H = compress(K, 1e-3, n_products=1, form="hierarchical", random_state=0)
     assert H.report_.n_read < 3500 * 200
     assert list(H.report_.seconds) == ["check"]
 

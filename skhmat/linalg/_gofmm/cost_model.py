@@ -4,6 +4,7 @@ The rates are constants, not measured at run time: the same seed then leads to t
 machine. Only their ratios matter. `benchmarks/fit_rates.py` fits them to measured times.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,11 @@ class Rates:
         One multiply-add of the factorization that finds a basis.
     pair : float
         Assembling one block of a pair, besides its entries.
+    spread_point, spread : tuple of 3 floats
+        Nonuniform transforms of a complex vector in 1, 2 and 3 dimensions, from points to modes and
+        back: for each point, and for each point of the grid that it is spread to.
+    fft : float
+        The FFTs of these, for each point of the grid and power of two of their number.
     """
 
     multiply: float = 0.06
@@ -63,6 +69,9 @@ class Rates:
     node: float = 600_000.0
     skeleton: float = 0.22
     pair: float = 10_000.0
+    spread_point: tuple = (32.0, 140.0, 340.0)
+    spread: tuple = (6.8, 2.1, 1.4)
+    fft: float = 1.5
 
 
 RATES = Rates()
@@ -215,6 +224,30 @@ class CostModel:
         error = self.n * self.policy.n_error_rows * self._multiply(self.policy.n_error_vectors)
         setup = self._preparation() + 1e-9 * (bases + assembly + error)
         return Cost(setup, products, nbytes)
+
+    def fourier(self, shape, tolerance, n_rows, n_vectors):
+        """Return the cost of the Fourier form.
+
+        Parameters
+        ----------
+        shape : tuple of ints
+            Number of modes in each dimension.
+        tolerance : float
+            Of the transforms.
+        n_rows, n_vectors : int
+            Rows that are read, and vectors that are multiplied, to measure the error.
+        """
+        d = len(shape)
+        grid = math.prod(2 * m for m in shape)
+        # Each point is spread to as many points of the grid as there are digits, and one more.
+        reach = math.ceil(-math.log10(tolerance)) + 1
+        point = self.rates.spread_point[d - 1] + self.rates.spread[d - 1] * reach**d
+        transforms = self.n * point + grid * math.log2(grid) * self.rates.fft
+        # Two real vectors make a complex one; the points are sorted once, which takes as long.
+        pairs = math.ceil(self.width / 2)
+        setup = self.n * n_rows * self.entry + (math.ceil(n_vectors / 2) + 1) * transforms
+        nbytes = self.n * d * 2 * self.itemsize + grid / 2**d * 8
+        return Cost(1e-9 * setup, 1e-9 * self.n_chunks * pairs * transforms, nbytes)
 
     def _preparation(self):
         """Return the seconds that all hierarchical matrices take, whatever their blocks are."""

@@ -56,10 +56,10 @@ class Plan:
 
     Attributes
     ----------
-    form : {"in memory", "on the fly", "HSS", "FMM"}
+    form : {"in memory", "on the fly", "Fourier", "HSS", "FMM"}
     cost : Cost
     tree : Tree or None
-        None for the exact forms.
+        None for the first three.
     interactions : Interactions or None
     ranks : ndarray of shape (depth + 1,) or None
         Mean rank that is expected of the nodes of each level, root first.
@@ -75,25 +75,25 @@ class Plan:
     leaf_size: int | None = None
 
     def __str__(self):
-        if self.is_exact:
-            return f"exact, {self.form}"
+        if self.tree is None:
+            return f"exact, {self.form}" if self.is_exact else self.form
         near = f"{self.interactions.budget:.1%} of pairs near"
         return f"{self.form}, leaf size {self.leaf_size}, {near}"
 
     @property
     def is_exact(self):
         """Whether the exact matrix is held."""
-        return self.tree is None
+        return self.form in ("in memory", "on the fly")
 
     @property
     def depth(self):
-        """Level of the leaves; 0 for the exact forms."""
-        return 0 if self.is_exact else self.tree.depth
+        """Level of the leaves; 0 for forms without a tree."""
+        return 0 if self.tree is None else self.tree.depth
 
     def as_record(self):
         """Return what `summary` tells of it, as a dict that JSON can hold."""
         record = {"form": self.form}
-        if not self.is_exact:
+        if self.tree is not None:
             record |= {"leaf_size": self.leaf_size, "budget": self.interactions.budget}
         seconds = {"setup": float(self.cost.setup), "products": float(self.cost.product)}
         return record | seconds | {"nbytes": float(self.cost.nbytes)}
@@ -141,6 +141,8 @@ class Planner:
         first is the last resort; none if the matrix must not be exact.
     exact_competes : bool
         Whether an exact plan is also taken because it costs less.
+    others : list of Plan
+        Further plans without a tree; one is taken if it costs less.
     policy : PlanPolicy
     """
 
@@ -155,10 +157,11 @@ class Planner:
         max_rank=None,
         exact=(),
         exact_competes=True,
+        others=(),
         policy=POLICY,
     ):
         self.model, self.pilot, self.neighbors = model, pilot, neighbors
-        self.exact, self.exact_competes = exact, exact_competes
+        self.exact, self.exact_competes, self.others = exact, exact_competes, others
         self.max_rank, self.policy = max_rank, policy
         self._budget = budget
         sizes = policy.leaf_sizes if leaf_size == "auto" else (leaf_size,)
@@ -171,8 +174,8 @@ class Planner:
     def choose(self):
         """Return the cheapest plan."""
         tie = count()
-        exact = self.exact if self.exact_competes else ()
-        queue = [(plan.cost.total, next(tie), None, plan) for plan in exact]
+        others = [*(self.exact if self.exact_competes else ()), *self.others]
+        queue = [(plan.cost.total, next(tie), None, plan) for plan in others]
         queue += [(self._least(*key), next(tie), key, None) for key in self._candidates()]
         heapq.heapify(queue)
         while queue[0][2] is not None:
@@ -206,7 +209,7 @@ class Planner:
         best = self.choose()
         ranks = self._ranks(plan.interactions)
         rest = self.model.hierarchical(plan.tree, plan.interactions, ranks, known_from=level)
-        if best.is_exact and self._is_too_large(replace(plan, cost=rest)):
+        if best.tree is None and self._is_too_large(replace(plan, cost=rest)):
             return best
         return best if best.cost.total < self.policy.least_gain * rest.total else None
 

@@ -14,6 +14,7 @@ from ..._utils.parallel import run_tasks
 from .._entries.entries import Entries
 from .._entries.raw_file import row_batches
 from .._entries.sources import ArraySource
+from .._fourier.fit import fourier_from_record
 from .._gofmm.structure import BlockStructure
 from .._kernels.matrix import KernelMatrix
 from .checks import DATA, check_structure
@@ -21,10 +22,11 @@ from .form import HierarchicalForm, exact_form
 from .npz import NpzReader, NpzWriter
 from .report import CompressionReport
 
+_FORMS = ("hierarchical", "array", "kernel", "fourier")
 _FORMAT = "skhmat.HierarchicalMatrix"
 # Version 1 also held the positions of the skeletons, which nothing read; version 3 has the forms
-# that were considered.
-_VERSION = 3
+# that were considered; version 4 the Fourier form.
+_VERSION = 4
 # Entries of K that are in memory at once while a file is written.
 _BATCH_ENTRIES = 1 << 23
 
@@ -33,7 +35,8 @@ def write_form(form, path):
     """Write a form to a file, which appears only when it is complete.
 
     Near blocks that products recompute are computed once more and saved. An exact form is saved as
-    the whole matrix or, for a `KernelMatrix` with a named kernel, as points, kernel and parameters.
+    the whole matrix or, for a `KernelMatrix` with a named kernel, as points, kernel and parameters;
+    so is the Fourier form, with what its coefficients follow from.
 
     Parameters
     ----------
@@ -45,6 +48,8 @@ def write_form(form, path):
     if form.is_dense:
         kernel = _named_kernel(form.exact)
         kind = "array" if kernel is None else "kernel"
+    elif form.is_fourier:
+        kind, kernel = "fourier", _named_kernel(form.source)
     header = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -53,12 +58,13 @@ def write_form(form, path):
         "dtype": form.dtype.name,
         "report": {f.name: getattr(form.report, f.name) for f in dataclasses.fields(form.report)},
         "kernel": kernel,
+        "modes": form.fourier.modes.as_record() if form.is_fourier else None,
     }
     text = json.dumps(header, default=_plain).encode()
     with new_file(path) as file, NpzWriter(file) as npz:
         npz.write("header", np.frombuffer(text, dtype=np.uint8))
-        if kind == "kernel":
-            npz.write("points", form.exact.points)
+        if kernel is not None:
+            npz.write("points", form.source.points)
         elif kind == "array":
             batches = row_batches(form.exact, max(1, _BATCH_ENTRIES // form.shape[0]))
             npz.write_pieces("exact", form.shape, form.dtype, batches)
@@ -180,7 +186,7 @@ def _read_header(npz):
         )
     _check_header(header, "n", lambda n: type(n) is int and n > 0)
     _check_header(header, "dtype", lambda name: name in ("float32", "float64"))
-    _check_header(header, "form", lambda form: form in ("hierarchical", "array", "kernel"))
+    _check_header(header, "form", lambda form: form in _FORMS)
     _check_header(header, "report", lambda report: isinstance(report, dict))
     return header
 
@@ -240,6 +246,13 @@ def _read(npz, header, n_jobs):
     report, n, dtype = _read_report(header), header["n"], np.dtype(header["dtype"])
     if header["form"] == "kernel":
         return exact_form(Entries(_read_kernel(npz, header, n_jobs)), report, n_jobs)
+    if header["form"] == "fourier":
+        K = _read_kernel(npz, header, n_jobs)
+        fourier = fourier_from_record(K, header.get("modes"))
+        entries = Entries(K)
+        return HierarchicalForm(
+            (n, n), dtype, report, fourier=fourier, entries=entries, n_jobs=n_jobs
+        )
     if header["form"] == "array":
         exact = npz.map("exact")
         _check_array("exact", exact, (n, n), dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from ..._utils.parallel import effective_n_threads
 from .._entries.entries import Entries
 from .._entries.sources import ArraySource, CallableSource
+from .._fourier.matrix import FourierForm
 from .._gofmm.structure import BlockStructure
 from .._kernels.matrix import KernelMatrix
 from .report import CompressionReport
@@ -28,9 +29,11 @@ class HierarchicalForm:
     dtype : dtype, float32 or float64
     report : CompressionReport
     structure : BlockStructure or None
-        None if the exact matrix is held.
+        None in another form.
     exact : ArraySource, KernelMatrix or None
         The exact matrix in the user's order; None if a compressed one is held.
+    fourier : FourierForm or None
+        The Fourier form of a kernel matrix.
     entries : Entries or None
         Entries of the exact matrix, in tree order and scaled so that nothing overflows; None if
         the matrix was loaded from a file or a pickle that does not contain them.
@@ -46,6 +49,7 @@ class HierarchicalForm:
     report: CompressionReport
     structure: BlockStructure | None = None
     exact: object = None
+    fourier: FourierForm | None = None
     entries: Entries | None = None
     n_jobs: int | None = None
     recompress: Callable | None = None
@@ -53,7 +57,12 @@ class HierarchicalForm:
     @property
     def is_dense(self):
         """Whether the exact matrix is held."""
-        return self.structure is None
+        return self.exact is not None
+
+    @property
+    def is_fourier(self):
+        """Whether the Fourier form is held."""
+        return self.fourier is not None
 
     @property
     def is_hss(self):
@@ -91,6 +100,8 @@ class HierarchicalForm:
         """Bytes held."""
         if self.structure is not None:
             return self.structure.nbytes
+        if self.is_fourier:
+            return self.fourier.nbytes
         if isinstance(self.exact, KernelMatrix) and not self.is_in_memory:
             return self.exact.X.nbytes
         return self.shape[0] ** 2 * self.dtype.itemsize
@@ -113,7 +124,7 @@ class HierarchicalForm:
     def diagonal(self):
         """Return the exact diagonal in the user's order, of shape (n,)."""
         if self.structure is None:
-            return self.exact.diagonal()
+            return (self.source if self.exact is None else self.exact).diagonal()
         s = self.structure
         diagonal = np.empty(self.shape[0], dtype=self.dtype)
         blocks, offset = self.diagonal_blocks()

@@ -45,8 +45,8 @@ def plot(form, ax=None):
     """
     ax = check_axes(ax, figsize=(7.5, 7.5))
     _prepare(ax, form)
-    if form.is_dense:
-        _draw_dense(ax, form)
+    if form.structure is None:
+        _draw_whole(ax, form)
         return ax
     bounds, rank = far_blocks(form.structure)
     _draw_near(ax, near_blocks(form.structure), form.shape[0])
@@ -94,10 +94,11 @@ def _prepare(ax, form):
     ax.set_title(text, fontsize="medium")
 
 
-def _draw_dense(ax, form):
+def _draw_whole(ax, form):
     n = form.shape[0]
     ax.add_collection(_collection(np.array([[0, n, 0, n]]), n, facecolor=_NEAR_COLOR))
-    reason = textwrap.fill(form.report.reason_dense or "exact", 32)
+    what = "a sum over Fourier modes" if form.is_fourier else form.report.reason_dense or "exact"
+    reason = textwrap.fill(what, 32)
     ax.text(n / 2, n / 2, reason, color="white", ha="center", va="center")
 
 

@@ -98,6 +98,8 @@ class HierarchicalOperator(SymmetricOperator):
         W = np.ascontiguousarray(W, dtype=self.dtype)
         if self.is_dense:
             return _exact_product(self.form, W)
+        if self.form.is_fourier:
+            return self.form.fourier.multiply(W, self.form.n_threads)
         out = self.product_at_scale(W)
         if self.form.scale != 1.0:
             out /= self.dtype.type(self.form.scale)

@@ -31,15 +31,17 @@ def summary(form):
     ]
     lines += _phase_lines(report.seconds)
     lines += _considered_lines(report.considered)
-    if not form.is_dense:
+    if form.structure is not None:
         lines += _rank_lines(form)
     return "\n".join(lines)
 
 
 def describe_format(form):
-    """Name the format of the matrix: dense and why, HSS, or FMM with its near fraction."""
+    """Name the format: dense and why, Fourier with its modes, HSS, or FMM with its near part."""
     if form.is_dense:
         return f"dense, exact: {form.report.reason_dense or 'no reason given'}"
+    if form.is_fourier:
+        return f"Fourier, {' x '.join(map(str, form.fourier.modes.shape))} modes"
     s = form.structure
     sizes = np.diff(s.leaf_bounds)
     fraction = float((sizes[s.near_rows()] * sizes[s.near_leaf]).sum()) / form.shape[0] ** 2

@@ -69,14 +69,19 @@ class KernelSum:
         self.kernel_matrix = kernel_matrix
         self.weights = np.ascontiguousarray(weights, dtype=kernel_matrix.dtype)
         self.n_jobs = n_jobs
-        self._tree = None
-        if form is not None and not form.is_dense:
+        self._tree = self._fourier = None
+        if form is not None and form.is_fourier:
+            self._fourier = form.fourier
+            self._charges = form.fourier.charges(self.weights, effective_n_threads(n_jobs))
+        elif form is not None and not form.is_dense:
             self._tree = _target_tree_of(form, kernel_matrix)
             self._permuted = self.weights[form.structure.permutation]
             self._charges = _collect_charges(form, self.weights)
 
     def __call__(self, X_new):
         """Return the sums, of shape (n_new, k), for checked points of the matrix' dtype."""
+        if self._fourier is not None:
+            return self._fourier_sums(X_new)
         if self._tree is None:
             return self.exact(X_new)
         leaf_of, is_inside = self._tree.leaf_of(X_new)
@@ -94,6 +99,17 @@ class KernelSum:
         thread_safe = self.kernel_matrix.thread_safe
         n_threads = effective_n_threads(self.n_jobs)
         run_tasks(add_up, range(len(leaves)), n_threads if thread_safe else 1)
+        return out
+
+    def _fourier_sums(self, X_new):
+        """Return the sums from Fourier modes, which hold for points in the box around those of X."""
+        is_inside = self._fourier.is_inside(X_new)
+        out = np.empty((len(X_new), self.weights.shape[1]), dtype=self.weights.dtype)
+        out[~is_inside] = self.exact(X_new[~is_inside])
+        if is_inside.any():
+            n_threads = effective_n_threads(self.n_jobs)
+            sums = self._fourier.evaluate(X_new[is_inside], self._charges, n_threads)
+            out[is_inside] = sums[:, : out.shape[1]]
         return out
 
     def exact(self, X_new):

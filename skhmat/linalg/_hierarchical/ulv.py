@@ -276,9 +276,13 @@ def factorize(H, shift=0.0, dense_dtype=np.float64):
     if H.is_dense:
         return _factorize_dense(H, shift, dense_dtype)
     if not H.form.is_hss:
+        why = (
+            "the matrix is a sum over Fourier modes"
+            if H.form.is_fourier
+            else "budget was not 0: the matrix has near pairs off the diagonal (FMM format)"
+        )
         raise ValueError(
-            "budget was not 0: the matrix has near pairs off the diagonal (FMM format), and only "
-            "the HSS format can be factorized. Use compress(..., budget=0)."
+            f"{why}, and only the HSS format can be factorized. Use compress(..., budget=0)."
         )
     return _factorize_hss(H, shift)
 

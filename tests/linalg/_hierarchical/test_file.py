@@ -90,7 +90,7 @@ def test_file_is_an_ordinary_npz_without_pickles(H, saved):
         np.testing.assert_array_equal(npz["near"], H.form.structure.near)
         header = json.loads(npz["header"].tobytes())
     assert header["format"] == "skhmat.HierarchicalMatrix"
-    assert header["version"] == 3
+    assert header["version"] == 4
 
 
 def test_mapped_arrays_lie_aligned_in_the_file(saved):
@@ -261,7 +261,7 @@ def test_files_of_the_first_version_are_read(H, saved, mmap_mode):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"version": 4}, "format version 4, this skhmat reads up to 3"),
+        ({"version": 5}, "format version 5, this skhmat reads up to 4"),
         ({"version": "1"}, "format version '1'"),
         ({"version": 0}, "format version 0"),
         ({"version": True}, "format version True"),

@@ -1,0 +1,299 @@
+"""Which Fourier modes a kernel needs on given points: period, highest frequency, coefficients.
+
+The kernel is made periodic with a period so long that no difference of two points sees another copy
+of it; the sum over frequencies, which are then equally spaced, is cut where the rest is too small
+to matter. Barnett, Greengard & Hogg (arXiv:2305.11065, 2023) bound both errors for kernels with
+positive transforms. Here they are not bounded but computed: the largest error by closed forms of
+the same sums, and the mean error by Parseval's identity.
+"""
+
+import itertools
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import erf, erfc, erfcinv
+
+from .transforms import RationalQuadratic, transform_of
+
+
+@dataclass(frozen=True)
+class ModesPolicy:
+    """How an error is divided, and how many modes are too many.
+
+    Attributes
+    ----------
+    max_modes : int
+        More are not considered: transforms would take gigabytes.
+    aliasing : float
+        Part of the allowed error that copies of the kernel at other periods may make.
+    truncation : float
+        Part that frequencies left out may make.
+    transition : float
+        Length over which a slowly decaying kernel is continued to its period, relative to the
+        extent of the points,
+    min_transition : float
+        but at least this, in units of the bandwidth.
+    """
+
+    max_modes: int = 1 << 24
+    aliasing: float = 0.1
+    truncation: float = 0.6
+    transition: float = 0.5
+    min_transition: float = 6.0
+
+
+POLICY = ModesPolicy()
+# Bisections of a length or a frequency, which leave a part in a million.
+_N_BISECTIONS = 20
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a Fourier form has to achieve on a cloud of points.
+
+    Attributes
+    ----------
+    rtol : float
+        Relative error of the matrix in the Frobenius norm.
+    mean_entry : float
+        Root mean square of the entries of the matrix, where those of the diagonal are 1.
+    n : int
+        Rows.
+    """
+
+    rtol: float
+    mean_entry: float
+    n: int
+
+    @property
+    def entry_error(self):
+        """The error that each entry may have."""
+        return self.rtol * self.mean_entry
+
+    def error(self, largest, mean_square):
+        """Return the relative error of the matrix.
+
+        Parameters
+        ----------
+        largest : float
+            Error of the kernel at distance 0, the largest. The diagonal has it.
+        mean_square : float
+            Its mean square over a period, relative to that of the kernel: pairs of points are not
+            spread evenly over the period, but like the kernel the error is large where they are.
+        """
+        return math.sqrt(mean_square + (largest / self.mean_entry) ** 2 / self.n)
+
+
+@dataclass(frozen=True, eq=False)
+class FourierModes:
+    """A periodic kernel as a sum over frequencies j / period, |j| <= n_half in each dimension.
+
+    Attributes
+    ----------
+    kernel : str
+    alpha : float
+    period : ndarray of shape (d,)
+        In units of the bandwidth.
+    n_half : ndarray of shape (d,), int
+    extent : ndarray of shape (d,)
+        Largest difference of coordinates for which the sum is the kernel, in the same unit.
+    demand : Demand
+        What was asked for.
+    """
+
+    kernel: str
+    alpha: float
+    period: np.ndarray
+    n_half: np.ndarray
+    extent: np.ndarray
+    demand: Demand
+
+    @property
+    def shape(self):
+        """Number of modes in each dimension."""
+        return tuple(int(m) for m in 2 * self.n_half + 1)
+
+    @cached_property
+    def coefficients(self):
+        """The coefficient of each mode, lowest frequency first, of the shape `shape`."""
+        transform = transform_of(self.kernel, len(self.period), self.alpha)
+        if isinstance(transform, RationalQuadratic):
+            return _folded_coefficients(
+                transform, self.extent, self.period, self.n_half, self.demand.entry_error
+            )
+        squares = sum(np.meshgrid(*self._square_frequencies(), indexing="ij", sparse=True))
+        return transform.density(squares) / np.prod(self.period)
+
+    def as_record(self):
+        """Return what a file holds of the modes, as a dict of numbers and lists."""
+        return {
+            "period": self.period.tolist(),
+            "n_half": self.n_half.tolist(),
+            "extent": self.extent.tolist(),
+            "demand": asdict(self.demand),
+        }
+
+    def _square_frequencies(self):
+        return [
+            (np.arange(-m, m + 1) / length) ** 2
+            for m, length in zip(self.n_half, self.period, strict=True)
+        ]
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "coefficients"}
+
+
+def choose_modes(kernel, alpha, extent, demand, policy=POLICY):
+    """Return the fewest modes that meet a demand, or None where they are too many.
+
+    Parameters
+    ----------
+    kernel : str
+        One of `transforms.FOURIER_KERNELS`.
+    alpha : float
+        Exponent of "rational_quadratic".
+    extent : ndarray of shape (d,)
+        Extent of the points in each dimension, in units of the bandwidth.
+    demand : Demand
+    policy : ModesPolicy
+
+    Returns
+    -------
+    FourierModes or None
+    """
+    transform = transform_of(kernel, len(extent), alpha)
+    if isinstance(transform, RationalQuadratic):
+        found = _folded_modes(transform, extent, demand, policy)
+    else:
+        found = _decaying_modes(transform, extent, demand, policy)
+    if found is None:
+        return None
+    return FourierModes(kernel, alpha, *found, extent, demand)
+
+
+def _decaying_modes(transform, extent, demand, policy):
+    """Return period and n_half of a kernel with a known transform, or None."""
+    reach = _smallest(
+        lambda length: _aliasing(transform, extent, length), policy.aliasing * demand.entry_error
+    )
+    period = extent + reach
+
+    def error(frequency):
+        return demand.error(transform.tail(frequency), transform.square_tail(frequency))
+
+    frequency = _smallest(error, policy.truncation * demand.rtol)
+    n_half = np.ceil(frequency * period)
+    return None if _is_too_many(n_half, policy) else (period, n_half.astype(int))
+
+
+def _is_too_many(n_half, policy):
+    with np.errstate(over="ignore"):
+        return not np.prod(2 * n_half + 1) <= policy.max_modes
+
+
+def _aliasing(transform, extent, reach):
+    """Return a bound of the sum of all copies of the kernel, at differences within the extent.
+
+    Copies farther than the next ones are smaller by more than the sum over them counts twice.
+    """
+    steps = np.array(list(itertools.product((-1, 0, 1), repeat=len(extent))))
+    steps = steps[np.any(steps != 0, axis=1)]
+    distances = np.where(steps != 0, reach, 0.0)
+    return float(transform.value((distances**2).sum(axis=1)).sum())
+
+
+def _smallest(function, bound):
+    """Return the smallest positive number, to some digits, where a falling function is <= bound."""
+    low, high = 0.0, 1.0
+    while function(high) > bound and high < 1e300:
+        low, high = high, 2 * high
+    for _ in range(_N_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) > bound else (low, middle)
+    return high
+
+
+def _folded_modes(transform, extent, demand, policy):
+    """Return period and n_half of a kernel that is continued to its period, or None.
+
+    Coefficients on finer and finer grids tell where they may be cut off.
+    """
+    period = 2 * (extent + np.maximum(policy.transition * extent, policy.min_transition))
+    frequency = 1.0
+    while True:
+        n_half = np.ceil(frequency * period)
+        if _is_too_many(n_half, policy):
+            return None
+        n_half = n_half.astype(int)
+        coefficients = _folded_coefficients(transform, extent, period, n_half, demand.entry_error)
+        cut = _cut(coefficients, n_half / period, demand, policy)
+        # Above three quarters of the grid's frequencies its own error may be as large.
+        if cut <= 0.75 * frequency:
+            return period, np.ceil(cut * period).astype(int)
+        frequency *= 1.5
+
+
+def _cut(coefficients, limits, demand, policy):
+    """Return the lowest frequency above which coefficients are not needed."""
+    n_half = [(m - 1) // 2 for m in coefficients.shape]
+    axes = [
+        np.abs(np.arange(-m, m + 1)) * (limit / m) if m else np.zeros(1)
+        for m, limit in zip(n_half, limits, strict=True)
+    ]
+    height = np.zeros(coefficients.shape)
+    for axis in np.meshgrid(*axes, indexing="ij", sparse=True):
+        height = np.maximum(height, axis)
+    edges = np.linspace(0, height.max(), 256)
+    at = np.searchsorted(edges, height.ravel())
+    sizes = np.bincount(at, np.abs(coefficients).ravel(), len(edges))
+    squares = np.bincount(at, np.square(coefficients).ravel(), len(edges))
+    # Of all coefficients above an edge.
+    largest = sizes[::-1].cumsum()[::-1] - sizes
+    mean_squares = (squares[::-1].cumsum()[::-1] - squares) / squares.sum()
+    errors = [demand.error(*pair) for pair in zip(largest, mean_squares, strict=True)]
+    return edges[np.argmax(np.array(errors) <= policy.truncation * demand.rtol)]
+
+
+def _folded_coefficients(transform, extent, period, n_half, entry_error):
+    """Return the Fourier coefficients of a kernel of folded coordinates."""
+    n_modes = 2 * n_half + 1
+    squares = [
+        folded_square(np.arange(n) * (length / n), reach, length, entry_error)
+        for n, length, reach in zip(n_modes, period, extent, strict=True)
+    ]
+    values = transform.value(sum(np.meshgrid(*squares, indexing="ij", sparse=True)))
+    return np.fft.fftshift(np.fft.fftn(values).real) / np.prod(n_modes)
+
+
+def folded_square(x, extent, period, error):
+    """Return x² within an extent, continued smoothly to an even function of a period.
+
+    Its derivative 2 |x| is multiplied with a step that falls from 1 at the extent to 0 at half the
+    period, to an error. A function that is smooth in the square of the distance becomes a smooth
+    periodic one of these; compare the regularization of Potts & Steidl (SIAM J. Sci. Comput. 24,
+    2003), which does the same to the kernel in place of its argument.
+
+    Parameters
+    ----------
+    x : ndarray
+        From 0 to the period.
+    extent, period : float
+        The extent is less than half the period.
+    error : float
+        In (0, 1).
+    """
+    x = np.minimum(x, period - x)
+    center = (extent + period / 2) / 2
+    width = (period / 2 - extent) / (2 * erfcinv(2 * max(error, 1e-16)))
+
+    def integral(t):
+        """Return an integral of t erfc((t - center) / width)."""
+        u = (t - center) / width
+        gauss = np.exp(-(u**2)) / math.sqrt(np.pi)
+        linear = u**2 / 2 * erfc(u) - u * gauss / 2 + erf(u) / 4
+        return width * (width * linear + center * (u * erfc(u) - gauss))
+
+    outside = extent**2 + integral(x) - integral(np.array(float(extent)))
+    return np.where(x <= extent, x**2, outside)
