@@ -331,7 +331,7 @@ def find_eigenpairs(
     if sigma is not None:
         rtol = max(tol * 0.01, policy.min_solve_rtol)
         exact, solver = shifted_inverse(
-            matrix, sigma, rtol, preconditioner, policy.max_solve_iterations
+            matrix, sigma, rtol, preconditioner, policy.max_solve_iterations, A.toarray
         )
         # As a preconditioner it must be positive: sigma is above the largest eigenvalues.
         is_negative = method == "lobpcg" and which == "LA"

@@ -162,8 +162,22 @@ class EigenTask:
 
 
 def dense_eigenpairs(A, k, which, sigma=None, *, policy=POLICY):
-    """Decompose the whole matrix and return the k pairs that `which` names, as `Eigenpairs`."""
-    dense = A.matmat(np.eye(A.shape[0], dtype=A.dtype))
+    """Decompose the whole matrix and return the k pairs that `which` names.
+
+    Parameters
+    ----------
+    A : CountedOperator of shape (n, n)
+    k : int
+    which : {"LA", "SA", "LM", "SM", "BE"}
+    sigma : float or None
+        Those of ``1 / (lambda - sigma)`` if it is a number.
+    policy : DriverPolicy
+
+    Returns
+    -------
+    pairs : Eigenpairs
+    """
+    dense = A.toarray()
     if not np.isfinite(dense).all():
         raise parameter_error("A", "finite", got="NaN or infinity")
     values, vectors = np.linalg.eigh((dense + dense.T) / 2)
