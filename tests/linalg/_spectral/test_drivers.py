@@ -74,6 +74,18 @@ def test_the_start_vector_is_multiplied_twice(sign, rng):
     assert sum(abs(x @ start) > 1 - 1e-10 for x in seen) == 2
 
 
+def test_products_before_the_matrix_is_decomposed():
+    """As many as cost as much as decomposing, where it is known what they cost."""
+    start, policy = np.ones((1000, 1)), DriverPolicy()
+    unknown, of_array = (
+        policy.max_iterations("lanczos", EigenTask(5, "SA", 0.0, start, is_array=is_array))
+        for is_array in (False, True)
+    )
+    assert (unknown, of_array) == (200, 67)  # restarts of 15 products
+    task = EigenTask(5, "SA", 0.0, start, maxiter=7, is_array=True)
+    assert policy.max_iterations("lanczos", task) == 7
+
+
 def test_width_of_a_block():
     assert DriverPolicy().block_width(4) == 9
     assert DriverPolicy().block_width(20) == 30
