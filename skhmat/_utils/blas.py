@@ -53,8 +53,9 @@ class _Holder:
 
 _lock = threading.Lock()
 _holders = {}  # by the number of the thread
-_state = SimpleNamespace(applied=None)  # the number that the limits come to; None without any
-_UNKNOWN = 0
+# What `_state.applied` is beside a number of threads: no limit holds, or a fork has hidden which.
+_NO_LIMIT, _UNKNOWN = "no limit", "unknown"
+_state = SimpleNamespace(applied=_NO_LIMIT)
 
 
 @cache
@@ -77,13 +78,13 @@ def _release(library):
 
 def _apply(holder):
     """Set what the limits come to: the innermost of each thread, the least of all threads."""
-    own = holder.limits[-1].now if holder.limits else None
-    common = min((other.limits[-1].now for other in _holders.values()), default=None)
+    own = holder.limits[-1].now if holder.limits else _NO_LIMIT
+    common = min((other.limits[-1].now for other in _holders.values()), default=_NO_LIMIT)
     if common == _state.applied and not any(map(_is_per_thread, _libraries())):
         return
     for library, before in zip(_libraries(), holder.before, strict=True):
         limit = own if _is_per_thread(library) else common
-        wanted = before if limit is None else min(limit, before)
+        wanted = before if limit is _NO_LIMIT else min(limit, before)
         if library.num_threads != wanted:
             _release(library)
             library.set_num_threads(wanted)

@@ -110,8 +110,8 @@ def eigsh(
         Draws the start vectors.
     maxiter : int, default=None
         Maximum number of restarts, of filters or of steps. None means 100 filters, 1,000 steps of
-        "lobpcg", and as many restarts as take 3 n products, after which the matrix is formed and
-        decomposed; beyond 4,096 rows 10 n restarts.
+        "lobpcg", and as many restarts as take 3 n products, or n with an array or a `KernelMatrix`,
+        after which the matrix is formed and decomposed; beyond 4,096 rows 10 n restarts.
     ncv : int, default=None
         Vectors held, more than k; None means max(2 k + 1, 20), or in a block 1.5 k + 5. More of
         them need fewer restarts.
@@ -177,6 +177,10 @@ def eigsh(
     If k >= n, or n is at most 64, the matrix is formed and decomposed whole; `tol`, `v0`,
     `maxiter` and `ncv` have no effect then. So it is up to 4,096 rows if ``which="SM"`` and the
     matrix is indefinite.
+
+    Where "lanczos" has not converged after n / 4 products, or 1,024, the rank may be
+    low: if all eigenvalues but as many are equal to rounding, as they are for smooth kernels, any
+    vector of a complement is an eigenvector, and the others are found by exhausting a Krylov space.
 
     A Krylov space holds one vector of each eigenspace, so that a solver may miss copies of a
     multiple eigenvalue. Some Lanczos steps in the complement of the eigenvectors that were found
@@ -326,12 +330,13 @@ def find_eigenpairs(
         pairs = dense_eigenpairs(A, min(k, n), which, shift)
         return EigenSolution(pairs, "dense", A, 0, exponent)
     ncv = check_integer("ncv", ncv, k + 1, n, none=True)
-    task = EigenTask(k, which, tol, start, maxiter, ncv, random_state)
+    is_array = isinstance(matrix, np.ndarray) or hasattr(matrix, "block")
+    task = EigenTask(k, which, tol, start, maxiter, ncv, random_state, is_array)
     inverse = solver = None
     if sigma is not None:
         rtol = max(tol * 0.01, policy.min_solve_rtol)
         exact, solver = shifted_inverse(
-            matrix, sigma, rtol, preconditioner, policy.max_solve_iterations
+            matrix, sigma, rtol, preconditioner, policy.max_solve_iterations, A.toarray
         )
         # As a preconditioner it must be positive: sigma is above the largest eigenvalues.
         is_negative = method == "lobpcg" and which == "LA"

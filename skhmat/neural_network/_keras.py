@@ -199,12 +199,28 @@ def check_precision(layers=()):
 
 
 def check_replicas():
-    """Raise NotImplementedError if a batch is distributed over several devices."""
-    n = tf.distribute.get_strategy().num_replicas_in_sync
-    if n > 1:
+    """Raise NotImplementedError under a strategy that merges what its replicas compute.
+
+    Even of one replica TensorFlow cannot merge values within a branch, and steps have branches.
+    """
+    strategy = tf.distribute.get_strategy()
+    is_plain = not tf.distribute.has_strategy()
+    if not (is_plain or isinstance(strategy, tf.distribute.OneDeviceStrategy)):
         raise NotImplementedError(
-            f"Second-order optimizers train on one replica, and the strategy has {n}."
+            "Second-order optimizers train on one replica: without a strategy, or under "
+            f"tf.distribute.OneDeviceStrategy. This is a {type(strategy).__name__} with "
+            f"{strategy.num_replicas_in_sync}."
         )
+
+
+def as_plain(value):
+    """Return what a configuration holds with numbers of Python for those of NumPy, for JSON."""
+    if isinstance(value, dict):
+        return {key: as_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    is_number = isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0
+    return value.item() if is_number else value
 
 
 # ---- variables, tensors and objects of Keras
@@ -245,6 +261,7 @@ def deserialize_optimizer(config, key, custom_objects):
 
 
 __all__ = [
+    "as_plain",
     "check_function",
     "check_known_to_keras",
     "check_learning_rate",

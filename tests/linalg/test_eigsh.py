@@ -72,7 +72,8 @@ def test_every_k_and_every_size_has_a_result(n, k, which):
 def test_small_and_large_agree_where_they_meet():
     A, _ = symmetric(60)
     small = eigsh(A, 5)[0]
-    large = find_eigenpairs(A, 5, random_state=0, policy=DriverPolicy(dense_up_to=0))
+    policy = DriverPolicy(dense_up_to=0, products_before_dense_of_array=3.0)
+    large = find_eigenpairs(A, 5, random_state=0, policy=policy)
     assert large.method == "lanczos"
     np.testing.assert_allclose(large.pairs.values, small, rtol=1e-12)
 

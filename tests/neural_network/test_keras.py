@@ -72,10 +72,21 @@ def test_several_replicas_are_refused(kind):
     def from_function():
         optimizer.minimize(lambda: x[0] ** 2 + x[1] ** 2, [x])
 
+    # TensorFlow merges even what one replica assigns, which it cannot do in branches of a step.
+    alone = tf.distribute.MirroredStrategy(["CPU:0"])
     for step in (from_gradients, from_function):
-        with strategy.scope(), pytest.raises(NotImplementedError, match="one replica"):
-            step()
+        for each, n in ((strategy, 2), (alone, 1)):
+            message = f"one replica: .*OneDeviceStrategy. This is a MirroredStrategy with {n}"
+            with each.scope(), pytest.raises(NotImplementedError, match=message):
+                step()
     np.testing.assert_array_equal(x, [1, 2])
+
+
+def test_numbers_of_numpy_become_plain():
+    given = {"a": np.float32(0.5), "b": [np.int64(3), "x"], "c": np.bool_(True), "d": np.array(2.0)}
+    plain = _keras.as_plain(given)
+    assert plain == {"a": 0.5, "b": [3, "x"], "c": True, "d": 2.0}
+    assert [type(value) for value in (plain["a"], plain["b"][0], plain["c"])] == [float, int, bool]
 
 
 @pytest.mark.parametrize("make", [NewtonCG, ProbabilisticPreconditioner])

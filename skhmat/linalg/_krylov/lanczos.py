@@ -53,6 +53,8 @@ class LanczosProcess:
     ----------
     is_invariant : bool
         Whether A maps the space to itself, so that nothing can be added to it.
+    size : float
+        Largest eigenvalue in magnitude as far as known by now.
     """
 
     def __init__(self, b, eps, max_steps, locked=None, size=0.0):
@@ -62,7 +64,7 @@ class LanczosProcess:
         # Basis vectors in rows; one more than the steps that were taken, and room for others.
         self._basis = (b / np.linalg.norm(b))[None, :]
         self._diagonal, self._off_diagonal = [], []
-        self._largest = size
+        self.size = size
         self.is_invariant = False
 
     @property
@@ -104,8 +106,8 @@ class LanczosProcess:
         length = np.linalg.norm(rest)
         self._diagonal.append(diagonal)
         self._off_diagonal.append(length)
-        self._largest = max(self._largest, abs(diagonal), length)
-        rounding = 10 * self.eps * self._largest
+        self.size = max(self.size, abs(diagonal), length)
+        rounding = 10 * self.eps * self.size
         n_left = len(product) - (0 if self._locked is None else self._locked.shape[1])
         self.is_invariant = self.n_steps == n_left or length <= rounding
         if not self.is_invariant and self.n_steps < self._max_steps:

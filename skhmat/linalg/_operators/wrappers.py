@@ -123,6 +123,13 @@ class CountedOperator(SymmetricOperator):
     def __init__(self, A):
         super().__init__(A.dtype, A.shape)
         self._A, self.n_products = A, 0
+        self._array = None
+
+    def toarray(self):
+        """Return the entries, (n, n), from n products the first time; they are kept."""
+        if self._array is None:
+            self._array = self.matmat(np.eye(self.shape[0], dtype=self.dtype))
+        return self._array
 
     def step(self, W, before=None, *, scale, shift, factor=0.0):
         if not isinstance(self._A, SymmetricOperator):

@@ -45,6 +45,10 @@ class AggregationPolicy:
         Of the polynomial that smooths, before and after the coarser graph.
     least_eigenvalue : float
         Eigenvalue of the coarsest Laplacian, relative to the largest: up to this it counts as 0.
+    zero_units : float
+        Units in the last place of the largest diagonal entry: a row is zero where its own is less.
+    mass_margin : float
+        Part by which the diagonal of the coarsest mass matrix is raised, to stay positive definite.
     """
 
     strong_part: float = 0.5
@@ -56,6 +60,8 @@ class AggregationPolicy:
     smoothed_part: float = 0.1
     degree: int = 2
     least_eigenvalue: float = 1e-13
+    zero_units: float = 100
+    mass_margin: float = 1e-12
 
 
 POLICY = AggregationPolicy()
@@ -135,7 +141,7 @@ class AggregationHierarchy:
         """
         n_threads, A = A.n_threads, A.tocsr()
         L = (sparse.identity(A.shape[0], format="csr") - A).tocsr()
-        L, scales = _with_unit_diagonal(L)
+        L, scales = _with_unit_diagonal(L, policy.zero_units)
         null = null / scales
         mass = sparse.diags(scales**2).tocsr()
         levels = []
@@ -157,7 +163,7 @@ class AggregationHierarchy:
             weights = np.where(is_hub, 0.0, policy.damping / largest)
             P = (P - sparse.diags(weights) @ (L @ P)).tocsr()
             coarse = (P.T @ (L @ P)).tocsr()
-            coarse, factors = _with_unit_diagonal(coarse)
+            coarse, factors = _with_unit_diagonal(coarse, policy.zero_units)
             P = (P @ sparse.diags(factors)).tocsr()
             null, mass = null / factors, (P.T @ (mass @ P)).tocsr()
             R = P.T.tocsr()
@@ -168,7 +174,7 @@ class AggregationHierarchy:
             return cls(levels, scales, None, None, None, policy)
         values, vectors = np.linalg.eigh(L.toarray())
         mass = mass.toarray()
-        mass[np.diag_indices(n)] *= 1 + 1e-12
+        mass[np.diag_indices(n)] *= 1 + policy.mass_margin
         coarse = scipy.linalg.eigh(L.toarray(), mass)[1]
         return cls(levels, scales, values, vectors, coarse, policy)
 
@@ -228,13 +234,13 @@ def _as_operator(L, n_threads):
     return CountedOperator(SymmetricCSR(start, cols, L.data, n_threads))
 
 
-def _with_unit_diagonal(L):
+def _with_unit_diagonal(L, zero_units):
     """Scale rows and columns of a csr_matrix so that its diagonal is 1; returns the factors, too.
 
     A row is zero but for rounding if its diagonal entry is.
     """
     diagonal = L.diagonal()
-    is_zero = diagonal <= 100 * np.finfo(np.float64).eps * max(diagonal.max(), 0)
+    is_zero = diagonal <= zero_units * np.finfo(np.float64).eps * max(diagonal.max(), 0)
     factors = 1 / np.sqrt(np.where(is_zero, 1.0, diagonal))
     scale = sparse.diags(factors)
     return (scale @ L @ scale).tocsr(), factors

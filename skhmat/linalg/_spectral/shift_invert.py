@@ -32,7 +32,7 @@ def warn_of_inaccurate_solves(solver, slack):
         )
 
 
-def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
+def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000, toarray=None):
     """Return the inverse of A - sigma I as an operator.
 
     Arrays and sparse matrices are factorized. So is a hierarchical matrix in the HSS format, if
@@ -51,6 +51,8 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
         For iterations: an approximate inverse, positive definite.
     max_iterations : int
         Most iterations for a product.
+    toarray : callable or None
+        ``toarray()`` returns the entries of an operator, (n, n); None means from products with A.
 
     Returns
     -------
@@ -81,7 +83,8 @@ def shifted_inverse(A, sigma, rtol, preconditioner=None, max_iterations=2000):
                 inverse = InverseOperator(n, solver)
             return inverse if sign > 0 else NegatedOperator(inverse), solver
     if preconditioner is None and 2 * n <= max_iterations:
-        dense = np.asarray(A @ np.eye(n, dtype=A.dtype), dtype=np.float64)
+        dense = A @ np.eye(n, dtype=A.dtype) if toarray is None else toarray()
+        dense = np.asarray(dense, dtype=np.float64)
         if not np.isfinite(dense).all():
             raise parameter_error("A", "finite", got="a product that is NaN or infinite")
         return InverseOperator(n, _dense_factors(dense, sigma)), None

@@ -8,6 +8,7 @@ from ..._utils.validation import check_integer, check_real, parameter_error
 from ..._utils.warnings import warn
 from .._curvature.objectives import FunctionObjective, GradientObjective
 from .._keras import (
+    as_plain,
     check_function,
     check_optimizer,
     check_precision,
@@ -27,7 +28,7 @@ from .inner_optimizer import check_inner, is_linear, learning_rate_of
 from .restart import check_restart, find_loss_metric
 from .variable_groups import VariableGroups, check_groups
 
-#: Parameters that configurations store unchanged.
+#: Parameters that configurations store as they are, but for types of NumPy.
 _PLAIN_PARAMETERS = (
     "est_rank",
     "num_observations",
@@ -255,12 +256,10 @@ class ProbabilisticPreconditioner(keras.optimizers.Optimizer):
     def get_config(self):
         """Return the parameters, as :meth:`from_config` takes them."""
         config = {key: getattr(self, key) for key in _PLAIN_PARAMETERS}
-        groups = self.parameter_groups
-        config["parameter_groups"] = list(groups) if isinstance(groups, (list, tuple)) else groups
         config["learning_rate"] = self.first_learning_rate
         config["weight_decay"] = self.inner_weight_decay
         config["inner"] = copy.deepcopy(self._given_inner)
-        return config
+        return as_plain(config)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -84,6 +84,13 @@ def test_vectors_are_counted(array, rng):
     assert A.n_products == 7
 
 
+def test_entries_are_computed_once(array):
+    A = CountedOperator(DenseOperator(array))
+    for _ in range(2):
+        np.testing.assert_array_equal(A.toarray(), array)
+    assert A.n_products == N
+
+
 def test_a_shift_for_each_column(array, rng):
     W, shifts = rng.standard_normal((N, 3)), np.array([1.0, 2.0, 3.0])
     A = ShiftedColumns(DenseOperator(array), shifts)

@@ -25,7 +25,7 @@ def test_all_methods_find_the_same(which, rng):
     expected = exact[-4:] if which == "LA" else exact[:4]
     task = EigenTask(4, which, 1e-8, rng.standard_normal((150, 2)), random_state=0)
     for pairs in (
-        dense_eigenpairs(A, 4, which),
+        dense_eigenpairs(CountedOperator(A), 4, which),
         lanczos_eigenpairs(A, task),
         chebyshev_eigenpairs(A, task),
         lobpcg_eigenpairs(A, task, None),
@@ -38,7 +38,7 @@ def test_what_is_near_sigma_comes_from_a_dense_matrix():
     exact = np.arange(30) - 30 / 2 + 0.25
     A = symmetric(exact, 0)
     sigma = exact[10] + 1e-3
-    pairs = dense_eigenpairs(aslinearoperator(A), 3, "LM", sigma)
+    pairs = dense_eigenpairs(CountedOperator(aslinearoperator(A)), 3, "LM", sigma)
     nearest = np.sort(exact[np.argsort(np.abs(exact - sigma))[:3]])
     np.testing.assert_allclose(pairs.values, nearest, atol=1e-10)
 
@@ -72,6 +72,18 @@ def test_the_start_vector_is_multiplied_twice(sign, rng):
     np.testing.assert_allclose(np.abs(pairs.values[[0, -1]]).min(), 0.01, atol=1e-10)
     start /= np.linalg.norm(start)
     assert sum(abs(x @ start) > 1 - 1e-10 for x in seen) == 2
+
+
+def test_products_before_the_matrix_is_decomposed():
+    """As many as cost as much as decomposing, where it is known what they cost."""
+    start, policy = np.ones((1000, 1)), DriverPolicy()
+    unknown, of_array = (
+        policy.max_iterations("lanczos", EigenTask(5, "SA", 0.0, start, is_array=is_array))
+        for is_array in (False, True)
+    )
+    assert (unknown, of_array) == (200, 67)  # restarts of 15 products
+    task = EigenTask(5, "SA", 0.0, start, maxiter=7, is_array=True)
+    assert policy.max_iterations("lanczos", task) == 7
 
 
 def test_width_of_a_block():

@@ -114,6 +114,18 @@ def test_product_with_the_inverse(points, rng, sigma):
     assert np.linalg.norm(H @ X - sigma * X - B) <= 1e-9 * np.linalg.norm(B)
 
 
+def test_an_operator_is_formed_once(global_random_seed):
+    """To be factorized; and where that leaves doubt, to be decomposed."""
+    exact = np.repeat(np.linspace(-1, 1, 5), 60)
+    A = symmetric(exact, global_random_seed)
+    policy = DriverPolicy(max_doubt=-1, max_doubt_if_small=-1)  # none is small enough
+    found = find_eigenpairs(aslinearoperator(A), 70, sigma=0.1, random_state=0, policy=policy)
+    assert found.method == "dense"
+    np.testing.assert_allclose(found.values, np.r_[np.zeros(60), np.full(10, 0.5)], atol=1e-12)
+    # Two products are for the size of A, and some check what shift and invert has found.
+    assert found.operator.n_products <= len(A) + 2 + 70
+
+
 @pytest.mark.parametrize("which", ["LA", "SA"])
 def test_lobpcg(which, global_random_seed):
     A = symmetric(EIGENVALUES, global_random_seed)

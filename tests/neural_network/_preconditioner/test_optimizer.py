@@ -1,5 +1,7 @@
 """Valid and invalid parameters of the probabilistic preconditioner."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -156,3 +158,21 @@ def test_set_weights_sets_all_state(rng):
         second.set_weights(values[:-1])
     with pytest.raises(ValueError, match=r"weights must be the .* got shape \(7,\) at index"):
         second.set_weights([*values[:-1], np.zeros(7)])
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"est_rank": np.int64(1), "num_observations": np.int32(4), "exponent": np.float32(0.5)},
+        {"prior_iterations": np.int64(3), "restart": np.int64(40), "name": np.str_("own")},
+        {"weight_decay": np.float32(0.1), "learning_rate": np.float32(0.1)},
+        {"precondition": np.bool_(True), "adapt_learning_rate": np.bool_(False)},
+        {"update_while_estimating": np.bool_(False), "parameter_groups": (np.str_("kernel"),)},
+    ],
+)
+def test_configurations_are_json(parameters):
+    config = ProbabilisticPreconditioner(**parameters).get_config()
+    again = ProbabilisticPreconditioner.from_config(json.loads(json.dumps(config)))
+    assert again.get_config() == config
+    for name, value in parameters.items():
+        assert config[name] == (list(value) if isinstance(value, tuple) else value)
