@@ -46,7 +46,7 @@ html_css_files = ["pages.css"]
 html_show_sourcelink = html_copy_source = False
 html_theme_options = {
     "show_prev_next": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 4,
     "secondary_sidebar_items": ["page-toc"],
 }
 # A list of pages beside those that have siblings; elsewhere it would be empty.

@@ -18,6 +18,8 @@ def as_latex(mathml):
     """Return MathML that is drawn as LaTeX would."""
     # Bars grow with what they enclose only where "left" and "right" say so.
     mathml = re.sub("<mo>(&#x02016;|‖)</mo>", r'<mo stretchy="false">\1</mo>', mathml)
+    # Points are those of a font of 10 points, and not of one with SIZE units to the em.
+    mathml = mathml.replace('rowspacing="3pt"', 'rowspacing="0.3em"')
     root = ElementTree.fromstring(mathml)
     for row in root.iter(MATHML + "mrow"):
         for left, right in reversed([*pairwise(row)]):
