@@ -90,5 +90,8 @@ for ax in (left, right):
     ax.minorticks_off()
     ax.set_xlabel("samples N")
     ax.grid(alpha=0.3)
-    ax.legend(frameon=False)
+# Above both, where it covers no line whatever is measured.
+figure.legend(
+    *right.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False
+)
 plt.show()
