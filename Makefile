@@ -110,7 +110,7 @@ promises: .venv/.with-bench
 	.venv/bin/python benchmarks/promises.py
 
 docs: .venv/.with-docs
-	rm -rf docs/api/generated docs/auto_examples docs/sg_execution_times.rst
+	rm -rf docs/api/generated docs/auto_examples
 	.venv/bin/sphinx-build -W --keep-going -E -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
@@ -123,7 +123,7 @@ dist: .venv/.build
 	.venv/bin/python tools/check_dist.py dist
 
 clean:
-	rm -rf .venv .venv-datafold .venv-dev build dist docs/_build docs/api/generated docs/auto_examples docs/sg_execution_times.rst
+	rm -rf .venv .venv-datafold .venv-dev build dist docs/_build docs/api/generated docs/auto_examples
 
 
 # ---- environments: <environment>/.<Python version> exists once it is made with that version

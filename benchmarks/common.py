@@ -371,12 +371,13 @@ def as_text(rows):
 
 def as_rst(rows):
     """Return the rows as reStructuredText tables."""
+    none = {"-": "–"}  # a hyphen alone would be an item of a list
     lines = []
     for caption, group in tables(rows):
         header, body = cells(group)
         lines += [f".. csv-table:: {caption}".rstrip(), "   :header-rows: 1", ""]
         for row in [header, *body]:
-            lines.append("   " + ", ".join(f'"{cell}"' for cell in row))
+            lines.append("   " + ", ".join(f'"{none.get(cell, cell)}"' for cell in row))
         lines.append("")
     return "\n".join(lines)
 

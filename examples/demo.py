@@ -188,9 +188,10 @@ def frobenius_difference(result):
 
 def figure(results, color):
     """Draw rank maps of all results, and the eigenvectors of the last one."""
-    fig = plt.figure(figsize=(15, 13), layout="constrained")
-    maps, vectors = fig.subfigures(2, 1, height_ratios=[1.25, 1])
-    for ax, result in zip(maps.subplots(1, len(results)), results, strict=True):
+    # One below the other and no wider than this, so that ranks can be read on a phone.
+    fig = plt.figure(figsize=(6.4, 5 * len(results) + 4), layout="constrained")
+    maps, vectors = fig.subfigures(2, 1, height_ratios=[5 * len(results), 4])
+    for ax, result in zip(maps.subplots(len(results), 1), results, strict=True):
         result.H.plot(ax)
         ax.set_title(f"{result.name}\n{ax.get_title()}", fontsize="medium")
     draw_eigenvectors(vectors, results[-1], color)
@@ -211,7 +212,8 @@ def draw_eigenvectors(fig, result, color):
                 ax.set_title(rf"$\psi_1$ against $\psi_{column + 2}$", fontsize="medium")
         axes[row, 0].set_ylabel(label)
     fig.suptitle(
-        f"{result.name}: eigenvectors of diffusion maps, coloured by the position along the curve\n"
+        f"{result.name}: eigenvectors of diffusion maps\n"
+        "coloured by the position along the curve\n"
         f"Frobenius norm of the differences of the eigenvalues: {frobenius_difference(result):.1e}",
         fontsize="medium",
     )
@@ -232,7 +234,7 @@ def main():
     print(table(results))
     for result in results:
         print(f"\n{result.name}: {result.H.summary()}")
-    figure(results, position).savefig("demo.png", dpi=110)
+    figure(results, position).savefig("demo.png", dpi=160)
     print("\nThe figure is in demo.png.")
 
 

@@ -85,7 +85,7 @@ STYLES = {
     "datafold": {"color": "C0"},
     "skhmat": {"color": "C1", "linestyle": "--"},
 }
-figure, (plane, ax) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+figure, (plane, ax) = plt.subplots(2, 1, figsize=(6.4, 7.5), layout="constrained")
 for name, values in {"the system": by_series(new), **followed}.items():
     for label, series in zip([name, None, None, None], values[:4], strict=True):
         plane.plot(series[:, 0], series[:, 1], label=label, **STYLES[name])

@@ -54,7 +54,7 @@ for alpha, *errors in zip(ALPHAS, chosen.loo_mse_, held_out_mse, strict=True):
 
 figure, axes = plt.subplot_mosaic(
     [["errors"] * 3, ["known", "filled", "photograph"]],
-    figsize=(9, 6),
+    figsize=(6.4, 5),
     height_ratios=[3, 2],
     layout="constrained",
 )
@@ -64,7 +64,7 @@ ax.semilogx(ALPHAS, np.sqrt(held_out_mse), "s--", label="held-out")
 ax.axvline(chosen.alpha_, color="grey", linewidth=0.8, linestyle=":", label="chosen")
 ax.set_xlabel("alpha")
 ax.set_ylabel("root mean squared error")
-ax.legend(frameon=False, loc="upper center")
+ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, 1))
 
 filled = np.clip(chosen.predict(places) + mean, 0, 1).reshape(photograph.shape)
 axes["known"].scatter(places[known, 1], places[known, 0], c=colours[known], s=0.8)

@@ -31,7 +31,7 @@ def truth(bandwidth):
 # scikit-learn's tree, at its default settings, is off by hundreds of nats for narrow bandwidths:
 # its sums are rounding errors of larger ones. With the same parameters, ours are right.
 
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.4), layout="constrained")
 exact = truth(1.0)
 libraries = {"scikit-learn": sklearn.neighbors.KernelDensity, "skhmat": KernelDensity}
 for (name, library), colour in zip(libraries.items(), ("tab:red", "tab:blue"), strict=True):

@@ -63,11 +63,11 @@ for name, model in models.items():
 # of one; with the fifth the samples fill a rectangle. It is slightly distorted, because the fifth
 # and the sixth eigenvalue are close, and which mixture of the two is found depends on the samples.
 
-figure = plt.figure(figsize=(12, 6), layout="constrained")
-for row, (name, (X, position)) in enumerate(data.items()):
+figure = plt.figure(figsize=(6.4, 10), layout="constrained")
+for column, (name, (X, position)) in enumerate(data.items(), 1):
     model, k = models[name], second[name]
     colours = {"c": position, "cmap": "viridis", "s": 1, "linewidths": 0}
-    ax = figure.add_subplot(2, 4, 4 * row + 1, projection="3d")
+    ax = figure.add_subplot(4, 2, column, projection="3d")
     ax.scatter(*X.T, **colours)
     ax.view_init(10, -72)
     ax.set_axis_off()
@@ -78,8 +78,8 @@ for row, (name, (X, position)) in enumerate(data.items()):
         (first, model.embedding_[:, 1], "coordinate 1", "coordinate 2"),
         (first, model.embedding_[:, k], "coordinate 1", f"coordinate {k + 1}"),
     ]
-    for column, (x, y, x_label, y_label) in enumerate(pairs, 2):
-        ax = figure.add_subplot(2, 4, 4 * row + column)
+    for row, (x, y, x_label, y_label) in enumerate(pairs, 1):
+        ax = figure.add_subplot(4, 2, 2 * row + column)
         ax.scatter(x, y, **colours)
         ax.set(xlabel=x_label, ylabel=y_label, xticks=[], yticks=[])
 plt.show()
@@ -90,7 +90,7 @@ plt.show()
 # ``epsilon="sum"`` looks for the bandwidth at which the sum of the kernel grows fastest; it only
 # knows distances in space, and mistakes the roll for the solid that it nearly fills.
 
-figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.6), layout="constrained")
 X, position = data["swiss roll"]
 for ax, epsilon in zip(axes, ("auto", 4.0, "sum"), strict=True):
     model = DiffusionMaps(n_components=1, epsilon=epsilon, random_state=0).fit(X)
@@ -98,7 +98,7 @@ for ax, epsilon in zip(axes, ("auto", 4.0, "sum"), strict=True):
     ax.scatter(position, model.embedding_, c=position, s=1, linewidths=0)
     chosen = f" ({epsilon})" if isinstance(epsilon, str) else ""
     ax.set_title(
-        f"epsilon = {model.epsilon_:.3g}{chosen}: {between:.1g} between layers", fontsize="medium"
+        f"epsilon = {model.epsilon_:.3g}{chosen}\n{between:.1g} between layers", fontsize="medium"
     )
     ax.set(xlabel="true position", ylabel="coordinate 1", xticks=[], yticks=[])
 plt.show()

@@ -22,18 +22,21 @@ print(model.summary())
 print(f"dimension {model.dimension_:.1f}")
 
 # %%
-# On the left the curve and the bandwidth chosen; then the first four coordinates in pairs, each
+# Above the curve and the bandwidth chosen; below the first four coordinates in pairs, each
 # class in its colour. The model does not know the classes. In the first two coordinates 0, 2, 4, 6
 # and 7 are separate, and the 1 forms three clusters, one for each way of writing it; 3, 5, 8 and 9
 # need more coordinates.
 
-figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained", width_ratios=[3, 4, 4])
-model.plot_epsilon(axes[0])
-for ax, first in zip(axes[1:], (0, 2), strict=True):
+figure, axes = plt.subplot_mosaic(
+    [["bandwidth"] * 2, [0, 2]], figsize=(6.4, 6.6), height_ratios=[3, 4], layout="constrained"
+)
+model.plot_epsilon(axes["bandwidth"])
+for first in (0, 2):
+    ax = axes[first]
     x, y = model.embedding_[:, first : first + 2].T
     points = ax.scatter(x, y, c=digits, cmap="tab10", s=6, linewidths=0)
     ax.set(xlabel=f"coordinate {first + 1}", ylabel=f"coordinate {first + 2}", xticks=[], yticks=[])
-axes[0].set_title("choice of the bandwidth", fontsize="medium")
+axes["bandwidth"].set_title("choice of the bandwidth", fontsize="medium")
 figure.legend(*points.legend_elements(), loc="outside right center", frameon=False, title="digit")
 plt.show()
 

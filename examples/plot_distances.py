@@ -8,9 +8,9 @@ as given (*lexicographic*), at random, by distances computed from its entries (*
 *angle*), and by the distance of its points if it has any (*geometric*), which the other two try to
 recover.
 
-The upper row shows the ranks that the promise of 1e-3 needs; where they are too high for
-compression to pay, the exact matrix is held. The lower row shows the error that is left when ranks
-are limited to 32.
+The left column shows the ranks that the promise of 1e-3 needs; where they are too high for
+compression to pay, the exact matrix is held. The right column shows the error that is left when
+ranks are limited to 32.
 """
 
 import warnings
@@ -56,30 +56,29 @@ def error(H, K):
     return np.linalg.norm(H @ W - K @ W) / np.linalg.norm(K @ W)
 
 
-figure, axes = plt.subplots(2, len(MATRICES), figsize=(12, 6), sharey="row", layout="constrained")
-for (name, title), (above, below) in zip(MATRICES.items(), axes.T, strict=True):
+figure, axes = plt.subplots(len(MATRICES), 2, figsize=(6.4, 9), sharey="col", layout="constrained")
+for (name, title), (left, right) in zip(MATRICES.items(), axes, strict=True):
     K, points = shuffled(name)
     distances = [d for d in DISTANCES if d != "geometric" or points is not None]
     for place, distance in enumerate(distances):
-        ranks, left = compress_both(K, points, distance)
-        print(
-            f"{name} {distance:14} rank {ranks.max() if len(ranks) else 'dense'}, error {left:.1e}"
-        )
+        ranks, limited_error = compress_both(K, points, distance)
+        rank = ranks.max() if len(ranks) else "dense"
+        print(f"{name} {distance:14} rank {rank}, error {limited_error:.1e}")
         if len(ranks):
-            above.bar(place, ranks.max(), color="C0", alpha=0.4, label="largest")
-            above.bar(place, ranks.mean(), color="C0", label="mean")
+            left.bar(place, ranks.max(), color="C0", alpha=0.4, label="largest")
+            left.bar(place, ranks.mean(), color="C0", label="mean")
         else:
-            above.text(place, 10, "dense", rotation=90, ha="center", va="bottom")
-        below.plot(place, max(left, 1e-16), "o", color="C3")
-    above.set_title(f"{name}\n{title}", fontsize="medium")
-    below.set_yscale("log")
-    below.axhline(RTOL, color="grey", linewidth=0.8, linestyle="--")
-    for ax in (above, below):
+            left.text(place, 10, "dense", rotation=90, ha="center", va="bottom")
+        right.plot(place, max(limited_error, 1e-16), "o", color="C3")
+    for ax in (left, right):
+        ax.set_title(f"{name}, {title}", fontsize="medium")
+    right.set_yscale("log")
+    right.axhline(RTOL, color="grey", linewidth=0.8, linestyle="--")
+    for ax in (left, right):
         ax.set_xticks(range(len(distances)), distances, rotation=40, ha="right")
         ax.set_xlim(-0.6, len(distances) - 0.4)
-axes[0, 0].set_ylabel(f"rank for an error of {RTOL:.0e}")
-axes[1, 0].set_ylabel(f"error with ranks up to {MAX_RANK}")
-handles, labels = axes[0, 1].get_legend_handles_labels()
-axes[0, -1].legend(handles[:2], labels[:2], frameon=False)
-figure.savefig("distances.png", dpi=120)
+    left.set_ylabel(f"rank at rtol {RTOL:.0e}")
+    right.set_ylabel(f"error at rank {MAX_RANK}")
+handles, labels = axes[0, 0].get_legend_handles_labels()
+axes[0, 0].legend(handles[:2], labels[:2], frameon=False)
 plt.show()

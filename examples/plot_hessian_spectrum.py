@@ -42,7 +42,7 @@ before = densities()
 model.fit(X, y, batch_size=128, epochs=10, verbose=0)
 after = densities()
 
-fig, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+fig, axes = plt.subplots(2, 1, figsize=(6.4, 6), layout="constrained", sharey=True)
 for ax, title, found in zip(axes, ["before training", "after"], [before, after], strict=True):
     nodes = np.concatenate([density.nodes for density in found.values()])
     grid = np.linspace(nodes.min() - 0.1, nodes.max() + 0.1, 1000)
@@ -50,6 +50,7 @@ for ax, title, found in zip(axes, ["before training", "after"], [before, after],
         # Between eigenvalues the density falls to 1e-300, which no axis should show.
         ax.semilogy(grid, np.maximum(density(grid, 0.01 * np.ptp(nodes)), 1e-9), style, label=name)
     ax.set(title=f"{title}: {model.count_params():,} weights", xlabel="eigenvalue")
+    ax.set_ylabel("density")
     ax.legend()
-axes[0].set(ylabel="density", ylim=(1e-5, None))
+axes[0].set_ylim(1e-5, None)
 plt.show()

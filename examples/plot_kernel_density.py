@@ -32,7 +32,7 @@ bandwidths = {
     '"scaled_scott"': "scaled_scott",
 }
 
-figure, axes = plt.subplots(2, 2, figsize=(10, 6.6), layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(6.4, 4.6), layout="constrained")
 for ax, (title, bandwidth) in zip(axes.ravel(), bandwidths.items(), strict=True):
     log_density = KernelDensity(bandwidth=bandwidth).fit(points).score_samples(grid)
     density = np.exp(log_density - log_density.max()).reshape(x.shape)

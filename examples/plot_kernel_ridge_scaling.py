@@ -77,7 +77,7 @@ for n in SIZES:
 # %%
 # Both axes are logarithmic, so that a power of N is a straight line.
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.4), layout="constrained")
 for ax, values in ((left, seconds), (right, memory)):
     for (name, measured), marker in zip(values.items(), "so", strict=True):
         ax.loglog(SIZES, measured, marker=marker, label=name)
@@ -90,5 +90,8 @@ for ax in (left, right):
     ax.minorticks_off()
     ax.set_xlabel("samples N")
     ax.grid(alpha=0.3)
-    ax.legend(frameon=False)
+# Above both, where it covers no line whatever is measured.
+figure.legend(
+    *right.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False
+)
 plt.show()

@@ -50,14 +50,14 @@ for name, model in models.items():
 
 some = np.arange(0, N, 5)
 points = {"c": position[some], "s": 1, "linewidths": 0}
-figure = plt.figure(figsize=(12, 4), layout="constrained")
-ax = figure.add_subplot(1, 3, 1, projection="3d")
+figure = plt.figure(figsize=(6.4, 5.6), layout="constrained")
+ax = figure.add_subplot(2, 1, 1, projection="3d")
 ax.scatter(*X[some].T, **points)
 ax.view_init(10, -72)
 ax.set_axis_off()
 ax.set_title(f"every fifth of {N:,} samples", fontsize="medium")
-for column, (name, model) in enumerate(models.items(), 2):
-    ax = figure.add_subplot(1, 3, column)
+for place, (name, model) in enumerate(models.items(), 3):
+    ax = figure.add_subplot(2, 2, place)
     ax.scatter(*model.embedding_[some][:, [0, 4]].T, **points)
     ax.set_title(f"{name}: epsilon = {model.epsilon_:g}", fontsize="medium")
     ax.set(xlabel="coordinate 1", ylabel="coordinate 5", xticks=[], yticks=[])

@@ -55,21 +55,24 @@ given = [train(keras.optimizers.SGD(rate)) for rate in rates]
 # The learning rate follows the remaining curvature :math:`\rho`; the gradients are rescaled by the
 # eigenvalues above it.
 
-fig, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+fig, axes = plt.subplot_mosaic(
+    [["loss", "loss"], ["rate", "curvature"]], figsize=(6.4, 6.4), layout="constrained"
+)
 epochs = np.arange(1, EPOCHS + 1)
 for rate, losses, shade in zip(rates, given, np.linspace(0.3, 0.9, len(rates)), strict=True):
-    axes[0].semilogy(epochs, losses, color=plt.cm.Blues(shade), label=f"SGD, {rate:g}")
-axes[0].semilogy(epochs, learned, "k", label="preconditioned SGD")
-axes[0].set(title="training loss", xlabel="epoch", ylim=(None, 50))
-axes[0].legend(loc="upper right", ncols=2)
-axes[1].plot(epochs, [row["learning_rate"][0] for row in log.rows], "k")
-axes[1].set(title="learning rate", xlabel="epoch", ylim=(0, None))
+    axes["loss"].semilogy(epochs, losses, color=plt.cm.Blues(shade), label=f"SGD, {rate:g}")
+axes["loss"].semilogy(epochs, learned, "k", label="preconditioned SGD")
+axes["loss"].set(title="training loss", xlabel="epoch", ylim=(None, 50))
+axes["loss"].legend(loc="upper right", ncols=2)
+axes["rate"].plot(epochs, [row["learning_rate"][0] for row in log.rows], "k")
+axes["rate"].set(title="learning rate", xlabel="epoch", ylim=(0, None))
 for i in range(3):
     values = [row["spectrum"][0][i] if len(row["spectrum"][0]) > i else np.nan for row in log.rows]
-    axes[2].semilogy(epochs, values, f"C{i}o-", label=f"eigenvalue {i + 1}")
-axes[2].semilogy(epochs, [row["level"][0] for row in log.rows], "k", label=r"level $\rho$")
-axes[2].set(title="curvature", xlabel="epoch")
-axes[2].legend()
-for ax in axes:
+    axes["curvature"].semilogy(epochs, values, f"C{i}.-", label=f"eigenvalue {i + 1}")
+levels = [row["level"][0] for row in log.rows]
+axes["curvature"].semilogy(epochs, levels, "k", label=r"level $\rho$")
+axes["curvature"].set(title="curvature", xlabel="epoch")
+axes["curvature"].legend()
+for ax in axes.values():
     ax.set_xticks(np.arange(0, EPOCHS + 1, 5))
 plt.show()

@@ -60,16 +60,19 @@ runs = {
     "SGD, 0.1": train(keras.optimizers.SGD(0.1)),
 }
 
-fig, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+fig, axes = plt.subplot_mosaic(
+    [["training", "validation"], ["seconds", "seconds"]], figsize=(6.4, 6.4), layout="constrained"
+)
 epochs = np.arange(1, 21)
 colors = ["k", "C1", "C0"]
 for (name, (losses, test_losses, seconds)), color in zip(runs.items(), colors, strict=True):
     style = {"label": name, "color": color}
-    axes[0].semilogy(epochs, losses, **style)
-    axes[1].semilogy(epochs, test_losses, **style)
-    axes[2].semilogy(seconds, losses, **style)
-for ax, title in zip(axes, ["training loss", "validation loss", "training loss"], strict=True):
-    ax.set(title=title, xlabel="epoch")
+    axes["training"].semilogy(epochs, losses, **style)
+    axes["validation"].semilogy(epochs, test_losses, **style)
+    axes["seconds"].semilogy(seconds, losses, **style)
+for name in ("training", "validation"):
+    axes[name].set(title=f"{name} loss", xlabel="epoch", xticks=range(0, 21, 5))
+axes["seconds"].set(title="training loss", xlabel="seconds after the first epoch")
+for ax in axes.values():
     ax.legend()
-axes[2].set_xlabel("seconds after the first epoch")
 plt.show()

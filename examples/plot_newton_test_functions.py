@@ -56,7 +56,7 @@ PROBLEMS = [
     ("Rastrigin", rastrigin, [1.3, -0.8], 30, 2e-3, (-2, 2), (-2, 2)),
 ]
 
-fig, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+fig, axes = plt.subplots(3, 1, figsize=(6.4, 10), layout="constrained")
 for ax, (name, f, start, n_steps, rate, xlim, ylim) in zip(axes, PROBLEMS, strict=True):
     grid = np.meshgrid(np.linspace(*xlim, 200), np.linspace(*ylim, 200))
     values = np.asarray(f(*(ops.convert_to_tensor(part.astype("float32")) for part in grid)))
@@ -70,5 +70,5 @@ for ax, (name, f, start, n_steps, rate, xlim, ylim) in zip(axes, PROBLEMS, stric
         ends = float(f(*map(float, path[-1])))
         ax.plot(*path.T, style, lw=1.2, ms=4, label=f"{label}: {ends:.1g}")
     ax.set(title=f"{name}, {n_steps} steps", xlim=xlim, ylim=ylim)
-    ax.legend(fontsize=8, title="value at the end", loc="lower left")
+    ax.legend(title="value at the end", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 plt.show()

@@ -270,7 +270,10 @@ default="gaussian"
             Each one within `log_tol`; -inf where the density is 0.
         """
         check_is_fitted(self)
-        X = check_queries(self, X, self._mixture)
+        return self._log_densities(check_queries(self, X, self._mixture))
+
+    def _log_densities(self, X):
+        """Return what `score_samples` does, for points of `check_queries`."""
         log_density, algorithm = self._mixture.log_densities(
             X,
             self.kernel,

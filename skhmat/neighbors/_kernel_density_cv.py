@@ -209,8 +209,7 @@ default="gaussian"
         log_density : ndarray of shape (n_queries,), float64
         """
         check_is_fitted(self)
-        X = check_queries(self, X, self.estimator_._mixture)
-        return self.estimator_.score_samples(as_matrix(X))
+        return self.estimator_._log_densities(check_queries(self, X, self.estimator_._mixture))
 
     @budgeted
     def sample(self, n_samples=1, random_state=None):

@@ -133,30 +133,38 @@ def _scaled_covariance(X, weights):
     Features are divided by powers of 2, so that no square overflows or underflows. Covariances of
     a constant feature are 0, where rounding of the mean would leave something else.
     """
-    low, high = X.min(axis=0), X.max(axis=0)
-    exponents = np.frexp(np.maximum(np.abs(low), np.abs(high)))[1]
+    varies, largest = _ranges(X)
+    exponents = np.frexp(largest)[1]
     Z = np.ldexp(X.astype(np.float64), -exponents)
     covariance = np.atleast_2d(np.cov(Z, rowvar=False, aweights=weights))
-    varies = low < high
     return np.where(np.logical_and.outer(varies, varies), covariance, 0.0), exponents
 
 
 def _root_mean_variance(X):
-    """Return the root of the mean of the features' variances, of an ndarray or of SparseRows."""
-    is_sparse = isinstance(X, SparseRows)
-    X = X.matrix if is_sparse else X
-    low, high = (bound.toarray()[0] if is_sparse else bound for bound in (X.min(0), X.max(0)))
-    exponent = np.frexp(max(np.abs(low).max(), np.abs(high).max()))[1]
-    Z = X.astype(np.float64)
-    if is_sparse:
+    """Return the root of the mean of the features' variances, of an ndarray or of SparseRows.
+
+    Here all features share a unit, because their variances are added up.
+    """
+    varies, largest = _ranges(X)
+    exponent = np.frexp(largest.max())[1]
+    if isinstance(X, SparseRows):
+        Z = X.matrix.astype(np.float64)
         Z.data = np.ldexp(Z.data, -exponent)
         variances = mean_variance_axis(Z, axis=0)[1]
     else:
-        variances = np.ldexp(Z, -exponent).var(axis=0)
-    # A constant feature has none, whatever rounding of its mean leaves.
-    mean = np.where(low < high, variances, 0.0).mean()
+        variances = np.ldexp(X.astype(np.float64), -exponent).var(axis=0)
+    mean = np.where(varies, variances, 0.0).mean()
     with np.errstate(over="ignore"):
         return float(np.ldexp(np.sqrt(mean), exponent))
+
+
+def _ranges(X):
+    """Return whether each feature varies, and its largest magnitude, both (d,)."""
+    if isinstance(X, SparseRows):
+        low, high = (bound.toarray()[0] for bound in (X.matrix.min(0), X.matrix.max(0)))
+    else:
+        low, high = X.min(axis=0), X.max(axis=0)
+    return low < high, np.maximum(np.abs(low), np.abs(high))
 
 
 def _sheather_jones(X, sample_weight):

@@ -341,27 +341,36 @@ class KerasEstimator(ReadOnlyResults, BaseEstimator):
         """Compile a network as the parameters say, with a new optimizer or with the given one."""
         networks = import_networks()
         losses = networks.losses
-        others = dict(self._compiled_with)
-        model_optimizer = others.pop("optimizer", None)
-        model_loss, model_metrics = others.pop("loss", None), others.pop("metrics", None)
+        of_model = dict(self._compiled_with)
+        model_optimizer, model_loss, model_metrics = (
+            of_model.pop(name, None) for name in ("optimizer", "loss", "metrics")
+        )
         if optimizer is None:
-            optimizer = networks.make_optimizer(
-                self.optimizer, self._routed("optimizer"), model_optimizer
-            )
+            routed = self._routed("optimizer")
+            optimizer = networks.make_optimizer(self.optimizer, routed, model_optimizer)
         X = networks.cast_inputs(network, X)
         self._width = losses.output_width(network, X)
         self._target.check_width(self._width)
-        loss, model_loss = losses.find_loss(self.loss), losses.find_loss(model_loss)
-        if isinstance(loss, str) and loss == "auto":
-            loss = model_loss or losses.make_default_loss(
-                self._target.default_loss(self._width), network, X
-            )
+        model_loss = losses.find_loss(model_loss)
+        loss = self._find_loss(network, X, model_loss)
         if loss is not model_loss:
-            others.pop("loss_weights", None)
+            of_model.pop("loss_weights", None)  # they belong to the loss of the model
+        metrics = losses.check_metrics(model_metrics if self.metrics is None else self.metrics)
+        networks.compile_network(network, optimizer, loss, metrics, of_model)
+
+    def _find_loss(self, network, X, model_loss):
+        """Return the loss: the parameter, or with "auto" that of the model or of the target.
+
+        model_loss : str, callable or None
+            As `find_loss` returns it.
+        """
+        losses = import_networks().losses
+        loss = losses.find_loss(self.loss)
+        if isinstance(loss, str) and loss == "auto":
+            default = self._target.default_loss(self._width)
+            loss = model_loss or losses.make_default_loss(default, network, X)
         losses.check_loss_fits(network, loss, X)
-        metrics = model_metrics if self.metrics is None else self.metrics
-        metrics = losses.check_metrics(metrics)
-        networks.compile_network(network, optimizer, loss, metrics, others)
+        return loss
 
     def _choices(self):
         """Return the parameters that decide what the network is and what it is compiled with."""

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 
 from ..._utils.validation import check_integer, parameter_error
-from .._keras import check_known_to_keras, keras, seed_generator
+from .._keras import build_optimizer, check_known_to_keras, keras, seed_generator
 from .._newton.newton_cg import NewtonCG
 from .._newton.train_step import second_order
 from .._preconditioner.optimizer import ProbabilisticPreconditioner
@@ -226,8 +226,7 @@ def compile_network(network, optimizer, loss, metrics, others):
     if isinstance(optimizer, tuple(OPTIMIZERS.values())):
         others = {**others, "jit_compile": False}  # XLA takes minutes to compile their products
     network.compile(optimizer=optimizer, loss=loss, metrics=metrics, **others)
-    # Otherwise, the first trace of the train step makes the variables, and a second one is needed.
-    optimizer.build(network.trainable_variables)
+    build_optimizer(network)
     return second_order(network) if isinstance(optimizer, NewtonCG) else network
 
 

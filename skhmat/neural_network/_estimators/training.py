@@ -8,7 +8,7 @@ import logging
 import threading
 
 from ..._utils.validation import parameter_error
-from .._keras import build_optimizer, keras, tf
+from .._keras import keras, tf
 
 
 def check_callbacks(callbacks):
@@ -173,7 +173,6 @@ def train(network, data, callbacks, **options):
     """
     last, history = _LastEpoch(), keras.callbacks.History()
     users = [_UserCallbacks(callbacks)] if callbacks else []
-    build_optimizer(network)
     n_steps = int(network.optimizer.iterations)
     try:
         with quiet_log(), _guarded_steps(network):

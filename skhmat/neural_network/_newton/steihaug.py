@@ -1,5 +1,6 @@
 """Truncated conjugate gradients for damped Newton systems that may be indefinite."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .._keras import machine_epsilon, tf
@@ -91,114 +92,165 @@ def steihaug(
     -------
     Solution
     """
+    system = _System(
+        parameters=parameters,
+        damping=damping,
+        precondition=tf.identity if precondition is None else precondition,
+        tolerance=tolerance,
+        bb=parameters.dot(b, b),
+        radius=radius,
+        bounded=bounded,
+        probing=tf.convert_to_tensor(probing),
+        epsilon=machine_epsilon(b),
+    )
     if known_damping is None:
         known_damping = -tf.ones([parameters.n_blocks], b.dtype)
-    if precondition is None:
-        precondition = tf.identity
     x, r = tf.zeros_like(b), b
     if start is not None:
         x = start
         r = b - product(start) - parameters.broadcast(tf.maximum(known_damping, 0)) * start
-    bb = parameters.dot(b, b)
-    z = precondition(r)
-    none = tf.zeros([parameters.n_blocks], b.dtype)
-    state = _State(
-        step=tf.constant(0),
-        x=x,
-        r=r,
-        p=z,
-        rz=parameters.dot(r, z),
-        damping=known_damping,
-        first=none,
-        largest=none,
-        least=tf.fill([parameters.n_blocks], tf.constant(b.dtype.max, b.dtype)),
-        negative=tf.zeros([parameters.n_blocks], tf.bool),
-        active=(parameters.dot(r, r) > tolerance**2 * bb) & (bb > 0),
-    )
-    rounding = 4 * machine_epsilon(b)
-    probing = tf.convert_to_tensor(probing)
+    state = system.begin(x, r, known_damping)
+    if product_where is None:
+        state, n_products = _in_a_loop(system, state, product, max_steps)
+    else:
+        state, n_products = _one_after_the_other(system, state, product_where, max_steps)
+    return system.solution(b, state, n_products + (start is not None))
 
-    def is_needed(state):
-        return tf.reduce_any(state.active)
 
-    def advance(state):
-        p, rz = state.p, state.rz
-        Gp = product(p) if product_where is None else product_where(is_needed(state), p)
-        pp, pGp = parameters.dot(p, p), parameters.dot(p, Gp)
+@dataclass(frozen=True)
+class _System:
+    """What stays the same from step to step: see `steihaug`."""
+
+    parameters: Any
+    damping: Any
+    precondition: Any
+    tolerance: Any
+    bb: Any  # (n_blocks,) b' b
+    radius: Any
+    bounded: bool
+    probing: Any  # () bool
+    epsilon: float  # of the type of all vectors
+
+    def begin(self, x, r, damping):
+        """Return the state before the first step, at x with the residual r."""
+        dot, n_blocks = self.parameters.dot, [self.parameters.n_blocks]
+        z = self.precondition(r)
+        none = tf.zeros(n_blocks, r.dtype)
+        return _State(
+            step=tf.constant(0),
+            x=x,
+            r=r,
+            p=z,
+            rz=dot(r, z),
+            damping=damping,
+            first=none,
+            largest=none,
+            least=tf.fill(n_blocks, tf.constant(r.dtype.max, r.dtype)),
+            negative=tf.zeros(n_blocks, tf.bool),
+            active=self._is_above_tolerance(r) & (self.bb > 0),
+        )
+
+    def advance(self, state, Gp):
+        """Return the state after a step along p, given G times p."""
+        dot, broadcast = self.parameters.dot, self.parameters.broadcast
+        p, is_first = state.p, state.step == 0
+        pp, pGp = dot(p, p), dot(p, Gp)
         curvature = _ratio(pGp, pp)
-        is_first = state.step == 0
-        shift = tf.where(state.damping < 0, damping(curvature), state.damping)
+        shift = tf.where(state.damping < 0, self.damping(curvature), state.damping)
         damped = pGp + shift * pp
         largest = tf.maximum(state.largest, tf.abs(curvature))
         # Along directions without curvature, rounding leaves a little of either sign. The
         # residual along them is rounding too, unless there is nothing else.
-        flat = tf.abs(damped) <= rounding * (largest + shift) * pp
+        flat = tf.abs(damped) <= 4 * self.epsilon * (largest + shift) * pp
         usable = state.active & tf.math.is_finite(damped)
-        negative = usable & (((damped < 0) & ~flat) | (flat & is_first & ~probing))
-        length = _ratio(rz, damped)
-        # Weights would lose all digits in so long a step: this counts as no curvature as well.
-        too_long = length * tf.sqrt(pp) > radius / machine_epsilon(b)
-        negative |= usable & too_long & ~probing
-        limit = _to_boundary(parameters, state.x, p, pp, radius, bounded)
-        outside = usable & (length > limit) if bounded else tf.zeros_like(usable)
-        length = tf.where(negative | outside, limit, length)
+        length = _ratio(state.rz, damped)
+        negative = self._is_negative(damped, flat, is_first, usable, length, pp)
+        length, outside = self._limit(length, state.x, p, pp, usable, negative)
         moving = usable & (~flat | negative)
         length = tf.where(moving, length, tf.zeros_like(length))
-        r = state.r - parameters.broadcast(length) * (Gp + parameters.broadcast(shift) * p)
-        z = precondition(r)
-        new = parameters.dot(r, z)
+        r = state.r - broadcast(length) * (Gp + broadcast(shift) * p)
+        z = self.precondition(r)
+        rz = dot(r, z)
         return _State(
             step=state.step + 1,
-            x=state.x + parameters.broadcast(length) * p,
+            x=state.x + broadcast(length) * p,
             r=r,
-            p=z + parameters.broadcast(_ratio(new, rz)) * p,
-            rz=new,
+            p=z + broadcast(_ratio(rz, state.rz)) * p,
+            rz=rz,
             damping=shift,
             first=tf.where(is_first, curvature, state.first),
             largest=largest,
             least=tf.where(state.active, tf.minimum(state.least, curvature), state.least),
             negative=state.negative | negative,
-            active=moving & ~negative & ~outside & (parameters.dot(r, r) > tolerance**2 * bb),
+            active=moving & ~negative & ~outside & self._is_above_tolerance(r),
         )
 
-    if product_where is None:
-        state = tf.while_loop(
-            lambda state: is_needed(state) & (state.step < max_steps),
-            lambda state: (advance(state),),
-            (state,),
-        )[0]
-        n_products = state.step
-    else:
-        n_products = 0
-        for _ in range(max_steps):
-            n_products += tf.cast(is_needed(state), tf.int32)
-            state = advance(state)
-    shift = tf.maximum(state.damping, 0)
-    product_x = b - state.r - parameters.broadcast(shift) * state.x
-    moves = parameters.broadcast(tf.cast(state.negative | ~probing, b.dtype)) > 0
-    return Solution(
-        direction=tf.where(moves, state.x, tf.zeros_like(b)),
-        product=tf.where(moves, product_x, tf.zeros_like(b)),
-        damping=shift,
-        residual=tf.sqrt(_ratio(tf.tensordot(state.r, state.r, 1), tf.reduce_sum(bb))),
-        first_curvature=state.first,
-        curvature=tf.reduce_min(state.least),
-        negative=tf.reduce_any(state.negative),
-        n_products=n_products + (start is not None),
-    )
+    def solution(self, b, state, n_products):
+        """Return what was found in the last state."""
+        shift = tf.maximum(state.damping, 0)
+        product = b - state.r - self.parameters.broadcast(shift) * state.x
+        moves = self.parameters.broadcast(tf.cast(state.negative | ~self.probing, b.dtype)) > 0
+        return Solution(
+            direction=tf.where(moves, state.x, tf.zeros_like(b)),
+            product=tf.where(moves, product, tf.zeros_like(b)),
+            damping=shift,
+            residual=tf.sqrt(_ratio(tf.tensordot(state.r, state.r, 1), tf.reduce_sum(self.bb))),
+            first_curvature=state.first,
+            curvature=tf.reduce_min(state.least),
+            negative=tf.reduce_any(state.negative),
+            n_products=n_products,
+        )
+
+    def _is_above_tolerance(self, r):
+        return self.parameters.dot(r, r) > self.tolerance**2 * self.bb
+
+    def _is_negative(self, damped, flat, is_first, usable, length, pp):
+        """Return whether the direction counts as one of negative curvature, (n_blocks,) bool.
+
+        The first direction does without any curvature, too, because nothing else bounds the step.
+        """
+        negative = usable & (((damped < 0) & ~flat) | (flat & is_first & ~self.probing))
+        # Weights would lose all digits in so long a step: this counts as no curvature as well.
+        too_long = length * tf.sqrt(pp) > self.radius / self.epsilon
+        return negative | (usable & too_long & ~self.probing)
+
+    def _limit(self, length, x, p, pp, usable, negative):
+        """Return the length of the step in the trust region, and whether it was to leave it."""
+        limit = self._distance_to_boundary(x, p, pp)
+        outside = usable & (length > limit) if self.bounded else tf.zeros_like(usable)
+        return tf.where(negative | outside, limit, length), outside
+
+    def _distance_to_boundary(self, x, p, pp):
+        """Return the distance from x along p to the boundary of the trust region, (n_blocks,).
+
+        If x is not bounded, the region is the ball that has the squared radius radius^2 + |x|^2.
+        """
+        xp, xx = self.parameters.dot(x, p), self.parameters.dot(x, x)
+        square = self.radius**2 * tf.ones_like(xx)
+        rest = tf.maximum(square - xx, 0) if self.bounded else square
+        return _ratio(tf.sqrt(xp**2 + pp * rest) - xp, pp)
+
+
+def _in_a_loop(system, state, product, max_steps):
+    """Return the last state and the number of products, from a graph with a loop."""
+    state = tf.while_loop(
+        lambda state: tf.reduce_any(state.active) & (state.step < max_steps),
+        lambda state: (system.advance(state, product(state.p)),),
+        (state,),
+    )[0]
+    return state, state.step
+
+
+def _one_after_the_other(system, state, product_where, max_steps):
+    """Return the same from a graph with `max_steps` steps, for XLA."""
+    n_products = 0
+    for _ in range(max_steps):
+        is_needed = tf.reduce_any(state.active)
+        n_products += tf.cast(is_needed, tf.int32)
+        state = system.advance(state, product_where(is_needed, state.p))
+    return state, n_products
 
 
 def _ratio(a, b):
     """Return a / b, or 0 if b is 0."""
     return tf.math.divide_no_nan(a, b)
-
-
-def _to_boundary(parameters, x, p, pp, radius, bounded):
-    """Return the distance from x along p to the boundary of the trust region, (n_blocks,).
-
-    If x is not bounded, the region is the ball that has the squared radius radius^2 + |x|^2.
-    """
-    xp, xx = parameters.dot(x, p), parameters.dot(x, x)
-    square = radius**2 * tf.ones_like(xx)
-    rest = tf.maximum(square - xx, 0) if bounded else square
-    return _ratio(tf.sqrt(xp**2 + pp * rest) - xp, pp)

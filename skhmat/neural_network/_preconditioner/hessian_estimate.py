@@ -168,24 +168,29 @@ class HessianEstimate:
         return usable
 
     def _choose_direction(self, objective, squares, is_able):
-        """Return the vector whose product is wanted, (n,), and whether one is; else an empty one.
+        """Return a vector whose product is wanted, and what becomes of the estimate.
 
-        And, third, whether the estimate is over because no product is worth its cost. Everything is
-        computed within the branches: most steps take none of them.
+        Everything is computed within the branches: most steps take none of them.
+
+        Returns
+        -------
+        v : tensor of shape (n,), or (0,) if no product is wanted
+        is_wanted : tensor of shape (), bool
+        is_over : tensor of shape (), bool
+            Whether the estimate is over because no product is worth its cost.
         """
-        directions = {}
-        if self.settings.prior_iterations:
-            directions[Phase.PRIOR] = lambda: self._prior_direction(objective, squares)
-        if self.settings.num_observations:
-            directions[Phase.OBSERVING] = lambda: self._observed_direction(objective)
 
         def nothing():
             # XLA wants one shape from all branches.
             size = self._parameters.size if is_in_xla() else 0
             return tf.zeros(size, self._dtype), tf.constant(False), tf.constant(False)
 
-        phase = tf.where(is_able, self.state.phase.value, Phase.IDLE.value)
-        return tf.switch_case(phase, [directions.get(each, nothing) for each in Phase])
+        return self._in_phase(
+            is_able,
+            lambda: self._prior_direction(objective, squares),
+            lambda: self._observed_direction(objective),
+            nothing,
+        )
 
     def _learn(self, objective, squares, v, y, where):
         """Learn from the product y of the Hessian with v, (n,), if `where`, (), is True.
@@ -201,19 +206,25 @@ class HessianEstimate:
         def observe():
             return self._observe(tf.ensure_shape(v, [size]), tf.ensure_shape(y, [size]))
 
-        learn = {}
+        return self._in_phase(where, add_to_prior, observe, lambda: tf.constant(False))
+
+    def _in_phase(self, where, in_prior, observing, otherwise):
+        """Return what one of three functions does, the last one unless `where`, (), is True.
+
+        Phases that the settings leave out are not traced.
+        """
+        branches = {}
         if self.settings.prior_iterations:
-            learn[Phase.PRIOR] = add_to_prior
+            branches[Phase.PRIOR] = in_prior
         if self.settings.num_observations:
-            learn[Phase.OBSERVING] = observe
+            branches[Phase.OBSERVING] = observing
         phase = tf.where(where, self.state.phase.value, Phase.IDLE.value)
-        return tf.switch_case(
-            phase, [learn.get(each, lambda: tf.constant(False)) for each in Phase]
-        )
+        return tf.switch_case(phase, [branches.get(each, otherwise) for each in Phase])
 
     # ---- the prior
 
     def _prior_direction(self, objective, squares):
+        """Return what `_choose_direction` does: the gradient, or the last direction again."""
         # Of length one: products with vectors as long as gradients may overflow.
         g = self._parameters.pack(objective.gradients)
         g /= tf.cast(tf.sqrt(tf.reduce_sum(squares)), g.dtype)
@@ -226,6 +237,7 @@ class HessianEstimate:
         return self.state.taken.value % 2 == 1
 
     def _add_gradient(self, gradients, squares):
+        """Add to the sums that show how much of the gradients is signal."""
         state = self.state
         state.gradients.assign_add(self._parameters.pack(gradients))
         state.squares.assign_add(squares)
@@ -244,12 +256,7 @@ class HessianEstimate:
         state.last_v.assign(v)
         state.last_y.assign(y)
         state.taken.assign_add(1)
-        variances = tf.unstack(state.variance.value / max(self.settings.prior_iterations // 2, 1))
-        priors = [
-            inference.fit_prior(row, 1, variance, machine_epsilon(v), self._policy.inference)
-            for row, variance in zip(sums, variances, strict=True)
-        ]
-        mean, scale, noise = (tf.stack(numbers) for numbers in zip(*priors, strict=True))
+        mean, scale, noise = self._fit_priors(sums, machine_epsilon(v))
         # Without a gradient, or with negative curvature, the last learning rate gives the mean.
         mean, curvature = tf.where(mean > 0, mean, self._rates.curvature()), mean
         # Until there is an estimate, what is known so far must do. One product does not show
@@ -291,6 +298,16 @@ class HessianEstimate:
         image *= tf.cast(tf.sqrt(state.last_weight.value), image.dtype)
         _write(state.images, state.taken.value // 2, image)
 
+    def _fit_priors(self, sums, epsilon):
+        """Return mean, scale and noise of the priors, each of shape (n_groups,)."""
+        n_pairs = max(self.settings.prior_iterations // 2, 1)
+        variances = tf.unstack(self.state.variance.value / n_pairs)
+        priors = [
+            inference.fit_prior(row, 1, variance, epsilon, self._policy.inference)
+            for row, variance in zip(sums, variances, strict=True)
+        ]
+        return [tf.stack(numbers) for numbers in zip(*priors, strict=True)]
+
     def _complete_prior(self, sums, mean, scale, noise, curvature):
         """Set the prior, and go on to observations, if any. All arrays are of shape (n_groups,)."""
         state = self.state
@@ -323,7 +340,7 @@ class HessianEstimate:
     # ---- observations
 
     def _observed_direction(self, objective):
-        """Return the next direction, (n,), whether a product is worth its cost, and if not."""
+        """Return what `_choose_direction` does: the direction of most uncertain curvature."""
         found = []
         for group, start in enumerate(self._split(self._first_vector(objective))):
             posterior = self._posterior(group)
@@ -381,19 +398,14 @@ class HessianEstimate:
     def _finish(self):
         """Make the preconditioner and the learning rate from what was observed."""
         state = self.state
-        rho, pairs = state.mean.value, None
+        rho = state.mean.value
         if self.settings.num_observations:
             pairs = [inference.ritz_pairs(self._posterior(k)) for k in range(len(self._sizes))]
             state.ritz.assign(tf.stack([values for values, *_ in pairs]))
             if self.settings.precondition:
-                rho = tf.stack(
-                    [
-                        self._find_rho(values, error, mean)
-                        for (values, _, error), mean in zip(pairs, tf.unstack(rho), strict=True)
-                    ]
-                )
-        if self.settings.rank:
-            rho = self._set_preconditioner(pairs, rho)
+                rho = self._find_rhos(pairs, rho)
+            if self.settings.rank:
+                rho = self._set_preconditioner(pairs, rho)
         # At the first estimate nothing is known about losses, so with noise it counts only by half.
         is_first = state.finished.value == 0
         prior = tf.where(state.noise.value > 0, state.mean.value, tf.zeros_like(rho))
@@ -402,6 +414,14 @@ class HessianEstimate:
         state.rho.assign(rho)
         state.phase.assign(Phase.IDLE.value)
         state.finished.assign_add(1)
+
+    def _find_rhos(self, pairs, means):
+        """Return `_find_rho` of all groups, of shape (n_groups,)."""
+        found = [
+            self._find_rho(values, error, mean)
+            for (values, _, error), mean in zip(pairs, tf.unstack(means), strict=True)
+        ]
+        return tf.stack(found)
 
     def _find_rho(self, ritz, error, mean):
         """Return the largest curvature of a group that is not reduced, if it is above noise, ().
