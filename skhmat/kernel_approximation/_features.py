@@ -32,7 +32,8 @@ class FeaturesPolicy:
     max_whole : int
         Rows up to which all eigenpairs are computed.
     max_held : int
-        Rows up to which all entries are held; more are compressed.
+        Rows up to which all entries are held, so that features are exact; more are compressed,
+        where that costs less.
     many : float
         Fraction of the eigenpairs above which all of them are computed, up to `max_held` rows.
     compression : float
@@ -45,6 +46,8 @@ class FeaturesPolicy:
         Fraction of the remaining trace that a step must gain for another one to be worthwhile.
     max_steps : int
         Largest number of steps of subspace iteration.
+    usual_steps : int
+        Products with its vectors that are expected: two or three were seen.
     n_first : int
         Landmarks that are drawn first, where their number depends on a tolerance; it is doubled
         until they are enough.
@@ -65,6 +68,7 @@ class FeaturesPolicy:
     n_more: int = 8
     min_gain: float = 5e-3
     max_steps: int = 5
+    usual_steps: int = 3
     n_first: int = 64
     max_excess: float = 1e-6
 
@@ -219,7 +223,7 @@ def by_eigenpairs(K, k, trace, row_means, compress, random_state, n_jobs, policy
     row_means : ndarray of shape (n,) or None
         Of K; if given, the means are subtracted from its rows and columns.
     compress : callable
-        ``compress(K, rtol)`` returns a HierarchicalMatrix.
+        ``compress(K, rtol, n_products=...)`` returns a HierarchicalMatrix.
     random_state : numpy.random.RandomState
     n_jobs : int or None
     policy : FeaturesPolicy
@@ -262,7 +266,8 @@ def _make_operator(K, F, k, center, compress, policy):
     values = np.maximum(scipy.linalg.eigvalsh(F.T @ F)[::-1], 0.0)
     norm = np.linalg.norm(values)
     last = values[min(k, len(values)) - 1] / norm
-    A = compress(K, max(policy.compression * last, policy.min_rtol))
+    n_products = policy.usual_steps * F.shape[1]
+    A = compress(K, max(policy.compression * last, policy.min_rtol), n_products=n_products)
     return CenteredOperator(A) if center else A, A.error_estimate_ * norm
 
 

@@ -365,8 +365,9 @@ class HierarchicalNystroem(
         dtypes = [np.float64, np.float32]
         return validate_data(self, X, dtype=dtypes, accept_sparse="csr", **options)
 
-    def _compress_to(self, K, rtol, random_state):
-        return self._compress(K, rtol=min(self._number("rtol"), rtol), random_state=random_state)
+    def _compress_to(self, K, rtol, random_state, n_products):
+        rtol = min(self._number("rtol"), rtol)
+        return self._compress(K, rtol=rtol, random_state=random_state, n_products=n_products)
 
     def _check_parameters(self):
         if self.n_components == "auto" and self.tol is None:

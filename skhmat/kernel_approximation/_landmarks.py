@@ -174,7 +174,7 @@ def find_features(samples, landmarks, n_components, tol, *, compress, rng, n_job
     tol : float or None
         Relative error of the trace.
     compress : callable
-        ``compress(K, rtol, random_state)`` returns a HierarchicalMatrix.
+        ``compress(K, rtol, random_state, n_products)`` returns a HierarchicalMatrix.
     rng : numpy.random.RandomState
     n_jobs : int or None
     policy : FeaturesPolicy

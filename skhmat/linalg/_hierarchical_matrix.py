@@ -21,9 +21,9 @@ class HierarchicalMatrix(HierarchicalOperator):
 
     If the only near pairs are those on the diagonal, the format is HSS, otherwise that of the fast
     multipole method: exact near blocks, and nested interpolative bases with skeleton blocks for all
-    far pairs. A smooth kernel on points in one to three dimensions may be held as a sum over Fourier
-    modes, see `is_fourier`. If compression would not pay, the exact matrix is held instead; see
-    `is_dense`.
+    far pairs. A smooth kernel on points in one to three dimensions may be held as a sum over
+    Fourier modes, see `is_fourier`. If compression would not pay, the exact matrix is held instead;
+    see `is_dense`.
 
     Attributes
     ----------

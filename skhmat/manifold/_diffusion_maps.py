@@ -295,10 +295,11 @@ class DiffusionMaps(ClassNamePrefixFeaturesOutMixin, TransformerMixin, KernelEst
         samples = self._measure(
             X.astype(np.float64), rng, self._number("knn"), self._number("variable_bandwidth")
         )
-        normalized = self._choose_affinity(samples, self._number("alpha"), rng)
-        start = with_components(
-            self._start(samples, normalized, self._number("alpha"), rng), normalized
-        )
+        alpha, k = self._number("alpha"), self._policy.eigenpairs.first_tried
+        if self.n_components != "auto":
+            k = self._number("n_components") + 1
+        normalized = self._choose_affinity(samples, alpha, rng, k)
+        start = with_components(self._start(samples, normalized, alpha, rng), normalized)
         pairs = self._wanted_pairs(normalized, start, rng)
         functions = self._markov_eigenvectors(pairs, normalized)
         weights = normalized.normalization.weights

@@ -273,7 +273,7 @@ class GeometricHarmonics(MultiOutputMixin, RegressorMixin, KernelEstimator):
 
     def _project(self, samples, values, k, rng):
         """Project functions, of shape (n, n_targets), on k eigenvectors of the full kernel."""
-        normalized = self._choose_affinity(samples, None, rng)
+        normalized = self._choose_affinity(samples, None, rng, k)
         start = self._start(samples, normalized, None, rng)
         pairs = self._find_eigenpairs(k, normalized, start, rng)
         pairs = drop_unreliable_pairs(pairs, normalized.error, self._policy.eigenpairs)

@@ -14,7 +14,7 @@ from .._utils.logging import Log
 from .._utils.validation import parameter_error
 from .._utils.warnings import warn
 from ._spectral.affinity import choose_affinity
-from ._spectral.eigenpairs import find_eigenpairs
+from ._spectral.eigenpairs import block_width, find_eigenpairs
 from ._spectral.multilevel_start import MultilevelStart
 from ._spectral.plot import plot_bandwidth
 from ._spectral.policy import POLICY
@@ -71,8 +71,8 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
                 advice = "Try knn=15, which keeps the kernel between near neighbours only"
             warn(f"{type(self).__name__}: {bandwidth.trouble} {advice}.", UserWarning)
 
-    def _choose_affinity(self, samples, alpha, rng):
-        """Return the normalised kernel between the samples."""
+    def _choose_affinity(self, samples, alpha, rng, k):
+        """Return the normalised kernel between the samples, of which k eigenpairs are wanted."""
         seed = rng.randint(2**31 - 1)
         return choose_affinity(
             samples.cloud,
@@ -81,10 +81,18 @@ class KernelEstimator(CompressionMixin, BaseEstimator):
             alpha,
             rtol=self._number("rtol"),
             may_truncate=self.cut_off == "auto",
+            n_products=self._expected_products(len(samples.cloud), k),
             n_threads=self._n_threads,
             compress=partial(self._compress, random_state=seed),
             policy=self._policy.affinity,
         )
+
+    def _expected_products(self, n, k):
+        """Return about how many vectors the solver multiplies to find k of n eigenpairs."""
+        policy, width = self._policy, block_width(n, k)
+        if self.eigen_solver == "dense" or width > policy.eigenpairs.max_block_part * n:
+            return n  # the matrix is decomposed whole
+        return policy.affinity.products_per_vector * width
 
     def _start(self, samples, normalized, alpha, rng):
         """Return the start of the eigensolver."""

@@ -49,13 +49,14 @@ def test_compression_is_as_accurate_as_the_last_eigenvalue_needs(rng):
     for k in (5, 50):
         asked = []
 
-        def few(K, rtol, asked=asked):
-            asked.append(rtol)
+        def few(K, rtol, n_products, asked=asked):
+            asked.extend([rtol, n_products])
             return compress(K, rtol=rtol, leaf_size=64, random_state=0, n_jobs=1)
 
         features = by_eigenpairs(
             K, k, 1500.0, None, few, np.random.RandomState(0), n_jobs=1, policy=policy
         )
+        assert asked[1] == 3 * (2 * k + 8)  # three products with the block
         assert asked[0] == pytest.approx(0.05 * values[k - 1] / np.linalg.norm(values), rel=0.5)
         left = 1500 - np.sum(features.Z**2)
         assert left <= 1.02 * values[k:].sum()

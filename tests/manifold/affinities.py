@@ -9,6 +9,7 @@ import scipy.linalg
 from scipy.spatial.distance import cdist
 
 from skhmat.linalg import compress
+from skhmat.linalg._gofmm.cost_model import RATES
 from skhmat.manifold._spectral.affinity import POLICY, AffinityPolicy, choose_affinity
 from skhmat.manifold._spectral.distance_histogram import DistanceHistogram
 from skhmat.manifold._spectral.point_cloud import PointCloud
@@ -25,9 +26,9 @@ EPSILON = 0.02
 # those of the others are those of a hierarchical matrix.
 _NEVER_DENSE = AffinityPolicy(max_always_dense=0, max_dense=0, min_exact_rows=20, exact_entries=0)
 FORMS = {
-    "dense": AffinityPolicy(),
-    "float32": replace(_NEVER_DENSE, max_sparse_part=0),
-    "sparse": replace(_NEVER_DENSE, max_sparse_part=2),
+    "dense": AffinityPolicy(max_always_dense=10**6),
+    "float32": replace(_NEVER_DENSE, max_sparse_entries=0),
+    "sparse": replace(_NEVER_DENSE, rates=replace(RATES, csr=0.0, touch=0.0)),
     "compressed": replace(_NEVER_DENSE, max_float32=0, max_sparse_entries=0),
 }
 # So that few points are enough for a hierarchical matrix.
@@ -142,7 +143,9 @@ OPTIONS = {
 }
 
 
-def gaussian_affinity(X, epsilon, policy=POLICY, may_truncate=True, alpha=None, **options):
+def gaussian_affinity(
+    X, epsilon, policy=POLICY, may_truncate=True, alpha=None, n_products=400, **options
+):
     """The normalised kernel of points as a fit makes it; without alpha the kernel itself."""
     cloud = PointCloud(np.ascontiguousarray(X), **options)
     return choose_affinity(
@@ -152,6 +155,7 @@ def gaussian_affinity(X, epsilon, policy=POLICY, may_truncate=True, alpha=None, 
         alpha,
         rtol=RTOL,
         may_truncate=may_truncate,
+        n_products=n_products,
         n_threads=1,
         compress=partial(compress, rtol=RTOL, **FEW),
         policy=policy,

@@ -15,7 +15,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 
-from skhmat.manifold import DiffusionMaps, GeometricHarmonics
+from skhmat.manifold import DiffusionMaps, GeometricHarmonics, _kernel_estimator
+from skhmat.manifold._spectral.affinity import choose_affinity
 from skhmat.manifold._spectral.eigenpairs import EigenpairPolicy
 
 from .affinities import (
@@ -267,3 +268,29 @@ def test_parameters_are_documented():
         for name in cls().get_params():
             assert re.search(rf"^{name} : ", inspect.getdoc(cls), re.MULTILINE), name
         assert "{" + "compression}" not in cls.__doc__
+
+
+# ---- what the eigensolver is expected to do ----
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (DiffusionMaps(2, epsilon=0.1), 25 * 8),
+        (DiffusionMaps("auto", epsilon=0.1), 25 * 16),
+        (DiffusionMaps(2, epsilon=0.1, eigen_solver="dense"), 600),
+        (DiffusionMaps(200, epsilon=0.1), 600),  # decomposed whole
+        (GeometricHarmonics(12, epsilon=0.1), 25 * 24),
+    ],
+)
+def test_expected_products_are_those_of_the_block(model, expected, monkeypatch, rng):
+    seen = []
+
+    def spy(*arguments, n_products, **options):
+        seen.append(n_products)
+        return choose_affinity(*arguments, n_products=n_products, **options)
+
+    monkeypatch.setattr(_kernel_estimator, "choose_affinity", spy)
+    X = rng.random((600, 2))
+    model.fit(X, X[:, 0])
+    assert seen == [expected]

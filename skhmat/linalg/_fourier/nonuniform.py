@@ -8,6 +8,7 @@ the points or some of the vectors, which are cut alike for any number of threads
 import importlib.util
 import threading
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,7 +90,7 @@ class NonuniformTransform:
         grid = np.prod([policy.oversampling * m for m in shape])
         part = max(policy.min_part, int(policy.points_per_grid * grid))
         bounds = np.linspace(0, self.n, max(self.n // part, 1) + 1).astype(np.intp)
-        self._parts = [slice(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
+        self._parts = [slice(*pair) for pair in pairwise(bounds)]
         # One array for each coordinate, which the plans refer to.
         self._coordinates = np.ascontiguousarray(phases.T, dtype=dtype)
         fitting = int(policy.batch_bytes // (grid * self.dtype.itemsize))

@@ -1,7 +1,8 @@
 """What forms of a matrix cost: seconds of set-up and of products, and bytes, on one core.
 
 The rates are constants, not measured at run time: the same seed then leads to the same form on any
-machine. Only their ratios matter. `benchmarks/fit_rates.py` fits them to measured times.
+machine. Only their ratios matter. `benchmarks/fit_rates.py` fits them to measured times. Estimators
+that choose between forms and algorithms of their own take the same rates.
 """
 
 import math
@@ -13,6 +14,9 @@ from .row_sample import SAMPLING, SamplingPolicy
 
 # More products than anybody makes: integers may be too large for a float.
 _MANY = 10**15
+_FLOAT32_BYTES = 4
+# Of an entry of a sparse matrix in float64, its column included.
+_CSR_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,18 @@ class Rates:
         back: for each point, and for each point of the grid that it is spread to.
     fft : float
         The FFTs of these, for each point of the grid and power of two of their number.
+    csr : float
+        One multiply-add with an entry of a sparse matrix.
+    cholesky : float
+        One multiply-add of a Cholesky factorization.
+    log_term : float
+        Adding a term to the logarithm of a sum, besides evaluating the kernel.
+    tree_pair, tree_pair_per_feature : float
+        A term of a sum in a leaf of a tree of boxes, and the part of it for each feature.
+    box, box_per_feature : float
+        The same for a box that is visited.
+    build, build_per_feature : float
+        The same for a point when that tree is built.
     """
 
     multiply: float = 0.06
@@ -72,6 +88,15 @@ class Rates:
     spread_point: tuple = (32.0, 140.0, 340.0)
     spread: tuple = (6.8, 2.1, 1.4)
     fft: float = 1.5
+    csr: float = 0.2
+    cholesky: float = 0.085
+    log_term: float = 0.15
+    tree_pair: float = 1.3
+    tree_pair_per_feature: float = 0.08
+    box: float = 50.0
+    box_per_feature: float = 8.0
+    build: float = 60.0
+    build_per_feature: float = 70.0
 
 
 RATES = Rates()
@@ -167,6 +192,38 @@ class CostModel:
         nbytes = float(self.n) ** 2 * self.itemsize
         fill = 0.0 if self.is_array else self.n**2 * self.entry + nbytes * self.rates.touch
         return Cost(1e-9 * fill, self._products(nbytes, self.n**2, 1), nbytes)
+
+    def packed(self):
+        """Return the cost of one triangle of the matrix, held in float32."""
+        n_multiplied = self.n**2 * _FLOAT32_BYTES / self.itemsize
+        nbytes = self.n**2 / 2 * _FLOAT32_BYTES
+        fill = self.n**2 / 2 * self.entry + nbytes * self.rates.touch
+        return Cost(1e-9 * fill, self._products(nbytes, n_multiplied, 1), nbytes)
+
+    def sparse(self, n_entries):
+        """Return the cost of a sparse matrix that has so many of the entries, in float64."""
+        nbytes = float(_CSR_BYTES) * n_entries
+        # Parts are found first, and joined when their sizes are known: all is written twice.
+        fill = n_entries * self.entry + 2 * nbytes * self.rates.touch
+        product = self.n_chunks * self.width * n_entries * self.rates.csr
+        return Cost(1e-9 * fill, 1e-9 * product, nbytes)
+
+    def factorized(self, dtype):
+        """Return the cost of a dense Cholesky factorization, whose products are solutions."""
+        size = np.dtype(dtype).itemsize
+        nbytes = float(self.n) ** 2 * size
+        fill = self.n**2 * self.entry + nbytes * self.rates.touch
+        factor = self.n**3 / 6 * self.rates.cholesky * size / 8
+        products = self._products(nbytes, self.n**2 * size / self.itemsize, 1)
+        return Cost(1e-9 * (fill + factor), products, nbytes)
+
+    def low_rank(self, rank):
+        """Return the cost of columns of a pivoted Cholesky factorization."""
+        nbytes = float(self.n) * rank * self.itemsize
+        fill = self.n * rank * self.entry + nbytes * self.rates.touch
+        factor = self.n * rank**2 / 2 * self.rates.multiply * self.itemsize / 8
+        products = self._products(2 * nbytes, 2 * self.n * rank, 1)
+        return Cost(1e-9 * (fill + factor), products, nbytes)
 
     def least(self, leaf_size, n_near=1.0):
         """Return what a hierarchical matrix would cost if nothing were far.
@@ -297,6 +354,17 @@ def entry_time(source, rates=RATES):
     matrix = getattr(source.X, "matrix", None)
     dimension = source.X.shape[1] if matrix is None else matrix.nnz / max(matrix.shape[0], 1)
     return (base + rates.dimension * dimension) * np.dtype(source.dtype).itemsize / 8
+
+
+def equivalent_products(source, seconds, rates=RATES):
+    """Return with how many vectors an exact matrix is multiplied in so many seconds, at least 1.
+
+    For callers of `compress` that do something else with a matrix that does not compress, such as
+    to factorize it.
+    """
+    width = POLICY.width
+    chunk = CostModel(source, width, rates=rates).on_the_fly().product
+    return max(int(width * seconds / chunk), 1) if chunk > 0 else 1
 
 
 def near_entries(tree, interactions):

@@ -102,7 +102,7 @@ class KernelSum:
         return out
 
     def _fourier_sums(self, X_new):
-        """Return the sums from Fourier modes, which hold for points in the box around those of X."""
+        """Return the sums from Fourier modes, which hold in the box around the points of X."""
         is_inside = self._fourier.is_inside(X_new)
         out = np.empty((len(X_new), self.weights.shape[1]), dtype=self.weights.dtype)
         out[~is_inside] = self.exact(X_new[~is_inside])

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from ...linalg._gofmm.cost_model import RATES, CostModel, Rates
 from ...linalg._kernels.matrix import KernelMatrix
 from ...linalg._operators.base import SymmetricOperator
 from ...linalg._operators.csr import SymmetricCSR
@@ -25,18 +26,28 @@ from .normalization import Normalization, compute_normalization
 
 @dataclass(frozen=True)
 class AffinityPolicy:
-    """Limits that decide the form of a kernel matrix, and how its row sums are computed."""
+    """Limits that decide the form of a kernel matrix, and how its row sums are computed.
 
-    # Samples: up to this many, all entries are held in float64, even if most of them are small.
-    max_always_dense: int = 1024
-    # Samples: up to this many, all entries are held in float64, unless most of them are small.
+    Whether the matrix is sparse is decided by cost. The other limits are those of accuracy and of
+    memory: eigenvectors of entries in float32 have errors up to 1e-5, those of a matrix that is
+    compressed to 1e-4 up to 1e-2, and those of a sparse one none that are larger than in float32.
+    """
+
+    # Samples: up to this many, all entries are held in float64: their matrix is decomposed whole.
+    max_always_dense: int = 512
+    # Samples: up to this many, all entries are held in float64, unless a sparse matrix costs less.
     max_dense: int = 4096
-    # Samples: up to this many, all entries are held in float32; for more, they are compressed.
+    # Samples: up to this many, 0.8 GB, they are held in float32, and those of more are compressed,
+    # unless a sparse matrix costs less.
     max_float32: int = 20_000
-    # Fraction of all entries: with more, a sparse matrix is multiplied no faster than a dense one.
-    max_sparse_part: float = 0.1
-    # Entries, of 12 bytes each, of a sparse matrix with more than `max_float32` samples.
+    # Entries, of 12 bytes each, of a sparse matrix.
     max_sparse_entries: int = 250_000_000
+    # Products that a vector of the eigensolver's block takes, as far as one can know beforehand:
+    # from 6 to 110 were seen.
+    products_per_vector: int = 25
+    # Cost of all products in float32, relative to them alone: the last ones are in float64.
+    float32_correction: float = 1.6
+    rates: Rates = RATES
     # Rows of a compressed matrix: the sums of at least this many are computed from the points,
     min_exact_rows: int = 1024
     # and of as many as have this number of entries.
@@ -244,6 +255,7 @@ class GaussianEntries:
     """Entries of a kernel between the points of a cloud, for `PackedSymmetricMatrix`."""
 
     thread_safe = True
+    dtype = np.dtype(np.float64)
 
     def __init__(self, cloud, kernel):
         self.shape = (len(cloud), len(cloud))
@@ -254,7 +266,17 @@ class GaussianEntries:
 
 
 def choose_affinity(
-    cloud, epsilon, histogram, alpha, *, rtol, may_truncate, n_threads, compress, policy=POLICY
+    cloud,
+    epsilon,
+    histogram,
+    alpha,
+    *,
+    rtol,
+    may_truncate,
+    n_products,
+    n_threads,
+    compress,
+    policy=POLICY,
 ):
     """Return the normalised Gaussian kernel of a cloud in the form that costs least.
 
@@ -270,6 +292,8 @@ def choose_affinity(
         Relative error of each row sum.
     may_truncate : bool
         Whether small entries may be left out.
+    n_products : int
+        About how many vectors will be multiplied.
     n_threads : int
     compress : callable
         ``compress(source, **options)`` returns a HierarchicalMatrix.
@@ -279,7 +303,7 @@ def choose_affinity(
     -------
     normalized : NormalizedAffinity
     """
-    n, is_large = len(cloud), len(cloud) > policy.max_float32
+    n = len(cloud)
     if cloud.radii is not None:
         # Most entries are 0, and so are those that have underflowed.
         kernel = TruncatedGaussian(epsilon, np.finfo(np.float64).tiny)
@@ -290,14 +314,43 @@ def choose_affinity(
     # Fewer than n entries are left out of a row, and its sum is at least 1, that of the diagonal.
     truncated = TruncatedGaussian(epsilon, rtol / n)
     n_entries = n * (1 + histogram.mean_count(-2 * epsilon * math.log(truncated.threshold)))
-    affordable = policy.max_sparse_entries if is_large else policy.max_sparse_part * n**2
-    if may_truncate and n_entries <= affordable:
+    if may_truncate and _is_sparse_best(cloud, full, n_entries, n_products, policy):
         return truncated_affinity(cloud, truncated, alpha, n_threads, policy)
     if n <= policy.max_dense:
         return dense_affinity(cloud, full, alpha, n_threads, policy)
-    if not is_large:
+    if n <= policy.max_float32:
         return float32_affinity(cloud, full, alpha, n_threads, policy)
+    compress = partial(compress, n_products=n_products)
     return compressed_affinity(cloud, full, alpha, n_threads, compress, policy)
+
+
+def _is_sparse_best(cloud, kernel, n_entries, n_products, policy):
+    """Return whether a sparse matrix with so many entries costs less than the form with all.
+
+    That is the more accurate of the two where the other is compressed, and then taken wherever
+    there is room.
+    """
+    n = len(cloud)
+    if n_entries > policy.max_sparse_entries:
+        return False
+    if n > policy.max_float32:
+        return True
+    source = _entries_of(cloud, kernel)
+    model = CostModel(source, n_products, rates=policy.rates)
+    sparse = model.sparse(n_entries)
+    if n <= policy.max_dense:
+        return sparse.total <= model.in_memory().total
+    packed = model.packed()
+    # Both normalizations take sums of entries in float64.
+    sums = 2 * CostModel(source, 1, rates=policy.rates).on_the_fly().total
+    return sparse.total <= packed.setup + sums + policy.float32_correction * packed.product
+
+
+def _entries_of(cloud, kernel):
+    """Return the entries of a kernel between the points of a cloud, for the cost model."""
+    if cloud.scales is None:
+        return _gaussian_matrix(cloud, kernel)
+    return GaussianEntries(cloud, kernel)
 
 
 def _is_definite(cloud):

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..._utils.validation import check_random_state
+from ...linalg._gofmm.cost_model import entry_time
 from ...linalg._kernels.matrix import KernelMatrix
 
 # Kernels that are smooth away from 0, so that their matrices compress.
@@ -62,7 +63,8 @@ def compressed_log_sums(
         One of `FAR_FIELD_KERNELS`.
     weights : ndarray of shape (n,) or None
     compress : callable
-        ``compress(K, rtol=..., leaf_size=..., random_state=...)`` returns a HierarchicalMatrix.
+        ``compress(K, rtol=..., leaf_size=..., random_state=..., n_products=1)`` returns a
+        HierarchicalMatrix.
     leaf_size : int
     random_state : int, RandomState, Generator or None
     n_jobs : int or None
@@ -73,11 +75,14 @@ def compressed_log_sums(
     logs : ndarray of shape (m,)
     rough : ndarray of int
         Rows whose sum is too small compared with the error; all rows if nothing compresses.
+    seconds : float
+        What the compressions and products take by the cost model, on one core.
     """
     n, rng = len(Y), check_random_state(random_state)
     nothing = np.empty(len(X)), np.arange(len(X))
+    seconds = 0.0
     if kernel.rtol <= 0:
-        return nothing
+        return *nothing, seconds
     leaf_size = max(leaf_size, policy.min_leaf_size)
     rtol = min(policy.rtol_share * kernel.rtol, policy.max_rtol)
     points = np.vstack([Y, X]).astype(np.float64)
@@ -90,9 +95,10 @@ def compressed_log_sums(
             # Where compression misses its tolerance, the two products differ by more.
             warnings.simplefilter("ignore", ConvergenceWarning)
             seed = rng.randint(2**31 - 1)
-            H = compress(K, rtol=rtol, leaf_size=size, random_state=seed)
+            H = compress(K, rtol=rtol, leaf_size=size, random_state=seed, n_products=1)
+        seconds += _modelled_seconds(K, H.report_)
         if H.is_dense:
-            return nothing
+            return *nothing, seconds
         products.append(H @ W)
     sums = products[0][n:]
     measured = rng.permutation(len(X))[: policy.n_measured]
@@ -101,4 +107,14 @@ def compressed_log_sums(
     floor = policy.safety * max(differences.max(), errors.max(initial=0.0))
     is_right = (kernel.rtol * sums + kernel.atol >= floor) & (sums > policy.min_sum)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(sums), np.flatnonzero(~is_right)
+        return np.log(sums), np.flatnonzero(~is_right), seconds
+
+
+def _modelled_seconds(K, report):
+    """Return what a compression and a product take by the cost model.
+
+    At least the entries that were read: the plan knows of one attempt, and there may be several.
+    """
+    plans = [plan for plan in report.considered if "leaf_size" in plan]
+    planned = min((plan["setup"] + plan["products"] for plan in plans), default=0.0)
+    return max(planned, 1e-9 * report.n_read * entry_time(K))

@@ -1,50 +1,42 @@
 """The choice among the algorithms for kernel sums, by the time that each is predicted to take."""
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from ...linalg._gofmm.cost_model import RATES, CostModel, Rates
+from ...linalg._kernels.matrix import KernelMatrix
+
 
 @dataclass(frozen=True)
 class PlannerPolicy:
-    """Costs of the algorithms, in nanoseconds of one core, and limits on the cost of choosing.
+    """Limits on the cost of choosing among the algorithms, and what their operations cost.
 
     Attributes
     ----------
-    pair, pair_per_feature : float
-        Time of a term of a direct sum, and the part of it for each feature.
-    tree_pair, tree_pair_per_feature : float
-        The same for a term in a leaf of the tree.
-    box, box_per_feature : float
-        The same for a box that is visited.
-    build, build_per_feature : float
-        The same for a point when the tree is built; building uses one core.
+    rates : Rates
     worth_building : float
         The tree is built only if direct sums take more than this many times as long as building it.
     n_probes : int
         Queries whose sums are taken by the tree to predict its cost. It is not tried for fewer.
-    far_field_after : float
-        Seconds: a far field is tried only where both other algorithms would take longer.
     far_field_points : int
-        Samples and queries, together, of the far field that is timed.
+        Samples and queries, together, of the far field whose cost is extrapolated.
+    leaf_size : int
+        Points in a leaf of its tree, to tell what it takes at least.
+    worth_trying : float
+        That far field is made only if both other algorithms take more than this many times as long
+        as it takes at least.
     max_rough : float
         Fraction of the sums that a far field may leave to the other algorithms; with more of them
         it saves little.
     """
 
-    pair: float = 1.2
-    pair_per_feature: float = 0.04
-    tree_pair: float = 1.3
-    tree_pair_per_feature: float = 0.08
-    box: float = 50.0
-    box_per_feature: float = 8.0
-    build: float = 60.0
-    build_per_feature: float = 70.0
+    rates: Rates = RATES
     worth_building: float = 8.0
     n_probes: int = 64
-    far_field_after: float = 60.0
     far_field_points: int = 16_384
+    leaf_size: int = 256
+    worth_trying: float = 128.0
     max_rough: float = 0.25
 
 
@@ -79,28 +71,29 @@ def log_sums(sums, X, kernel, algorithm, weights=None, exclude=None, far_field=N
         return sums.by_tree(X, kernel, weights, exclude)[0], algorithm
     if algorithm == "brute":
         return sums.direct(X, kernel, weights, exclude), algorithm
-    logs, rough = far_field(sums.Y, X, kernel, weights)
+    logs, rough, _ = far_field(sums.Y, X, kernel, weights)
     logs[rough], _ = log_sums(sums, X[rough], kernel, "auto", weights, policy=policy)
     return logs, algorithm
 
 
 def _choose(sums, X, kernel, weights, exclude, far_field, policy):
-    """Return the algorithm that is predicted to take the least time.
+    """Return the algorithm that is predicted to take the least time of one core.
 
     The time of direct sums follows from the number of terms. That of the tree is extrapolated from
-    a few queries, unless direct sums are done before the tree would be built; that of a far field
-    from one with part of the points, if both others take long.
+    the terms and boxes of a few queries, unless direct sums are done before the tree would be
+    built; that of a far field from one with part of the points, if both others take long. Seconds
+    are those of the cost model, never measured, so that the choice is the same on any machine.
     """
-    (m, d), n = X.shape, len(sums)
-    pair = policy.pair + policy.pair_per_feature * d
-    seconds, chosen = 1e-9 * pair * (m * n) / sums.n_threads, "brute"
-    build = policy.build + policy.build_per_feature * d
+    (m, d), n, rates = X.shape, len(sums), policy.rates
+    term = rates.exponential + rates.dimension * d + rates.log_term
+    seconds, chosen = 1e-9 * term * (m * n), "brute"
+    build = rates.build + rates.build_per_feature * d
     seconds_to_build = 0.0 if sums.has_tree else 1e-9 * build * n
     if seconds > policy.worth_building * seconds_to_build and m > policy.n_probes:
         by_tree = _predict_tree(sums, X, kernel, weights, exclude, policy)
         seconds, chosen = min((seconds, chosen), (by_tree, "tree"))
-    is_long = seconds > policy.far_field_after and n + m > policy.far_field_points
-    if is_long and far_field is not None:
+    is_large = far_field is not None and n + m > policy.far_field_points
+    if is_large and seconds > policy.worth_trying * _least_of_trial(sums.Y, kernel, policy):
         by_far_field = _predict_far_field(sums.Y, X, kernel, weights, far_field, policy)
         seconds, chosen = min((seconds, chosen), (by_far_field, "gofmm"))
     return chosen
@@ -108,20 +101,29 @@ def _choose(sums, X, kernel, weights, exclude, far_field, policy):
 
 def _predict_tree(sums, X, kernel, weights, exclude, policy):
     """Return the seconds that the tree would take, from the work for a few of the queries."""
-    m, d = X.shape
+    (m, d), rates = X.shape, policy.rates
     probes = np.linspace(0, m - 1, policy.n_probes).astype(np.intp)
     exclude = None if exclude is None else exclude[probes]
     _, work = sums.by_tree(X[probes], kernel, weights, exclude)
     n_pairs, n_boxes = work.mean(axis=0) * m
-    pair = policy.tree_pair + policy.tree_pair_per_feature * d
-    box = policy.box + policy.box_per_feature * d
-    return 1e-9 * pair * n_pairs / sums.n_threads + 1e-9 * box * n_boxes / sums.n_threads
+    pair = rates.tree_pair + rates.tree_pair_per_feature * d
+    box = rates.box + rates.box_per_feature * d
+    return 1e-9 * (pair * n_pairs + box * n_boxes)
+
+
+def _least_of_trial(Y, kernel, policy):
+    """Return the seconds that a far field with part of the points takes at least."""
+    points = np.zeros((policy.far_field_points, Y.shape[1]))
+    K = KernelMatrix(points, kernel.name, bandwidth=kernel.bandwidth)
+    # The kernel matrix is compressed twice, each time for one product.
+    return 2 * CostModel(K, 1, rates=policy.rates).least(policy.leaf_size).total
 
 
 def _predict_far_field(Y, X, kernel, weights, far_field, policy):
     """Return the seconds that a far field would take, from one with part of the points.
 
-    They grow like N log N. Infinite where too many sums would be left to other algorithms.
+    That takes the seconds of the cost model, and they grow like N log N. Infinite where too many
+    sums would be left to other algorithms.
     """
     total = len(Y) + len(X)
     samples, queries = (
@@ -131,9 +133,7 @@ def _predict_far_field(Y, X, kernel, weights, far_field, policy):
         for points in (Y, X)
     )
     weights = None if weights is None else weights[samples]
-    start = time.perf_counter()
-    _, rough = far_field(Y[samples], X[queries], kernel, weights)
-    seconds = time.perf_counter() - start
+    _, rough, seconds = far_field(Y[samples], X[queries], kernel, weights)
     if len(rough) > policy.max_rough * len(queries):
         return np.inf
     levels = np.log(total) / np.log(policy.far_field_points)

@@ -10,6 +10,7 @@ from ..._utils.validation import check_integer, check_option, check_real
 from .._curvature.objectives import FunctionObjective, GradientObjective
 from .._curvature.parameter_vector import ParameterVector
 from .._keras import (
+    as_plain,
     check_function,
     check_learning_rate,
     check_optimizer,
@@ -259,7 +260,7 @@ class NewtonCG(keras.optimizers.Optimizer):
         del config["gradient_accumulation_steps"], config["loss_scale_factor"]
         config |= {key: getattr(self, key) for key in _PLAIN_PARAMETERS}
         config["pretrain_optimizer"] = keras.optimizers.serialize(self.pretrain_optimizer)
-        return config
+        return as_plain(config)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -43,7 +43,8 @@ def test_promise(kernel, cloud, dtype, rng):
         try:
             H = compress(K, rtol, form="fourier", random_state=0)
         except ValueError as error:
-            assert "too many modes" in str(error)
+            if "too many modes" not in str(error):
+                raise
             return
     assert H.is_fourier
     assert not H.is_dense
@@ -148,7 +149,7 @@ def test_solve_and_eigenvalues(rng):
     values = eigsh(H, 5, random_state=0)[0]
     largest = np.linalg.eigvalsh(K.toarray())[-1]
     assert_allclose(values, np.linalg.eigvalsh(K.toarray())[-5:], atol=2e-6 * largest)
-    with pytest.raises(ValueError, match="Fourier modes.*budget=0"):
+    with pytest.raises(ValueError, match=r"Fourier modes.*budget=0"):
         H.factorize()
 
 

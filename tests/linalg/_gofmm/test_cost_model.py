@@ -11,6 +11,7 @@ from skhmat.linalg._gofmm.cost_model import (
     Rates,
     columns_of_level,
     entry_time,
+    equivalent_products,
     near_entries,
 )
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
@@ -133,3 +134,35 @@ def test_time_of_entries(rng):
 
 def test_an_array_is_in_memory_already(K):
     assert CostModel(as_source(K.toarray())).in_memory().setup == 0
+
+
+def test_forms_of_estimators(K):
+    def cost(form, *arguments, n_products=64, **changes):
+        return getattr(CostModel(K, n_products, rates=rates(**changes)), form)(*arguments)
+
+    # Half of the entries, in four bytes each; a multiplication takes half of that in float64.
+    assert cost("packed", touch=SECOND).setup == cost("packed").nbytes == pytest.approx(2 * N**2)
+    assert cost("packed", exponential=SECOND).setup == pytest.approx(N**2 / 2)
+    assert cost("packed", multiply=SECOND).product == pytest.approx(64 * N**2 / 2)
+    # Eight bytes of an entry and four of its column, written twice.
+    assert (
+        cost("sparse", 100, touch=SECOND).setup
+        == 2 * cost("sparse", 100).nbytes
+        == pytest.approx(2400)
+    )
+    assert cost("sparse", 100, exponential=SECOND).setup == pytest.approx(100)
+    assert cost("sparse", 100, csr=SECOND, n_products=10).product == pytest.approx(1000)
+    factor = N**3 / 6
+    assert cost("factorized", np.float64, cholesky=SECOND).setup == pytest.approx(factor)
+    assert cost("factorized", np.float32, cholesky=SECOND).setup == pytest.approx(factor / 2)
+    assert cost("factorized", np.float32).nbytes == pytest.approx(4 * N**2)
+    assert cost("low_rank", 10, exponential=SECOND).setup == pytest.approx(10 * N)
+    assert cost("low_rank", 10, multiply=SECOND).setup == pytest.approx(50 * N)
+    assert cost("low_rank", 10, multiply=SECOND).product == pytest.approx(64 * 20 * N)
+
+
+def test_products_in_so_many_seconds(K):
+    seconds = CostModel(K, 640).on_the_fly().total
+    assert equivalent_products(K, 1.0001 * seconds) == 640
+    assert equivalent_products(K, 0.0) == 1
+    assert equivalent_products(K, 5.0, rates=FREE) == 1

@@ -40,6 +40,7 @@ class Problem:
             alpha,
             rtol=1e-4,
             may_truncate=False,
+            n_products=400,
             n_threads=1,
             compress=partial(compress, rtol=1e-4, leaf_size=32, budget=0, n_jobs=1),
             policy=policy,

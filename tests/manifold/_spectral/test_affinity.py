@@ -1,14 +1,20 @@
 """The forms of a Gaussian kernel against all its entries."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from skhmat.manifold._spectral.affinity import AffinityPolicy
+from skhmat.linalg import compress
+from skhmat.linalg._gofmm.cost_model import RATES, Rates
+from skhmat.manifold._spectral.affinity import AffinityPolicy, _is_sparse_best, choose_affinity
+from skhmat.manifold._spectral.distance_histogram import DistanceHistogram
+from skhmat.manifold._spectral.gaussian import TruncatedGaussian
+from skhmat.manifold._spectral.point_cloud import PointCloud
 
-from ..affinities import FORMS, RTOL, gaussian_affinity, with_outliers
+from ..affinities import FEW, FORMS, RTOL, gaussian_affinity, with_outliers
 from ..affinities import kernel as gaussian_kernel
 
 EPSILON = 0.05
@@ -79,35 +85,68 @@ def test_radii_make_neighbours(rng):
     np.testing.assert_allclose(entries_of(K.operator), expected, atol=1e-12)
 
 
-def test_the_form_that_costs_least(rng):
-    policy = AffinityPolicy(
-        max_always_dense=60, max_dense=100, max_float32=250, max_sparse_entries=300 * 60
-    )
+FREE = Rates(**dict.fromkeys(vars(RATES), 0.0))
+
+
+def test_limits_of_accuracy_and_memory(rng):
+    """Rates at which a sparse matrix costs nothing, or too much."""
+    few = {"max_always_dense": 60, "max_dense": 100, "max_float32": 250}
     X = rng.random((300, 2))
-    found = {
-        (n, epsilon, may_truncate): gaussian_affinity(X[:n], epsilon, policy, may_truncate).form
-        for n in (60, 100, 200, 300)
-        for epsilon in (1e-5, 0.1)
-        for may_truncate in (True, False)
-    }
-    assert found == {
-        (60, 1e-5, True): "dense",
-        (60, 1e-5, False): "dense",
-        (60, 0.1, True): "dense",
-        (60, 0.1, False): "dense",
-        (100, 1e-5, True): "sparse",
-        (100, 1e-5, False): "dense",
-        (100, 0.1, True): "dense",
-        (100, 0.1, False): "dense",
-        (200, 1e-5, True): "sparse",
-        (200, 1e-5, False): "float32",
-        (200, 0.1, True): "float32",
-        (200, 0.1, False): "float32",
-        (300, 1e-5, True): "sparse",
-        (300, 1e-5, False): "compressed",
-        (300, 0.1, True): "compressed",
-        (300, 0.1, False): "compressed",
-    }
+
+    def forms(epsilon, may_truncate=True, **changes):
+        policy = AffinityPolicy(**few, **changes)
+        return [
+            gaussian_affinity(X[:n], epsilon, policy, may_truncate).form
+            for n in (60, 100, 200, 300)
+        ]
+
+    all_entries = ["dense", "dense", "float32", "compressed"]
+    assert forms(1e-5, rates=FREE) == ["dense", "sparse", "sparse", "sparse"]
+    assert forms(1e-5, may_truncate=False, rates=FREE) == all_entries
+    assert forms(1e-5, max_sparse_entries=0, rates=FREE) == all_entries
+    dear = replace(FREE, csr=1.0)
+    assert forms(1e-5, rates=dear) == [*all_entries[:3], "sparse"]
+    assert forms(0.1, max_sparse_entries=300 * 60, rates=dear) == all_entries
+
+
+@pytest.mark.parametrize("n", [100, 200])  # in float64, and in float32
+def test_a_sparse_matrix_where_it_costs_less(n, rng):
+    """By the number of its entries, whatever the number of products."""
+    X = rng.random((n, 2))
+    policy = AffinityPolicy(max_always_dense=60, max_dense=100, max_float32=250)
+    cloud = PointCloud(X)
+    kernel = TruncatedGaussian(1.0)
+    for n_products in (1, 100, 10_000):
+        counts = [
+            p for p in range(0, n * n, n) if _is_sparse_best(cloud, kernel, p, n_products, policy)
+        ]
+        # From a tenth, the rule before there were costs, to less than a half.
+        assert counts == list(range(0, len(counts) * n, n))
+        assert 0.1 <= len(counts) / n <= 0.5
+
+
+def test_the_number_of_products_reaches_compress(rng):
+    seen = []
+
+    def spy(source, **options):
+        seen.append(options["n_products"])
+        return compress(source, rtol=RTOL, **FEW, **options)
+
+    X = rng.random((300, 2))
+    cloud = PointCloud(X)
+    choose_affinity(
+        cloud,
+        0.1,
+        DistanceHistogram.from_points(cloud, np.random.RandomState(0)),
+        None,
+        rtol=RTOL,
+        may_truncate=True,
+        n_products=123,
+        n_threads=1,
+        compress=spy,
+        policy=FORMS["compressed"],
+    )
+    assert seen == [123]
 
 
 def test_descriptions(form, rng):
