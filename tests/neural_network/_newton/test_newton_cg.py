@@ -1,5 +1,7 @@
 """NewtonCG on plain functions: what it finds, and its parameters."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -157,6 +159,21 @@ def test_config_round_trip():
     for key, value in PARAMETERS.items():
         assert getattr(copy, key) == value
     assert copy.pretrain_optimizer.momentum == 0.5
+
+
+def test_configuration_is_json():
+    parameters = {
+        "tau": np.float32(0.25),
+        "max_cg_steps": np.int64(7),
+        "armijo": np.float32(0.25),
+        "curvature": np.str_("hessian"),
+        "trust_radius": np.float64(2.0),
+        "history_size": np.int32(50),
+    }
+    config = NewtonCG(**parameters).get_config()
+    assert NewtonCG.from_config(json.loads(json.dumps(config))).get_config() == config
+    for name, value in parameters.items():
+        assert config[name] == value
 
 
 @pytest.mark.parametrize(
