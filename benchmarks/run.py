@@ -38,6 +38,7 @@ NAMES = (
     "features",
     "newton_cg",
     "defaults",
+    "fourier",
     "busy",
 )
 

@@ -72,18 +72,22 @@ class Demand:
         """The error that each entry may have."""
         return self.rtol * self.mean_entry
 
-    def error(self, largest, mean_square):
+    def error(self, largest, mean_square, n_apart):
         """Return the relative error of the matrix.
 
         Parameters
         ----------
         largest : float
-            Error of the kernel at distance 0, the largest. The diagonal has it.
+            Error of the kernel at distance 0, the largest. The diagonal has it, and all pairs
+            closer than the wavelength of the frequencies that were left out.
         mean_square : float
             Its mean square over a period, relative to that of the kernel: pairs of points are not
             spread evenly over the period, but like the kernel the error is large where they are.
+        n_apart : float
+            Number of cells of that wavelength in the box around the points.
         """
-        return math.sqrt(mean_square + (largest / self.mean_entry) ** 2 / self.n)
+        close = 1 / min(self.n, n_apart)
+        return math.sqrt(mean_square + (largest / self.mean_entry) ** 2 * close)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,16 +185,21 @@ def _decaying_modes(transform, extent, demand, policy):
     period = extent + reach
 
     def error(frequency):
-        return demand.error(transform.tail(frequency), transform.square_tail(frequency))
+        n_apart = _n_cells(extent, frequency)
+        return demand.error(transform.tail(frequency), transform.square_tail(frequency), n_apart)
 
     frequency = _smallest(error, policy.truncation * demand.rtol)
     n_half = np.ceil(frequency * period)
     return None if _is_too_many(n_half, policy) else (period, n_half.astype(int))
 
 
+def _n_cells(extent, frequency):
+    """Return the number of cells of a wavelength in a box."""
+    return math.prod((1 + 2 * frequency * extent).tolist())
+
+
 def _is_too_many(n_half, policy):
-    with np.errstate(over="ignore"):
-        return not np.prod(2 * n_half + 1) <= policy.max_modes
+    return not math.prod((2 * n_half + 1).tolist()) <= policy.max_modes
 
 
 def _aliasing(transform, extent, reach):
@@ -228,14 +237,14 @@ def _folded_modes(transform, extent, demand, policy):
             return None
         n_half = n_half.astype(int)
         coefficients = _folded_coefficients(transform, extent, period, n_half, demand.entry_error)
-        cut = _cut(coefficients, n_half / period, demand, policy)
+        cut = _cut(coefficients, n_half / period, extent, demand, policy)
         # Above three quarters of the grid's frequencies its own error may be as large.
         if cut <= 0.75 * frequency:
             return period, np.ceil(cut * period).astype(int)
         frequency *= 1.5
 
 
-def _cut(coefficients, limits, demand, policy):
+def _cut(coefficients, limits, extent, demand, policy):
     """Return the lowest frequency above which coefficients are not needed."""
     n_half = [(m - 1) // 2 for m in coefficients.shape]
     axes = [
@@ -252,7 +261,10 @@ def _cut(coefficients, limits, demand, policy):
     # Of all coefficients above an edge.
     largest = sizes[::-1].cumsum()[::-1] - sizes
     mean_squares = (squares[::-1].cumsum()[::-1] - squares) / squares.sum()
-    errors = [demand.error(*pair) for pair in zip(largest, mean_squares, strict=True)]
+    errors = [
+        demand.error(*sizes, _n_cells(extent, edge))
+        for *sizes, edge in zip(largest, mean_squares, edges, strict=True)
+    ]
     return edges[np.argmax(np.array(errors) <= policy.truncation * demand.rtol)]
 
 

@@ -23,7 +23,7 @@ def direct_sum(modes, x):
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("kernel", FOURIER_KERNELS)
 def test_the_sum_is_the_kernel(kernel, d, rng):
-    rtol = 1e-2 if kernel in ("exponential", "matern12") else 1e-3
+    rtol = 3e-2 if kernel in ("exponential", "matern12") else 1e-3
     extent = rng.uniform(2, 5, d)
     X = extent * rng.random((300, d))
     pairs = rng.integers(300, size=(400, 2))
@@ -32,7 +32,7 @@ def test_the_sum_is_the_kernel(kernel, d, rng):
     mean_entry = np.sqrt((values**2).mean())
     modes = choose_modes(kernel, 0.5, extent, Demand(rtol, mean_entry, 300))
     errors = direct_sum(modes, x) - values
-    # Of the mean over these few pairs; `FourierFit` measures and tries again.
+    # What is kept is the mean over a period; `FourierFit` measures that over pairs.
     assert np.sqrt((errors**2).mean()) <= 2 * rtol * mean_entry
 
 
@@ -57,7 +57,7 @@ def test_too_many_modes_are_none():
 
 def test_points_that_are_all_equal_have_an_extent_of_zero():
     modes = choose_modes("gaussian", 1.0, np.zeros(2), Demand(1e-6, 1.0, 10))
-    assert_allclose(direct_sum(modes, np.zeros((1, 2))), 1.0, atol=1e-5)
+    assert_allclose(direct_sum(modes, np.zeros((1, 2))), 1.0, atol=1e-6)
 
 
 def test_folded_square_is_smooth_even_and_periodic():

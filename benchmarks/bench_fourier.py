@@ -1,0 +1,148 @@
+"""The Fourier form
+
+Kernel matrices on points with two and three features as sums over Fourier modes, by
+``compress(K, form="fourier")``, beside FINUFFT by hand (a rival of eight lines: no choice of the
+modes by the points, no measured error), and, for the hard cases, beside what ``compress`` takes
+where it may not use this form. All on one thread, wall-clock seconds, in turn. *Error* is relative,
+on sampled rows; for the rival it is that of the modes which a Gaussian needs at most.
+"""
+
+import math
+
+import finufft
+import numpy as np
+from common import (
+    at_most,
+    compress_noting,
+    error_on_rows,
+    interleaved,
+    main,
+    normal_vectors,
+    promised_error,
+    relative_error,
+)
+
+from skhmat.linalg import KernelMatrix
+
+MAX_RATIO, MAX_OTHER = 1.5, 1.3
+# Rows, features, bandwidth, rtol.
+PRODUCTS = ((32_768, 2, 0.2, 1e-6), (32_768, 3, 0.5, 1e-6), (200_000, 2, 0.1, 1e-4))
+QUICK_PRODUCTS = ((4_096, 2, 0.2, 1e-6), (4_096, 3, 0.5, 1e-4))
+N_HARD, N_HARD_QUICK = 20_000, 3_000
+
+
+class ByHand:
+    """A Gaussian kernel matrix with FINUFFT, as a user writes it in eight lines."""
+
+    def __init__(self, X, bandwidth, rtol):
+        d = X.shape[1]
+        reach = math.sqrt(2 * math.log(4 * d * 3**d / rtol))
+        width = np.ptp(X, axis=0).max() / bandwidth + reach
+        n_half = math.ceil(width * math.sqrt(math.log(4 * d * 4**d / rtol) / 2) / math.pi)
+        self.shape, self.rtol = (2 * n_half + 1,) * d, rtol
+        self.points = [2 * np.pi / (width * bandwidth) * column for column in (X - X.mean(0)).T]
+        squares = (np.arange(-n_half, n_half + 1) / width) ** 2
+        total = sum(np.meshgrid(*[squares] * d, indexing="ij", sparse=True))
+        self.weights = (math.sqrt(2 * np.pi) / width) ** d * np.exp(-2 * np.pi**2 * total)
+
+    def __matmul__(self, w):
+        points = [np.mod(p + np.pi, 2 * np.pi) - np.pi for p in self.points]
+        d, options = len(points), {"eps": self.rtol / 10, "nthreads": 1}
+        forward, back = (getattr(finufft, f"nufft{d}d{kind}") for kind in (1, 2))
+        modes = forward(*points, w + 0j, self.shape, isign=1, **options)
+        return back(*points, modes * self.weights, isign=-1, **options).real
+
+
+def products(sizes):
+    """Yield a row per matrix: set-up with one product, and further products."""
+    for n, d, bandwidth, rtol in sizes:
+        X = np.random.default_rng(0).standard_normal((n, d))
+        K = KernelMatrix(X, bandwidth=bandwidth, n_jobs=1)
+        w = normal_vectors(n, 1, np.float64)[:, 0]
+        options = {"rtol": rtol, "form": "fourier", "n_jobs": 1, "random_state": 0}
+        H, warned = compress_noting(K, **options)
+        rival = ByHand(X, bandwidth, rtol)
+        medians, _ = interleaved(
+            {
+                "first": lambda K=K, o=options, w=w: compress_noting(K, **o)[0] @ w,
+                "rival first": lambda X=X, b=bandwidth, r=rtol, w=w: ByHand(X, b, r) @ w,
+                "again": lambda H=H, w=w: H @ w,
+                "rival again": lambda rival=rival, w=w: rival @ w,
+            }
+        )
+        rows = np.random.default_rng(1).integers(n, size=256)
+        exact = K.block(rows, slice(None)) @ w
+        yield {
+            "table": "Products with one vector",
+            "N": n,
+            "d": d,
+            "bandwidth": bandwidth,
+            "rtol": rtol,
+            "modes": " x ".join(map(str, H.form.fourier.modes.shape)),
+            "set-up and product, s": medians["first"],
+            "by hand, s": medians["rival first"],
+            "first, ratio": at_most(medians["first"] / medians["rival first"], MAX_RATIO),
+            "product, s": medians["again"],
+            "product by hand, s": medians["rival again"],
+            "ratio": at_most(medians["again"] / medians["rival again"], MAX_RATIO),
+            "error": promised_error(error_on_rows(H, K), rtol, warned),
+            "error by hand": relative_error((rival @ w)[rows], exact),
+        }
+
+
+def hard_cases(n):
+    """Return matrices that are hard for Fourier modes, by name, and the vectors to multiply."""
+    rng = np.random.default_rng(0)
+    centers, scales = rng.random((30, 3)), 10 ** rng.uniform(-3, -1, 30)
+    which = rng.integers(30, size=n)
+    clusters = centers[which] + scales[which, None] * rng.standard_normal((n, 3))
+    outlier = rng.random((n, 2))
+    outlier[0] = 1000
+    return {
+        "bandwidth of a thousandth": (KernelMatrix(rng.random((n, 2)), bandwidth=1e-3), 1),
+        "clusters at three scales": (KernelMatrix(clusters, bandwidth=0.1), 1),
+        "64 vectors in 3-D": (KernelMatrix(rng.standard_normal((n, 3)), bandwidth=0.5), 64),
+        "Matérn 1/2": (KernelMatrix(rng.random((n, 2)), "matern12", 0.2), 1),
+        "an outlier": (KernelMatrix(outlier, bandwidth=0.1), 1),
+        "equal points": (KernelMatrix(np.ones((n, 2))), 1),
+        "1-D": (KernelMatrix(rng.random((50 * n, 1)), bandwidth=0.01), 1),
+    }
+
+
+def hard(n):
+    """Yield a row per hard case: what is taken by itself beside other forms."""
+    for name, (K, n_vectors) in hard_cases(n).items():
+        K.n_jobs = 1
+        W = normal_vectors(K.shape[0], n_vectors, np.float64)
+        options = {"rtol": 1e-4, "n_products": n_vectors, "n_jobs": 1, "random_state": 0}
+        H, warned = compress_noting(K, **options)
+        medians, _ = interleaved(
+            {
+                "default": lambda K=K, o=options, W=W: compress_noting(K, **o)[0] @ W,
+                "other": lambda K=K, o=options, W=W: (
+                    compress_noting(K, **o, form="hierarchical")[0] @ W
+                ),
+            },
+            repeats=3,
+        )
+        yield {
+            "table": "Hard for it: set-up and product",
+            "case": name,
+            "N": K.shape[0],
+            "vectors": n_vectors,
+            "taken": "Fourier" if H.is_fourier else "dense" if H.is_dense else "blocks",
+            "default, s": medians["default"],
+            "without it, s": medians["other"],
+            "ratio": at_most(medians["default"] / medians["other"], MAX_OTHER),
+            "error": promised_error(error_on_rows(H, K), 1e-4, warned),
+        }
+
+
+def run(quick):
+    """Return the rows of both tables."""
+    sizes = QUICK_PRODUCTS if quick else PRODUCTS
+    return [*products(sizes), *hard(N_HARD_QUICK if quick else N_HARD)]
+
+
+if __name__ == "__main__":
+    main(run, __doc__)
