@@ -110,7 +110,7 @@ promises: .venv/.with-bench
 	.venv/bin/python benchmarks/promises.py
 
 docs: .venv/.with-docs
-	rm -rf docs/api/generated docs/auto_examples
+	rm -rf docs/api/generated docs/auto_examples docs/_build docs/sg_execution_times.rst
 	.venv/bin/sphinx-build -W --keep-going -E -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
