@@ -186,7 +186,9 @@ def eigsh(
     multiple eigenvalue. Some Lanczos steps in the complement of the eigenvectors that were found
     show whether any eigenvalue there should be among those wanted, and find it. Where they leave
     doubt, up to 4,096 rows the matrix is decomposed unless `maxiter` was given; otherwise there is
-    a warning. They do not follow ``which="SM"`` of an indefinite matrix, or with `sigma`.
+    a warning. Inside the spectrum, for ``which="SM"`` of an indefinite matrix, these steps are with
+    A^2, where eigenvalues crowd around zero: those below a tenth of the largest may be right and
+    yet come with a warning.
 
     The eigenvalues of a `HierarchicalMatrix` differ from those of the exact matrix K by at most
     ``error_estimate_`` times the Frobenius norm of K.

@@ -12,6 +12,8 @@ from skhmat.linalg import KernelMatrix, compress, eigsh
 from skhmat.linalg._eigsh import find_eigenpairs
 from skhmat.linalg._spectral.drivers import DriverPolicy
 
+from . import matrices
+
 
 def symmetric(n, seed=0, dtype=np.float64):
     """Return a symmetric matrix with the eigenvalues -n/2, ..., n/2, and these."""
@@ -365,6 +367,36 @@ def test_info_of_an_indefinite_matrix_that_was_decomposed(dtype, global_random_s
     assert info.method == "dense"
     assert values.dtype == dtype
     np.testing.assert_allclose(values, expected_values(exact, 3, "SM"), atol=75 * 1e-4)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_copies_of_an_eigenvalue_inside_the_spectrum(sign, global_random_seed):
+    rng = np.random.default_rng(global_random_seed)
+    others = rng.uniform(0.5, 1, 200) * rng.choice([-1, 1], 200)
+    # With maxiter the matrix is not decomposed instead.
+    exact = np.sort(np.r_[0.1 * sign, 0.2, 0.2, 0.2, -0.3, -0.3, others])
+    values = eigsh(
+        matrices.symmetric(exact, global_random_seed), 5, "SM", maxiter=2000, random_state=0
+    )[0]
+    expected = np.array([0.1, 0.2, 0.2, 0.2, 0.3])
+    np.testing.assert_allclose(np.sort(np.abs(values)), expected, atol=1e-8)
+
+
+def test_eigenvalues_inside_the_spectrum_that_crowd_leave_doubt(global_random_seed):
+    A, _ = symmetric(300, global_random_seed)
+    with pytest.warns(
+        ConvergenceWarning, match=r"eigenvalue was missed, up to .* smaller|of 2 eig"
+    ):
+        eigsh(A, 2, "SM", maxiter=1000, random_state=0)
+
+
+@pytest.mark.parametrize("which", ["LM", "SM"])
+def test_farthest_from_sigma(which, global_random_seed):
+    A, exact = symmetric(150, global_random_seed)
+    sigma = float(exact[0] - 0.1 * np.ptp(exact))
+    values = eigsh(A, 3, which, sigma=sigma, random_state=0, return_eigenvectors=False)
+    expected = np.add(sigma, expected_values(exact - sigma, 3, {"LM": "SM", "SM": "LM"}[which]))
+    np.testing.assert_allclose(values, expected, atol=1e-7 * np.ptp(exact))
 
 
 def test_signs():

@@ -47,6 +47,17 @@ class NegatedOperator(SymmetricOperator):
         return -(self.A @ W)
 
 
+class SquaredOperator(SymmetricOperator):
+    """A^2 for a symmetric operator A."""
+
+    def __init__(self, A):
+        super().__init__(A.dtype, A.shape)
+        self._A = A
+
+    def _multiply(self, W):
+        return self._A @ (self._A @ W)
+
+
 class ScaledOperator(SymmetricOperator):
     """D A D for a symmetric operator A and a diagonal matrix D with `factors` of shape (n,)."""
 

@@ -282,8 +282,12 @@ def shift_invert_eigenpairs(A, task, sigma, inverse, *, policy=POLICY):
         raise _is_an_eigenvalue(sigma) from None
     size = np.linalg.norm(Av0 - sigma * v0) / np.linalg.norm(v0)
     _check_inverse(A, values, vectors, task, v0, sigma, inverse, size)
-    if task.which != "SM":
-        distances = values - sigma
+    distances = values - sigma
+    if task.which == "SM":  # of the inverse: farthest from sigma
+        shifted, task = CountedOperator(ShiftedOperator(A, -sigma)), replace(task, which="LM")
+        found = _with_missed(shifted, Eigenpairs(distances, vectors), task, policy)
+        values, vectors = sigma + found.values, found.vectors
+    else:
         distances[distances == 0] = np.finfo(np.float64).tiny
         inverted = Eigenpairs(1 / distances, vectors)
         found = _with_missed(inverse, inverted, task, policy)
@@ -311,7 +315,9 @@ def smallest_eigenpairs(A, task, *, policy=POLICY):
         if (pairs.values >= -rounding).all():
             pairs = Eigenpairs(sign * pairs.values, pairs.vectors)
             return pairs.take(np.argsort(pairs.values, kind="stable"))
-    return no_pairs(A) if policy.may_be_dense(task) else lanczos_eigenpairs(A, task, policy=policy)
+    if policy.may_be_dense(task):
+        return no_pairs(A)
+    return _with_missed(A, lanczos_eigenpairs(A, task, policy=policy), task, policy)
 
 
 def _arpack(A, v0, task, policy, **options):
@@ -362,10 +368,15 @@ def _with_missed(A, pairs, task, policy):
         return pairs
     if policy.may_be_dense(task):
         return no_pairs(A)
-    beyond = f"up to {doubt:.1g} times the largest one in magnitude" if doubt < 1 else "anywhere"
+    if task.which == "SM":
+        beyond = f"up to {100 * min(doubt, 1):.2g} % smaller in magnitude than the last of"
+    elif doubt < 1:
+        beyond = f"up to {doubt:.1g} times the largest one in magnitude beyond"
+    else:
+        beyond = "anywhere beyond"
     warn(
         f"eigsh: {A.n_products:,} products do not exclude that an eigenvalue was missed, {beyond} "
-        "beyond those returned; ask for more eigenpairs (k), or raise ncv."
+        "those returned; ask for more eigenpairs (k), or raise ncv."
     )
     return pairs
 

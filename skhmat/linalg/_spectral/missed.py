@@ -7,11 +7,13 @@ missed is extreme, so that a few Lanczos steps from another random vector show i
 value never exceeds the largest eigenvalue.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.linalg
 
 from .._krylov.lanczos import LanczosProcess, multiply
+from .._operators.wrappers import CountedOperator, SquaredOperator
 from .pairs import Eigenpairs, wanted_positions
 
 
@@ -39,6 +41,15 @@ class SearchPolicy:
         An extreme eigenvalue is at most this many residuals r, or r^2 / gap, away from its Ritz
         value, where the gap is the distance to the next Ritz value. In theory it is one, if no
         eigenvalue beyond it is still hidden.
+    max_basis_of_square : int
+        Lanczos steps with A^2, before a new start, where the smallest eigenvalues in magnitude are
+        inside the spectrum of A: they crowd more at the end of that of A^2,
+    min_budget_of_square : int
+        and take more steps.
+    is_crowded : bool
+        Whether eigenvalues beyond the extreme Ritz value by less than would show count as doubt.
+    dependent : float
+        Part of a vector of length 1 outside the span of others below which it depends on them.
     """
 
     max_basis: int = 60
@@ -49,6 +60,10 @@ class SearchPolicy:
     smallest_part: float = 1e-3
     linear_margin: float = 3
     quadratic_margin: float = 10
+    max_basis_of_square: int = 120
+    min_budget_of_square: int = 500
+    is_crowded: bool = False
+    dependent: float = 1e-6
 
 
 POLICY = SearchPolicy()
@@ -64,7 +79,7 @@ def with_missed(A, pairs, k, which, tol, *, policy=POLICY):
     pairs : Eigenpairs
         Those found, perhaps fewer than k.
     k : int
-    which : {"LA", "SA", "LM", "BE"}
+    which : {"LA", "SA", "LM", "SM", "BE"}
     tol : float
         As in `eigsh`: missed eigenvalues are found to this relative accuracy.
 
@@ -74,17 +89,82 @@ def with_missed(A, pairs, k, which, tol, *, policy=POLICY):
         In ascending order; fewer than k if others were seen to be missing, but did not converge.
     doubt : float
         How far beyond those returned a missed eigenvalue may be, relative to the largest one in
-        magnitude: 0 if none can be missing, infinity if the work did not suffice to tell.
+        magnitude, for "SM" to the largest one returned: 0 if none can be missing, infinity if the
+        work did not suffice to tell.
+    """
+    if which == "SM":
+        return _with_missed_inside(A, pairs, k, tol, policy)
+    found, doubt, size = _search_until_none(A, pairs, k, which, tol, A.n_products, policy)
+    return found, doubt / size if doubt > 0 else 0.0
+
+
+def _with_missed_inside(A, pairs, k, tol, policy):
+    """Return the pairs smallest in magnitude, and the doubt, wherever zero is in the spectrum.
+
+    They are at the lower end of the spectrum of A^2, where eigenvalues crowd more.
+    """
+    square = CountedOperator(SquaredOperator(A))
+    squared = Eigenpairs(pairs.values**2, pairs.vectors)
+    policy = replace(
+        policy,
+        max_basis=policy.max_basis_of_square,
+        min_budget=policy.min_budget_of_square,
+        is_crowded=True,
+    )
+    found, doubt, size = _search_until_none(
+        square, squared, k, "SA", tol, A.n_products // 2, policy
+    )
+    if found is not squared:
+        pairs = _smallest_in_span(A, found.vectors, k, np.sqrt(size), policy)
+    if len(pairs.values) < k:
+        return pairs, np.inf
+    largest, rounding = np.abs(pairs.values).max(), policy.rounding_units * np.finfo(A.dtype).eps
+    if largest <= rounding * np.sqrt(size):  # all are zero but for rounding
+        return pairs, 0.0
+    smallest = np.sqrt(max(largest**2 - max(doubt, rounding * size), 0.0))
+    return pairs, float(1 - smallest / largest)
+
+
+def _smallest_in_span(A, V, k, size, policy):
+    """Return the k pairs smallest in magnitude, or fewer, from eigenvectors V (n, m) of A^2.
+
+    They may mix eigenvectors of A for x and -x, which a product with A tells apart. `size` is the
+    largest eigenvalue of A in magnitude.
+    """
+    Q = np.linalg.qr(V)[0]
+    for is_last in (False, True):
+        AQ = multiply(A, Q)
+        values, U = np.linalg.eigh(Q.T @ AQ)
+        Q, AQ = Q @ U, AQ @ U
+        residuals = AQ - Q * values
+        norms = np.linalg.norm(residuals, axis=0)
+        is_mixed = norms > np.sqrt(np.finfo(A.dtype).eps) * size
+        if is_last or not is_mixed.any():
+            break
+        others = residuals[:, is_mixed] / norms[is_mixed]
+        basis, R, _ = scipy.linalg.qr(others - Q @ (Q.T @ others), mode="economic", pivoting=True)
+        is_new = np.abs(np.diagonal(R)) > policy.dependent
+        Q = np.linalg.qr(np.hstack([Q, basis[:, is_new]]))[0]
+    # Ritz values inside a spectrum need not be near an eigenvalue.
+    values, Q = values[~is_mixed], Q[:, ~is_mixed]
+    wanted = wanted_positions(values, min(k, len(values)), "SM")
+    return Eigenpairs(values[wanted].astype(A.dtype), Q[:, wanted].astype(A.dtype))
+
+
+def _search_until_none(A, pairs, k, which, tol, n_products, policy):
+    """Return the wanted pairs, the doubt in units of A, and its largest eigenvalue as far as known.
+
+    `n_products` were taken to find the pairs.
     """
     rng = np.random.default_rng(0)
     values = pairs.values.astype(np.float64)
     vectors = np.linalg.qr(pairs.vectors.astype(np.float64))[0]
-    budget = max(policy.min_budget, A.n_products)
-    doubt = 0.0
+    budget = max(policy.min_budget, n_products)
+    doubt, size = 0.0, 1.0
     while len(values) < A.shape[0]:
         interval = _interval(values, k, which)
         ritz, doubt = _search(A, vectors, interval, values, tol, budget, rng, policy)
-        missed = ritz.missed()
+        missed, size = ritz.missed(), ritz.size
         if len(missed.values) == 0:
             is_wanted = ritz.are_beyond(values)
             values, vectors = values[is_wanted], vectors[:, is_wanted]
@@ -92,12 +172,12 @@ def with_missed(A, pairs, k, which, tol, *, policy=POLICY):
         values = np.append(values, missed.values)
         vectors = np.hstack([vectors, missed.vectors])
     if np.array_equal(values, pairs.values):
-        return pairs, doubt
+        return pairs, doubt, size
     order = np.argsort(values, kind="stable")
     order = order[wanted_positions(values[order], min(k, len(values)), which)]
     dtype = pairs.vectors.dtype
     found = Eigenpairs(values[order].astype(dtype), vectors[:, order].astype(dtype))
-    return found, doubt
+    return found, doubt, size
 
 
 def _interval(values, k, which):
@@ -114,7 +194,7 @@ def _interval(values, k, which):
 
 
 def _search(A, known, interval, values, tol, budget, rng, policy):
-    """Return the `_RitzPairs` that tell what was missed, and the doubt that is left.
+    """Return the `_RitzPairs` that tell what was missed, and the doubt that is left, in units of A.
 
     The process stays in the complement of the `known` vectors, (n, m).
     """
@@ -129,7 +209,8 @@ def _search(A, known, interval, values, tol, budget, rng, policy):
             is_last = process.n_steps == policy.max_basis or n_steps == budget
             is_due = process.n_steps % policy.steps_per_check == 0
             if is_due or is_last or process.is_invariant:
-                ritz = _RitzPairs(process, interval, size, tol, eps, policy)
+                n_before = n_steps - process.n_steps
+                ritz = _RitzPairs(process, n_before, interval, size, tol, eps, policy)
                 doubt = min(doubt, ritz.doubt())
                 if n_steps == budget or doubt == 0:
                     return ritz, doubt
@@ -143,6 +224,8 @@ class _RitzPairs:
     Parameters
     ----------
     process : LanczosProcess
+    n_before : int
+        Steps of those before, from whose Ritz vectors it started.
     interval : tuple of float
         Eigenvalues outside of (low, high) were missed.
     size : float
@@ -151,15 +234,20 @@ class _RitzPairs:
     eps : float
         Relative rounding error of products.
     policy : SearchPolicy
+
+    Attributes
+    ----------
+    size : float
+        Largest eigenvalue in magnitude as far as known by now.
     """
 
-    def __init__(self, process, interval, size, tol, eps, policy):
-        self._process, self._policy = process, policy
+    def __init__(self, process, n_before, interval, size, tol, eps, policy):
+        self._process, self._n_before, self._policy = process, n_before, policy
         self._values, self._coefficients = process.ritz_pairs()
         self._residuals = process.residual_norm * np.abs(self._coefficients[-1])
         self._low, self._high = interval
-        self._size = max(size, np.abs(self._values).max())
-        self._rounding = policy.rounding_units * eps * self._size
+        self.size = max(size, np.abs(self._values).max(), np.finfo(np.float64).tiny)
+        self._rounding = policy.rounding_units * eps * self.size
         allowed = np.maximum(tol * np.abs(self._values), self._rounding)
         self._is_low = self._values < self._low - allowed
         self._is_high = self._values > self._high + allowed
@@ -203,23 +291,26 @@ class _RitzPairs:
         """Return the doubt at one end, 0 if an extreme value was missed and has converged."""
         if is_missed[first]:
             return 0.0 if self._has_converged[first] else np.inf
-        if not self._would_show(distance):
+        hidden = self._hidden_within()
+        # What is closer than that is not waited for.
+        if hidden > max(distance, 0.0) and self._process.n_steps < self._policy.max_basis:
             return np.inf
-        error = self._error_of(first, second) - distance - self._rounding
-        return error / self._size if error > 0 else 0.0
+        error = self._error_of(first, second)
+        if self._policy.is_crowded:
+            error = max(error, hidden)
+        return max(error - distance - self._rounding, 0.0)
 
-    def _would_show(self, distance):
-        """Return whether an eigenvalue at a distance beyond the extreme Ritz value would show.
+    def _hidden_within(self):
+        """Return how far beyond the extreme Ritz value an eigenvalue may be that does not show.
 
-        In m steps its component grows by exp(2 m sqrt(distance / spread)) over all others. From
-        about 1 / sqrt(n) it must become about 1. What is too close is not waited for.
+        In m steps the component of one that is d beyond grows by exp(2 m sqrt(d / spread)) over all
+        others. From about 1 / sqrt(n) it must become about 1. It is in the vector that a process
+        starts from again, so that all steps count.
         """
-        spread = max(np.ptp(self._values), np.finfo(np.float64).tiny)
-        with np.errstate(over="ignore"):  # all Ritz values may be one but for rounding
-            rate = 2 * np.sqrt(max(distance, 0.0) / spread)
-        growth = np.sqrt(self._process.length) / self._policy.smallest_part
-        n_steps = self._process.n_steps
-        return n_steps == self._policy.max_basis or n_steps * rate >= np.log(growth)
+        process = self._process
+        growth = np.sqrt(process.length) / self._policy.smallest_part
+        n_steps = process.n_steps + (self._n_before if self._policy.is_crowded else 0)
+        return np.ptp(self._values) * (np.log(growth) / (2 * n_steps)) ** 2
 
     def _error_of(self, first, second):
         """Return a bound of the error of an extreme Ritz value; `second` is the one next to it."""

@@ -77,3 +77,50 @@ def test_the_doubt_that_is_left():
         doubts.append(with_missed(operator, found, 4, "LA", 0.0, policy=policy)[1])
     assert doubts[0] == np.inf
     assert doubts[1] == 0
+
+
+INSIDE = np.r_[np.linspace(-1, -0.5, 40), -0.3, -0.2, -0.2, 0.1, 0.2, 0.2, np.linspace(0.5, 1, 40)]
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_what_was_left_out_around_zero_comes_back(k):
+    A = symmetric(INSIDE, 0)
+    whole = Eigenpairs(*np.linalg.eigh(A))
+    right = wanted_positions(whole.values, k, "SM")
+    expected = np.sort(np.abs(whole.values[right]))
+    for left_out in right:
+        others = np.delete(np.arange(len(INSIDE)), left_out)
+        found = others[wanted_positions(whole.values[others], k, "SM")]
+        operator = CountedOperator(DenseOperator(A))
+        pairs, doubt = with_missed(operator, whole.take(found), k, "SM", 0.0)
+        assert doubt < 1e-6
+        np.testing.assert_allclose(np.sort(np.abs(pairs.values)), expected, atol=1e-10)
+        # Eigenvectors of A^2 may mix those of -0.2 and 0.2; these are of A.
+        np.testing.assert_allclose(A @ pairs.vectors, pairs.vectors * pairs.values, atol=1e-7)
+
+
+def test_pairs_around_zero_that_are_right_stay_as_they_are():
+    A = symmetric(INSIDE, 0)
+    whole = Eigenpairs(*np.linalg.eigh(A))
+    pairs = whole.take(wanted_positions(whole.values, 5, "SM"))
+    found, doubt = with_missed(CountedOperator(DenseOperator(A)), pairs, 5, "SM", 0.0)
+    assert found is pairs
+    assert doubt < 1e-6
+
+
+def test_where_eigenvalues_crowd_around_zero_there_is_doubt():
+    A = symmetric(np.r_[np.linspace(-1, 1, 300), np.linspace(-1e-3, 1e-3, 20)], 0)
+    whole = Eigenpairs(*np.linalg.eigh(A))
+    pairs = whole.take(wanted_positions(whole.values, 4, "SM"))
+    policy = SearchPolicy(min_budget_of_square=130)
+    doubt = with_missed(CountedOperator(DenseOperator(A)), pairs, 4, "SM", 0.0, policy=policy)[1]
+    assert doubt > 0.1
+
+
+def test_what_is_zero_leaves_no_doubt():
+    A = symmetric(np.r_[np.zeros(9), np.linspace(-1, -0.1, 60), np.linspace(0.1, 1, 60)], 0)
+    whole = Eigenpairs(*np.linalg.eigh(A))
+    pairs = whole.take(wanted_positions(whole.values, 4, "SM"))
+    found, doubt = with_missed(CountedOperator(DenseOperator(A)), pairs, 4, "SM", 0.0)
+    assert found is pairs
+    assert doubt == 0
