@@ -15,7 +15,7 @@ from .._utils.warnings import warn
 from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
 from ._fourier.fit import FourierFit, reason_against
-from ._fourier.nonuniform import is_installed, require
+from ._fourier.nonuniform import require
 from ._gofmm.blocks import assemble
 from ._gofmm.cluster_tree import Tree, build_tree, depth_for
 from ._gofmm.cost_model import CostModel
@@ -23,7 +23,7 @@ from ._gofmm.distances import POINT_DISTANCES, make_distance
 from ._gofmm.error_estimate import ErrorEstimator
 from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
-from ._gofmm.plan import Plan, Planner, exact_plans, finest_leaf_size
+from ._gofmm.plan import Planner, exact_plans, finest_leaf_size
 from ._gofmm.rank_pilot import RankPilot
 from ._gofmm.skeletonization import Skeletonizer
 from ._hierarchical.form import HierarchicalForm, exact_form
@@ -235,22 +235,24 @@ def compress(
 
 
 compress.__module__ = "skhmat.linalg"
-# Parameters that ask for blocks if they are given.
-_OF_BLOCKS = {"leaf_size": "auto", "budget": "auto", "max_rank": None}
 
 
 def _check_form(form, options, source):
     """Raise ValueError if the Fourier form is asked for in vain."""
     if form != "fourier":
         return
+    require()
     reason = reason_against(source)
-    if reason and not is_installed():
-        require()
     if reason:
         raise parameter_error("form", f'"auto" or "hierarchical" where {reason}', form)
-    for name, default in {**_OF_BLOCKS, "fallback": "auto"}.items():
-        if options[name] != default:
-            raise parameter_error(name, 'left alone with form="fourier"', options[name])
+    for name in _asks_for_blocks(options):
+        raise parameter_error(name, 'left alone with form="fourier"', options[name])
+
+
+def _asks_for_blocks(options):
+    """Return the names of the options given that no Fourier form can obey."""
+    defaults = {"leaf_size": "auto", "budget": "auto", "max_rank": None, "fallback": "auto"}
+    return [name for name, default in defaults.items() if options[name] != default]
 
 
 @dataclass(frozen=True)
@@ -327,20 +329,26 @@ class _Compression:
         return _OrderedMatrix(entries, tree, found.indices, check)
 
     def _fourier_candidate(self, entries):
-        """Return the Fourier form before it is made and its plan, or None."""
-        options = self.options
-        is_free = options["fallback"] == "auto" and options["form"] != "hierarchical"
-        is_free &= all(options[name] == default for name, default in _OF_BLOCKS.items())
-        if not is_free or reason_against(self.source):
+        """Return the Fourier form before it is made, or None."""
+        options, is_asked = self.options, self._is_fourier_asked
+        if options["form"] == "hierarchical" or _asks_for_blocks(options):
+            return None
+        if reason_against(self.source):
             return None
         with self._phase("modes"):
-            fit = FourierFit(entries, self.report.rtol, self.rng, self.n_threads)
-        if fit.modes is not None:
-            return fit, Plan("Fourier", fit.cost(self.model))
-        if self._is_fourier_asked:
-            raise parameter_error(
-                "form", f'"auto" or "hierarchical" where {fit.reason}', options["form"]
+            fit = FourierFit(
+                entries,
+                self.report.rtol,
+                self.model,
+                np.inf if is_asked else self.exact_plans[0].cost.total,
+                self.rng,
+                self.n_threads,
             )
+            if fit.choose():
+                return fit
+        if is_asked:
+            allowed = f'"auto" or "hierarchical" where {fit.reason}'
+            raise parameter_error("form", allowed, options["form"])
         return None
 
     @property
@@ -352,7 +360,7 @@ class _Compression:
         if self.options["fallback"] == "exact":
             return 'fallback is "exact"'
         exact = self.exact_plans[0].cost.total
-        if self._is_fourier_asked or (fourier and fourier[1].cost.total < exact):
+        if self._is_fourier_asked or (fourier and fourier.plan.cost.total < exact):
             return ""
         if self._is_by_cost and exact <= self.policy.least_gain * self._least_of_blocks:
             return "so few products would take less time than compressing"
@@ -362,7 +370,7 @@ class _Compression:
         """Return whether the Fourier form is made without a look at others."""
         if fourier is None or self._is_fourier_asked:
             return fourier is not None
-        return fourier[1].cost.total <= self.policy.least_gain * self._least_of_blocks
+        return fourier.plan.cost.total <= self.policy.least_gain * self._least_of_blocks
 
     @property
     def _least_of_blocks(self):
@@ -394,7 +402,7 @@ class _Compression:
             max_rank=self.options["max_rank"],
             exact=self.exact_plans if self.options["fallback"] == "auto" else (),
             exact_competes=self._is_by_cost,
-            others=[] if fourier is None else [fourier[1]],
+            others=[] if fourier is None else [fourier.plan],
         )
 
     def _make_skeletonizer(self, matrix, interactions, tolerance, read_all=False):
@@ -545,16 +553,15 @@ class _Compression:
 
     def _fourier(self, fourier, considered=()):
         """Return the matrix in the Fourier form, and whatever error it has."""
-        fit, plan = fourier
         with self._phase("fourier"):
-            held, error = fit.make()
+            held, error = fourier.make()
         report = replace(self.report, error=error)
         report.considered = list(considered) or [
             other.as_record()
-            for other in sorted([plan, *self.exact_plans], key=lambda plan: plan.cost.total)
+            for other in sorted([fourier.plan, *self.exact_plans], key=lambda plan: plan.cost.total)
         ]
-        self.log.info(f"{plan}: error {error:.2e}, promised {report.rtol:.0e}")
-        return HierarchicalMatrix(self._form(fit.entries, report, fourier=held))
+        self.log.info(f"{fourier.plan}: error {error:.2e}, promised {report.rtol:.0e}")
+        return HierarchicalMatrix(self._form(fourier.entries, report, fourier=held))
 
     def _exact(self, entries, plan, considered, reason):
         """Return the exact matrix, held as a plan says."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .._gofmm.error_estimate import ErrorEstimator, ErrorPolicy
+from .._gofmm.plan import Plan
 from .._kernels.matrix import KernelMatrix
 from .matrix import FourierForm, transform_tolerance
 from .modes import POLICY as MODES
-from .modes import Demand, FourierModes, choose_modes
+from .modes import Demand, FourierModes, are_too_many, choose_modes
 from .nonuniform import is_installed, require
 from .transforms import FOURIER_KERNELS
 
@@ -75,36 +76,65 @@ class FourierFit:
         Of a kernel matrix that `reason_against` has nothing against, in the user's order.
     rtol : float
         The promise.
+    model : CostModel
+    max_seconds : float
+        Modes that cost more are not looked for.
     rng : numpy.random.Generator
     n_threads : int
     policy : FitPolicy
 
     Attributes
     ----------
-    modes : FourierModes or None
-        None where they are too many, or the promise is beyond the rounding of transforms.
     entries : Entries
-    check : ErrorEstimator
-        Has read `check.rows` and some more rows of the matrix.
+    plan : Plan or None
+        What it costs; None before `choose`, and where there are no modes.
     """
 
-    def __init__(self, entries, rtol, rng, n_threads, *, policy=POLICY):
-        K, n = entries.source, entries.shape[0]
-        no_neighbors = np.empty((n, 0), dtype=np.intp)
-        self.check = ErrorEstimator(entries, no_neighbors, rng, n_threads, policy=policy.error)
+    def __init__(self, entries, rtol, model, max_seconds, rng, n_threads, *, policy=POLICY):
         self.entries, self.rtol, self.policy = entries, rtol, policy
-        self._K, self._scale, self._n_threads = K, entries.scale, n_threads
-        self._center, self._extent = box_of(K)
-        # Entries are at most 1, those of the diagonal.
-        mean_entry = min(np.sqrt(self.check.mean_square / n) / entries.scale, 1.0)
-        self.demand = Demand(rtol, float(mean_entry), n)
-        self.modes = self._choose(self.demand)
+        self._K, self._model, self._rng, self._n_threads = entries.source, model, rng, n_threads
+        self._center, self._extent = box_of(self._K)
+        self._modes_policy = replace(MODES, max_modes=self._n_modes_within(max_seconds))
+        self._check = self._modes = self.plan = None
 
-    def cost(self, model):
-        """Return the cost by a `CostModel`."""
-        policy, tolerance = self.policy.error, transform_tolerance(self.demand)
-        n_rows = policy.n_held_out + policy.n_drawn + policy.n_norm_rows
-        return model.fourier(self.modes.shape, tolerance, n_rows, policy.n_vectors)
+    def choose(self):
+        """Choose the modes, which takes some rows of the matrix.
+
+        Returns
+        -------
+        bool
+            Whether there are any: not where they are too many, or the promise is beyond the
+            rounding of transforms.
+        """
+        n, policy = self.entries.shape[0], self.policy.error
+        no_neighbors = np.empty((n, 0), dtype=np.intp)
+        self._check = ErrorEstimator(
+            self.entries, no_neighbors, self._rng, self._n_threads, policy=policy
+        )
+        # Entries are at most 1, those of the diagonal.
+        mean_entry = min(np.sqrt(self._check.mean_square / n) / self.entries.scale, 1.0)
+        self._modes = self._modes_for(Demand(self.rtol, float(mean_entry), n))
+        if self._modes is not None:
+            n_rows = policy.n_held_out + policy.n_drawn + policy.n_norm_rows
+            self.plan = Plan("Fourier", self._cost(self._modes.shape, self._modes.demand, n_rows))
+        return self._modes is not None
+
+    def _cost(self, shape, demand, n_rows):
+        """Return the cost of modes of a shape if so many rows are read."""
+        n_vectors = self.policy.error.n_vectors
+        return self._model.fourier(shape, transform_tolerance(demand), n_rows, n_vectors)
+
+    def _n_modes_within(self, max_seconds):
+        """Return a number of modes, to a factor of two, that costs so many seconds."""
+        # The largest errors are allowed where all entries are 1.
+        demand, d = Demand(self.rtol, 1.0, self.entries.shape[0]), len(self._extent)
+        n_modes = 1
+        while n_modes < MODES.max_modes:
+            shape = (math.ceil(n_modes ** (1 / d)),) * d
+            if self._cost(shape, demand, 0).total > max_seconds:
+                break
+            n_modes *= 2
+        return n_modes
 
     @property
     def reason(self):
@@ -122,17 +152,17 @@ class FourierFit:
         error : float
             As `ErrorEstimator.measure` estimates it.
         """
-        modes, demand, best = self.modes, self.demand, None
+        modes, demand, best = self._modes, self._modes.demand, None
         for _ in range(self.policy.max_attempts):
             form = FourierForm(modes, self._K.X, self._K.bandwidth, self._center)
-            error, upper_bound = self.check.measure(self._product(form))
+            error, upper_bound = self._check.measure(self._product(form))
             if best is None or error < best[1]:
                 best = form, error
             if upper_bound <= self.rtol:
                 break
             factor = self.policy.next_aim * self.rtol / upper_bound
             demand = replace(demand, rtol=demand.rtol * max(factor, 0.1))
-            modes = self._choose(demand)
+            modes = self._modes_for(demand)
             if modes is None:
                 break
         return best
@@ -140,16 +170,18 @@ class FourierFit:
     def _product(self, form):
         """Return the rows that are measured of the product with random vectors, at scale."""
         # In pairs, whose plans serve single vectors, too.
-        W, rows = self.check.W, self.check.rows
+        W, rows = self._check.W, self._check.rows
         pairs = [W[:, i : i + 2] for i in range(0, W.shape[1], 2)]
         products = [form.multiply(pair, self._n_threads)[rows] for pair in pairs]
-        return np.hstack(products) * self._scale
+        return np.hstack(products) * self.entries.scale
 
-    def _choose(self, demand):
+    def _modes_for(self, demand):
+        """Return the modes that meet a demand, or None."""
         is_possible = np.isfinite(self._extent).all() and demand.mean_entry > 0
         if not is_possible or demand.entry_error < self.policy.min_entry_error:
             return None
-        return choose_modes(self._K.kernel, _alpha(self._K), self._extent, demand)
+        kernel, alpha = self._K.kernel, _alpha(self._K)
+        return choose_modes(kernel, alpha, self._extent, demand, self._modes_policy)
 
 
 def box_of(K):
@@ -186,7 +218,7 @@ def fourier_from_record(K, record):
             and n_half.dtype.kind == "i"
             and period.shape == n_half.shape == extent.shape
             and bool((n_half >= 0).all() and (period > extent).all())
-            and math.prod(2 * n_half + 1) <= MODES.max_modes
+            and not are_too_many(n_half)
             and np.isfinite(period).all()
             and 0 < demand.rtol < 1
             and 0 < demand.mean_entry <= 1

@@ -7,12 +7,14 @@ positive transforms. Here they are not bounded but computed: the largest error b
 the same sums, and the mean error by Parseval's identity.
 """
 
+import functools
 import itertools
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.fft
 from scipy.special import erf, erfc, erfcinv
 
 from .transforms import RationalQuadratic, transform_of
@@ -47,6 +49,8 @@ class ModesPolicy:
 POLICY = ModesPolicy()
 # Bisections of a length or a frequency, which leave a part in a million.
 _N_BISECTIONS = 20
+# Frequencies at which coefficients may be cut off.
+_N_EDGES = 256
 
 
 @dataclass(frozen=True)
@@ -124,9 +128,10 @@ class FourierModes:
         """The coefficient of each mode, lowest frequency first, of the shape `shape`."""
         transform = transform_of(self.kernel, len(self.period), self.alpha)
         if isinstance(transform, RationalQuadratic):
-            return _folded_coefficients(
+            half = _folded_coefficients(
                 transform, self.extent, self.period, self.n_half, self.demand.entry_error
             )
+            return _mirrored(half)
         squares = sum(np.meshgrid(*self._square_frequencies(), indexing="ij", sparse=True))
         return transform.density(squares) / np.prod(self.period)
 
@@ -190,7 +195,7 @@ def _decaying_modes(transform, extent, demand, policy):
 
     frequency = _smallest(error, policy.truncation * demand.rtol)
     n_half = np.ceil(frequency * period)
-    return None if _is_too_many(n_half, policy) else (period, n_half.astype(int))
+    return None if are_too_many(n_half, policy) else (period, n_half.astype(int))
 
 
 def _n_cells(extent, frequency):
@@ -198,7 +203,11 @@ def _n_cells(extent, frequency):
     return math.prod((1 + 2 * frequency * extent).tolist())
 
 
-def _is_too_many(n_half, policy):
+def are_too_many(n_half, policy=POLICY):
+    """Return whether the modes up to n_half, (d,), are more than are considered.
+
+    In Python's numbers: the product of NumPy's integers could overflow.
+    """
     return not math.prod((2 * n_half + 1).tolist()) <= policy.max_modes
 
 
@@ -233,7 +242,7 @@ def _folded_modes(transform, extent, demand, policy):
     frequency = 1.0
     while True:
         n_half = np.ceil(frequency * period)
-        if _is_too_many(n_half, policy):
+        if are_too_many(n_half, policy):
             return None
         n_half = n_half.astype(int)
         coefficients = _folded_coefficients(transform, extent, period, n_half, demand.entry_error)
@@ -245,19 +254,17 @@ def _folded_modes(transform, extent, demand, policy):
 
 
 def _cut(coefficients, limits, extent, demand, policy):
-    """Return the lowest frequency above which coefficients are not needed."""
-    n_half = [(m - 1) // 2 for m in coefficients.shape]
-    axes = [
-        np.abs(np.arange(-m, m + 1)) * (limit / m) if m else np.zeros(1)
-        for m, limit in zip(n_half, limits, strict=True)
-    ]
-    height = np.zeros(coefficients.shape)
-    for axis in np.meshgrid(*axes, indexing="ij", sparse=True):
-        height = np.maximum(height, axis)
-    edges = np.linspace(0, height.max(), 256)
-    at = np.searchsorted(edges, height.ravel())
-    sizes = np.bincount(at, np.abs(coefficients).ravel(), len(edges))
-    squares = np.bincount(at, np.square(coefficients).ravel(), len(edges))
+    """Return the lowest frequency above which coefficients, (m + 1, ...), are not needed."""
+    axes = [np.linspace(0, limit, m) for m, limit in zip(coefficients.shape, limits, strict=True)]
+    height = functools.reduce(np.maximum, np.meshgrid(*axes, indexing="ij", sparse=True))
+    # Others than zero stand for two frequencies.
+    n_signs = [np.where(axis > 0, 2.0, 1.0) for axis in axes]
+    counts = math.prod(np.meshgrid(*n_signs, indexing="ij", sparse=True))
+    edges = np.linspace(0, height.max(), _N_EDGES)
+    at = np.ceil(height.ravel() * ((_N_EDGES - 1) / height.max())).astype(np.intp)
+    at = np.minimum(at, _N_EDGES - 1)
+    sizes = np.bincount(at, (counts * np.abs(coefficients)).ravel(), _N_EDGES)
+    squares = np.bincount(at, (counts * np.square(coefficients)).ravel(), _N_EDGES)
     # Of all coefficients above an edge.
     largest = sizes[::-1].cumsum()[::-1] - sizes
     mean_squares = (squares[::-1].cumsum()[::-1] - squares) / squares.sum()
@@ -269,14 +276,27 @@ def _cut(coefficients, limits, extent, demand, policy):
 
 
 def _folded_coefficients(transform, extent, period, n_half, entry_error):
-    """Return the Fourier coefficients of a kernel of folded coordinates."""
-    n_modes = 2 * n_half + 1
+    """Return the Fourier coefficients of a kernel of folded coordinates, (m + 1, ...).
+
+    It is even in each coordinate: those of the frequencies that are not negative are all.
+    """
+    # Samples of half a period, ends included, for a cosine transform of the first kind.
+    n_intervals = [scipy.fft.next_fast_len(int(m) + 1, real=True) for m in n_half]
     squares = [
-        folded_square(np.arange(n) * (length / n), reach, length, entry_error)
-        for n, length, reach in zip(n_modes, period, extent, strict=True)
+        folded_square(np.linspace(0, length / 2, n + 1), reach, length, entry_error)
+        for n, length, reach in zip(n_intervals, period, extent, strict=True)
     ]
     values = transform.value(sum(np.meshgrid(*squares, indexing="ij", sparse=True)))
-    return np.fft.fftshift(np.fft.fftn(values).real) / np.prod(n_modes)
+    kept = tuple(slice(int(m) + 1) for m in n_half)
+    return scipy.fft.dctn(values, type=1)[kept] / math.prod(2 * n for n in n_intervals)
+
+
+def _mirrored(half):
+    """Return coefficients of all frequencies, lowest first, from those that are not negative."""
+    for axis in range(half.ndim):
+        upper = half.take(range(1, half.shape[axis]), axis=axis)
+        half = np.concatenate([np.flip(upper, axis), half], axis=axis)
+    return half
 
 
 def folded_square(x, extent, period, error):

@@ -101,11 +101,6 @@ class NonuniformTransform:
     def __reduce__(self):
         raise TypeError("a transform has plans, which no pickle can hold")
 
-    @property
-    def nbytes(self):
-        """Bytes of the coordinates."""
-        return self._coordinates.nbytes
-
     def to_modes(self, values, n_threads):
         """Return the sums of values exp(i j.x) over the points, for each mode j.
 

@@ -84,7 +84,7 @@ class RationalQuadratic:
     """The kernel (1 + r² / (2 alpha))^(-alpha), which decays too slowly to be made periodic.
 
     It is smooth in r², so that it can be continued from the points to a period
-    (`modes.FoldedCoordinate`), and its coefficients are computed.
+    (`modes.folded_square`), and its coefficients are computed.
 
     Attributes
     ----------

@@ -356,17 +356,6 @@ def entry_time(source, rates=RATES):
     return (base + rates.dimension * dimension) * np.dtype(source.dtype).itemsize / 8
 
 
-def equivalent_products(source, seconds, rates=RATES):
-    """Return with how many vectors an exact matrix is multiplied in so many seconds, at least 1.
-
-    For callers of `compress` that do something else with a matrix that does not compress, such as
-    to factorize it.
-    """
-    width = POLICY.width
-    chunk = CostModel(source, width, rates=rates).on_the_fly().product
-    return max(int(width * seconds / chunk), 1) if chunk > 0 else 1
-
-
 def near_entries(tree, interactions):
     """Return the number of entries of all near blocks, those below the diagonal included."""
     sizes = np.diff(tree.leaf_bounds).astype(float)

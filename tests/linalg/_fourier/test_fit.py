@@ -10,6 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skhmat.linalg import KernelMatrix, compress, eigsh, load
 from skhmat.linalg._fourier import fit
 from skhmat.linalg._fourier.fit import reason_against
+from skhmat.linalg._fourier.modes import POLICY as MODES
+from skhmat.linalg._fourier.modes import choose_modes
 from skhmat.linalg._fourier.transforms import FOURIER_KERNELS
 
 pytest.importorskip("finufft")
@@ -125,6 +127,8 @@ def test_record_that_does_not_fit_is_refused(rng):
         {"period": [1.0, 1.0]},
         {"period": [np.inf, 30.0]},
         {"n_half": [10**9, 10**9]},
+        # 11 times the second number of modes is 2^64 + 1.
+        {"n_half": [5, 1676976733973595601]},
         {"n_half": [-1, 4]},
         {"n_half": [4.0, 4.0]},
         {"n_half": [4]},
@@ -138,6 +142,22 @@ def test_record_that_does_not_fit_is_refused(rng):
             fit.fourier_from_record(K, record | change)
     with pytest.raises(ValueError, match="modes do not fit"):
         fit.fourier_from_record(K, None)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "rational_quadratic"])
+def test_modes_that_cost_more_than_exact_products_are_not_looked_for(kernel, rng, monkeypatch):
+    sizes = []
+
+    def recorded(*args):
+        sizes.append(args[-1].max_modes)
+        return choose_modes(*args)
+
+    monkeypatch.setattr(fit, "choose_modes", recorded)
+    K = KernelMatrix(rng.random((400, 3)), kernel, bandwidth=0.1)
+    assert compress(K, 1e-6, n_products=1, random_state=0).is_dense
+    assert sizes[-1] < 10_000
+    assert compress(K, 1e-2, form="fourier", random_state=0).is_fourier
+    assert sizes[-1] == MODES.max_modes
 
 
 def test_solve_and_eigenvalues(rng):

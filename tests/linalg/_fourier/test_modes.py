@@ -36,6 +36,23 @@ def test_the_sum_is_the_kernel(kernel, d, rng):
     assert np.sqrt((errors**2).mean()) <= 2 * rtol * mean_entry
 
 
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_coefficients_of_a_folded_kernel_are_integrals(d, rng):
+    """They are the Fourier transform of a period of the kernel, sampled finely."""
+    extent = rng.uniform(2, 4, d)
+    demand = Demand(1e-3, 0.5, 300)
+    modes = choose_modes("rational_quadratic", 1.5, extent, demand)
+    n = 64 if d == 3 else 256
+    squares = [
+        folded_square(np.arange(n) * (length / n), reach, length, demand.entry_error)
+        for length, reach in zip(modes.period, extent, strict=True)
+    ]
+    values = (1 + sum(np.meshgrid(*squares, indexing="ij")) / 3) ** -1.5
+    whole = np.fft.fftshift(np.fft.fftn(values).real / n**d)
+    kept = tuple(slice(n // 2 - m, n // 2 + m + 1) for m in modes.n_half)
+    assert_allclose(modes.coefficients, whole[kept], atol=demand.entry_error)
+
+
 def test_tighter_demands_take_more_modes():
     extent = np.array([4.0, 9.0])
     for kernel in ("gaussian", "matern52", "rational_quadratic"):

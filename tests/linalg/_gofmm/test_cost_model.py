@@ -11,7 +11,6 @@ from skhmat.linalg._gofmm.cost_model import (
     Rates,
     columns_of_level,
     entry_time,
-    equivalent_products,
     near_entries,
 )
 from skhmat.linalg._gofmm.interaction_lists import find_interactions
@@ -159,10 +158,3 @@ def test_forms_of_estimators(K):
     assert cost("low_rank", 10, exponential=SECOND).setup == pytest.approx(10 * N)
     assert cost("low_rank", 10, multiply=SECOND).setup == pytest.approx(50 * N)
     assert cost("low_rank", 10, multiply=SECOND).product == pytest.approx(64 * 20 * N)
-
-
-def test_products_in_so_many_seconds(K):
-    seconds = CostModel(K, 640).on_the_fly().total
-    assert equivalent_products(K, 1.0001 * seconds) == 640
-    assert equivalent_products(K, 0.0) == 1
-    assert equivalent_products(K, 5.0, rates=FREE) == 1
