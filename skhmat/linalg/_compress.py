@@ -460,6 +460,10 @@ class _Compression:
                 previous = tolerance, error
                 factor = self.policy.next_aim * self.report.rtol / error
                 tolerance *= max(factor, self.policy.min_factor)
+            exact = planner.exact_instead(plan, skeletons.mean_ranks(), read_all)
+            if exact is not None:
+                reason = "another attempt to compress it would cost more"
+                return self._exact(matrix.entries, exact, planner.records(), reason)
         return best
 
     def _explained_error(self, tolerance, previous, can_read_all):

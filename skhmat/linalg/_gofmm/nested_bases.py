@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cluster_tree import level_slice
 from .row_sample import NeighborRows
 
 
@@ -44,6 +45,12 @@ class NestedBases:
     def skeletons_of(self, node):
         """Return the skeletons of a node as positions in tree order, of shape (rank,)."""
         return self.positions[self.skel_ptr[node] : self.skel_ptr[node + 1]]
+
+    def mean_ranks(self):
+        """Return the mean rank of the nodes of each level that have skeletons, root first."""
+        n_levels = len(self.rank).bit_length()
+        levels = [self.rank[level_slice(level)] for level in range(n_levels)]
+        return np.array([ranks.sum() / max(np.count_nonzero(ranks), 1) for ranks in levels])
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,28 @@ class Planner:
             return best
         return best if best.cost.total < self.policy.least_gain * rest.total else None
 
+    def exact_instead(self, plan, ranks, read_all):
+        """Return an exact plan that costs less than another attempt, or None.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the last attempt, whose error was too large.
+        ranks : ndarray of shape (depth + 1,)
+            Mean ranks of its levels.
+        read_all : bool
+            Whether the next attempt reads all rows.
+        """
+        if not (self.exact and self.exact_competes):
+            return None
+        again = self.model.hierarchical(plan.tree, plan.interactions, ranks, read_all=read_all)
+        # The next attempt may miss, too.
+        return (
+            self.exact[0]
+            if self.policy.least_gain * self.exact[0].cost.total < again.total
+            else None
+        )
+
     def records(self):
         """Return what `summary` tells of the plans that were looked at, the cheapest first."""
         plans = sorted(self._considered, key=lambda plan: plan.cost.total)

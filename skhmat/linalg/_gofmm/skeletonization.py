@@ -285,6 +285,9 @@ class Skeletonizer:
         block = self.entries.block(columns, rows)
         block *= np.sqrt(row_weights)
         block *= weights[:, None]
+        if len(rows) > n:
+            # Pivots of the triangular factor are those of the block, and it is smaller.
+            block = np.ascontiguousarray(np.linalg.qr(block.T, mode="r").T)
         # A smaller remainder is indistinguishable from the rounding of the reflections.
         rounding = np.finfo(np.float64).eps * np.sqrt(len(rows) * np.trace(gram))
         tolerance = max(tolerance, rounding)

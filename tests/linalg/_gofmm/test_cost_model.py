@@ -87,10 +87,12 @@ def test_bases_that_are_known_cost_nothing(tree, hss, K):
 
 def test_rows_that_a_basis_is_found_from(tree, hss, K):
     sampling = SamplingPolicy(near_per_column=0.0, uniform_per_column=1.0, min_rows=10)
-    policy = CostPolicy(sampling=sampling, n_error_rows=0, validation_rows=0)
+    policy = CostPolicy(sampling=sampling, n_error_rows=0, validation_rows=0, sample_growth=2.0)
     model = CostModel(K, rates=rates(multiply=SECOND), policy=policy)
-    gram = 8 * (138 * 128**2 / 2) + 6 * (26 * 16**2 / 2)
+    gram = 8 * (2 * 138 * 128**2 / 2) + 6 * (2 * 26 * 16**2 / 2)
     assert model.hierarchical(tree, hss, RANKS).setup == gram
+    gram = 8 * (N * 128**2 / 2) + 6 * (N * 16**2 / 2)
+    assert model.hierarchical(tree, hss, RANKS, read_all=True).setup == gram
 
 
 @pytest.mark.parametrize("n_products", [1, 100, None])
