@@ -104,6 +104,17 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     >>> model = KernelRidge(alpha=0.1, kernel="rbf").fit(X, y)
     >>> model.score(X, y) > 0.95
     True
+
+    Features that matter differently, some not at all, each with a scale of its own:
+
+    >>> X = rng.standard_normal((2000, 8))
+    >>> y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]
+    >>> gamma = [0.3, 0.03, 0.03, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3]
+    >>> one, each = (
+    ...     KernelRidge(0.01, kernel="rbf", gamma=g).fit(X[:1000], y[:1000]) for g in (0.1, gamma)
+    ... )
+    >>> one.score(X[1000:], y[1000:]) < 0.95 < 0.98 < each.score(X[1000:], y[1000:])
+    True
     """
 
     __module__ = "skhmat.kernel_ridge"
