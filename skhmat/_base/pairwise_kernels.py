@@ -6,11 +6,37 @@ import numpy as np
 from scipy import sparse
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
-from .._utils.validation import errors_name, parameter_error
+from .._utils.validation import check_per_feature, errors_name, is_sequence, parameter_error
 from ..linalg import KernelMatrix
 from ..linalg._kernels.sparse_rows import SPARSE_KERNELS, SparseKernel, SparseRows
 
 KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS)
+# Functions of a distance, in which each feature may have its own gamma.
+FEATURE_KERNELS = ("rbf", "laplacian")
+
+
+def check_gamma(gamma, kernel, n_features, name="gamma"):
+    """Return a gamma as given if it is a number or None, and one for each feature as an array.
+
+    Parameters
+    ----------
+    gamma : float, array-like of shape (n_features,) or None
+    kernel : str or callable
+    n_features : int
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    gamma : float, ndarray of shape (n_features,), float64, read-only, or None
+    """
+    if not is_sequence(gamma):
+        return gamma
+    if kernel not in FEATURE_KERNELS:
+        names = ", ".join(map(repr, FEATURE_KERNELS))
+        allowed = f"a number or None where kernel is {kernel!r}, and not one of {names}"
+        raise parameter_error(name, allowed, got="an array")
+    return check_per_feature(name, gamma, n_features)
 
 
 def takes_sparse(kernel):
@@ -49,10 +75,13 @@ def as_matrix(points):
 
 
 class _Pairwise:
-    """A kernel that scikit-learn evaluates, block by block; picklable."""
+    """A kernel that scikit-learn evaluates, block by block; picklable.
 
-    def __init__(self, metric, parameters):
-        self.metric, self.parameters = metric, parameters
+    Features are multiplied by `factors`, of shape (d,), before, if there are any.
+    """
+
+    def __init__(self, metric, parameters, factors=None):
+        self.metric, self.parameters, self.factors = metric, parameters, factors
 
     def __call__(self, A, B):
         """Return the block of points A (m, d) and B (n, d), of shape (m, n)."""
@@ -60,12 +89,21 @@ class _Pairwise:
         is_name = isinstance(self.metric, str)
         # What a callable raises or returns is the user's to mend.
         with np.errstate(all="ignore") if is_name else errors_name("kernel"):
+            if self.factors is not None:
+                A, B = self._scaled(A), self._scaled(B)
             block = pairwise_kernels(
                 A, B, metric=self.metric, filter_params=is_name, **self.parameters
             )
         if is_name and not np.isfinite(block).all():
             raise self._not_finite(block)
         return block
+
+    def _scaled(self, points):
+        scaled = points * self.factors
+        if not np.isfinite(scaled).all():
+            allowed = "such that features times gamma do not overflow"
+            raise parameter_error("X", allowed, got=f"gamma up to {self.factors.max():.3g}")
+        return scaled
 
     def _not_finite(self, block):
         """Return the error for a named kernel that is NaN or infinite for some points."""
@@ -88,18 +126,27 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
     kernel : str or callable
         A name of `PAIRWISE_KERNEL_FUNCTIONS`, or a function of two points.
     gamma, degree, coef0 : float
-        As in `sklearn.kernel_ridge.KernelRidge`.
+        As in `sklearn.kernel_ridge.KernelRidge`. Gamma may be one number for each feature for the
+        kernels in `FEATURE_KERNELS`, exp(-sum of gamma_j (x_j - y_j)^2) and
+        exp(-sum of gamma_j |x_j - y_j|).
     kernel_params : dict or None
         Parameters of a callable.
     n_jobs : int or None
     """
     if isinstance(kernel, type):
         raise parameter_error("kernel", "a name or a function of two points", kernel)
+    gamma = check_gamma(gamma, kernel, X.shape[1])
     if isinstance(X, SparseRows) or sparse.issparse(X):
         points = X if isinstance(X, SparseRows) else SparseRows(X)
         return KernelMatrix(points, SparseKernel(kernel, gamma, degree, coef0), n_jobs=n_jobs)
     if callable(kernel):
         return KernelMatrix(X, _Pairwise(kernel, dict(kernel_params or {})), n_jobs=n_jobs)
+    if np.ndim(gamma) == 1:
+        if kernel == "rbf":
+            bandwidth = math.sqrt(0.5) / np.sqrt(gamma)
+            return KernelMatrix(X, "gaussian", bandwidth=bandwidth, n_jobs=n_jobs)
+        parameters = {"gamma": 1.0, "degree": degree, "coef0": coef0}
+        return KernelMatrix(X, _Pairwise(kernel, parameters, factors=gamma), n_jobs=n_jobs)
     factor = 1.0 / X.shape[1] if gamma is None else float(gamma)
     if kernel == "rbf" and 0 < factor < math.inf:
         return KernelMatrix(X, "gaussian", bandwidth=math.sqrt(0.5 / factor), n_jobs=n_jobs)

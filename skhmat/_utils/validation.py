@@ -228,6 +228,28 @@ def check_numbers(name, values):
     return array.astype(np.float64)
 
 
+def is_sequence(values):
+    """Return whether a parameter was given as numbers in an array or a list, and not as one."""
+    return isinstance(values, (list, tuple)) or np.ndim(values) > 0
+
+
+def check_per_feature(name, values, n_features):
+    """Return positive numbers, one for each feature, as a new, read-only array of float64."""
+    array = check_numbers(name, values)
+    if array.shape != (n_features,):
+        allowed = f"a number, or of shape ({n_features},) with one for each feature"
+        raise parameter_error(name, allowed, got=f"shape {array.shape}")
+    # NumPy converts True among numbers to 1.
+    is_boolean = [isinstance(value, (bool, np.bool_)) for value in values]
+    is_bad = is_boolean | ~(np.isfinite(array) & (array > 0))
+    if is_bad.any():
+        i = int(np.argmax(is_bad))
+        got = f"{bool(array[i])}" if is_boolean[i] else f"{array[i]:.3g}"
+        raise parameter_error(f"{name}[{i}]", "a finite number above 0", got=got)
+    array.flags.writeable = False
+    return array
+
+
 def check_columns(name, B, n, real=False):
     """Return (n,) or (n, k) finite numbers as an array of shape (n, k)."""
     B = as_array(name, B)

@@ -28,6 +28,7 @@ from .._utils.validation import (
     check_numbers,
     check_random_state,
     errors_name,
+    is_sequence,
     parameter_error,
     validate_data,
 )
@@ -54,8 +55,10 @@ class HierarchicalNystroem(
         As for :class:`sklearn.kernel_approximation.Nystroem`; with "precomputed", X is the kernel
         matrix. It must be positive semidefinite. X may be sparse for "linear", "rbf", "poly" and
         "cosine".
-    gamma : float, default=None
-        For the kernels that have it; None means 1 / n_features.
+    gamma : float or array-like of shape (n_features,), default=None
+        For the kernels that have it; None means 1 / n_features. For "rbf" and "laplacian" it may be
+        one for each feature: the kernels are then exp(-Σ gamma_j (x_j - y_j)²) and
+        exp(-Σ gamma_j abs(x_j - y_j)).
     coef0, degree : float, default=None
         For the polynomial and the sigmoid kernel; None means 1, and 3.
     kernel_params : dict, default=None
@@ -119,7 +122,7 @@ class HierarchicalNystroem(
         times the error of the compressed matrix.
     dual_coef_ : ndarray of shape (n_samples, n_features)
         Points with features Z are about ``kernel(Z, X_transformed_fit_) @ dual_coef_``, where gamma
-        is that of the samples. Only with `fit_inverse_transform`.
+        is that of the samples, or the geometric mean of theirs. Only with `fit_inverse_transform`.
     X_transformed_fit_ : ndarray of shape (n_samples, n_components)
         Features of the samples. Only with `fit_inverse_transform`.
     trace_error_ : float
@@ -161,7 +164,7 @@ class HierarchicalNystroem(
     _policy = POLICY
     _parameter_constraints: ClassVar = {
         "kernel": [StrOptions({*KERNEL_NAMES, "precomputed"}), callable],
-        "gamma": [Interval(Real, 0, None, closed="left"), None],
+        "gamma": [Interval(Real, 0, None, closed="left"), None, "array-like"],
         "coef0": [Interval(Real, None, None, closed="neither"), None],
         "degree": [Interval(Real, 1, None, closed="left"), None],
         "kernel_params": [dict, None],
@@ -384,21 +387,32 @@ class HierarchicalNystroem(
                 raise parameter_error(name, allowed, value)
 
     def _kernel_of_features(self, Z):
-        """Return the kernel matrix of features, with the default of gamma for the samples."""
-        return self._kernel_matrix(Z, gamma=1 / self.n_features_in_)
+        """Return the kernel matrix of features, with the gamma of the samples.
 
-    def _kernel_matrix(self, X, gamma=None):
+        Their default, and the geometric mean where each of their features has one.
+        """
+        parameters = self._kernel_parameters()
+        gamma = parameters.get("gamma")
+        if gamma is None:
+            parameters["gamma"] = 1 / self.n_features_in_
+        elif is_sequence(gamma):
+            parameters["gamma"] = float(np.exp(np.log(check_numbers("gamma", gamma)).mean()))
+        return kernel_matrix(Z, self.kernel, **parameters, n_jobs=self.n_jobs)
+
+    def _kernel_matrix(self, X):
+        return kernel_matrix(X, self.kernel, **self._kernel_parameters(), n_jobs=self.n_jobs)
+
+    def _kernel_parameters(self):
+        """Return the parameters of the kernel by name, as `kernel_matrix` takes them."""
         if callable(self.kernel):
-            return kernel_matrix(
-                X, self.kernel, kernel_params=self.kernel_params, n_jobs=self.n_jobs
-            )
-        parameters = {"gamma": gamma, "degree": 3, "coef0": 1}
+            return {"kernel_params": self.kernel_params}
+        parameters = {"gamma": None, "degree": 3, "coef0": 1}
         for name in parameters:
             if getattr(self, name) is not None:
                 parameters[name] = self._number(name)
             elif name in (self.kernel_params or {}):
                 parameters[name] = self.kernel_params[name]
-        return kernel_matrix(X, self.kernel, **parameters, n_jobs=self.n_jobs)
+        return parameters
 
     def _keep(self, X, features, dual_coef):
         """Set what `transform` and `inverse_transform` need."""

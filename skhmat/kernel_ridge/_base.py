@@ -29,7 +29,7 @@ from ._dual_system import POLICY, RidgeSystem
 
 KERNEL_CONSTRAINTS = {
     "kernel": [StrOptions(set(KERNEL_NAMES) | {"precomputed"}), callable],
-    "gamma": [Interval(Real, 0, None, closed="left"), None],
+    "gamma": [Interval(Real, 0, None, closed="left"), None, "array-like"],
     "degree": [Interval(Real, 0, None, closed="left")],
     "coef0": [Interval(Real, None, None, closed="neither")],
     "kernel_params": [dict, None],

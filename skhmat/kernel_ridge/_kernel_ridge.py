@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from .._base.fit_context import fit_context
+from .._base.pairwise_kernels import check_gamma
 from .._utils.parallel import budgeted
 from .._utils.validation import check_sample_weight, parameter_error
 from ._base import KERNEL_CONSTRAINTS, DualRegressorMixin, FixedAlphaEstimator, check_alphas
@@ -38,8 +39,10 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         One of scikit-learn's ("linear", "rbf", "poly", "cosine", "laplacian", ...), "precomputed",
         or a function of two points. "linear", "rbf", "poly" with an integer degree and "cosine" are
         compiled. X may be sparse for "linear", "rbf", "poly" and "cosine".
-    gamma : float, default=None
+    gamma : float or array-like of shape (n_features,), default=None
         For "rbf", "poly", "laplacian", "sigmoid" and "chi2"; None means the default of each kernel.
+        For "rbf" and "laplacian" it may be one for each feature: the kernels are then
+        exp(-Σ gamma_j (x_j - y_j)²) and exp(-Σ gamma_j abs(x_j - y_j)).
     degree : float, default=3
         For "poly".
     coef0 : float, default=1
@@ -101,6 +104,17 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     >>> model = KernelRidge(alpha=0.1, kernel="rbf").fit(X, y)
     >>> model.score(X, y) > 0.95
     True
+
+    Features that matter differently, some not at all, each with a scale of its own:
+
+    >>> X = rng.standard_normal((2000, 8))
+    >>> y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]
+    >>> gamma = [0.3, 0.03, 0.03, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3]
+    >>> one, each = (
+    ...     KernelRidge(0.01, kernel="rbf", gamma=g).fit(X[:1000], y[:1000]) for g in (0.1, gamma)
+    ... )
+    >>> one.score(X[1000:], y[1000:]) < 0.95 < 0.98 < each.score(X[1000:], y[1000:])
+    True
     """
 
     __module__ = "skhmat.kernel_ridge"
@@ -134,8 +148,9 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         X, y = self._validate(X, y, y_numeric=True)
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         alphas = check_alphas("alpha", self.alpha, Y.shape[1])
+        gamma = check_gamma(self._number("gamma"), self.kernel, X.shape[1])
         used, weights = self._check_weights(X, sample_weight, alphas)
-        system = self._make_system(X, used, weights, self._number("gamma"))
+        system = self._make_system(X, used, weights, gamma)
         return self._solve(X, system, used, Y, alphas, y.shape[1:])
 
 
@@ -143,8 +158,8 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     """Classifier by kernel ridge regression on targets -1 and 1, one for each class.
 
     Like `sklearn.linear_model.RidgeClassifier`, with the kernels and the solver of `KernelRidge`,
-    and without an intercept. One scale is used for all features: where these have different units,
-    `sklearn.preprocessing.StandardScaler` should come first.
+    and without an intercept. Unless `gamma` has one for each, one scale is used for all features:
+    where these have different units, `sklearn.preprocessing.StandardScaler` should come first.
 
     Parameters
     ----------
@@ -152,10 +167,10 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         Penalty, at least 0.
     kernel : str or callable, default="rbf"
         As in `KernelRidge`, and so are `degree`, `coef0`, `kernel_params`, `tol` and `max_iter`.
-    gamma : float, "auto" or None, default="auto"
-        Scale of the kernel, as in `KernelRidge`. "auto" is 1 / (sum of the variances of all
-        features) for the kernel "rbf", the square root of 2 / (sum of their standard deviations)
-        for "laplacian", and None for others.
+    gamma : float, array-like of shape (n_features,), "auto" or None, default="auto"
+        Scale of the kernel, or of each feature, as in `KernelRidge`. "auto" is 1 / (sum of the
+        variances of all features) for the kernel "rbf", the square root of 2 / (sum of their
+        standard deviations) for "laplacian", and None for others.
     degree : float, default=3
     coef0 : float, default=1
     kernel_params : dict, default=None
@@ -190,7 +205,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
         With several labels their numbers, from 0.
-    gamma_ : float or None
+    gamma_ : float, ndarray of shape (n_features,) or None
         The scale in use; None where it is left to the kernel.
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
     X_fit_ : ndarray or csr_matrix of shape (n_samples, n_features)
@@ -295,7 +310,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         alphas = np.broadcast_to(float(self._number("alpha")), Y.shape[1])
         shape = () if Y.shape[1] == 1 else Y.shape[1:]
         used, weights = self._check_weights(X, sample_weight, alphas)
-        gamma = self._number("gamma")
+        gamma = check_gamma(self._number("gamma"), self.kernel, X.shape[1])
         if isinstance(gamma, str):
             points = X if self.kernel == "precomputed" else X[used]
             gammas = tried_gammas(points, self.kernel, weights, TYPICAL_SCALE)

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from .._base.fit_context import fit_context
+from .._base.pairwise_kernels import check_gamma
 from .._utils.validation import check_numbers, check_random_state, parameter_error
 from .._utils.warnings import warn
 from ._base import KERNEL_CONSTRAINTS, DualEstimator, DualRegressorMixin, check_not_negative
@@ -26,9 +27,9 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     as in `KernelRidge`.
 
     Where several scales `gamma` of the kernel are tried, the one whose smallest error is smallest
-    is taken; with more than 1,000 samples, as many of them choose it. One scale is used for all
-    features: where these have different units, `sklearn.preprocessing.StandardScaler` should come
-    first.
+    is taken; with more than 1,000 samples, as many of them choose it. Unless `gamma` has one for
+    each, one scale is used for all features: where these have different units,
+    `sklearn.preprocessing.StandardScaler` should come first.
 
     Parameters
     ----------
@@ -42,12 +43,14 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         then pulls predictions towards the mean, and not towards 0.
     kernel : str or callable, default="rbf"
         As in `KernelRidge`, and so are `degree`, `coef0`, `kernel_params`, `tol` and `max_iter`.
-    gamma : float, array-like of shape (n_gammas,), "auto" or None, default="auto"
-        Scale of the kernel, as in `KernelRidge`, or several to choose from. For the kernels "rbf"
-        and "laplacian", "auto" tries g, g / 4, ..., g / 4^4 and 4 g, ..., 4^5 g, where 1 / g is
-        twice the sum of the variances of all features, the mean squared distance of two samples,
-        or for "laplacian" the sum of the standard deviations times the square root of 2. For other
-        kernels "auto" is None.
+    gamma : float, array-like, "auto" or None, default="auto"
+        Scale of the kernel, as in `KernelRidge`, or several to choose from, of shape (n_gammas,).
+        Each may be one for each feature; they are then of shape (n_gammas, n_features), also where
+        there is nothing to choose: (1, n_features). For the kernels "rbf" and
+        "laplacian", "auto" tries g, g / 4, ..., g / 4^4 and 4 g, ..., 4^5 g, where 1 / g is twice
+        the sum of the variances of all features, the mean squared distance of two samples, or for
+        "laplacian" the sum of the standard deviations times the square root of 2. For other kernels
+        "auto" is None.
     degree : float, default=3
     coef0 : float, default=1
     kernel_params : dict, default=None
@@ -79,9 +82,9 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     ----------
     alpha_ : float or ndarray of shape (n_targets,)
         The best alpha.
-    gamma_ : float or None
+    gamma_ : float, ndarray of shape (n_features,) or None
         The best gamma; None where it is left to the kernel.
-    gammas_ : ndarray of shape (n_gammas,)
+    gammas_ : ndarray of shape (n_gammas,) or (n_gammas, n_features)
         Those that were tried, only if there were several.
     gamma_scores_ : ndarray of shape (n_gammas,)
         Leave-one-out R² of each with its best alpha, the mean over all targets; NaN where no alpha
@@ -139,7 +142,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         "alphas": [StrOptions({"auto"}), "array-like"],
         "alpha_per_target": ["boolean"],
         "fit_intercept": ["boolean"],
-        "gamma": [*KERNEL_CONSTRAINTS["gamma"], StrOptions({"auto"}), "array-like"],
+        "gamma": [*KERNEL_CONSTRAINTS["gamma"], StrOptions({"auto"})],
     }
 
     def __init__(
@@ -228,7 +231,10 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         return super()._decision(X) + self.intercept_
 
     def _given_gammas(self, X, weights):
-        """Return the scales to choose from, of shape (n_gammas,), or a single one or None."""
+        """Return the scales to choose from, or a single one or None.
+
+        Their shape is (n_gammas,), or (n_gammas, n_features) with one for each feature.
+        """
         gamma = self._number("gamma")
         if isinstance(gamma, str):
             return tried_gammas(X, self.kernel, weights, self._gamma_policy)
@@ -237,8 +243,16 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         gammas = check_numbers("gamma", gamma)
         if gammas.ndim == 0:
             return float(check_not_negative("gamma", gamma, gammas.reshape(1))[0])
+        if gammas.ndim == 2 and len(gammas) > 0:
+            rows = enumerate(gammas)
+            return np.array(
+                [check_gamma(row, self.kernel, X.shape[1], f"gamma[{i}]") for i, row in rows]
+            )
         if gammas.ndim != 1 or len(gammas) == 0:
-            allowed = "a number or of shape (n_gammas,), with at least one number"
+            allowed = (
+                "a number or of shape (n_gammas,) or (n_gammas, n_features), "
+                "with at least one number"
+            )
             raise parameter_error("gamma", allowed, got=f"shape {gammas.shape}")
         return check_not_negative("gamma", gamma, gammas)
 
@@ -247,7 +261,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
 
         Returns
         -------
-        gamma : float or None
+        gamma : float, ndarray of shape (n_features,) or None
         near : ndarray of shape (n_near,)
             The penalties next to the best ones, if some of the samples were left aside.
         """
@@ -258,7 +272,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         if gammas is None or np.ndim(gammas) == 0:
             return gammas, alphas
         if len(gammas) == 1:
-            return float(gammas[0]), alphas
+            return _scale_at(gammas, 0), alphas
         rng = check_random_state(self.random_state)
         rows = draw_rows(X[used], Y[used], rng, self._gamma_policy)
         part, weights = used[rows], None if weights is None else weights[rows]
@@ -272,7 +286,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         self.gamma_scores_ = 1 - np.where(np.isfinite(scores), scores, np.nan)
         best = int(np.argmin(scores))
         near = alphas if len(part) == len(used) else near_best(errors[best], alphas, per_target)
-        return float(gammas[best]), near
+        return _scale_at(gammas, best), near
 
     def _choose_alpha(self, alphas, errors, per_target):
         """Set the best alpha and its score; errors has shape (n_alphas, n_targets)."""
@@ -299,6 +313,11 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         if np.min(self.alpha_) == scored.min():
             message += f" The smallest of the others, {scored.min():.3g}, is chosen."
         warn(message)
+
+
+def _scale_at(gammas, i):
+    """Return one of several scales: a number, or one for each feature."""
+    return gammas[i] if gammas.ndim == 2 else float(gammas[i])
 
 
 def _weighted_means(Y, weights):

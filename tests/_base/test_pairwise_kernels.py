@@ -8,6 +8,7 @@ from sklearn.metrics.pairwise import pairwise_kernels
 from skhmat._base.pairwise_kernels import (
     KERNEL_NAMES,
     as_matrix,
+    check_gamma,
     check_sparse,
     kernel_matrix,
     points_like,
@@ -37,6 +38,61 @@ def test_kernels_by_name_are_those_of_scikit_learn(name, gamma, rng):
 )
 def test_what_the_compiled_core_knows_is_computed_there(name, options, rng):
     assert not callable(kernel_matrix(rng.random((5, 3)), name, **options).kernel)
+
+
+@pytest.mark.parametrize("name", ["rbf", "laplacian"])
+def test_a_gamma_for_each_feature(name, rng):
+    X, X_new = rng.standard_normal((2, 30, 4)) * [1, 10, 1e-3, 1e3] + [0, 50, 1, 1]
+    gamma = rng.uniform(0.1, 1, 4) / [1, 100, 1e-6, 1e6]
+    differences = np.abs(X_new[:, np.newaxis] - X)
+    if name == "rbf":
+        differences = np.square(differences)
+    else:
+        gamma = np.sqrt(gamma)
+    expected = np.exp(-differences @ gamma)
+    W = rng.standard_normal((30, 2))
+    for given in (gamma, list(gamma)):
+        K = kernel_matrix(X, name, given)
+        assert K.X.dtype == np.float64
+        np.testing.assert_array_equal(K.X, X)
+        np.testing.assert_allclose(K.evaluate(X_new, W), expected @ W, atol=1e-10)
+        np.testing.assert_allclose(K.with_points(X_new).evaluate(X, W), expected.T @ W, atol=1e-10)
+    again = pickle.loads(pickle.dumps(K))
+    np.testing.assert_array_equal(again.toarray(), K.toarray())
+    if takes_sparse(name):
+        K = kernel_matrix(sparse.csr_matrix(X), name, gamma)
+        found = K.evaluate(points_like(X_new, sparse.csr_matrix(X)), W)
+        np.testing.assert_allclose(found, expected @ W, atol=1e-8)
+        np.testing.assert_allclose(np.diag(K.toarray()), 1)
+
+
+@pytest.mark.parametrize("name", ["rbf", "laplacian"])
+def test_equal_gammas_are_one(name, rng):
+    X = rng.standard_normal((30, 4))
+    expected = kernel_matrix(X, name, 0.7).toarray()
+    np.testing.assert_allclose(kernel_matrix(X, name, [0.7] * 4).toarray(), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("kernel", [*sorted(KERNEL_NAMES), "precomputed", np.dot])
+def test_kernels_with_one_gamma(kernel):
+    for gamma in (None, 0.5, "auto"):
+        assert check_gamma(gamma, kernel, 2) is gamma
+    if kernel in ("rbf", "laplacian"):
+        np.testing.assert_array_equal(check_gamma([0.5, 2], kernel, 2), [0.5, 2])
+        with pytest.raises(ValueError, match=r"gamma must be a number, or of shape \(3,\)"):
+            kernel_matrix(np.ones((2, 3)), kernel, [0.5, 2])
+        return
+    message = r"scale must be a number or None where kernel is .* got an array"
+    with pytest.raises(ValueError, match=message):
+        check_gamma([0.5, 2], kernel, 2, "scale")
+
+
+def test_differences_of_features_that_overflow():
+    X = np.array([[1e300, 0.0], [-1e300, 1.0]])
+    with pytest.raises(ValueError, match="X must be such that"):
+        kernel_matrix(X, "rbf", [1e300, 1.0])
+    with pytest.raises(ValueError, match="X must be such that features times gamma"):
+        kernel_matrix(X, "laplacian", [1e300, 1.0])
 
 
 @pytest.mark.parametrize("options", [{"degree": 1.5}, {"gamma": -0.1}, {"coef0": -1}])

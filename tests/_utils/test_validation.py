@@ -24,6 +24,7 @@ from skhmat._utils.validation import (
     check_operator,
     check_option,
     check_path,
+    check_per_feature,
     check_preconditioner,
     check_random_state,
     check_real,
@@ -32,6 +33,7 @@ from skhmat._utils.validation import (
     check_square,
     check_verbose,
     errors_name,
+    is_sequence,
     parameter_error,
     validate_data,
 )
@@ -323,6 +325,26 @@ def test_numbers_in_arrays():
             check_numbers("p", given)
     np.testing.assert_array_equal(check_numbers("p", [1, None, 10**400]), [1, np.nan, np.nan])
     assert as_array("p", (1, 2)).shape == (2,)
+
+
+def test_numbers_for_each_feature():
+    given = np.array([1, 2.5])
+    found = check_per_feature("gamma", given, 2)
+    assert found.dtype == np.float64
+    assert not np.shares_memory(found, given)
+    assert not found.flags.writeable
+    assert given.flags.writeable
+    np.testing.assert_array_equal(check_per_feature("gamma", (Fraction(1, 2), 3), 2), [0.5, 3])
+    for values in ([1, 2, 3], 1.0, [[1, 2]]):
+        with pytest.raises(ValueError, match=r"gamma must be a number, or of shape \(2,\)"):
+            check_per_feature("gamma", values, 2)
+    for bad in (0, -1, np.nan, np.inf, 10**400, True, None, "1"):
+        with pytest.raises(ValueError, match=r"gamma(\[1\])? must be (a finite number|numeric)"):
+            check_per_feature("gamma", [1, bad], 2)
+    for values in ([1], (), np.ones(2), [[1, 2], [3]]):
+        assert is_sequence(values)
+    for values in (1, "12", None, np.float32(1), np.array(1), {1, 2}, {}, len):
+        assert not is_sequence(values)
 
 
 def test_what_a_matrix_is_multiplied_with():

@@ -40,10 +40,11 @@ def gaussian(X, bandwidth=1.0):
     return np.exp(cdist(X, X, "sqeuclidean") / (-2 * bandwidth**2))
 
 
-def kernel(name, dtype):
+def kernel(name, dtype, units=1.0):
     def make(seed):
         X = points(seed, 150, 4, dtype)
-        K = KernelMatrix(X, name, bandwidth=1.5, alpha=0.7)
+        bandwidth = 1.5 * np.broadcast_to(units, 4) if np.ndim(units) else 1.5
+        K = KernelMatrix(X * np.asarray(units, dtype), name, bandwidth, alpha=0.7)
         return Case(K, KernelMatrix(X.astype(float), name, 1.5, alpha=0.7).toarray(), _exact(dtype))
 
     return make
@@ -157,6 +158,8 @@ def _exact(dtype):
 F32 = np.float32
 OPERATORS = {
     **{f"{name}-{np.dtype(t)}": kernel(name, t) for name in KERNELS for t in (F32, np.float64)},
+    # Powers of two, so that points are not rounded.
+    **{f"features-{np.dtype(t)}": kernel("matern52", t, [0.5, 2, 8, 0.25]) for t in (F32, float)},
     "callable-kernel": kernel(cityblock_kernel, np.float64),
     "hss": compressed(budget=0, near=False),
     "hss-float32": compressed(F32, budget=0, near=False),

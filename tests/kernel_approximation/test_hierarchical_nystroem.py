@@ -320,6 +320,50 @@ def test_sparse_samples(name, landmarks, center, rng):
     np.testing.assert_allclose(single, new, atol=1e-4)
 
 
+@pytest.mark.parametrize("landmarks", [*LANDMARKS, "points"])
+@pytest.mark.parametrize("form", POLICIES)
+def test_a_gamma_for_each_feature(form, landmarks, rng):
+    X, Y = rng.standard_normal((500, 3)), rng.standard_normal((20, 3))
+    gamma, units = np.array([0.1, 0.02, 0.05]), np.array([1e3, 1.0, 1e-3])
+    given = X[:25] * units if landmarks == "points" else LANDMARKS[landmarks]
+    model = HierarchicalNystroem(
+        gamma=gamma / units**2, n_components=15, landmarks=given, leaf_size=32, random_state=0
+    )
+    model._policy = POLICIES[form]
+    Z = model.fit_transform(X * units)
+    scaled, scaled_new = X * np.sqrt(gamma), Y * np.sqrt(gamma)
+    atol = 1e-7 if form != "compressed" or landmarks != "all" else 0.05 * np.abs(Z).max()
+    np.testing.assert_allclose(model.transform(X * units), Z, atol=atol)
+    np.testing.assert_array_equal(
+        model.components_, given if landmarks == "points" else (X * units)[model.component_indices_]
+    )
+    features = np.vstack([Z, model.transform(Y * units)])
+    exact = kernel(np.vstack([scaled, scaled_new]), gamma=1.0)
+    assert np.linalg.norm(features @ features.T - exact) <= 0.1 * np.linalg.norm(exact)
+    assert model.trace_error_ == pytest.approx(1 - np.sum(Z**2) / 500, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["rbf", "laplacian"])
+def test_equal_gammas_are_one(name, rng):
+    X, Y = rng.standard_normal((200, 4)), rng.standard_normal((30, 4))
+    options = {"n_components": 5, "fit_inverse_transform": True, "random_state": 0}
+    one, same = (HierarchicalNystroem(name, gamma=g, **options).fit(X) for g in (0.2, [0.2] * 4))
+    Z = one.transform(Y)
+    np.testing.assert_allclose(same.transform(Y), Z, atol=1e-9)
+    np.testing.assert_allclose(same.inverse_transform(Z), one.inverse_transform(Z), atol=1e-8)
+    within = HierarchicalNystroem(name, kernel_params={"gamma": [0.2] * 4}, **options).fit(X)
+    np.testing.assert_array_equal(within.transform(Y), same.transform(Y))
+
+
+def test_gammas_of_features_of_sparse_samples(rng):
+    X = np.where(rng.random((200, 20)) < 0.2, rng.standard_normal((200, 20)), 0.0)
+    options = {"gamma": rng.uniform(0.01, 0.2, 20), "n_components": 10, "random_state": 0}
+    dense, of_sparse = (
+        HierarchicalNystroem(**options).fit(form(X)) for form in (np.asarray, sparse.csr_matrix)
+    )
+    np.testing.assert_allclose(of_sparse.transform(X), dense.transform(X), atol=1e-7)
+
+
 @pytest.mark.parametrize("form", POLICIES)
 def test_many_sparse_samples(form, rng):
     X = np.where(rng.random((600, 3)) < 0.7, rng.standard_normal((600, 3)), 0.0)
@@ -454,6 +498,10 @@ def test_one_sample():
     [
         ({"kernel": "gauss"}, "'kernel' parameter"),
         ({"gamma": -1.0}, "'gamma' parameter"),
+        ({"gamma": [1.0, 2.0]}, r"gamma must be .* shape \(3,\) .*, got shape \(2,\)"),
+        ({"gamma": [1.0, 2.0, -1.0]}, r"gamma\[2\] must be a finite number above 0, got -1"),
+        ({"kernel_params": {"gamma": [1, 2]}}, r"gamma must be .* shape \(3,\) .*, got shape"),
+        ({"kernel": "chi2", "gamma": [1.0] * 3}, "gamma must be a number or None where kernel"),
         ({"n_components": 0}, "'n_components' parameter"),
         ({"n_components": "auto"}, "tol must be given where n_components is 'auto', got None"),
         ({"tol": 0.0}, "'tol' parameter"),

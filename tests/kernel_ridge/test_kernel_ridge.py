@@ -1,5 +1,6 @@
 """KernelRidge and KernelRidgeClassifier against scikit-learn."""
 
+import pickle
 from copy import deepcopy
 from dataclasses import replace
 
@@ -216,6 +217,72 @@ def test_grid_search_in_a_pipeline(rng):
     assert predicted.shape == Y.shape
 
 
+@pytest.mark.parametrize("policy", [POLICY, ITERATIVE])
+@pytest.mark.parametrize("kernel", ["rbf", "laplacian"])
+def test_a_gamma_for_each_feature(kernel, policy, rng):
+    """The features multiplied by its root, or by itself."""
+    X, Y, X_new = problem(rng)
+    gamma = rng.uniform(0.1, 1, 3)
+    power = 0.5 if kernel == "rbf" else 1
+    units = np.array([1e-3, 1.0, 1e3])
+    given = gamma / units ** (1 / power)
+    model = with_policy(KernelRidge(0.1, kernel=kernel, gamma=given, random_state=0), policy)
+    kept = given.copy()
+    reference = Reference(0.1, kernel=kernel, gamma=1.0).fit(X * gamma**power, Y)
+    predicted = model.fit(X * units, Y).predict(X_new * units)
+    np.testing.assert_allclose(predicted, reference.predict(X_new * gamma**power), atol=1e-5)
+    assert model.gamma is given
+    assert given.flags.writeable
+    np.testing.assert_array_equal(given, kept)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X_new * units), predicted)
+    np.testing.assert_array_equal(clone(model).gamma, given)
+    assert repr(model).startswith("KernelRidge(")
+
+
+def test_equal_gammas_are_one(rng):
+    X, Y, X_new = problem(rng, 200)
+    one, same = (
+        KernelRidge(0.1, kernel="rbf", gamma=g).fit(X, Y).predict(X_new) for g in (0.3, [0.3] * 3)
+    )
+    np.testing.assert_allclose(same, one, atol=1e-9)
+
+
+def test_a_gamma_for_each_feature_of_sparse_samples(rng):
+    X, Y, X_new = problem(rng, 200)
+    X, gamma = np.where(rng.random(X.shape) < 0.5, X, 0), rng.uniform(0.1, 1, 3)
+    dense, sparse_model = (
+        KernelRidge(0.1, kernel="rbf", gamma=gamma).fit(form(X), Y)
+        for form in (np.asarray, sparse.csr_matrix)
+    )
+    found = sparse_model.predict(sparse.csr_matrix(X_new))
+    np.testing.assert_allclose(found, dense.predict(X_new), atol=1e-8)
+
+
+def test_gammas_of_features_in_a_classifier(rng):
+    X, Y, X_new = problem(rng, 300)
+    y, gamma = Y[:, 0] > 0, [0.5, 0.1, 2.0]
+    model = KernelRidgeClassifier(gamma=gamma).fit(X, y)
+    expected = KernelRidgeClassifier(gamma=1.0).fit(X * np.sqrt(gamma), y)
+    np.testing.assert_allclose(
+        model.decision_function(X_new),
+        expected.decision_function(X_new * np.sqrt(gamma)),
+        atol=1e-8,
+    )
+    np.testing.assert_array_equal(model.gamma_, gamma)
+    assert model.gamma is gamma
+
+
+def test_grid_search_over_gammas_of_features(rng):
+    X, Y, X_new = problem(rng, 150)
+    gammas = [np.array([1.0, 1e-3, 1e-3]), np.full(3, 0.3), 0.1]
+    search = GridSearchCV(KernelRidge(0.1, kernel="rbf"), {"gamma": gammas}, cv=3).fit(X, Y)
+    assert len(search.cv_results_["params"]) == 3
+    best = search.best_params_["gamma"]
+    expected = KernelRidge(0.1, kernel="rbf", gamma=best).fit(X, Y).predict(X_new)
+    np.testing.assert_array_equal(search.predict(X_new), expected)
+
+
 def test_random_state_and_threads(rng):
     class FewAreMany(KernelRidge):
         _policy = replace(POLICY, max_direct=0)
@@ -241,6 +308,16 @@ def test_random_state_and_threads(rng):
         (KernelRidge(distance="far"), "'distance' parameter"),
         (KernelRidge(budget=2.0), "'budget' parameter"),
         (KernelRidge(kernel="precomputed"), "square"),
+        (KernelRidge(kernel="rbf", gamma=[1.0]), r"gamma must be .*\(3,\).*got shape \(1,\)"),
+        (KernelRidge(kernel="rbf", gamma=[1.0, 0.0, 1.0]), r"gamma\[1\] must be .* above 0, got 0"),
+        (KernelRidge(kernel="rbf", gamma=np.ones((3, 1))), r"gamma must be .*got shape \(3, 1\)"),
+        (KernelRidge(kernel="laplacian", gamma=["1", "2", "3"]), "gamma must be numeric"),
+        (
+            KernelRidge(kernel="poly", gamma=[1.0] * 3),
+            "gamma must be a number or None where kernel",
+        ),
+        (KernelRidge(kernel="precomputed", gamma=[1.0] * 30), "gamma must be a number or None"),
+        (KernelRidgeClassifier(gamma=[1, 1, np.nan]), r"gamma\[2\] must be .*, got nan"),
         (KernelRidgeClassifier([1.0]), "'alpha' parameter"),
         (KernelRidgeClassifier(class_weight="even"), "'class_weight' parameter"),
     ],
@@ -248,6 +325,8 @@ def test_random_state_and_threads(rng):
 def test_bad_parameters(model, message, rng):
     X, Y, _ = problem(rng, 30)
     y = Y[:, 0] > 0 if isinstance(model, KernelRidgeClassifier) else Y
+    if "gamma" in message and model.kernel == "precomputed":
+        X = X @ X.T
     with pytest.raises(ValueError, match=message):
         model.fit(X, y)
 

@@ -211,6 +211,24 @@ def test_scale_of_many_samples_is_that_of_some(rng):
     np.testing.assert_allclose(again.gamma_scores_, model.gamma_scores_, rtol=1e-6)
 
 
+def test_scales_of_features(rng):
+    X, Y, X_new = problem(rng, 300)
+    gammas = np.array([[1e-3, 1.0, 0.1], [0.3, 0.3, 0.3], [1.0, 0.1, 1e-3]])
+    model = KernelRidgeCV(gamma=gammas).fit(X, Y)
+    for gamma in gammas:
+        one = KernelRidgeCV(gamma=[gamma]).fit(X, Y)
+        np.testing.assert_array_equal(one.gamma_, gamma)
+        scaled = KernelRidgeCV(gamma=1.0).fit(X * np.sqrt(gamma), Y)
+        np.testing.assert_allclose(one.loo_mse_, scaled.loo_mse_, rtol=1e-5)
+        expected = scaled.predict(X_new * np.sqrt(gamma))
+        np.testing.assert_allclose(one.predict(X_new), expected, atol=1e-5)
+    assert model.gamma_scores_.shape == (3,)
+    np.testing.assert_array_equal(model.gammas_, gammas)
+    np.testing.assert_array_equal(model.gamma_, gammas[np.argmax(model.gamma_scores_)])
+    with pytest.raises(ValueError, match=r"gamma\[0\] must be a number or None where kernel"):
+        KernelRidgeCV(kernel="poly", gamma=gammas).fit(X, Y)
+
+
 def test_defaults_on_constants_and_few_samples(rng):
     X = rng.standard_normal((40, 2))
     model = KernelRidgeCV().fit(X, np.full(40, 0.1))
@@ -225,7 +243,10 @@ def test_defaults_on_constants_and_few_samples(rng):
     ("gamma", "message"),
     [
         ([], r"gamma must be a number or of shape \(n_gammas,\).* got shape \(0,\)"),
-        ([[1.0]], r"gamma must be a number or of shape \(n_gammas,\).* got shape \(1, 1\)"),
+        ([[1.0]], r"gamma\[0\] must be a number, or of shape \(\d,\).* got shape \(1,\)"),
+        ([[1.0] * 3, [1.0, 0.0, 1.0]], r"gamma\[1\]\[1\] must be a finite number above 0, got 0"),
+        (np.empty((0, 3)), r"gamma must be a number or of shape .* got shape \(0, 3\)"),
+        ([[[1.0]]], r"gamma must be a number or of shape .* got shape \(1, 1, 1\)"),
         ([1.0, -1.0], r"gamma must be finite and at least 0, got \[1.0, -1.0\]"),
         ("scale", "'gamma' parameter"),
     ],

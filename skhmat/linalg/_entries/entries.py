@@ -80,9 +80,11 @@ class Entries:
         self._counter = _Counter() if counter is None else counter
         # Points are moved into tree order once, so that blocks of leaves are contiguous.
         self._is_kernel = isinstance(source, KernelMatrix)
-        self._ordered = (
-            source.permuted(permutation) if self._is_kernel and permutation is not None else source
-        )
+        self._ordered = source
+        if self._is_kernel:
+            self._ordered = source.isotropic()
+            if permutation is not None:
+                self._ordered = self._ordered.permuted(permutation)
 
     @property
     def n_read(self):
@@ -91,7 +93,10 @@ class Entries:
 
     @property
     def points(self):
-        """The points in tree order, of shape (n, n_features), or None."""
+        """The points in tree order, of shape (n, n_features), or None.
+
+        Those of a kernel are in units in which it is a function of the distance.
+        """
         points = self._ordered.points
         if points is None or self._is_kernel or self.permutation is None:
             return points

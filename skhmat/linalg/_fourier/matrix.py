@@ -43,14 +43,14 @@ class FourierForm:
     modes : FourierModes
     points : ndarray of shape (n, d)
         In the user's order.
-    bandwidth : float
+    bandwidth : float or ndarray of shape (d,)
     center : ndarray of shape (d,)
         Middle of the box around the points.
     """
 
     modes: FourierModes
     points: np.ndarray
-    bandwidth: float
+    bandwidth: float | np.ndarray
     center: np.ndarray
 
     @property

@@ -25,7 +25,7 @@ from .report import CompressionReport
 _FORMS = ("hierarchical", "array", "kernel", "fourier")
 _FORMAT = "skhmat.HierarchicalMatrix"
 # Version 1 also held the positions of the skeletons, which nothing read; version 3 has the forms
-# that were considered; version 4 the Fourier form.
+# that were considered; version 4 the Fourier form, and kernels with a bandwidth for each feature.
 _VERSION = 4
 # Entries of K that are in memory at once while a file is written.
 _BATCH_ENTRIES = 1 << 23

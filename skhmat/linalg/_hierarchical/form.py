@@ -103,7 +103,7 @@ class HierarchicalForm:
         if self.is_fourier:
             return self.fourier.nbytes
         if isinstance(self.exact, KernelMatrix) and not self.is_in_memory:
-            return self.exact.X.nbytes
+            return self.exact.nbytes
         return self.shape[0] ** 2 * self.dtype.itemsize
 
     @cached_property

@@ -66,7 +66,7 @@ class KernelSum:
     """
 
     def __init__(self, form, kernel_matrix, weights, n_jobs=None):
-        self.kernel_matrix = kernel_matrix
+        self.kernel_matrix, self._isotropic = kernel_matrix, kernel_matrix.isotropic()
         self.weights = np.ascontiguousarray(weights, dtype=kernel_matrix.dtype)
         self.n_jobs = n_jobs
         self._tree = self._fourier = None
@@ -74,7 +74,7 @@ class KernelSum:
             self._fourier = form.fourier
             self._charges = form.fourier.charges(self.weights, effective_n_threads(n_jobs))
         elif form is not None and not form.is_dense:
-            self._tree = _target_tree_of(form, kernel_matrix)
+            self._tree = _target_tree_of(form, self._isotropic)
             self._permuted = self.weights[form.structure.permutation]
             self._charges = _collect_charges(form, self.weights)
 
@@ -82,11 +82,12 @@ class KernelSum:
         """Return the sums, of shape (n_new, k), for checked points of the matrix' dtype."""
         if self._fourier is not None:
             return self._fourier_sums(X_new)
+        points = self.kernel_matrix.scale_points(X_new)
         if self._tree is None:
-            return self.exact(X_new)
-        leaf_of, is_inside = self._tree.leaf_of(X_new)
-        out = np.empty((len(X_new), self.weights.shape[1]), dtype=self.weights.dtype)
-        out[~is_inside] = self.exact(X_new[~is_inside])
+            return self._exact(points)
+        leaf_of, is_inside = self._tree.leaf_of(points)
+        out = np.empty((len(points), self.weights.shape[1]), dtype=self.weights.dtype)
+        out[~is_inside] = self._exact(points[~is_inside])
         inside = np.flatnonzero(is_inside)
         order = inside[np.argsort(leaf_of[inside], kind="stable")]
         leaves, first = np.unique(leaf_of[order], return_index=True)
@@ -94,7 +95,7 @@ class KernelSum:
 
         def add_up(index):
             rows = groups[index]
-            out[rows] = self._sums_of_leaf(leaves[index], X_new[rows])
+            out[rows] = self._sums_of_leaf(leaves[index], points[rows])
 
         thread_safe = self.kernel_matrix.thread_safe
         n_threads = effective_n_threads(self.n_jobs)
@@ -114,9 +115,11 @@ class KernelSum:
 
     def exact(self, X_new):
         """Return the exact sums, taken over all points."""
-        n_threads = effective_n_threads(self.n_jobs)
-        K = self.kernel_matrix
-        return K._sums(X_new, K.X, self.weights, n_threads)
+        return self._exact(self.kernel_matrix.scale_points(X_new))
+
+    def _exact(self, points):
+        K, n_threads = self._isotropic, effective_n_threads(self.n_jobs)
+        return K._sums(points, K.X, self.weights, n_threads)
 
     def error(self, X_new, sums):
         """Return the relative error of `sums` in the Frobenius norm."""
@@ -126,7 +129,7 @@ class KernelSum:
 
     def _sums_of_leaf(self, leaf, points):
         near, far = self._tree.near[leaf], self._tree.far[leaf]
-        K = self.kernel_matrix
+        K = self._isotropic
         if len(near) + len(far) > POLICY.max_sources * len(K.X):
             return K._sums(points, K.X, self.weights, 1)
         sources = np.concatenate([near, self._tree.skeletons[far]])

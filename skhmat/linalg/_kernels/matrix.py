@@ -1,6 +1,7 @@
 """`KernelMatrix`: a kernel on points as an exact linear operator that is never stored."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -9,8 +10,9 @@ from ..._utils.parallel import effective_n_threads, single_threaded_blas
 from ..._utils.read_only import read_only
 from ..._utils.validation import as_array, check_columns, parameter_error
 from .._operators.base import SymmetricOperator
+from .feature_scales import FeatureScales
 from .sparse_rows import SparseKernel, SparseRows
-from .table import CONSTRAINTS, KERNELS, check_kernel, core_parameters
+from .table import CONSTRAINTS, KERNELS, check_bandwidth, check_kernel, core_parameters
 
 # Points on which a callable is tried at construction.
 _N_PROBED = 5
@@ -18,6 +20,8 @@ _N_PROBED = 5
 _TILE = 1024
 # Diagonal entries that are read from one call of a callable, which computes their whole block.
 _DIAGONAL_BLOCK = 16
+# Bandwidths of features that are shown as text.
+_MAX_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class KernelMatrix(SymmetricOperator):
     X : array-like of shape (n_samples, n_features)
         Points. A C-contiguous float32 or float64 array is not copied, so it must not be changed
         later; everything else is converted (integers to float64). The entries have the dtype of the
-        points.
+        points. With one bandwidth for each feature a scaled copy is held, too.
     kernel : str or callable, default="gaussian"
         With r the Euclidean distance of x and y, and d = n_features:
 
@@ -91,14 +95,17 @@ class KernelMatrix(SymmetricOperator):
         - ``"laplace_green"``: (r² + bandwidth²)^(-(d-2)/2) for d >= 3, the Green's function of the
           Laplace operator up to a constant; ``bandwidth`` is the length that regularises the
           diagonal. For d = 6 this is 1 / (r² + bandwidth²)², test matrix K07 of [1]_.
+          With one bandwidth for each feature, r² is Σ (b / bandwidth_j)² (x_j - y_j)² and
+          ``bandwidth`` b, the geometric mean.
         - ``"polynomial"``: (gamma x·y + coef0)^degree
         - ``"linear"``: x·y
         - ``"cosine"``: x·y / (‖x‖ ‖y‖), and 0 for a zero vector
         - a callable ``f(A, B)`` that takes points of shape (m, d) and (n, d), each an array of its
           own, and returns the (m, n) entries as float32 or float64. It must be symmetric,
           ``f(A, B) == f(B, A).T``.
-    bandwidth : float, default=1.0
-        Length scale of the kernels of r.
+    bandwidth : float or array-like of shape (n_features,), default=1.0
+        Length scale of the kernels of r: one, or one for each feature, so that r / bandwidth is
+        √(Σ ((x_j - y_j) / bandwidth_j)²).
     alpha : float, default=1.0
         Exponent of ``"rational_quadratic"``.
     gamma : float, default=None
@@ -118,6 +125,7 @@ class KernelMatrix(SymmetricOperator):
         The points, read-only.
     points : ndarray of shape (n_samples, n_features)
         The same.
+    bandwidth : float or ndarray of shape (n_features,)
     shape : tuple of int
         (n_samples, n_samples).
     dtype : dtype
@@ -136,6 +144,9 @@ class KernelMatrix(SymmetricOperator):
     closer than a quarter of their norms are recomputed from differences, so that the relative
     error of every distance is bounded. The exponential is accurate to 2 (float32) or 4 (float64)
     units in the last place, and entries below the smallest normal number are 0.
+
+    With one bandwidth for each feature the points are scaled once, at construction, which rounds
+    their coordinates, relative to the middle of all points, in their dtype.
 
     References
     ----------
@@ -156,6 +167,10 @@ class KernelMatrix(SymmetricOperator):
            [0.135, 0.082, 1.   ]])
     >>> (K @ np.ones(3)).round(3)
     array([1.742, 1.689, 1.217])
+    >>> KernelMatrix(X, kernel="gaussian", bandwidth=[1.0, 2.0]).toarray().round(3)
+    array([[1.   , 0.607, 0.607],
+           [0.607, 1.   , 0.368],
+           [0.607, 0.368, 1.   ]])
     """
 
     __module__ = "skhmat.linalg"
@@ -173,7 +188,6 @@ class KernelMatrix(SymmetricOperator):
         n_jobs=None,
     ):
         self.kernel = kernel
-        self.bandwidth = bandwidth
         self.alpha = alpha
         self.gamma = gamma
         self.coef0 = coef0
@@ -184,7 +198,11 @@ class KernelMatrix(SymmetricOperator):
             constraint.check(name, getattr(self, name))
         effective_n_threads(n_jobs)  # raises if it is not allowed
         self._X = _check_points("X", X)
-        n = len(self.X)
+        n, n_features = self._X.shape
+        self.bandwidth = check_bandwidth(kernel, bandwidth, n_features)
+        self._scales = None
+        if np.ndim(self.bandwidth) == 1:
+            self._scales = FeatureScales.from_bandwidths(self.bandwidth, self._X)
         if callable(kernel):
             super().__init__(self._probe(), (n, n))
         else:
@@ -201,6 +219,34 @@ class KernelMatrix(SymmetricOperator):
     def points(self):
         """The points, of shape (n_samples, n_features), or None where they are sparse."""
         return None if isinstance(self.X, SparseRows) else self.X
+
+    @cached_property
+    def scaled_points(self):
+        """The points in units in which the kernel has a single bandwidth: as given if it has.
+
+        Held like the points themselves, but not pickled.
+        """
+        if self._scales is None:
+            return self.X
+        return read_only(self._scales.transform(self._X))
+
+    def scale_points(self, X_new):
+        """Return other points, (m, n_features), in the units of `scaled_points`."""
+        return X_new if self._scales is None else self._scales.transform(X_new)
+
+    def isotropic(self):
+        """Return the same matrix as that of a kernel with a single bandwidth, of `scaled_points`.
+
+        What is made for functions of one distance, and reads points, takes this one.
+        """
+        if self._scales is None:
+            return self
+        return self._of_kernel(self.scaled_points, self._scales.bandwidth)
+
+    @property
+    def nbytes(self):
+        """Bytes held: the points, and a scaled copy with one bandwidth for each feature."""
+        return self.X.nbytes * (1 if self._scales is None else 2)
 
     @property
     def thread_safe(self):
@@ -273,7 +319,8 @@ class KernelMatrix(SymmetricOperator):
         """
         X_new = self._check_new(X_new)
         W = check_columns("weights", weights, len(self.X), real=True)
-        sums = self._sums(X_new, self.X, W, effective_n_threads(self.n_jobs))
+        n_threads = effective_n_threads(self.n_jobs)
+        sums = self._sums(self.scale_points(X_new), self.scaled_points, W, n_threads)
         return self._checked_sums(sums).reshape(len(X_new), *np.shape(weights)[1:])
 
     def permuted(self, perm):
@@ -315,10 +362,14 @@ class KernelMatrix(SymmetricOperator):
         KernelMatrix
             Of shape (m, m), in the dtype of X.
         """
+        return self._of_kernel(X, self.bandwidth)
+
+    def _of_kernel(self, X, bandwidth):
+        """Return the matrix of the same kernel on other points with another bandwidth."""
         return type(self)(
             X,
             self.kernel,
-            self.bandwidth,
+            bandwidth,
             alpha=self.alpha,
             gamma=self.gamma,
             coef0=self.coef0,
@@ -330,14 +381,20 @@ class KernelMatrix(SymmetricOperator):
         if callable(self.kernel):
             text = getattr(self.kernel, "__name__", repr(self.kernel))
         else:
-            values = self._values()
+            values = self._values() | {"bandwidth": self.bandwidth}
             names = KERNELS[self.kernel].parameters
-            text = ", ".join([self.kernel] + [f"{name}={values[name]!r}" for name in names])
+            text = ", ".join([self.kernel] + [f"{name}={_text(values[name])}" for name in names])
         n = len(self.X)
         return f"<{n}x{n} {type(self).__name__} of {self.dtype}: {text}>"
 
+    def __getstate__(self):
+        state = dict(vars(self))
+        state.pop("scaled_points", None)  # as large as the points, and made again when it is needed
+        return state
+
     def _multiply(self, W):
-        return self._sums(self.X, self.X, W, effective_n_threads(self.n_jobs))
+        points = self.scaled_points
+        return self._sums(points, points, W, effective_n_threads(self.n_jobs))
 
     def _check_new(self, X_new):
         """Return new points as a C-contiguous array of the dtype of the points."""
@@ -396,9 +453,9 @@ class KernelMatrix(SymmetricOperator):
                     out[i : i + _TILE, j : j + _TILE] = block
         else:
             _core.kernel_block(
-                self.X,
+                self.scaled_points,
                 rows,
-                self.X,
+                self.scaled_points,
                 cols,
                 KERNELS[self.kernel].id,
                 self._core_parameters,
@@ -421,10 +478,10 @@ class KernelMatrix(SymmetricOperator):
         return out
 
     def _values(self):
-        """Return the parameters of the kernel by name, with the default of gamma."""
+        """Return the parameters of the kernel of `scaled_points`, with the default of gamma."""
         gamma = 1.0 / self.X.shape[1] if self.gamma is None else self.gamma
         return {
-            "bandwidth": self.bandwidth,
+            "bandwidth": self.bandwidth if self._scales is None else self._scales.bandwidth,
             "alpha": self.alpha,
             "gamma": gamma,
             "coef0": self.coef0,
@@ -438,6 +495,10 @@ class KernelMatrix(SymmetricOperator):
         if n_features < spec.min_dim:
             allowed = f"of at least {spec.min_dim} features for kernel {self.kernel!r}"
             raise parameter_error("X", allowed, got=n_features)
+        if self._scales is not None and not self._scales.holds(self.scaled_points):
+            units = "coordinates in units of the bandwidths"
+            got = f"bandwidths from {self.bandwidth.min():.3g} to {self.bandwidth.max():.3g}"
+            raise parameter_error("X", f"such that {units} do not overflow {self.dtype}", got=got)
         largest = spec.diagonal(self.X, self._values()).max()  # bounds all other entries
         limits = np.finfo(self.dtype)
         if not largest <= limits.max:
@@ -483,6 +544,16 @@ class KernelMatrix(SymmetricOperator):
         return entries.dtype.newbyteorder("=")
 
 
+def _text(value):
+    """Return a parameter as text, a few entries of an array that has many."""
+    if np.ndim(value) == 0:
+        return repr(value)
+    entries = list(map(repr, value.tolist()))
+    if len(entries) > _MAX_SHOWN:
+        entries[_MAX_SHOWN // 2 : -(_MAX_SHOWN // 2)] = ["..."]
+    return f"[{', '.join(entries)}]"
+
+
 def _indices(name, indices, n):
     """Return `indices` as a contiguous array of intp in [0, n)."""
     if isinstance(indices, slice):
@@ -517,6 +588,7 @@ def round_to_float32(K, *, policy=FLOAT32):
     """
     if callable(K.kernel):
         return K
+    K = K.isotropic()
     is_radial = KERNELS[K.kernel].is_radial
     X = K.X - K.X.mean(axis=0) if is_radial else K.X
     rounding = np.finfo(np.float32).eps * np.abs(X).max()

@@ -61,6 +61,12 @@ class SparseRows:
         norms = np.sqrt(self.squares())
         return SparseRows(sparse.diags(1 / np.where(norms > 0, norms, 1.0)) @ self.matrix)
 
+    def scaled(self, factors):
+        """Return the points with each feature multiplied by its factor, of shape (d,)."""
+        m = self.matrix
+        data = m.data * factors[m.indices]
+        return SparseRows(sparse.csr_matrix((data, m.indices, m.indptr), m.shape))
+
     def squares(self):
         """Return the squared norms, added up in the order of inner products, of shape (n,)."""
         rows = np.repeat(np.arange(len(self)), np.diff(self.matrix.indptr))
@@ -86,19 +92,22 @@ class SparseKernel:
     ----------
     name : str
         One of `SPARSE_KERNELS`.
-    gamma : float or None
-        None means 1 / n_features.
+    gamma : float, ndarray of shape (d,) or None
+        None means 1 / n_features; one for each feature only for "rbf".
     degree, coef0 : float
     """
 
     name: str
-    gamma: float | None = None
+    gamma: float | np.ndarray | None = None
     degree: float = 3
     coef0: float = 1
 
     def __call__(self, A, B):
         """Return the block of points A and B, of shape (m, n)."""
-        gamma = 1 / A.shape[1] if self.gamma is None else float(self.gamma)
+        gamma = 1 / A.shape[1] if self.gamma is None else self.gamma
+        if np.ndim(gamma) == 1:
+            A, B = (points.scaled(np.sqrt(gamma)) for points in (A, B))
+            gamma = 1.0
         if self.name == "rbf":
             block = squared_distances(A, B)
             block *= -gamma

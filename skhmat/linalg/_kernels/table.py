@@ -9,7 +9,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from ..._ext.simd import pairwise as _core
-from ..._utils.validation import Constraint, parameter_error
+from ..._utils.validation import Constraint, check_per_feature, is_sequence, parameter_error
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def _polynomial_diagonal(X, values):
 SQEUCLIDEAN = _core.SQEUCLIDEAN
 KERNELS = {row["name"]: Kernel(**row) for row in _core.kernel_table() if row["id"] != SQEUCLIDEAN}
 
-# Allowed values of the parameters of kernels.
+# Allowed values of the parameters of kernels; `check_bandwidth` has those of the bandwidth.
 CONSTRAINTS = {
-    "bandwidth": Constraint(Real, 0, closed="neither"),
     "alpha": Constraint(Real, 0, closed="neither"),
     "gamma": Constraint(Real, 0, closed="neither", none=True),
     "coef0": Constraint(Real, 0),
     "degree": Constraint(Integral, 1, 2**31 - 1),
 }
+_BANDWIDTH = Constraint(Real, 0, closed="neither")
 
 
 def check_kernel(kernel):
@@ -91,6 +91,30 @@ def check_kernel(kernel):
     if not (is_function or (isinstance(kernel, str) and kernel in KERNELS)):
         names = Constraint(options=tuple(KERNELS))
         raise parameter_error("kernel", f"a callable or {names}", kernel)
+
+
+def check_bandwidth(kernel, bandwidth, n_features):
+    """Return a bandwidth as given if it is a number, and one for each feature as an array.
+
+    Parameters
+    ----------
+    kernel : str or callable
+    bandwidth : float or array-like of shape (n_features,)
+    n_features : int
+
+    Returns
+    -------
+    bandwidth : float or ndarray of shape (n_features,), float64, read-only
+    """
+    if not is_sequence(bandwidth):
+        _BANDWIDTH.check("bandwidth", bandwidth)
+        return bandwidth
+    if callable(kernel) or not KERNELS[kernel].is_radial:
+        name = "a callable" if callable(kernel) else repr(kernel)
+        radial = ", ".join(repr(name) for name, row in KERNELS.items() if row.is_radial)
+        allowed = f"a number where kernel is {name}, and not one of {radial}"
+        raise parameter_error("bandwidth", allowed, got="an array")
+    return check_per_feature("bandwidth", bandwidth, n_features)
 
 
 def core_parameters(kernel, values):

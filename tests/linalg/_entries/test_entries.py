@@ -43,6 +43,16 @@ def test_order_and_scale(form, scale, rng):
     assert_array_equal(KernelMatrix(X).toarray(), dense)
 
 
+def test_points_are_in_units_of_distances(rng):
+    """Or trees of points would not be those of the kernel."""
+    X = rng.standard_normal((N, 2)) * [1.0, 1e3]
+    source, perm = KernelMatrix(X, bandwidth=[1.0, 1e3]), rng.permutation(N)
+    scaled = (X - (X.min(axis=0) + X.max(axis=0)) / 2) / [1.0, 1e3]
+    for entries, order in ((Entries(source), np.arange(N)), (Entries(source, perm), perm)):
+        found = entries.points / np.sqrt(1e3)
+        np.testing.assert_allclose(found, scaled[order], atol=1e-12)
+
+
 def test_reads_are_counted_over_all_orders(rng):
     entries = Entries(as_source(spd(rng)))
     other = entries.in_order(rng.permutation(N))

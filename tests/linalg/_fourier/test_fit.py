@@ -1,5 +1,6 @@
 """The Fourier form by `compress`: promises, choices, new points, files and errors."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -117,6 +118,33 @@ def test_file(mmap_mode, tmp_path, rng):
     assert loaded.is_fourier
     assert loaded.error_estimate_ == H.error_estimate_
     assert_array_equal(loaded.evaluate(K.X[:5], W), H.evaluate(K.X[:5], W))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel", FOURIER_KERNELS)
+def test_one_bandwidth_for_each_feature(kernel, dtype, tmp_path, rng):
+    d = int(rng.integers(1, 4))
+    units = 10 ** rng.uniform(-3, 3, d)
+    X, X_new = np.split((rng.random((1000, d)) * 3 * units).astype(dtype), [900])
+    K = KernelMatrix(X, kernel, bandwidth=units * rng.uniform(1, 2, d))
+    H = compress(K, 1e-2, form="fourier", random_state=0)
+    assert H.is_fourier
+    assert true_error(H, K, rng) <= 1.3e-2
+    W = (0.5 + rng.standard_normal((900, 2))).astype(dtype)
+    sums = H.evaluate(X_new, W)
+    exact = K.evaluate(X_new, W)
+    assert np.linalg.norm(sums - exact) <= 2e-2 * np.linalg.norm(exact)
+    outside = X.max(axis=0) + units.astype(dtype)
+    assert_allclose(H.evaluate([outside], W), K.evaluate([outside], W), rtol=1e-5, atol=1e-4)
+    H.save(tmp_path / "H.npz")
+    loaded = load(tmp_path / "H.npz")
+    for again in (loaded, pickle.loads(pickle.dumps(H))):
+        assert again.is_fourier
+        assert_array_equal(again @ W, H @ W)
+        assert_array_equal(again.evaluate(X_new, W), sums)
+    K = KernelMatrix(X, kernel, bandwidth=2 * K.bandwidth)
+    with pytest.raises(ValueError, match="modes do not fit"):
+        fit.fourier_from_record(K, H.form.fourier.modes.as_record())
 
 
 def test_record_that_does_not_fit_is_refused(rng):

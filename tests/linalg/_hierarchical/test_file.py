@@ -155,6 +155,7 @@ def test_dense_array(tmp_path, mmap_mode):
         {"kernel": "gaussian", "bandwidth": 0.3},
         {"kernel": "rational_quadratic", "bandwidth": np.float32(2), "alpha": 1.5},
         {"kernel": "polynomial", "degree": 2, "coef0": 0.5, "gamma": 0.1},
+        {"kernel": "matern32", "bandwidth": np.array([0.1, 3.0, 1 / 7])},
     ],
 )
 def test_dense_kernel_with_a_name_is_saved_as_points(tmp_path, parameters):
@@ -163,6 +164,7 @@ def test_dense_kernel_with_a_name_is_saved_as_points(tmp_path, parameters):
     assert (tmp_path / "H").stat().st_size < K.points.nbytes + 4096
     loaded = load(tmp_path / "H")
     np.testing.assert_array_equal(loaded.form.exact.toarray(), K.toarray())
+    np.testing.assert_array_equal(loaded.form.exact.bandwidth, K.bandwidth)
 
 
 def test_dense_callable_kernel_is_saved_as_entries(tmp_path):
@@ -335,6 +337,34 @@ def test_missing_parameter_of_a_kernel_is_refused(saved_kernel, name):
     del kernel[name]
     rewritten(saved_kernel, {"kernel": kernel})
     with pytest.raises(ValueError, match="parameters of the kernel are missing"):
+        load(saved_kernel)
+
+
+@pytest.mark.parametrize(
+    "bandwidth",
+    [
+        [1.0, 2.0],
+        [[1.0, 2.0, 3.0]],
+        [],
+        [1.0, 2.0, 0.0],
+        [1.0, 2.0, -3.0],
+        [1.0, float("nan"), 3.0],
+        [1.0, float("inf"), 3.0],
+        [1.0, None, 3.0],
+        [1.0, True, 3.0],
+        ["1", "2", "3"],
+        [1, [2], 3],
+        [10**400, 1, 1],
+        {"0": 1.0},
+        "123",
+        None,
+        0,
+    ],
+)
+def test_damaged_bandwidths_are_refused(saved_kernel, bandwidth):
+    kernel = json.loads(np.load(saved_kernel)["header"].tobytes())["kernel"]
+    rewritten(saved_kernel, {"kernel": kernel | {"bandwidth": bandwidth}})
+    with pytest.raises(ValueError, match=r"cannot be loaded as .* bandwidth(\[\d\])? must be"):
         load(saved_kernel)
 
 

@@ -50,6 +50,28 @@ def test_agrees_with_the_exact_sums(kernel, budget, rng):
     assert error / 2 <= true <= 2 * error
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "matern32", "laplace_green"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_bandwidth_for_each_feature(dtype, kernel, rng):
+    """New points are in the users' units; the tree is one of scaled points."""
+    units, bandwidth = np.array([1e-3, 1.0, 50.0]), KERNELS[kernel]["bandwidth"]
+    points = rng.standard_normal((N + 400, 3))
+    X, X_new = np.split((points * units).astype(dtype), [N])
+    K = KernelMatrix(X, kernel, bandwidth * units)
+    H = small(K, budget=0.1)
+    assert not H.is_dense
+    W = (0.5 + rng.standard_normal((N, 2))).astype(dtype)
+    assert relative(H @ W, K @ W) <= 1.5e-3
+    sums = H.evaluate(X_new, W)
+    assert sums.dtype == dtype
+    assert relative(sums, K.evaluate(X_new, W)) <= 1.5e-3
+    again = pickle.loads(pickle.dumps(H))
+    np.testing.assert_array_equal(again.evaluate(X_new, W), sums)
+    # With one bandwidth it is the same matrix, up to a factor and the rounding of points.
+    one = small(KernelMatrix((X / units).astype(dtype), kernel, bandwidth), budget=0.1)
+    assert H.nbytes == pytest.approx(one.nbytes, rel=0.05)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_exact_sums(dtype, rng):
     X, X_new = rng.standard_normal((300, 4)), rng.standard_normal((70, 4))

@@ -12,7 +12,10 @@ from scipy.spatial.distance import cdist
 from skhmat.linalg import KernelMatrix
 from skhmat.linalg._kernels.table import KERNELS
 
+from .test_table import reference
+
 DTYPES = [np.float32, np.float64]
+RADIAL = [name for name, kernel in KERNELS.items() if kernel.is_radial]
 
 
 def laplacian(A, B):
@@ -290,6 +293,145 @@ def test_n_jobs_changes_no_bit(n_jobs, rng):
     np.testing.assert_array_equal(other @ W, one @ W)
     np.testing.assert_array_equal(other @ W[:, 0], one @ W[:, 0])
     np.testing.assert_array_equal(other.toarray(), one.toarray())
+
+
+# ---- one bandwidth for each feature ----
+
+
+def anisotropic(kernel, X, Y, bandwidth, alpha=1.0):
+    """The formulas in float64, of points in units of the bandwidths."""
+    mean = np.exp(np.mean(np.log(bandwidth)))
+    A, B = (points.astype(float) / bandwidth * mean for points in (X, Y))
+    return reference(kernel, A, B, {"bandwidth": mean, "alpha": alpha})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [3, 8, 40])
+@pytest.mark.parametrize("kernel", RADIAL)
+def test_bandwidth_of_each_feature(kernel, d, dtype, rng):
+    bandwidth = 10 ** rng.uniform(-2, 2, d)
+    X = (bandwidth / np.sqrt(d) * (2 * rng.standard_normal((130, d)) + 3)).astype(dtype)
+    X, X_new = X[:100], X[100:]
+    K = KernelMatrix(X, kernel, bandwidth.tolist(), alpha=0.7)
+    expected = anisotropic(kernel, X, X, bandwidth, alpha=0.7)
+    size = expected.max()
+    tol = {"rtol": 0, "atol": 300 * np.finfo(dtype).eps * size}
+    assert K.dtype == dtype
+    dense = K.toarray()
+    np.testing.assert_allclose(dense, expected, **tol)
+    np.testing.assert_allclose(K.diagonal(), np.diag(expected), rtol=10 * np.finfo(dtype).eps)
+    rows, cols = rng.permutation(100)[:7], rng.permutation(100)
+    np.testing.assert_allclose(K.block(rows, cols), expected[np.ix_(rows, cols)], **tol)
+    np.testing.assert_allclose(K.permuted(cols).toarray(), expected[np.ix_(cols, cols)], **tol)
+    np.testing.assert_allclose(K.with_points(X[rows]).toarray(), expected[rows][:, rows], **tol)
+    np.testing.assert_array_equal(K.isotropic().toarray(), dense)
+    W = rng.standard_normal((100, 3)).astype(dtype)
+    W /= np.linalg.norm(W, axis=0)
+    tol["atol"] *= 10
+    np.testing.assert_allclose(K @ W, expected @ W, **tol)
+    sums = anisotropic(kernel, X_new, X, bandwidth, alpha=0.7) @ W
+    np.testing.assert_allclose(K.evaluate(X_new, W), sums, **tol)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", RADIAL)
+def test_equal_bandwidths_are_one(kernel, dtype, rng):
+    d, bandwidth = int(rng.integers(3, 50)), 10 ** rng.uniform(-0.5, 0.5)
+    X = (bandwidth * rng.standard_normal((80, d))).astype(dtype)
+    one, same = (KernelMatrix(X, kernel, b) for b in (bandwidth, [bandwidth] * d))
+    expected, eps = one.toarray(), np.finfo(dtype).eps
+    np.testing.assert_allclose(same.toarray(), expected, rtol=0, atol=100 * eps * expected.max())
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    data=st.data(),
+    kernel=st.sampled_from(RADIAL),
+    X=arrays(np.float64, (12, 3), elements=st.floats(-4, 4)),
+    bandwidth=arrays(np.float64, 3, elements=st.floats(0.5, 2)),
+)
+def test_units_of_features_do_not_matter(data, kernel, X, bandwidth):
+    """A column and its bandwidth, in another unit, and from another origin."""
+    unit = 10.0 ** np.array(data.draw(st.lists(st.integers(-9, 9), min_size=3, max_size=3)))
+    K = KernelMatrix(X, kernel, bandwidth).toarray()
+    moved = (X + data.draw(st.integers(-9, 9))) * unit
+    other = KernelMatrix(moved, kernel, bandwidth * unit).toarray()
+    # The Green's function is a power of a length.
+    np.testing.assert_allclose(other / other[0, 0], K / K[0, 0], rtol=0, atol=1e-12)
+
+
+def test_what_users_see_is_in_their_units(rng):
+    X, bandwidth = rng.standard_normal((10, 2)), np.array([0.5, 2])
+    K = KernelMatrix(X, bandwidth=bandwidth)
+    assert np.shares_memory(K.X, X)
+    assert np.shares_memory(K.points, X)
+    dense = K.toarray()
+    bandwidth[:] = 7  # the caller's
+    np.testing.assert_array_equal(K.bandwidth, [0.5, 2])
+    np.testing.assert_array_equal(K.with_points(X).toarray(), dense)
+    for array in (K.bandwidth, K.scaled_points):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    assert repr(K) == "<10x10 KernelMatrix of float64: gaussian, bandwidth=[0.5, 2.0]>"
+    K = KernelMatrix(rng.standard_normal((2, 8)), bandwidth=range(1, 9))
+    assert "bandwidth=[1.0, 2.0, 3.0, ..., 6.0, 7.0, 8.0]>" in repr(K)
+    assert KernelMatrix(X).nbytes == X.nbytes
+    assert KernelMatrix(X, bandwidth=[1, 2]).nbytes == 2 * X.nbytes
+
+
+def test_scaled_points_are_not_pickled(rng):
+    X = rng.standard_normal((1000, 3))
+    K = KernelMatrix(X, "matern52", [1.0, 2.0, 3.0], n_jobs=1)
+    text = pickle.dumps(K)
+    assert len(text) < 1.2 * X.nbytes
+    again = pickle.loads(text)
+    assert repr(again) == repr(K)
+    np.testing.assert_array_equal(again @ X, K @ X)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "inverse_multiquadric"])
+@pytest.mark.parametrize("d", [3, 40])
+def test_new_points_beyond_all_numbers_of_bandwidths(kernel, d, rng):
+    K = KernelMatrix(rng.standard_normal((20, d)), kernel, np.geomspace(1e-6, 1, d))
+    far = np.full((1, d), np.finfo(float).max)
+    np.testing.assert_array_equal(K.evaluate(far, np.ones(20)), 0)
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "message"),
+    [
+        ([1.0], r"bandwidth must be a number, or of shape \(4,\) with one for .* got shape \(1,\)"),
+        (np.ones((4, 1)), r"bandwidth must be .*got shape \(4, 1\)"),
+        (np.ones((4, 4)), r"bandwidth must be .*got shape \(4, 4\)"),
+        ([], r"bandwidth must be .*got shape \(0,\)"),
+        ([1, 2, 0, 1], r"bandwidth\[2\] must be a finite number above 0, got 0"),
+        ([1, -1, 1, 1], r"bandwidth\[1\] must be .*, got -1"),
+        ([np.nan, 1, 1, 1], r"bandwidth\[0\] must be .*, got nan"),
+        ([1, 1, 1, np.inf], r"bandwidth\[3\] must be .*, got inf"),
+        ([1, 1, None, 1], r"bandwidth\[2\] must be .*, got nan"),
+        ([1, True, 1, 1.0], r"bandwidth\[1\] must be .*, got True"),
+        ([True] * 4, "bandwidth must be numeric"),
+        (["1"] * 4, "bandwidth must be numeric"),
+        ([1j] * 4, "bandwidth must be numeric"),
+        ([[1], [1, 2]], "bandwidth must be an array, got a list"),
+    ],
+)
+def test_bad_bandwidths_of_features(bandwidth, message):
+    with pytest.raises(ValueError, match=message):
+        KernelMatrix(np.zeros((3, 4)), bandwidth=bandwidth)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "polynomial", "cosine", laplacian])
+def test_kernels_without_a_bandwidth(kernel):
+    with pytest.raises(ValueError, match=r"bandwidth must be a number where .*, got an array"):
+        KernelMatrix(np.ones((3, 2)), kernel, bandwidth=[1.0, 2.0])
+
+
+def test_bandwidths_of_which_points_are_too_many():
+    X = np.float32([[0, 1], [1e30, 0]])
+    message = "X must be such that coordinates in units of the bandwidths do not overflow float32"
+    with pytest.raises(ValueError, match=message):
+        KernelMatrix(X, bandwidth=[1e-20, 1.0])
 
 
 # ---- bad input ----

@@ -41,6 +41,8 @@ def test_rows_are_those_of_the_matrix(rng):
         np.testing.assert_array_equal(rows[which].matrix.toarray(), X[which])
     np.testing.assert_allclose(rows.products(rows[:7]), X @ X[:7].T, atol=1e-14)
     np.testing.assert_allclose(rows.squares(), np.sum(X**2, axis=1), atol=1e-14)
+    factors = rng.random(40)
+    np.testing.assert_array_equal(rows.scaled(factors).matrix.toarray(), X * factors)
     squares = rows.normalized().squares()
     np.testing.assert_allclose(squares, X.any(axis=1).astype(float), rtol=1e-14)
     Y = points(rng, 20)

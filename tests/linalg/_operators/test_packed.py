@@ -74,11 +74,13 @@ def test_scaled_rows_and_columns(rng, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("units", [1.0, np.array([1e-3, 1.0, 1e3])])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_kernels_in_single(kernel, rng):
+def test_kernels_in_single(kernel, units, rng):
     """Also far from the origin, where only distances count."""
-    X = rng.standard_normal((100, 3)) + (1e6 if KERNELS[kernel].is_radial else 0)
-    K = KernelMatrix(X, kernel, bandwidth=2.0)
+    is_radial = KERNELS[kernel].is_radial
+    X = rng.standard_normal((100, 3)) + (1e6 if is_radial else 0)
+    K = KernelMatrix(X * units, kernel, bandwidth=2.0 * units if is_radial else 1.0)
     single = round_to_float32(K)
     assert single.dtype == np.float32
     expected = K.toarray()
@@ -91,3 +93,5 @@ def test_kernels_that_stay_as_they_are(rng):
     large, tiny = (KernelMatrix(scale * X, "linear") for scale in (1e30, 1e-30))
     for K in (KernelMatrix(X, rbf_kernel), far, large, tiny):
         assert round_to_float32(K) is K
+    far = KernelMatrix(1e8 * X, bandwidth=[10.0, 1e8, 1e8])
+    assert round_to_float32(far).dtype == np.float64
