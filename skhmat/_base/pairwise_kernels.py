@@ -1,12 +1,19 @@
 """Kernel matrices of the kernels that scikit-learn names."""
 
 import math
+from numbers import Real
 
 import numpy as np
 from scipy import sparse
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
-from .._utils.validation import check_per_feature, errors_name, is_sequence, parameter_error
+from .._utils.validation import (
+    check_numbers,
+    check_per_feature,
+    errors_name,
+    is_sequence,
+    parameter_error,
+)
 from ..linalg import KernelMatrix
 from ..linalg._kernels.sparse_rows import SPARSE_KERNELS, SparseKernel, SparseRows
 
@@ -30,8 +37,14 @@ def check_gamma(gamma, kernel, n_features, name="gamma"):
     -------
     gamma : float, ndarray of shape (n_features,), float64, read-only, or None
     """
-    if not is_sequence(gamma):
+    if gamma is None or isinstance(gamma, (Real, str)):
         return gamma
+    if not is_sequence(gamma):
+        # An array of shape (), or what only looks like an array to scikit-learn, such as a set.
+        number = float(check_numbers(name, gamma))
+        if not 0 <= number < math.inf:
+            raise parameter_error(name, "a number of at least 0 or one for each feature", gamma)
+        return number
     if kernel not in FEATURE_KERNELS:
         names = ", ".join(map(repr, FEATURE_KERNELS))
         allowed = f"a number or None where kernel is {kernel!r}, and not one of {names}"

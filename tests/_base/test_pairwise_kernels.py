@@ -87,6 +87,15 @@ def test_kernels_with_one_gamma(kernel):
         check_gamma([0.5, 2], kernel, 2, "scale")
 
 
+def test_what_only_looks_like_an_array():
+    assert check_gamma(np.array(0.5), "poly", 2) == 0.5
+    for gamma in ({}, {1.0, 2.0}, np.array(-1.0), np.array(np.nan), np.array(np.inf)):
+        with pytest.raises(ValueError, match="gamma must be a number of at least 0 or one for"):
+            check_gamma(gamma, "rbf", 2)
+    with pytest.raises(ValueError, match="gamma must be numeric"):
+        check_gamma(np.array("auto"), "rbf", 2)
+
+
 def test_differences_of_features_that_overflow():
     X = np.array([[1e300, 0.0], [-1e300, 1.0]])
     with pytest.raises(ValueError, match="X must be such that"):
