@@ -450,12 +450,12 @@ class _Compression:
                 break
             can_read_all = matrix.entries.shape[0] <= self.policy.read_all_below
             if error > self._explained_error(tolerance, previous, can_read_all):
-                # The sample is to blame: the same tolerance again, with all rows. This is in vain
+                # The sample is to blame: the first tolerance again, with all rows. This is in vain
                 # if all were read already, or if the caller put a cap on the ranks.
                 is_capped = skeletons.rank.max() == self.options["max_rank"]
                 if is_capped or read_all or not can_read_all:
                     break
-                read_all, previous = True, None
+                read_all, previous, tolerance = True, None, self._tolerance(plan.depth)
             else:
                 previous = tolerance, error
                 factor = self.policy.next_aim * self.report.rtol / error

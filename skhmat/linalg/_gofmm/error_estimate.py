@@ -10,6 +10,8 @@ from ..._utils.parallel import run_tasks
 
 # Entries of a block of K that is read at once.
 _MAX_BLOCK_ENTRIES = 1 << 21
+# Share of the usual number of neighbour lists by which a row that none names may be held out.
+_LEAST_LISTS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class ErrorEstimator:
     follows from the norms of the rows: if K is nearly of rank one, ||KW||_F itself varies too much.
 
     Some rows are held out from compression: one from each of equal stretches of the tree order,
-    preferably one with a small diagonal entry, which holds little of K. Because compression does
+    preferably one with a small diagonal entry, which holds little of K, and in many neighbour
+    lists: without an outlier, no row would tell how the others act on it. Because compression does
     not read these rows, their errors may be larger than those of others, so they represent only
     themselves. All other rows are represented by rows drawn with replacement (Hansen and Hurwitz,
     Ann. Math. Stat. 14, 1943): a third of them uniformly; a third with a preference for rows in few
@@ -185,10 +188,13 @@ class ErrorEstimator:
     def _draw_rows(self, diagonal, neighbors, rng):
         """Draw the rows held out, and those that represent all others."""
         n = len(diagonal)
-        held_out = _draw_from_stretches(1 / diagonal, self.policy.n_held_out, rng)
+        n_lists = np.bincount(neighbors.ravel(), minlength=n)
+        n_lists_usual = max(neighbors.shape[1], 1)
+        weights = (n_lists + _LEAST_LISTS * n_lists_usual) / diagonal
+        held_out = _draw_from_stretches(weights, self.policy.n_held_out, rng)
         self.held_out = np.zeros(n, dtype=bool)
         self.held_out[held_out] = True
-        rare = 1.0 / (1.0 + np.bincount(neighbors.ravel(), minlength=n))
+        rare = 1.0 / (1.0 + n_lists)
         chances = np.zeros(n)
         for weights in (np.ones(n), rare, diagonal):
             allowed = np.where(self.held_out, 0.0, weights)

@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from ..._ext.gofmm import interpolative as _core
 from ..._ext.gofmm.row_sampling import FarRows, Marks
@@ -78,20 +79,16 @@ class NeighborRows:
         return cls(none, none, none)
 
     @classmethod
-    def from_neighbor_lists(cls, far, lists, policy=SAMPLING):
-        """Collect the far rows in neighbour lists, of shape (n_points, n_neighbors)."""
-        return cls._nearest_first(*far.named_by(lists), policy)
-
-    @classmethod
     def merge(cls, far, first, second, policy=SAMPLING):
         """Collect those rows of two children that are also far from their parent."""
         rows = np.concatenate([first.rows, second.rows])
         position = np.concatenate([first.position, second.position])
         votes = np.concatenate([first.votes, second.votes])
-        return cls._nearest_first(*far.joined(rows, position, votes), policy)
+        return cls.nearest_first(*far.joined(rows, position, votes), policy)
 
     @classmethod
-    def _nearest_first(cls, rows, position, votes, policy):
+    def nearest_first(cls, rows, position, votes, policy):
+        """Sort rows, and keep the first of them."""
         order = np.lexsort((rows, -votes, position))[: policy.max_neighbor_rows]
         return cls(rows[order], position[order], votes[order])
 
@@ -131,12 +128,22 @@ class FarField:
     readable : ndarray of shape (n,), bool
         Rows that may be sampled.
     policy : SamplingPolicy
+
+    Notes
+    -----
+    The lists are read both ways. Points of a dense cluster name each other only; an outlier beside
+    it is named by none of them, but its own list names them.
     """
 
     def __init__(self, tree, neighbors, readable, policy=SAMPLING):
         self.tree, self.neighbors, self.readable, self.policy = tree, neighbors, readable, policy
         # Readable rows before each position.
         self._n_readable = np.concatenate([[0], np.cumsum(readable)])
+        n, k = neighbors.shape
+        positions = np.tile(np.arange(k, dtype=np.int32), n)
+        lists = sparse.csr_matrix((positions, neighbors.ravel(), k * np.arange(n + 1)), (n, n))
+        # Column i has the points whose lists name point i, and its position in them.
+        self._naming = lists.tocsc()
         self._local = threading.local()
 
     def rows(self, level, near_nodes):
@@ -168,8 +175,14 @@ class FarField:
         )
 
     def named_by(self, far, points):
-        """Return the far rows that the neighbour lists of some points name, as NeighborRows."""
-        return NeighborRows.from_neighbor_lists(far, self.neighbors[points], self.policy)
+        """Return the far rows that some points name in their lists, or that name them in theirs."""
+        named = far.named_by(self.neighbors[points])
+        naming = self._naming[:, points]
+        once = np.ones(naming.nnz, dtype=np.int32)
+        pairs = zip(named, (naming.indices, naming.data, once), strict=True)
+        return NeighborRows.nearest_first(
+            *far.joined(*(np.concatenate(pair, dtype=pair[0].dtype) for pair in pairs)), self.policy
+        )
 
     def named_by_others(self, far, level, j, near_nodes, named, rng):
         """Return far rows, (m,), that only the neighbour lists of other near nodes name."""

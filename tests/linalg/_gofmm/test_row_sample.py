@@ -6,7 +6,8 @@ from numpy.testing import assert_array_equal
 from skhmat._ext.gofmm import interpolative as core
 from skhmat._ext.gofmm.row_sampling import FarRows, Marks
 
-from skhmat.linalg._gofmm.row_sample import NeighborRows, RowSample
+from skhmat.linalg._gofmm.cluster_tree import Tree
+from skhmat.linalg._gofmm.row_sample import SAMPLING, FarField, NeighborRows, RowSample
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
 
 from ..phases import run_to_interactions
@@ -38,15 +39,16 @@ def as_reference(close):
     return list(zip(close.position, -close.votes, close.rows, strict=True))
 
 
+def named(far, lists):
+    return NeighborRows.nearest_first(*far.named_by(lists), SAMPLING)
+
+
 def test_close_rows_come_nearest_first_then_by_votes(rng):
     lists = np.array([rng.permutation(40)[:8] for _ in range(60)], dtype=np.int32)
     far, expected_far = far_rows(40, [1])
     expected = reference_close(lists, expected_far)
-    assert as_reference(NeighborRows.from_neighbor_lists(far, lists)) == expected
-    parts = (
-        NeighborRows.from_neighbor_lists(far, lists[:9]),
-        NeighborRows.from_neighbor_lists(far, lists[9:]),
-    )
+    assert as_reference(named(far, lists)) == expected
+    parts = named(far, lists[:9]), named(far, lists[9:])
     assert as_reference(NeighborRows.merge(far, *parts)) == expected
     above, expected_far = far_rows(40, [1, 2])
     assert as_reference(NeighborRows.merge(above, *parts)) == reference_close(lists, expected_far)
@@ -88,13 +90,30 @@ def test_rows_beyond_the_sample(rng):
     neighbors = rng.integers(0, 1000, (1000, 6)).astype(np.int32)
     frontier, waiting, seen = (rng.choice(expected, 50, replace=False) for _ in range(3))
     found = far.beyond(neighbors, frontier, waiting, seen)
-    named = np.intersect1d(neighbors[frontier], expected)
-    assert_array_equal(np.sort(found), np.setdiff1d(np.union1d(waiting, named), seen))
+    reached = np.intersect1d(neighbors[frontier], expected)
+    assert_array_equal(np.sort(found), np.setdiff1d(np.union1d(waiting, reached), seen))
+
+
+def test_lists_are_read_both_ways(rng):
+    tree = Tree(np.arange(400), np.arange(0, 401, 100), 2)
+    neighbors = rng.integers(0, 400, (400, 5)).astype(np.int32)
+    field = FarField(tree, neighbors, np.ones(400, dtype=bool))
+    far = field.rows(2, np.array([1]))
+    points = np.arange(100, 200)
+    found = field.named_by(far, points)
+    expected = {}
+    pairs = [(i, row, p) for i in points for p, row in enumerate(neighbors[i])]
+    pairs += [(i, row, p) for row in range(400) for p, i in enumerate(neighbors[row])]
+    for i, row, position in pairs:
+        if 100 <= i < 200 and not 100 <= row < 200:
+            first, votes = expected.get(row, (5, 0))
+            expected[row] = min(first, position), votes + 1
+    assert as_reference(found) == sorted((p, -votes, row) for row, (p, votes) in expected.items())
 
 
 def make_sample(common, level, j, columns, seed):
     far = common.far_field.rows(level, common.interactions.near_nodes(level, j))
-    close = NeighborRows.from_neighbor_lists(far, common.neighbors[columns]).rows
+    close = common.far_field.named_by(far, columns).rows
     rng = np.random.default_rng(seed)
     given = common.entries, common.neighbors, far, close, len(columns), rng
     return RowSample(*given, read_all=common.read_all)
