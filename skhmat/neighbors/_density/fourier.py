@@ -53,6 +53,12 @@ class FourierPolicy:
         Sums to keep the promise for, relative to what one mean weight by itself makes, in 1, 2 and
         3 dimensions: queries in the tails of the density have smaller ones, and other algorithms
         take a thousand times as long for each; but digits cost more in more dimensions.
+    outliers : float
+        Fraction of the samples beyond each side of the box in which sums are taken,
+    fewer_modes : float
+        if that divides the number of modes by this,
+    n_for_quantiles : int
+        seen from so many samples.
     phase : float
         Nanoseconds of moving the phase of a value.
     """
@@ -68,6 +74,9 @@ class FourierPolicy:
     value_rounding: float = 64.0
     margin: float = 2.0
     least_sum: tuple = (0.01, 0.1, 1.0)
+    outliers: float = 1e-3
+    fewer_modes: float = 8.0
+    n_for_quantiles: int = 1 << 14
     phase: float = 25.0
 
 
@@ -82,9 +91,11 @@ class FourierPlan:
     ----------
     bandwidth : float
     center : ndarray of shape (d,)
-        Middle of the box around the samples.
+        Middle of the box in which sums are taken.
     half : ndarray of shape (d,)
-        Half the sides of the box in which sums are taken, in bandwidths.
+        Half the sides of this box, in bandwidths.
+    reach : ndarray of shape (d,)
+        The same for the box of the samples that are seen from there.
     period : ndarray of shape (d,)
         In bandwidths.
     n_half : ndarray of shape (d,), int
@@ -97,6 +108,7 @@ class FourierPlan:
     bandwidth: float
     center: np.ndarray
     half: np.ndarray
+    reach: np.ndarray
     period: np.ndarray
     n_half: np.ndarray
     aim: float
@@ -114,6 +126,11 @@ class FourierPlan:
         return tuple(shape)
 
     @property
+    def n_modes(self):
+        """Number of modes."""
+        return math.prod(self.shape(is_halved=False))
+
+    @property
     def tolerance(self):
         """Tolerance of the transform of the samples."""
         return self.policy.transform * self.aim / self.policy.transform_error
@@ -123,15 +140,17 @@ class FourierPlan:
         """Bound of the error of all but the transforms, relative to the sum of all weights."""
         policy, d = self.policy, len(self.period)
         rounding = np.finfo(np.float64).eps
+        gap = self.period - self.half - self.reach
         # The nearest copy is no nearer than this; each further one has a period more.
-        gap = self.period - 2 * self.half + policy.margin
         copies = 2 * np.exp(-(gap**2) / 2) / -np.expm1(-gap * self.period)
         aliasing = float(np.expm1(np.log1p(copies).sum()))
         left_out = erfc(math.sqrt(2) * np.pi * self.n_half / self.period).sum()
         # Moved by a length s, the Gaussian changes by less than s; so do samples and queries.
         moved = policy.coordinate_rounding * rounding * float(np.linalg.norm(self.period))
         truncation = float(left_out) * (1 + aliasing) ** (d - 1)
-        return aliasing + truncation + moved + policy.value_rounding * rounding
+        # Samples that aren't seen are no nearer, either.
+        unseen = float(np.exp(-(gap.min() ** 2) / 2))
+        return max(aliasing, unseen) + truncation + moved + policy.value_rounding * rounding
 
     def seconds(self, n_points, rates=RATES):
         """Return what a transform between points and modes takes on one core, and if by halves."""
@@ -160,7 +179,14 @@ class FourierPlan:
 
     def is_inside(self, phases):
         """Return which points, given by their phases, lie in the box, (m,)."""
-        limits = self.half / self.period * 2 * np.pi * (1 + 1e-12)
+        return self._is_within(self.half, phases)
+
+    def is_seen(self, phases):
+        """Return which samples, given by their phases, are seen from the box, (n,)."""
+        return self._is_within(self.reach, phases)
+
+    def _is_within(self, half, phases):
+        limits = half / self.period * 2 * np.pi * (1 + 1e-12)
         return np.logical_and.reduce(
             [np.abs(c) <= t for c, t in zip(phases.T, limits, strict=True)]
         )
@@ -170,7 +196,7 @@ def plan_fourier(Y, kernel, weights, policy=POLICY):
     """Return the modes for sums over samples, or None where there is no use in them.
 
     The error that is aimed for keeps the promise for sums about as large as one sample by itself
-    makes them.
+    makes them. Where few outliers would multiply the modes, queries near these are left out.
 
     Parameters
     ----------
@@ -183,27 +209,51 @@ def plan_fourier(Y, kernel, weights, policy=POLICY):
     Returns
     -------
     FourierPlan or None
-        None where points are too many periods of the modes apart, or the promise allows no error.
+        None where they are too many, or the promise allows no error.
     """
     n, d = Y.shape
-    # By columns: NumPy is slow along an axis of two or three.
-    low = np.array([column.min() for column in Y.T], dtype=np.float64)
-    high = np.array([column.max() for column in Y.T], dtype=np.float64)
-    h = float(kernel.bandwidth)
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        half = (high / 2 - low / 2) / h + policy.margin
     total = float(n if weights is None else weights.sum())
     allowed = kernel.rtol * policy.least_sum[d - 1] / n + kernel.atol / total
-    if allowed <= 0 or not np.isfinite(half).all():
+    if allowed <= 0:
         return None
     aim = min(max(allowed, policy.min_error), policy.max_error)
+    # By columns: NumPy is slow along an axis of two or three.
+    ends = np.array([(column.min(), column.max()) for column in Y.T], dtype=np.float64).T
+    plan = _plan_in(ends, ends, float(kernel.bandwidth), aim, policy)
+    if plan is not None and plan.seconds(0)[0] < plan.seconds(n)[0] / 2:
+        return plan
+    some = np.linspace(0, n - 1, min(n, policy.n_for_quantiles)).astype(np.intp)
+    levels = policy.outliers, 1 - policy.outliers
+    inner = np.quantile(Y[some].astype(np.float64), levels, axis=0, method="inverted_cdf")
+    smaller = _plan_in(inner, ends, float(kernel.bandwidth), aim, policy)
+    if smaller is None or plan is None:
+        return smaller
+    return smaller if plan.n_modes > policy.fewer_modes * smaller.n_modes else plan
+
+
+def _plan_in(box, ends, bandwidth, aim, policy):
+    """Return the modes for sums in a box, with samples between ends, or None if there are many.
+
+    Parameters
+    ----------
+    box, ends : ndarray of shape (2, d)
+        Least and largest coordinates.
+    bandwidth, aim : float
+    policy : FourierPolicy
+    """
+    d = box.shape[1]
     gap = math.sqrt(2 * math.log(2 * d / (policy.aliasing * aim)))
-    period = 2 * half - policy.margin + gap
-    frequency = float(erfcinv(policy.truncation * aim / d)) / (math.sqrt(2) * np.pi)
-    n_half = np.ceil(frequency * period)
-    if not np.prod(2 * n_half + 1) <= MODES.max_modes:
-        return None
-    return FourierPlan(h, low / 2 + high / 2, half, period, n_half.astype(int), aim, policy)
+    with np.errstate(over="ignore", invalid="ignore"):
+        center = box[0] / 2 + box[1] / 2
+        half = (box[1] / 2 - box[0] / 2) / bandwidth + policy.margin
+        farthest = np.maximum(ends[1] - center, center - ends[0]) / bandwidth
+        reach = np.minimum(farthest, half + gap)
+        period = half + reach + gap
+        frequency = float(erfcinv(policy.truncation * aim / d)) / (math.sqrt(2) * np.pi)
+        n_half = np.ceil(frequency * period)
+        if not np.prod(2 * n_half + 1) <= MODES.max_modes:
+            return None
+    return FourierPlan(bandwidth, center, half, reach, period, n_half.astype(int), aim, policy)
 
 
 class FourierSums:
@@ -227,7 +277,13 @@ class FourierSums:
         self.plan, policy = plan, plan.policy
         is_halved = bool(plan.seconds(len(Y))[1])
         phases = plan.phases(Y)
-        values = np.zeros((1, len(Y)), dtype=np.complex128)
+        seen = plan.is_seen(phases)
+        unseen = 0.0
+        if not seen.all():
+            phases = phases[seen]
+            unseen = float(np.count_nonzero(~seen) if weights is None else weights[~seen].sum())
+            weights = None if weights is None else weights[seen]
+        values = np.zeros((1, len(phases)), dtype=np.complex128)
         values[0] = 1.0 if weights is None else weights
         total = float(values.real.sum())
         shape = plan.shape(is_halved)
@@ -246,7 +302,7 @@ class FourierSums:
         self._tolerance = min(allowed / largest if largest > 0 else 1.0, policy.max_error)
         by_transforms = policy.transform_error * transform.tolerance * total
         by_transforms += max(self._tolerance, TRANSFORMS.min_tolerance) * largest
-        self.error = plan.error * total + by_transforms
+        self.error = plan.error * (total + unseen) + by_transforms
 
     @property
     def nbytes(self):

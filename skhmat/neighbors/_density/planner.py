@@ -34,8 +34,8 @@ class PlannerPolicy:
     start : float
         Seconds that sums by Fourier modes take for few points.
     n_summed, trial_growth : int
-        Samples from which it is estimated which sums are too small for modes, and how many times as
-        many the larger of two small trees has, from which the time of the whole one is guessed.
+        Samples from which it is estimated which sums are too small for modes. A tree of these, and
+        one of so many times fewer, tell about the time of the whole one.
     clearly_less : float
         The tree is not even built if modes take less than this fraction of that guess.
     """
@@ -195,7 +195,7 @@ def _guess_tree(sums, X, kernel, weights, policy):
     They grow like a power of the number of points, until all boxes are small enough.
     """
     probes = X[_probes(X, policy)]
-    sizes = np.array([policy.n_summed, policy.n_summed * policy.trial_growth])
+    sizes = np.array([policy.n_summed // policy.trial_growth, policy.n_summed])
     seconds = []
     for size in sizes:
         part, some, _ = _part(sums, weights, size)

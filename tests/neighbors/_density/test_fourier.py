@@ -52,7 +52,8 @@ def test_errors_of_single_modes(shape, rng):
     for rtol in 10.0 ** -np.arange(2, 12):
         for policy in (HALVED, WHOLE):
             plan = plan_fourier(Y, DensityKernel("gaussian", 1.0, rtol), None, policy)
-            plan = replace(plan, n_half=np.array(shape), center=rng.uniform(-1, 1, len(shape)))
+            plan = replace(plan, n_half=np.array(shape), reach=plan.reach + 1)
+            plan = replace(plan, center=rng.uniform(-1, 1, len(shape)))
             sums = FourierSums(plan, Y, None, 1)
             is_halved = policy is HALVED
             m = plan.shape(is_halved)
@@ -115,8 +116,7 @@ def test_what_a_plan_depends_on(rng):
 
 def test_where_there_is_no_use_in_modes(rng):
     Y = rng.standard_normal((1000, 3))
-    far = Y.copy()
-    far[0] = 1e6
+    far = np.where(rng.random((1000, 1)) < 0.5, Y, 1e6 * Y)
     for points, bandwidth, rtol in (
         (Y, 0.5, 0.0),
         (Y, 1e-3, RTOL),
@@ -124,6 +124,28 @@ def test_where_there_is_no_use_in_modes(rng):
         (1e300 * Y, 1e-300, RTOL),
     ):
         assert plan_fourier(points, DensityKernel("gaussian", bandwidth, rtol), None) is None
+
+
+@pytest.mark.parametrize("policy", [HALVED, WHOLE])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_outliers_do_not_multiply_the_modes(d, policy, rng):
+    """Some of them far, some of them seen from the box, and some with large weights."""
+    Y = rng.standard_normal((5000, d))
+    kernel = DensityKernel("gaussian", 0.5, RTOL)
+    alone = plan_fourier(Y, kernel, None, policy)
+    Y[:4] = rng.uniform(-1, 1, (4, d)) * np.array([[1e4], [1e6], [1e9], [1e100]])
+    Y[3, 0] = 1e100
+    Y[4:6] = 6.0
+    w = rng.random(5000)
+    w[:6] = 1000.0
+    X = np.vstack([Y[:50], Y[:50] + 0.3, 2 * rng.standard_normal((100, d))])
+    plan = plan_fourier(Y, kernel, w, policy)
+    assert plan.n_modes < 4 * alone.n_modes
+    sums = FourierSums(plan, Y, w, 1)
+    values = sums(X, 1)
+    assert np.isfinite(values).mean() > 0.7
+    errors = np.abs(values - exact(X, Y, 0.5, w))
+    assert np.nanmax(errors) <= sums.error <= 3 * plan.aim * w.sum()
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
