@@ -4,8 +4,8 @@ A Gaussian that is made periodic around the samples has few modes, and nonunifor
 transforms take the samples to them and them to the queries (Barnett, Magland & af Klinteberg, SIAM
 J. Sci. Comput. 41, 2019). The promise is for each sum, however small: what counts is the largest
 error and not the mean square that `linalg._fourier` divides among the entries of a matrix. All its
-parts are bounded: copies of the kernel at other periods, frequencies left out (both by closed
-forms; compare Barnett, Greengard & Hogg, arXiv:2305.11065), transforms, and rounding.
+parts are bounded: copies of the kernel at other periods and frequencies left out by closed forms
+(compare Barnett, Greengard & Hogg, arXiv:2305.11065), transforms relative to the sum, and rounding.
 """
 
 import math
@@ -32,55 +32,56 @@ class FourierPolicy:
 
     Attributes
     ----------
-    aliasing, truncation : float
-        Parts of the error that copies of the kernel and frequencies left out make.
-    transform : float
-        Part of each of the two transforms.
+    least_sum : tuple of 3 floats
+        Sums to keep the promise for, relative to what one mean weight by itself makes, in 1, 2 and
+        3 dimensions: queries in the tails of the density have smaller ones, and other algorithms
+        take a thousand times as long for each; but low sums cost modes, in more dimensions more.
+    absolute, relative : float
+        Parts of the error that is allowed for such a sum: of those errors that do not depend on
+        the sum, and of the transforms, which do.
+    aliasing : float
+        The part of the former that copies of the kernel make; frequencies left out make the rest.
     transform_error : float
-        Largest error of a sum over all modes by FINUFFT, for one sample, over the tolerance that it
-        was asked for: at most 0.9 for those from 1e-2 to 1e-14, and by linearity no more for many.
-    mode_error : float
-        The same for any single mode: at most 8.
+        Largest error of one transform of one sample by FINUFFT, relative to the kernel, over the
+        tolerance that it was asked for: at most 120 for tolerances from 1e-1 to 1e-13.
     min_error, max_error : float
-        Limits of the error that is aimed for, relative to the sum of all weights.
+        Limits of the error that does not depend on the sum, relative to the sum of all weights.
+    max_tolerance : float
+        Largest tolerance of the transforms.
     coordinate_rounding, value_rounding : float
         Errors of coordinates, relative to the period, and of values, in units of the rounding of
         float64.
     margin : float
         Queries are taken up to this distance from the box around the samples, in bandwidths;
         others have small sums.
-    least_sum : tuple of 3 floats
-        Sums to keep the promise for, relative to what one mean weight by itself makes, in 1, 2 and
-        3 dimensions: queries in the tails of the density have smaller ones, and other algorithms
-        take a thousand times as long for each; but digits cost more in more dimensions.
     outliers : float
         Fraction of the samples beyond each side of the box in which sums are taken,
     fewer_modes : float
         if that divides the number of modes by this,
     n_for_quantiles : int
         seen from so many samples.
-    phase : float
-        Nanoseconds of moving the phase of a value.
     """
 
-    aliasing: float = 0.05
-    truncation: float = 0.1
-    transform: float = 0.4
-    transform_error: float = 2.0
-    mode_error: float = 10.0
-    min_error: float = 5e-13
+    least_sum: tuple = (0.001, 0.001, 0.1)
+    absolute: float = 0.4
+    relative: float = 0.5
+    aliasing: float = 0.5
+    transform_error: float = 200.0
+    min_error: float = 1e-13
     max_error: float = 1e-2
+    max_tolerance: float = 1e-3
     coordinate_rounding: float = 8.0
     value_rounding: float = 64.0
     margin: float = 2.0
-    least_sum: tuple = (0.01, 0.1, 1.0)
     outliers: float = 1e-3
     fewer_modes: float = 8.0
     n_for_quantiles: int = 1 << 14
-    phase: float = 25.0
 
 
 POLICY = FourierPolicy()
+# The other size of a grid that FINUFFT may take, in points per mode and dimension, the smallest
+# tolerance with it, and the points of the grid that each sample is spread to, per digit.
+_NARROW, _MIN_TOLERANCE_NARROW, _NARROW_DIGIT = 1.25, 1e-9, 1.64
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,9 @@ class FourierPlan:
     n_half : ndarray of shape (d,), int
         Frequencies are j / period, abs(j) <= n_half.
     aim : float
-        The error that was aimed for, relative to the sum of all weights.
+        The error of all but the transforms that was aimed for, relative to the sum of all weights.
+    tolerance : float
+        Of the transforms.
     policy : FourierPolicy
     """
 
@@ -112,28 +115,18 @@ class FourierPlan:
     period: np.ndarray
     n_half: np.ndarray
     aim: float
+    tolerance: float
     policy: FourierPolicy = POLICY
 
-    def shape(self, is_halved):
-        """Return the number of modes in each dimension.
-
-        The modes of real weights are conjugate at opposite frequencies: half of them is enough.
-        """
-        shape = [2 * int(n) + 1 for n in self.n_half]
-        if is_halved:
-            # Odd, as the transforms have it; the last one may be one more than is needed.
-            shape[0] = 2 * ((int(self.n_half[0]) + 1) // 2) + 1
-        return tuple(shape)
+    @property
+    def shape(self):
+        """Number of modes in each dimension."""
+        return tuple(2 * int(n) + 1 for n in self.n_half)
 
     @property
     def n_modes(self):
         """Number of modes."""
-        return math.prod(self.shape(is_halved=False))
-
-    @property
-    def tolerance(self):
-        """Tolerance of the transform of the samples."""
-        return self.policy.transform * self.aim / self.policy.transform_error
+        return math.prod(self.shape)
 
     @property
     def error(self):
@@ -152,20 +145,31 @@ class FourierPlan:
         unseen = float(np.exp(-(gap.min() ** 2) / 2))
         return max(aliasing, unseen) + truncation + moved + policy.value_rounding * rounding
 
-    def seconds(self, n_points, rates=RATES):
-        """Return what a transform between points and modes takes on one core, and if by halves."""
-        return min((self._seconds(n_points, is_halved, rates), is_halved) for is_halved in (0, 1))
+    @property
+    def relative_error(self):
+        """Bound of the error of the transforms, relative to the sum itself.
 
-    def _seconds(self, n_points, is_halved, rates):
-        d = len(self.period)
-        grid = math.prod(2 * m for m in self.shape(is_halved))
-        part = max(TRANSFORMS.min_part, int(TRANSFORMS.points_per_grid * grid))
-        reach = math.ceil(-math.log10(self.tolerance)) + 1
+        A sample is spread to a few points of a grid, and so it is to the kernel around it: the
+        error of one sample falls off like the kernel. By linearity, the bound for one sample is
+        that for all.
+        """
+        lowest = max(self.tolerance, TRANSFORMS.min_tolerance)
+        return 2 * self.policy.transform_error * lowest
+
+    def seconds(self, n_points, rates=RATES):
+        """Return what a transform between points and modes takes on one core."""
+        d, digits = len(self.period), -math.log10(self.tolerance)
+        widths = {TRANSFORMS.oversampling: math.ceil(digits) + 1}
+        if self.tolerance >= _MIN_TOLERANCE_NARROW:
+            widths[_NARROW] = math.ceil(digits * _NARROW_DIGIT)
+        part = TRANSFORMS.points_per_grid * TRANSFORMS.oversampling**d * self.n_modes
+        n_parts = max(n_points // max(TRANSFORMS.min_part, int(part)), 1)
         # The rates are those of the way there and back.
-        point = (rates.spread_point[d - 1] + rates.spread[d - 1] * reach**d) / 2
-        point += self.policy.phase * is_halved
-        transforms = grid * math.log2(grid) * rates.fft / 2
-        return 1e-9 * (n_points * point + max(n_points // part, 1) * transforms)
+        return 0.5e-9 * min(
+            n_points * (rates.spread_point[d - 1] + rates.spread[d - 1] * width**d)
+            + n_parts * oversampling**d * self.n_modes * math.log2(self.n_modes + 1) * rates.fft
+            for oversampling, width in widths.items()
+        )
 
     def phases(self, X):
         """Return points in units of the period, times 2 pi, of shape (m, d)."""
@@ -188,15 +192,16 @@ class FourierPlan:
     def _is_within(self, half, phases):
         limits = half / self.period * 2 * np.pi * (1 + 1e-12)
         return np.logical_and.reduce(
-            [np.abs(c) <= t for c, t in zip(phases.T, limits, strict=True)]
+            [np.abs(column) <= limit for column, limit in zip(phases.T, limits, strict=True)]
         )
 
 
 def plan_fourier(Y, kernel, weights, policy=POLICY):
     """Return the modes for sums over samples, or None where there is no use in them.
 
-    The error that is aimed for keeps the promise for sums about as large as one sample by itself
-    makes them. Where few outliers would multiply the modes, queries near these are left out.
+    The error that is aimed for keeps the promise for sums as large as one sample by itself makes
+    them, and some that are smaller. Where few outliers would multiply the modes, queries near these
+    are left out.
 
     Parameters
     ----------
@@ -216,29 +221,32 @@ def plan_fourier(Y, kernel, weights, policy=POLICY):
     allowed = kernel.rtol * policy.least_sum[d - 1] / n + kernel.atol / total
     if allowed <= 0:
         return None
-    aim = min(max(allowed, policy.min_error), policy.max_error)
+    aim = min(max(policy.absolute * allowed, policy.min_error), policy.max_error)
+    # No sum is larger than that of the weights.
+    tolerance = policy.relative * (kernel.rtol + kernel.atol / total) / (2 * policy.transform_error)
+    errors = aim, min(max(tolerance, TRANSFORMS.min_tolerance), policy.max_tolerance)
     # By columns: NumPy is slow along an axis of two or three.
     ends = np.array([(column.min(), column.max()) for column in Y.T], dtype=np.float64).T
-    plan = _plan_in(ends, ends, float(kernel.bandwidth), aim, policy)
-    if plan is not None and plan.seconds(0)[0] < plan.seconds(n)[0] / 2:
+    plan = _plan_in(ends, ends, float(kernel.bandwidth), *errors, policy)
+    if plan is not None and plan.seconds(0) < plan.seconds(n) / 2:
         return plan
     some = np.linspace(0, n - 1, min(n, policy.n_for_quantiles)).astype(np.intp)
     levels = policy.outliers, 1 - policy.outliers
     inner = np.quantile(Y[some].astype(np.float64), levels, axis=0, method="inverted_cdf")
-    smaller = _plan_in(inner, ends, float(kernel.bandwidth), aim, policy)
+    smaller = _plan_in(inner, ends, float(kernel.bandwidth), *errors, policy)
     if smaller is None or plan is None:
         return smaller
     return smaller if plan.n_modes > policy.fewer_modes * smaller.n_modes else plan
 
 
-def _plan_in(box, ends, bandwidth, aim, policy):
+def _plan_in(box, ends, bandwidth, aim, tolerance, policy):
     """Return the modes for sums in a box, with samples between ends, or None if there are many.
 
     Parameters
     ----------
     box, ends : ndarray of shape (2, d)
         Least and largest coordinates.
-    bandwidth, aim : float
+    bandwidth, aim, tolerance : float
     policy : FourierPolicy
     """
     d = box.shape[1]
@@ -249,11 +257,12 @@ def _plan_in(box, ends, bandwidth, aim, policy):
         farthest = np.maximum(ends[1] - center, center - ends[0]) / bandwidth
         reach = np.minimum(farthest, half + gap)
         period = half + reach + gap
-        frequency = float(erfcinv(policy.truncation * aim / d)) / (math.sqrt(2) * np.pi)
+        frequency = float(erfcinv((1 - policy.aliasing) * aim / d)) / (math.sqrt(2) * np.pi)
         n_half = np.ceil(frequency * period)
         if not np.prod(2 * n_half + 1) <= MODES.max_modes:
             return None
-    return FourierPlan(bandwidth, center, half, reach, period, n_half.astype(int), aim, policy)
+    n_half = n_half.astype(int)
+    return FourierPlan(bandwidth, center, half, reach, period, n_half, aim, tolerance, policy)
 
 
 class FourierSums:
@@ -270,72 +279,43 @@ class FourierSums:
     ----------
     plan : FourierPlan
     error : float
-        Bound of the error of all sums.
+        Bound of the error of all sums, in addition to `FourierPlan.relative_error`.
     """
 
     def __init__(self, plan, Y, weights, n_threads):
-        self.plan, policy = plan, plan.policy
-        is_halved = bool(plan.seconds(len(Y))[1])
+        self.plan = plan
+        total = float(len(Y) if weights is None else weights.sum())
+        self.error = plan.error * total
         phases = plan.phases(Y)
         seen = plan.is_seen(phases)
-        unseen = 0.0
         if not seen.all():
             phases = phases[seen]
-            unseen = float(np.count_nonzero(~seen) if weights is None else weights[~seen].sum())
             weights = None if weights is None else weights[seen]
         values = np.zeros((1, len(phases)), dtype=np.complex128)
         values[0] = 1.0 if weights is None else weights
-        total = float(values.real.sum())
-        shape = plan.shape(is_halved)
-        # Frequencies from 0 on have their middle moved to 0 by a phase.
-        self._shift = shape[0] // 2 if is_halved else 0
-        if is_halved:
-            values[0] *= np.exp(1j * self._shift * phases[:, 0])
-        transform = NonuniformTransform(phases, shape, plan.tolerance, np.float64)
-        del phases
-        self._charges = transform.to_modes(values, n_threads)
-        self._charges *= self._coefficients(shape, is_halved)
-        # Smooth samples have few large charges: their transform may have a larger error.
-        charges = float(np.abs(self._charges).sum())
-        largest = min(policy.mode_error * charges, policy.transform_error * total)
-        allowed = policy.transform * plan.aim * total
-        self._tolerance = min(allowed / largest if largest > 0 else 1.0, policy.max_error)
-        by_transforms = policy.transform_error * transform.tolerance * total
-        by_transforms += max(self._tolerance, TRANSFORMS.min_tolerance) * largest
-        self.error = plan.error * (total + unseen) + by_transforms
-
-    @property
-    def nbytes(self):
-        """Bytes held."""
-        return self._charges.nbytes
+        self._charges = self._transform(phases).to_modes(values, n_threads)
+        for axis, (m, length) in enumerate(zip(plan.shape, plan.period, strict=True)):
+            j = np.arange(m) - m // 2
+            factors = math.sqrt(2 * np.pi) / length * np.exp(-2 * (np.pi * j / length) ** 2)
+            self._charges *= factors.reshape(-1, *[1] * (len(plan.shape) - 1 - axis))
 
     def __call__(self, X, n_threads):
         """Return sums at points X of shape (m, d), NaN where they are too far from the samples."""
         phases = self.plan.phases(X)
         inside = self.plan.is_inside(phases)
         out = np.full(len(X), np.nan)
-        if not inside.any():
-            return out
-        if not inside.all():
-            phases = phases[inside]
-        shape = self._charges.shape[1:]
-        transform = NonuniformTransform(phases, shape, self._tolerance, np.float64)
-        values = transform.to_points(self._charges, n_threads)[0]
-        if self._shift:
-            turn = self._shift * phases[:, 0]
-            out[inside] = values.real * np.cos(turn) + values.imag * np.sin(turn)
-        else:
-            out[inside] = values.real
+        if inside.any():
+            transform = self._transform(phases if inside.all() else phases[inside])
+            out[inside] = transform.to_points(self._charges, n_threads)[0].real
         return out
 
-    def _coefficients(self, shape, is_halved):
-        """Return the coefficient of each mode, lowest frequency first."""
-        out = np.ones(())
-        for axis, (m, length) in enumerate(zip(shape, self.plan.period, strict=True)):
-            first = 0 if is_halved and axis == 0 else -(m // 2)
-            j = np.arange(first, first + m)
-            c = math.sqrt(2 * np.pi) / length * np.exp(-2 * (np.pi * j / length) ** 2)
-            if is_halved and axis == 0:
-                c[1:] *= 2  # of the opposite frequency, too
-            out = np.multiply.outer(out, c)
-        return out
+    def errors(self, values):
+        """Return the bound of the error of each sum, (m,).
+
+        The sum itself is not known, but is no larger than this error and the value.
+        """
+        part = self.plan.relative_error
+        return self.error + part / (1 - part) * np.maximum(values + self.error, 0)
+
+    def _transform(self, phases):
+        return NonuniformTransform(phases, self.plan.shape, self.plan.tolerance, np.float64)

@@ -154,15 +154,16 @@ def _predict_fourier(sums, X, kernel, weights, policy):
     plan = sums.fourier_plan(kernel, weights)
     if plan is None:
         return None
-    seconds = policy.start + plan.seconds(len(X), policy.rates)[0]
+    seconds = policy.start + plan.seconds(len(X), policy.rates)
     if not sums.has_modes:
-        seconds += plan.seconds(len(sums), policy.rates)[0]
+        seconds += plan.seconds(len(sums), policy.rates)
     part, some, share = _part(sums, weights, policy.n_summed)
     probes = X[_probes(X, policy)]
     with np.errstate(over="ignore"):
         values = np.exp(part.direct(probes, kernel, some)) / share
     total = float(len(sums) if weights is None else weights.sum())
-    is_small = kernel.rtol * values + kernel.atol < plan.aim * total
+    allowed = (kernel.rtol - plan.relative_error) * values + kernel.atol
+    is_small = allowed < plan.aim * total
     return seconds, is_small | ~plan.is_inside(plan.phases(probes))
 
 

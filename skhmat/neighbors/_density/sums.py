@@ -165,11 +165,12 @@ class DensitySums:
             return np.empty(len(X)), np.arange(len(X))
         if self._modes is None:
             self._modes = FourierSums(plan, self.Y, weights, self.n_threads)
-        values, error = self._modes(X, self.n_threads), self._modes.error
+        values = self._modes(X, self.n_threads)
+        errors = self._modes.errors(values)
         if exclude is not None:
             values -= 1.0 if weights is None else weights[exclude]
         with np.errstate(divide="ignore", invalid="ignore"):
-            is_right = kernel.rtol * (values - error) + kernel.atol >= error
+            is_right = kernel.rtol * (values - errors) + kernel.atol >= errors
             return np.log(values), np.flatnonzero(~(is_right & (values > 0)))
 
     def fourier_plan(self, kernel, weights=None):

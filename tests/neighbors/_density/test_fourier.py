@@ -1,7 +1,5 @@
 """Sums by Fourier modes against sums of all terms, and the bound of their error."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.special import logsumexp
@@ -13,19 +11,15 @@ from ..densities import RTOL, clusters, distances, weights_of
 
 pytest.importorskip("finufft")
 
-# Half of the modes, or all of them.
-HALVED, WHOLE = (replace(POLICY, phase=ns) for ns in (-1e9, 1e9))
-
 
 def exact(X, Y, bandwidth, weights):
     weights = np.ones(len(Y)) if weights is None else weights
     return np.exp(-0.5 * (distances(X, Y) / bandwidth) ** 2) @ weights
 
 
-@pytest.mark.parametrize("policy", [HALVED, WHOLE])
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_the_bound_of_the_error_holds(d, policy, rng):
-    """Not by much more than needed, and for one sample, too, which has the largest error."""
+def test_the_bound_of_the_error_holds(d, rng):
+    """Not by much more than needed, and for one sample, too."""
     for bandwidth, rtol, n, kind in (
         (0.5, 1e-1, 2000, "none"),
         (0.5, 1e-4, 2000, "some are zero"),
@@ -38,42 +32,39 @@ def test_the_bound_of_the_error_holds(d, policy, rng):
         X = Y[rng.integers(n, size=500)] + bandwidth * rng.uniform(-1.9, 1.9, (500, d))
         w = weights_of(rng, n, kind)
         total = n if w is None else w.sum()
-        plan = plan_fourier(Y, DensityKernel("gaussian", bandwidth, rtol), w, policy)
+        plan = plan_fourier(Y, DensityKernel("gaussian", bandwidth, rtol), w)
         sums = FourierSums(plan, Y, w, 1)
-        errors = np.abs(sums(X, 1) - exact(X, Y, bandwidth, w))
-        assert errors.max() <= sums.error <= 3 * plan.aim * total
+        values = sums(X, 1)
+        assert np.all(np.abs(values - exact(X, Y, bandwidth, w)) <= sums.errors(values))
+        assert sums.error <= 1.1 * (plan.aim + 1e-13) * total
         assert plan.aim <= 1.01 * max(rtol / n, POLICY.min_error)
+        assert plan.relative_error <= 0.6 * rtol
 
 
-@pytest.mark.parametrize("shape", [(9,), (16, 21), (7, 8, 10)])
-def test_errors_of_single_modes(shape, rng):
-    """What the policy takes for the largest errors of FINUFFT."""
-    Y = np.zeros((1, len(shape)))
-    for rtol in 10.0 ** -np.arange(2, 12):
-        for policy in (HALVED, WHOLE):
-            plan = plan_fourier(Y, DensityKernel("gaussian", 1.0, rtol), None, policy)
-            plan = replace(plan, n_half=np.array(shape), reach=plan.reach + 1)
-            plan = replace(plan, center=rng.uniform(-1, 1, len(shape)))
-            sums = FourierSums(plan, Y, None, 1)
-            is_halved = policy is HALVED
-            m = plan.shape(is_halved)
-            first = [0 if is_halved and i == 0 else -(k // 2) for i, k in enumerate(m)]
-            axes = [np.arange(f, f + k) for f, k in zip(first, m, strict=True)]
-            modes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-            expected = np.exp(1j * modes @ plan.phases(Y)[0])
-            coefficients = sums._coefficients(m, is_halved)
-            errors = np.abs(sums._charges[0] - expected * coefficients)
-            scale = max(plan.tolerance, 1e-14)
-            assert errors.sum() <= POLICY.transform_error * scale * coefficients.sum()
-            assert (errors / coefficients).max() <= POLICY.mode_error * scale
-
-
-@pytest.mark.parametrize("policy", [HALVED, WHOLE])
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_where_samples_are_far(d, policy, rng):
+def test_errors_of_one_sample(d, rng):
+    """What the policy takes for the error of FINUFFT, at all distances, with some to spare."""
+    for rtol in 10.0 ** -np.arange(1, 11):
+        n = int(10 ** rng.uniform(0, 6))
+        Y = rng.uniform(-1, 1, (2, d)) * 10 ** rng.uniform(0, 2 - d / 2)
+        # The mean weight decides about the modes, but for the second sample that is 0.
+        w = np.array([1.0, 0.0])
+        plan = plan_fourier(Y, DensityKernel("gaussian", 1.0, rtol, 1e-4 * rtol / n), w)
+        sums = FourierSums(plan, Y, w, 1)
+        steps = rng.standard_normal((1000, d))
+        steps[:500] = np.eye(d)[rng.integers(d, size=500)] * rng.choice([-1, 1], (500, 1))
+        steps /= np.linalg.norm(steps, axis=1, keepdims=True)
+        X = Y[0] + rng.uniform(0, 8, (1000, 1)) * steps
+        values, expected = sums(X, 1), exact(X, Y[:1], 1.0, None)
+        allowed = sums.error + 0.7 * plan.relative_error * expected
+        assert np.nanmax(np.abs(values - expected) - allowed) <= 0
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_where_samples_are_far(d, rng):
     """No copy of the samples is seen from the margin, and nothing is said beyond it."""
     X, Y = clusters(rng, 200, d)
-    plan = plan_fourier(Y[3:], DensityKernel("gaussian", 4.0, RTOL), None, policy)
+    plan = plan_fourier(Y[3:], DensityKernel("gaussian", 4.0, RTOL), None)
     sums = FourierSums(plan, Y[3:], None, 1)
     corners = plan.center + 4.0 * plan.half * rng.choice([-1, 1], (30, d))
     X = np.vstack([X, corners])
@@ -81,19 +72,18 @@ def test_where_samples_are_far(d, policy, rng):
     outside = (np.abs(X - plan.center) > 4.0 * plan.half * (1 + 1e-9)).any(axis=1)
     np.testing.assert_array_equal(np.isnan(values), outside)
     errors = np.abs(values - exact(X, Y[3:], 4.0, None))[~outside]
-    assert errors.max() <= sums.error
+    assert np.all(errors <= sums.errors(values[~outside]))
     assert np.isnan(sums(X[outside], 1)).all()
 
 
-@pytest.mark.parametrize("policy", [HALVED, WHOLE])
-def test_nothing_depends_on_threads_or_other_queries(policy, rng):
+def test_nothing_depends_on_threads_or_other_queries(rng):
     Y, X = rng.standard_normal((150_000, 2)), rng.standard_normal((70_000, 2))
-    plan = plan_fourier(Y, DensityKernel("gaussian", 0.3, RTOL), None, policy)
+    plan = plan_fourier(Y, DensityKernel("gaussian", 0.3, RTOL), None)
     one, three = (FourierSums(plan, Y, None, n) for n in (1, 3))
     values = one(X, 1)
     np.testing.assert_array_equal(values, three(X, 3))
     some = rng.integers(len(X), size=50)
-    np.testing.assert_allclose(one(X[some], 1), values[some], rtol=1e-13, atol=1e-14 * len(Y))
+    np.testing.assert_array_equal(one(X[some], 1), values[some])
 
 
 def test_what_a_plan_depends_on(rng):
@@ -105,13 +95,12 @@ def test_what_a_plan_depends_on(rng):
     few, many = plan(rtol=1e-2), plan(rtol=1e-6)
     assert np.all(few.n_half < many.n_half)
     assert few.tolerance > many.tolerance
-    assert few.seconds(1000)[0] < many.seconds(1000)[0] < many.seconds(2000)[0]
+    assert few.seconds(1000) < many.seconds(1000) < many.seconds(2000)
     assert plan(rtol=1e-6, atol=1.0).aim > few.aim
+    assert plan(rtol=1e-6, atol=1.0).tolerance > many.tolerance
     assert np.all(plan(rtol=1e-6, bandwidth=0.05).n_half > 5 * many.n_half)
-    # Half of the modes where they take longer than the points.
-    assert many.seconds(10**6)[1] == 0
-    assert plan(rtol=1e-6, bandwidth=0.01).seconds(10)[1] == 1
-    assert few.error < few.aim
+    assert few.error < 1.1 * few.aim
+    assert plan(atol=1e9).relative_error < 1
 
 
 def test_where_there_is_no_use_in_modes(rng):
@@ -126,26 +115,26 @@ def test_where_there_is_no_use_in_modes(rng):
         assert plan_fourier(points, DensityKernel("gaussian", bandwidth, rtol), None) is None
 
 
-@pytest.mark.parametrize("policy", [HALVED, WHOLE])
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_outliers_do_not_multiply_the_modes(d, policy, rng):
+def test_outliers_do_not_multiply_the_modes(d, rng):
     """Some of them far, some of them seen from the box, and some with large weights."""
     Y = rng.standard_normal((5000, d))
     kernel = DensityKernel("gaussian", 0.5, RTOL)
-    alone = plan_fourier(Y, kernel, None, policy)
+    alone = plan_fourier(Y, kernel, None)
     Y[:4] = rng.uniform(-1, 1, (4, d)) * np.array([[1e4], [1e6], [1e9], [1e100]])
     Y[3, 0] = 1e100
     Y[4:6] = 6.0
     w = rng.random(5000)
     w[:6] = 1000.0
     X = np.vstack([Y[:50], Y[:50] + 0.3, 2 * rng.standard_normal((100, d))])
-    plan = plan_fourier(Y, kernel, w, policy)
+    plan = plan_fourier(Y, kernel, w)
     assert plan.n_modes < 4 * alone.n_modes
     sums = FourierSums(plan, Y, w, 1)
     values = sums(X, 1)
     assert np.isfinite(values).mean() > 0.7
     errors = np.abs(values - exact(X, Y, 0.5, w))
-    assert np.nanmax(errors) <= sums.error <= 3 * plan.aim * w.sum()
+    assert np.nanmax(errors - sums.errors(values)) <= 0
+    assert sums.error <= 1.1 * (plan.aim + 1e-13) * w.sum()
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
@@ -157,7 +146,7 @@ def test_samples_at_one_place_or_on_a_lattice(d, rng):
         plan = plan_fourier(Y, DensityKernel("gaussian", 0.9, 1e-6), None)
         sums = FourierSums(plan, Y, None, 1)
         values = sums(X, 1)
-        assert np.nanmax(np.abs(values - exact(X, Y, 0.9, None))) <= sums.error
+        assert np.nanmax(np.abs(values - exact(X, Y, 0.9, None)) - sums.errors(values)) <= 0
         logs = logsumexp(-0.5 * (distances(X, Y) / 0.9) ** 2, axis=1)
         safe = values > 1e7 * sums.error
         assert safe.any()
