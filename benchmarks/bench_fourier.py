@@ -5,12 +5,20 @@ Kernel matrices on points with two and three features as sums over Fourier modes
 modes by the points, no measured error), and, for the hard cases, beside what ``compress`` takes
 where it may not use this form. All on one thread, wall-clock seconds, in turn. *Error* is relative,
 on sampled rows; for the rival it is that of the modes which a Gaussian needs at most.
+
+Densities of standard normal samples: ``KernelDensity(algorithm="fourier")`` and "auto", fit and
+first ``score_samples``, beside FINUFFT by hand with the largest tolerance by which it is right to
+``log_tol`` at 500 of the queries. *Error* is the largest of a logarithm, at these queries and at
+others 20 bandwidths from all samples, which are asked for afterwards. *Ten million*: uniform
+samples in float32, a bandwidth of 1/50 of the extent, once.
 """
 
 import math
+import time
 
 import finufft
 import numpy as np
+from bench_density import exact_logs, silverman
 from common import (
     at_most,
     compress_noting,
@@ -23,12 +31,23 @@ from common import (
 )
 
 from skhmat.linalg import KernelMatrix
+from skhmat.neighbors import KernelDensity
 
 MAX_RATIO, MAX_OTHER = 1.5, 1.3
 # Rows, features, bandwidth, rtol.
 PRODUCTS = ((32_768, 2, 0.2, 1e-6), (32_768, 3, 0.5, 1e-6), (200_000, 2, 0.1, 1e-4))
 QUICK_PRODUCTS = ((4_096, 2, 0.2, 1e-6), (4_096, 3, 0.5, 1e-4))
 N_HARD, N_HARD_QUICK = 20_000, 3_000
+# Samples, queries, features, bandwidth; None means Silverman's rule.
+DENSITIES = (
+    (50_000, 5_000, 2, 0.2),
+    (1_000_000, 1_000_000, 2, None),
+    (1_000_000, 100_000, 3, None),
+)
+QUICK_DENSITIES = ((20_000, 2_000, 2, 0.2), (20_000, 2_000, 3, 0.5))
+LOG_TOL, MAX_SECONDS = 1e-4, 30
+# Bandwidths from all samples, and the queries that are checked.
+FAR, N_CHECKED = 20, 500
 
 
 class ByHand:
@@ -138,10 +157,109 @@ def hard(n):
         }
 
 
+def density_by_hand(Y, X, bandwidth, tolerance):
+    """Return logarithms of a density with FINUFFT, as a user writes it in some lines."""
+    n, d = Y.shape
+    reach = math.sqrt(2 * math.log(4 * d * 3**d / tolerance))
+    low, high = np.minimum(Y.min(0), X.min(0)), np.maximum(Y.max(0), X.max(0))
+    width = (high - low).max() / bandwidth + reach
+    n_half = math.ceil(width * math.sqrt(math.log(4 * d * 4**d / tolerance) / 2) / math.pi)
+    samples, queries = (
+        np.ascontiguousarray((points - (low + high) / 2).T * (2 * np.pi / (width * bandwidth)))
+        for points in (Y, X)
+    )
+    squares = (np.arange(-n_half, n_half + 1) / width) ** 2
+    total = sum(np.meshgrid(*[squares] * d, indexing="ij", sparse=True))
+    weights = np.exp(-2 * np.pi**2 * total) / (width * bandwidth) ** d / n
+    forward, back = (getattr(finufft, f"nufft{d}d{kind}") for kind in (1, 2))
+    options = {"eps": tolerance, "nthreads": 1}
+    modes = forward(*samples, np.ones(n, complex), (2 * n_half + 1,) * d, isign=1, **options)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.log(back(*queries, modes * weights, isign=-1, **options).real)
+
+
+def densities(sizes):
+    """Yield a row per set of samples."""
+    for n, m, d, bandwidth in sizes:
+        rng = np.random.default_rng(0)
+        Y, X = rng.standard_normal((n, d)), rng.standard_normal((m, d))
+        bandwidth = bandwidth or silverman(n, d)
+        checked = rng.permutation(m)[:N_CHECKED]
+        exact = exact_logs(Y, X[checked], bandwidth)
+        for tolerance in 10.0 ** -np.arange(5, 13):
+            by_hand = density_by_hand(Y, X, bandwidth, tolerance)[checked]
+            error_by_hand = np.abs(by_hand - exact).max()
+            if error_by_hand <= LOG_TOL:
+                break
+
+        def model(algorithm, h=bandwidth, Y=Y):
+            return KernelDensity(bandwidth=h, algorithm=algorithm, n_jobs=1).fit(Y)
+
+        def hand(Y=Y, X=X, h=bandwidth, tolerance=tolerance):
+            return density_by_hand(Y, X, h, tolerance)
+
+        medians, _ = interleaved(
+            {
+                "fourier": lambda X=X, model=model: model("fourier").score_samples(X),
+                "hand": hand,
+                "auto": lambda X=X, model=model: model("auto").score_samples(X),
+                "hand again": hand,
+            },
+            repeats=5,
+        )
+        rival = (medians["hand"] + medians["hand again"]) / 2
+        steps = rng.standard_normal((50, d))
+        steps /= np.linalg.norm(steps, axis=1, keepdims=True)
+        far = (np.linalg.norm(Y, axis=1).max() + FAR * bandwidth) * steps
+        fitted = model("fourier")
+        errors = np.abs(fitted.score_samples(X)[checked] - exact)
+        tails = np.abs(fitted.score_samples(far) - exact_logs(Y, far, bandwidth))
+        yield {
+            "table": "Densities",
+            "N": n,
+            "queries": m,
+            "d": d,
+            "bandwidth": bandwidth,
+            "fourier, s": medians["fourier"],
+            "auto, s": medians["auto"],
+            "by hand, s": rival,
+            "fourier, ratio": at_most(medians["fourier"] / rival, MAX_RATIO),
+            "auto, ratio": at_most(medians["auto"] / rival, MAX_RATIO),
+            "error": at_most(errors.max(), LOG_TOL),
+            "error by hand": error_by_hand,
+            "error in the tails": at_most(tails.max(), LOG_TOL),
+        }
+
+
+def ten_million(n, m):
+    """Yield a row for two and three features, each run once."""
+    for d in (2, 3):
+        rng = np.random.default_rng(0)
+        Y, X = (rng.random((k, d), dtype=np.float32) for k in (n, m))
+        start = time.perf_counter()
+        logs = KernelDensity(bandwidth=0.02, n_jobs=1).fit(Y).score_samples(X)
+        seconds = time.perf_counter() - start
+        some = rng.permutation(m)[:10]
+        exact = exact_logs(Y.astype(np.float64), X[some].astype(np.float64), 0.02)
+        yield {
+            "table": "Ten million samples" if n == 10**7 else "Many samples",
+            "N": n,
+            "queries": m,
+            "d": d,
+            "seconds": at_most(seconds, MAX_SECONDS),
+            "error": at_most(np.abs(logs[some] - exact).max(), LOG_TOL),
+        }
+
+
 def run(quick):
-    """Return the rows of both tables."""
+    """Return the rows of all tables."""
     sizes = QUICK_PRODUCTS if quick else PRODUCTS
-    return [*products(sizes), *hard(N_HARD_QUICK if quick else N_HARD)]
+    return [
+        *products(sizes),
+        *hard(N_HARD_QUICK if quick else N_HARD),
+        *densities(QUICK_DENSITIES if quick else DENSITIES),
+        *ten_million(*((100_000, 10_000) if quick else (10_000_000, 1_000_000))),
+    ]
 
 
 if __name__ == "__main__":

@@ -24,19 +24,23 @@ from .._utils.validation import (
     validate_data,
 )
 from .._utils.warnings import warn
+from ..linalg._fourier.nonuniform import is_installed
 from ..linalg._kernels.sparse_rows import SparseRows
 from ._density.any_metric import is_euclidean
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, SHEATHER_JONES, choose_bandwidth
 from ._density.far_field import FAR_FIELD_KERNELS, compressed_log_sums
+from ._density.fourier import FOURIER_DENSITIES, MAX_DIMENSION
 from ._density.kernels import DENSITIES
 from ._density.mixture import Mixture, relative_tolerance, scale_weights
 
 # The algorithms of scikit-learn, which mean "auto" here.
 _TREES = {"kd_tree": KDTree, "ball_tree": BallTree}
+# Those for dense samples and the Euclidean metric.
+_DENSE = ("tree", "gofmm", "fourier")
 _METRICS = {name for tree in _TREES.values() for name in tree.valid_metrics}
 
 DENSITY_CONSTRAINTS = {
-    "algorithm": [StrOptions({"auto", "brute", "tree", "gofmm", *_TREES})],
+    "algorithm": [StrOptions({"auto", "brute", "tree", "gofmm", "fourier", *_TREES})],
     "kernel": [StrOptions(set(DENSITIES))],
     "metric": [StrOptions(_METRICS)],
     "atol": [Interval(Real, 0, None, closed="left")],
@@ -81,8 +85,8 @@ class KernelDensity(LogLikelihoodMixin, CompressionMixin, BaseEstimator):
 
     A replacement for :class:`sklearn.neighbors.KernelDensity` that has all its parameters; those
     from `log_tol` on are new. Sums over the samples are taken by a compiled loop, by a tree that
-    stops where bounds are close enough [1]_, or by products with a compressed kernel matrix. Terms
-    are added relative to the largest one, so that no density underflows.
+    stops where bounds are close enough [1]_, by Fourier modes, or by products with a compressed
+    kernel matrix. Terms are added relative to the largest one, so that no density underflows.
 
     Parameters
     ----------
@@ -96,12 +100,15 @@ class KernelDensity(LogLikelihoodMixin, CompressionMixin, BaseEstimator):
         squares of these factors, as :class:`scipy.stats.gaussian_kde` does. "isj", for one feature
         and the Gaussian kernel, is the improved Sheather-Jones rule [2]_, which takes no density
         for normal: peaks that are narrow beside their distance keep their shape.
-    algorithm : {"auto", "brute", "tree", "gofmm"}, default="auto"
+    algorithm : {"auto", "brute", "tree", "gofmm", "fourier"}, default="auto"
         "brute" adds up the terms of all samples. "tree" groups samples in boxes and stops where
         bounds are within the tolerance. "gofmm", for the kernels "gaussian" and "exponential",
         compresses the kernel matrix of samples and queries twice, with different random samples,
-        and takes the difference of the two products for their error; sums that are too small beside
-        it are taken by "brute" or "tree". "auto" chooses the one that is predicted to be fastest.
+        and takes the difference of the two products for their error. "fourier", for the kernel
+        "gaussian" and one to three features, takes nonuniform fast Fourier transforms [3]_ to and
+        from the few modes of the kernel, whose error has a bound; it needs
+        ``pip install 'skhmat[fourier]'``. Sums that are too small beside the error of these two are
+        taken by "brute" or "tree". "auto" chooses the one that is predicted to be fastest.
         For metrics other than the Euclidean one only "brute" is available. "kd_tree" and
         "ball_tree" mean "auto".
     kernel : {"gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine"}, \
@@ -156,6 +163,9 @@ default="gaussian"
        International Conference on Data Engineering, 2019.
     .. [2] Z. I. Botev, J. F. Grotowski, D. P. Kroese. Kernel density estimation via diffusion.
        Annals of Statistics 38, 2010.
+    .. [3] A. H. Barnett, J. F. Magland, L. af Klinteberg. A parallel nonuniform fast Fourier
+       transform library based on an "exponential of semicircle" kernel. SIAM J. Sci. Comput. 41,
+       2019.
 
     Examples
     --------
@@ -328,12 +338,16 @@ default="gaussian"
 def takes_sparse(estimator):
     """Return whether the samples may be sparse."""
     has_euclidean_metric = is_euclidean(estimator.metric, estimator.metric_params)
-    return has_euclidean_metric and estimator.algorithm not in ("tree", "gofmm")
+    return has_euclidean_metric and estimator.algorithm not in _DENSE
 
 
 def check_samples(estimator, X, **options):
     """Return samples, an ndarray or SparseRows; options as for `validate_data`."""
     X = _validate(estimator, X, **options)
+    if estimator.algorithm == "fourier" and X.shape[1] > MAX_DIMENSION:
+        allowed = f"'auto', 'brute' or 'tree' where X has more than {MAX_DIMENSION} features"
+        got = f"'fourier' and {X.shape[1]} features"
+        raise parameter_error("algorithm", allowed, got=got)
     return SparseRows(X) if sparse.issparse(X) else X
 
 
@@ -383,12 +397,22 @@ def check_algorithm(estimator):
         allowed = f"a metric of {_TREES[algorithm].__name__} where algorithm is {algorithm!r}"
         # The tests of scikit-learn look for "invalid metric".
         raise parameter_error("metric", allowed, got=f"the invalid metric {metric!r}")
-    if algorithm in ("tree", "gofmm") and not is_euclidean(metric, estimator.metric_params):
+    if algorithm in _DENSE and not is_euclidean(metric, estimator.metric_params):
         allowed = f"'auto' or 'brute' where metric is {metric!r}, not Euclidean"
         raise parameter_error("algorithm", allowed, algorithm)
     if algorithm == "gofmm" and kernel not in FAR_FIELD_KERNELS:
         allowed = " or ".join(map(repr, FAR_FIELD_KERNELS)) + " where algorithm is 'gofmm'"
         raise parameter_error("kernel", allowed, kernel)
+    if algorithm == "fourier":
+        _check_fourier(kernel)
+
+
+def _check_fourier(kernel):
+    if kernel not in FOURIER_DENSITIES:
+        allowed = " or ".join(map(repr, FOURIER_DENSITIES)) + " where algorithm is 'fourier'"
+        raise parameter_error("kernel", allowed, kernel)
+    if not is_installed():
+        raise ImportError("algorithm='fourier' needs FINUFFT: pip install 'skhmat[fourier]'.")
 
 
 def make_mixture(estimator, X, sample_weight, bandwidth):

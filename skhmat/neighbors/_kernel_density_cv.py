@@ -33,6 +33,9 @@ from ._kernel_density import (
     warn_of_rounding,
 )
 
+# Algorithms that can leave out samples, apart from the choice among them.
+_FIXED = ("brute", "tree", "fourier")
+
 
 class KernelDensityCV(LogLikelihoodMixin, ReadOnlyResults, CheckedParameters, BaseEstimator):
     """Kernel density estimation with the bandwidth under which held-out samples are most likely.
@@ -48,7 +51,7 @@ class KernelDensityCV(LogLikelihoodMixin, ReadOnlyResults, CheckedParameters, Ba
     cv : int, cross-validation generator or iterable, default=None
         None leaves out one sample at a time; otherwise as for
         :class:`sklearn.model_selection.GridSearchCV`.
-    algorithm : {"auto", "brute", "tree"}, default="auto"
+    algorithm : {"auto", "brute", "tree", "fourier"}, default="auto"
         As for :class:`KernelDensity`.
     kernel : {"gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine"}, \
 default="gaussian"
@@ -164,7 +167,7 @@ default="gaussian"
         """
         check_algorithm(self)
         if self.algorithm == "gofmm":
-            allowed = "'auto', 'brute' or 'tree', which can leave out samples"
+            allowed = "'auto', 'brute', 'tree' or 'fourier', which can leave out samples"
             raise parameter_error("algorithm", allowed, self.algorithm)
         given = None if self.bandwidths is None else check_bandwidths(self.bandwidths)
         X = check_samples(self, X, ensure_min_samples=2)
@@ -185,7 +188,7 @@ default="gaussian"
             sample_weight,
             self.cv,
             rtol=relative_tolerance(self._number("log_tol")),
-            algorithm=self.algorithm if self.algorithm in ("brute", "tree") else "auto",
+            algorithm=self.algorithm if self.algorithm in _FIXED else "auto",
             log=log,
         )
         self._keep_best(bandwidths, scores)

@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skhmat.neighbors
+from skhmat.linalg._fourier.nonuniform import is_installed
 from skhmat.neighbors import KernelDensity, KernelDensityCV
 from skhmat.neighbors._density.kernels import log_integral
 from skhmat.neighbors._density.sheather_jones import improved_sheather_jones
@@ -26,6 +28,8 @@ from .densities import VALUES, assert_logs, distances, slow_logs
 
 KERNELS = tuple(VALUES)
 ALGORITHMS = "auto", "brute", "tree", "gofmm"
+needs_finufft = pytest.mark.skipif(not is_installed(), reason="FINUFFT is not installed")
+FOURIER = pytest.param("fourier", marks=needs_finufft)
 LOG_TOL = 1e-4
 
 
@@ -41,6 +45,17 @@ LOG_TOL = 1e-4
 )
 def test_scikit_learn_api(estimator, check):
     check(estimator)
+
+
+@needs_finufft
+@parametrize_with_checks([KernelDensity(algorithm="fourier", bandwidth=3.0, log_tol=1e-7)])
+def test_scikit_learn_api_of_fourier(estimator, check):
+    try:
+        check(estimator)
+    except Exception as error:
+        if "more than 3 features" in f"{error} {error.__cause__} {error.__context__}":
+            pytest.skip("the check takes more features than the algorithm")
+        raise
 
 
 def expected_logs(name, X, Y, bandwidth, weights=None):
@@ -81,7 +96,7 @@ def test_digits(bandwidth, algorithm, digits):
     assert_logs(single.score_samples(X.astype(np.float32)), logs[bandwidth], LOG_TOL)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, FOURIER])
 @pytest.mark.parametrize("c", [6, 8, 20])
 def test_between_two_clusters(c, algorithm, rng):
     X, Y = two_clusters(rng, 1000, c)
@@ -125,8 +140,8 @@ def test_as_scikit_learn_where_that_is_right(name, rng):
 def test_any_unit(exponent, rng):
     X, Y = two_clusters(rng, 300, 8)
     scale = 10.0**exponent
-    for algorithm in ("brute", "tree"):
-        for name in KERNELS:
+    for algorithm in ("brute", "tree", "fourier") if is_installed() else ("brute", "tree"):
+        for name in KERNELS if algorithm != "fourier" else ["gaussian"]:
             model = KernelDensity(kernel=name, bandwidth=0.4 * scale, algorithm=algorithm)
             logs = model.fit(Y * scale).score_samples(X * scale)
             assert_logs(logs + 2 * np.log(scale), expected_logs(name, X, Y, 0.4), LOG_TOL)
@@ -147,7 +162,7 @@ def test_far_from_everything(rng):
     """Logarithms as large as float64 allows, and beyond."""
     Y = rng.standard_normal((100, 2))
     X = 10.0 ** np.arange(0, 300, 10)[:, np.newaxis] * np.ones((1, 2))
-    for algorithm in ("brute", "tree"):
+    for algorithm in ("brute", "tree", "fourier") if is_installed() else ("brute", "tree"):
         model = KernelDensity(bandwidth=0.5, algorithm=algorithm).fit(Y)
         logs = model.score_samples(X)
         finite = X[:, 0] < 1e150
@@ -158,7 +173,7 @@ def test_far_from_everything(rng):
         assert np.all(np.isneginf(logs[X[:, 0] > 1e155]))
 
 
-@pytest.mark.parametrize("algorithm", ["brute", "tree"])
+@pytest.mark.parametrize("algorithm", ["brute", "tree", FOURIER])
 def test_some_points_far_away_among_others(algorithm, rng):
     Y, X = rng.standard_normal((400, 2)), rng.standard_normal((300, 2))
     X[7] = 1e307
@@ -202,7 +217,7 @@ def test_scaled_rules_are_those_of_scipy(rule, d, rng):
         assert_logs(model.score_samples(X), theirs.logpdf(X.T), LOG_TOL)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, FOURIER])
 def test_bandwidths_of_features(algorithm, rng):
     X, Y = two_clusters(rng, 500, 5, 3)
     sides = np.array([0.5, 2.0, 0.1])
@@ -224,7 +239,7 @@ def test_a_bandwidth_may_be_an_array_of_one_number(algorithm, rng):
             KernelDensity(bandwidth=np.array(bad)).fit(Y)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, FOURIER])
 def test_bandwidths_of_features_in_float32(algorithm, rng):
     """Coordinates that are not powers of two times those given are not rounded again."""
     Y = (1e4 * rng.standard_normal((500, 2))).astype(np.float32)
@@ -328,7 +343,7 @@ def test_absolute_tolerance(rng):
 # ---- weights ----
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, FOURIER])
 def test_weights_are_repetitions(algorithm, rng):
     X, Y = two_clusters(rng, 200, 3)
     times = rng.integers(0, 4, 200)
@@ -340,13 +355,13 @@ def test_weights_are_repetitions(algorithm, rng):
     assert_logs(scaled.score_samples(X), repeated.score_samples(X), 2e-6)
 
 
-@pytest.mark.parametrize("algorithm", ["brute", "tree"])
+@pytest.mark.parametrize("algorithm", ["brute", "tree", FOURIER])
 def test_weights_of_any_size(algorithm):
     Y = np.array([[0.0], [100.0]])
     for w in ([1e200, 1e-150], [1e-150, 1e-300], [1e308, 1e308], [5e-324, 5e-324]):
         log_w = np.log(w)
         expected = log_w[1] - np.logaddexp(*log_w)
-        for name in KERNELS:
+        for name in KERNELS if algorithm != "fourier" else ["gaussian"]:
             model = KernelDensity(kernel=name, algorithm=algorithm).fit(Y, sample_weight=w)
             found = model.score_samples([[100.0]]) + log_integral(name, 1)
             if name in ("gaussian", "exponential"):
@@ -389,6 +404,12 @@ def test_sparse_samples(bandwidth, name, rng):
         ({"metric": "manhattan"}, TypeError, "X must be dense where metric is 'manhattan'"),
         ({"algorithm": "tree"}, TypeError, "X must be dense where algorithm is 'tree'"),
         ({"algorithm": "gofmm"}, TypeError, "X must be dense where algorithm is 'gofmm'"),
+        pytest.param(
+            {"algorithm": "fourier"},
+            TypeError,
+            "X must be dense where algorithm is 'fourier'",
+            marks=needs_finufft,
+        ),
         ({"bandwidth": [1.0, 2.0]}, ValueError, "bandwidth must be a number or 'scott' or 'silver"),
         ({"bandwidth": "scaled_scott"}, ValueError, "bandwidth must be a number or 'scott'"),
         ({"bandwidth": -1.0}, ValueError, "'bandwidth' parameter"),
@@ -471,6 +492,14 @@ def test_samples_are_drawn_by_weight():
             "algorithm must be 'auto' or 'brute' where metric is 'manhattan', .* got 'tree'",
         ),
         (
+            {"algorithm": "fourier", "metric": "manhattan"},
+            "algorithm must be 'auto' or 'brute' where metric is 'manhattan', .* got 'fourier'",
+        ),
+        (
+            {"algorithm": "fourier", "kernel": "exponential"},
+            "kernel must be 'gaussian' where algorithm is 'fourier', got 'exponential'",
+        ),
+        (
             {"algorithm": "kd_tree", "metric": "haversine"},
             "metric must be a metric of KDTree .* 'kd_tree', got the invalid metric 'haversine'",
         ),
@@ -534,11 +563,47 @@ def test_one_sample(rng):
         assert model.score_samples([[1.0, 2.0]]) == pytest.approx([-np.log(2 * np.pi)])
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, FOURIER])
 def test_samples_that_are_all_the_same(algorithm):
     Y, X = np.ones((500, 2)), np.array([[1.0, 1.0], [1.0, 4.0]])
     model = KernelDensity(algorithm=algorithm, leaf_size=10).fit(Y)
     assert_logs(model.score_samples(X), expected_logs("gaussian", X, Y, 1.0), LOG_TOL)
+
+
+@needs_finufft
+@pytest.mark.parametrize("estimator", [KernelDensity, KernelDensityCV])
+def test_modes_are_for_three_features(estimator, rng):
+    allowed = "algorithm must be 'auto', 'brute' or 'tree' where X has more than 3 features, got"
+    with pytest.raises(ValueError, match=f"{allowed} 'fourier' and 4 features"):
+        estimator(algorithm="fourier").fit(rng.random((20, 4)))
+
+
+@pytest.mark.parametrize("estimator", [KernelDensity, KernelDensityCV])
+def test_modes_need_a_library(estimator, rng, monkeypatch):
+    """Without it "auto" takes other algorithms."""
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "finufft", None)
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ImportError, match=r"algorithm='fourier' .*skhmat\[fourier\]"):
+            estimator(algorithm="fourier").fit(rng.random((20, 2)))
+        X, Y = rng.standard_normal((2, 5000, 2))
+        found = KernelDensity(bandwidth=0.5).fit(Y).score_samples(X)
+    some = rng.integers(5000, size=100)
+    assert_logs(found[some], expected_logs("gaussian", X[some], Y, 0.5), LOG_TOL)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "tree", FOURIER])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_in_the_tails(d, algorithm, rng):
+    """20 bandwidths from all samples, where modes alone say nothing."""
+    Y = rng.standard_normal((5000, d))
+    steps = rng.standard_normal((300, d))
+    steps /= np.linalg.norm(steps, axis=1, keepdims=True)
+    X = np.vstack([rng.standard_normal((3000, d)), rng.uniform(3, 10, (300, 1)) * steps])
+    model = KernelDensity(bandwidth=0.25, algorithm=algorithm).fit(Y)
+    some = np.append(rng.integers(3000, size=100), np.arange(3000, 3300))
+    logs = model.score_samples(X)[some]
+    assert_logs(logs, expected_logs("gaussian", X[some], Y, 0.25), LOG_TOL)
 
 
 def test_input_is_left_alone(rng):
@@ -556,7 +621,7 @@ def test_input_is_left_alone(rng):
 # ---- scikit-learn ----
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, FOURIER])
 def test_pickled_and_cloned_models_do_the_same(algorithm, rng):
     X, Y = two_clusters(rng, 300, 3)
     model = KernelDensity(algorithm=algorithm, bandwidth=3.0, random_state=0, leaf_size=32).fit(Y)

@@ -59,6 +59,22 @@ def test_leave_one_out(name, algorithm, weighted, rng):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+def test_leave_one_out_by_modes(weighted, rng):
+    """Also where little is left without the sample itself."""
+    pytest.importorskip("finufft")
+    bandwidths = (0.02, *BANDWIDTHS)
+    Y = rng.standard_normal((400, 2))
+    w = rng.random(400) if weighted else None
+    model = KernelDensityCV(bandwidths, algorithm="fourier").fit(Y, sample_weight=w)
+    expected = [left_out("gaussian", Y, bandwidth, w) for bandwidth in bandwidths]
+    np.testing.assert_allclose(model.scores_, expected, atol=1e-4)
+    assert model.estimator_.algorithm == "fourier"
+    model = KernelDensityCV(bandwidths, algorithm="fourier", cv=3).fit(Y, sample_weight=w)
+    other = KernelDensityCV(bandwidths, algorithm="brute", cv=3).fit(Y, sample_weight=w)
+    np.testing.assert_allclose(model.scores_, other.scores_, atol=1e-4)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("algorithm", ["brute", "tree"])
 def test_folds(algorithm, weighted, rng):
     Y = rng.random((300, 2))
@@ -122,7 +138,7 @@ def test_a_density_of_zero_is_a_warning(rng):
         ({"bandwidths": [np.nan]}, r"bandwidths\[0\] must be positive and finite, got nan"),
         ({"bandwidths": 1.0}, "'bandwidths' parameter"),
         ({"bandwidths": ["a"]}, r"bandwidths must be numeric, got \['a'\]"),
-        ({"algorithm": "gofmm"}, "algorithm must be 'auto', 'brute' or 'tree', .*got 'gofmm'"),
+        ({"algorithm": "gofmm"}, "algorithm must be 'auto', .* which can leave out .*'gofmm'"),
         ({"kernel": "biweight"}, "'kernel' parameter"),
         ({"cv": "all"}, "'cv' parameter"),
     ],

@@ -25,7 +25,7 @@ def score_bandwidths(mixture, name, bandwidths, sample_weight, cv, *, rtol, algo
     cv : int, cross-validation generator, iterable or None
         None leaves out one sample at a time.
     rtol : float
-    algorithm : {"auto", "brute", "tree"}
+    algorithm : {"auto", "brute", "tree", "fourier"}
     log : Log
 
     Returns

@@ -120,7 +120,7 @@ class Mixture:
         bandwidth : float or ndarray
         rtol, atol : float
             The density may be off by ``rtol * density + atol``.
-        algorithm : {"auto", "brute", "tree", "gofmm"}
+        algorithm : {"auto", "brute", "tree", "gofmm", "fourier"}
         weights : ndarray of shape (n_samples,), default=None
             In [0, 1], in place of those of the samples.
         exclude : ndarray of shape (m,), default=None

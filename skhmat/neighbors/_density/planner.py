@@ -29,6 +29,15 @@ class PlannerPolicy:
     max_rough : float
         Fraction of the sums that a far field may leave to the other algorithms; with more of them
         it saves little.
+    worth_planning : float
+        Seconds of direct sums below which nothing else is looked for.
+    start : float
+        Seconds that sums by Fourier modes take for few points.
+    n_summed, trial_growth : int
+        Samples from which it is estimated which sums are too small for modes. A tree of these, and
+        one of so many times fewer, tell about the time of the whole one.
+    clearly_less : float
+        The tree is not even built if modes take less than this fraction of that guess.
     """
 
     rates: Rates = RATES
@@ -38,12 +47,27 @@ class PlannerPolicy:
     leaf_size: int = 256
     worth_trying: float = 128.0
     max_rough: float = 0.25
+    worth_planning: float = 4e-3
+    start: float = 2e-3
+    n_summed: int = 4096
+    trial_growth: int = 4
+    clearly_less: float = 0.5
 
 
 POLICY = PlannerPolicy()
 
 
-def log_sums(sums, X, kernel, algorithm, weights=None, exclude=None, far_field=None, policy=POLICY):
+def log_sums(
+    sums,
+    X,
+    kernel,
+    algorithm,
+    weights=None,
+    exclude=None,
+    far_field=None,
+    policy=POLICY,
+    has_fourier=True,
+):
     """Return logarithms of sums, and the algorithm that took them.
 
     Parameters
@@ -51,7 +75,7 @@ def log_sums(sums, X, kernel, algorithm, weights=None, exclude=None, far_field=N
     sums : DensitySums
     X : ndarray of shape (m, d)
     kernel : DensityKernel
-    algorithm : {"auto", "brute", "tree", "gofmm"}
+    algorithm : {"auto", "brute", "tree", "gofmm", "fourier"}
     weights : ndarray of shape (n,), default=None
     exclude : ndarray of shape (m,), default=None
         The index of a point that each row leaves out; not for "gofmm".
@@ -59,6 +83,8 @@ def log_sums(sums, X, kernel, algorithm, weights=None, exclude=None, far_field=N
         ``far_field(Y, X, kernel, weights)`` returns what `compressed_log_sums` returns. Without it
         "auto" does not choose "gofmm".
     policy : PlannerPolicy
+    has_fourier : bool
+        Whether "auto" may choose "fourier".
 
     Returns
     -------
@@ -66,32 +92,56 @@ def log_sums(sums, X, kernel, algorithm, weights=None, exclude=None, far_field=N
     algorithm : str
     """
     if algorithm == "auto":
-        algorithm = _choose(sums, X, kernel, weights, exclude, far_field, policy)
+        algorithm = _choose(sums, X, kernel, weights, exclude, far_field, policy, has_fourier)
     if algorithm == "tree":
         return sums.by_tree(X, kernel, weights, exclude)[0], algorithm
     if algorithm == "brute":
         return sums.direct(X, kernel, weights, exclude), algorithm
-    logs, rough, _ = far_field(sums.Y, X, kernel, weights)
-    logs[rough], _ = log_sums(sums, X[rough], kernel, "auto", weights, policy=policy)
+    if algorithm == "fourier":
+        logs, rough = sums.by_fourier(X, kernel, weights, exclude)
+    else:
+        logs, rough, _ = far_field(sums.Y, X, kernel, weights)
+    if len(rough) > 0:
+        others = {"algorithm": "auto", "weights": weights, "policy": policy, "has_fourier": False}
+        exclude = None if exclude is None else exclude[rough]
+        logs[rough], _ = log_sums(sums, X[rough], kernel, exclude=exclude, **others)
     return logs, algorithm
 
 
-def _choose(sums, X, kernel, weights, exclude, far_field, policy):
+def _choose(sums, X, kernel, weights, exclude, far_field, policy, has_fourier):
     """Return the algorithm that is predicted to take the least time of one core.
 
-    The time of direct sums follows from the number of terms. That of the tree is extrapolated from
-    the terms and boxes of a few queries, unless direct sums are done before the tree would be
-    built; that of a far field from one with part of the points, if both others take long. Seconds
-    are those of the cost model, never measured, so that the choice is the same on any machine.
+    The time of direct sums follows from the number of terms, that of Fourier modes from their
+    number and those of the points; sums that are too small for them are estimated for a few
+    queries. That of the tree is extrapolated from the terms and boxes of these queries, unless the
+    others are done before the tree would be built; that of a far field from one with part of the
+    points, if all others take long. Seconds are those of the cost model, never measured, so that
+    the choice is the same on any machine.
     """
     (m, d), n, rates = X.shape, len(sums), policy.rates
     term = rates.exponential + rates.dimension * d + rates.log_term
-    seconds, chosen = 1e-9 * term * (m * n), "brute"
+    brute = 1e-9 * term * (m * n)
+    seconds, chosen = brute, "brute"
+    fourier = None
+    if has_fourier and brute > policy.worth_planning:
+        fourier = _predict_fourier(sums, X, kernel, weights, policy)
+    if fourier is not None:
+        transforms, left = fourier
+        seconds, chosen = min((seconds, chosen), (transforms + left.mean() * brute, "fourier"))
     build = rates.build + rates.build_per_feature * d
     seconds_to_build = 0.0 if sums.has_tree else 1e-9 * build * n
-    if seconds > policy.worth_building * seconds_to_build and m > policy.n_probes:
-        by_tree = _predict_tree(sums, X, kernel, weights, exclude, policy)
-        seconds, chosen = min((seconds, chosen), (by_tree, "tree"))
+    may_pay = seconds > policy.worth_building * seconds_to_build and m > policy.n_probes
+    if may_pay and chosen == "fourier" and not sums.has_tree:
+        guess = seconds_to_build + _guess_tree(sums, X, kernel, weights, policy)
+        may_pay = seconds > policy.clearly_less * guess
+    if may_pay:
+        probes = _probes(X, policy)
+        some = None if exclude is None else exclude[probes]
+        by_probe = _seconds_by_tree(sums, X[probes], kernel, weights, some, rates)
+        seconds, chosen = min((seconds, chosen), (by_probe.mean() * m, "tree"))
+        if fourier is not None:
+            with_tree = transforms + (by_probe * left).mean() * m
+            seconds, chosen = min((seconds, chosen), (with_tree, "fourier"))
     is_large = far_field is not None and n + m > policy.far_field_points
     if is_large and seconds > policy.worth_trying * _least_of_trial(sums.Y, kernel, policy):
         by_far_field = _predict_far_field(sums.Y, X, kernel, weights, far_field, policy)
@@ -99,16 +149,63 @@ def _choose(sums, X, kernel, weights, exclude, far_field, policy):
     return chosen
 
 
-def _predict_tree(sums, X, kernel, weights, exclude, policy):
-    """Return the seconds that the tree would take, from the work for a few of the queries."""
-    (m, d), rates = X.shape, policy.rates
-    probes = np.linspace(0, m - 1, policy.n_probes).astype(np.intp)
-    exclude = None if exclude is None else exclude[probes]
-    _, work = sums.by_tree(X[probes], kernel, weights, exclude)
-    n_pairs, n_boxes = work.mean(axis=0) * m
+def _predict_fourier(sums, X, kernel, weights, policy):
+    """Return the seconds of the transforms, and which of a few queries they leave, or None."""
+    plan = sums.fourier_plan(kernel, weights)
+    if plan is None:
+        return None
+    seconds = policy.start + plan.seconds(len(X), policy.rates)
+    if not sums.has_modes:
+        seconds += plan.seconds(len(sums), policy.rates)
+    part, some, share = _part(sums, weights, policy.n_summed)
+    probes = X[_probes(X, policy)]
+    with np.errstate(over="ignore"):
+        values = np.exp(part.direct(probes, kernel, some)) / share
+    total = float(len(sums) if weights is None else weights.sum())
+    allowed = (kernel.rtol - plan.relative_error) * values + kernel.atol
+    is_small = allowed < plan.aim * total
+    return seconds, is_small | ~plan.is_inside(plan.phases(probes))
+
+
+def _part(sums, weights, n):
+    """Return sums over about n of the points, the weights of these, and their share of all."""
+    some = np.linspace(0, len(sums) - 1, min(len(sums), n)).astype(np.intp)
+    if weights is None:
+        return sums.part(some), None, len(some) / len(sums)
+    chosen = weights[some]
+    return sums.part(some), chosen, max(chosen.sum() / weights.sum(), np.finfo(float).tiny)
+
+
+def _probes(X, policy):
+    """Return the indices of a few queries."""
+    return np.linspace(0, len(X) - 1, policy.n_probes).astype(np.intp)
+
+
+def _seconds_by_tree(sums, X, kernel, weights, exclude, rates):
+    """Return the seconds that the tree takes for each query, by its terms and boxes."""
+    d = X.shape[1]
+    n_pairs, n_boxes = sums.by_tree(X, kernel, weights, exclude)[1].T
     pair = rates.tree_pair + rates.tree_pair_per_feature * d
     box = rates.box + rates.box_per_feature * d
     return 1e-9 * (pair * n_pairs + box * n_boxes)
+
+
+def _guess_tree(sums, X, kernel, weights, policy):
+    """Return the seconds that the tree would take for all queries, from those of two small trees.
+
+    They grow like a power of the number of points, until all boxes are small enough.
+    """
+    probes = X[_probes(X, policy)]
+    sizes = np.array([policy.n_summed // policy.trial_growth, policy.n_summed])
+    seconds = []
+    for size in sizes:
+        part, some, _ = _part(sums, weights, size)
+        seconds.append(_seconds_by_tree(part, probes, kernel, some, None, policy.rates).mean())
+    if len(sums) <= sizes[-1]:
+        return len(X) * seconds[-1]
+    growth = max(seconds[1] / seconds[0], 1.0)
+    steps = np.log(len(sums) / sizes[-1]) / np.log(policy.trial_growth)
+    return len(X) * seconds[-1] * growth**steps
 
 
 def _least_of_trial(Y, kernel, policy):

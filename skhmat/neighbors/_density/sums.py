@@ -1,10 +1,12 @@
-"""Logarithms of kernel sums for the Euclidean distance: term by term, and by bounds in a tree."""
+"""Logarithms of kernel sums for the Euclidean distance: term by term, by a tree, or by modes."""
 
 import numpy as np
 from sklearn.neighbors import KDTree
 
 from ..._ext.simd import log_sums as _core
+from ...linalg._fourier.nonuniform import is_installed
 from .box_tree import BoxTree
+from .fourier import FOURIER_DENSITIES, MAX_DIMENSION, FourierSums, plan_fourier
 
 # The dimension from which on the core computes distances from inner products.
 _DOT_DIM = 32
@@ -32,6 +34,7 @@ class DensitySums:
         self.n_threads = n_threads
         self._leaf_size = leaf_size
         self._tree = None
+        self._forget()
 
     def __len__(self):
         return len(self.Y)
@@ -47,6 +50,10 @@ class DensitySums:
         if self._tree is None:
             self._tree = BoxTree(self.Y, self._leaf_size)
         return self._tree
+
+    def part(self, some):
+        """Return the sums over points with given indices."""
+        return DensitySums(self.Y[some], self._leaf_size, self.n_threads)
 
     def direct(self, X, kernel, weights=None, exclude=None):
         """Add up all terms.
@@ -70,10 +77,10 @@ class DensitySums:
         logs, largest = self._direct(X, kernel, weights, exclude, dtype)
         if dtype == np.float64:
             return logs
-        # The error of a logarithm is the rounding of the largest term's exponent.
+        # The error of a logarithm is the rounding of the largest term's exponent, and of the sum.
         d = X.shape[1]
         rounding = np.finfo(dtype).eps / 2 * (d + 4) * (_DOT_ROUNDING if d >= _DOT_DIM else 1)
-        rough = np.flatnonzero(~(np.abs(largest) * rounding <= kernel.rtol / 2))
+        rough = np.flatnonzero(~((1 + np.abs(largest)) * rounding <= kernel.rtol / 2))
         exclude = None if exclude is None else exclude[rough]
         logs[rough] = self._direct(X[rough], kernel, weights, exclude, np.float64)[0]
         return logs
@@ -137,6 +144,58 @@ class DensitySums:
         )
         place = np.argsort(order)
         return logs[place], work[place]
+
+    def by_fourier(self, X, kernel, weights=None, exclude=None):
+        """Sum up Fourier modes; those of the last kernel and weights are kept.
+
+        Parameters
+        ----------
+        X, kernel, weights, exclude
+            As for `direct`.
+
+        Returns
+        -------
+        logs : ndarray of shape (m,)
+        rough : ndarray of int
+            Rows whose sum is too small compared with the bound of the error; all rows if there is
+            no use in modes.
+        """
+        plan = self.fourier_plan(kernel, weights)
+        if plan is None:
+            return np.empty(len(X)), np.arange(len(X))
+        if self._modes is None:
+            self._modes = FourierSums(plan, self.Y, weights, self.n_threads)
+        values = self._modes(X, self.n_threads)
+        errors = self._modes.errors(values)
+        if exclude is not None:
+            values -= 1.0 if weights is None else weights[exclude]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            is_right = kernel.rtol * (values - errors) + kernel.atol >= errors
+            return np.log(values), np.flatnonzero(~(is_right & (values > 0)))
+
+    def fourier_plan(self, kernel, weights=None):
+        """Return the modes for sums, a FourierPlan, or None where there is no use in them."""
+        key = kernel, weights
+        if self._planned is None or self._planned[0] != kernel or self._planned[1] is not weights:
+            self._forget()
+            self._plan, self._planned = self._plan_fourier(*key), key
+        return self._plan
+
+    @property
+    def has_modes(self):
+        """Whether the modes of the last plan have been summed up."""
+        return self._modes is not None
+
+    def _plan_fourier(self, kernel, weights):
+        is_possible = kernel.name in FOURIER_DENSITIES and self.Y.shape[1] <= MAX_DIMENSION
+        return plan_fourier(self.Y, kernel, weights) if is_possible and is_installed() else None
+
+    def _forget(self):
+        self._planned = self._plan = self._modes = None
+
+    def __getstate__(self):
+        # Modes may take more memory than the points, and are soon made again.
+        return vars(self) | {"_planned": None, "_plan": None, "_modes": None}
 
 
 def _order_by_place(X):

@@ -3,13 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from skhmat.linalg._gofmm.cost_model import RATES
 from skhmat.neighbors._density.kernels import DensityKernel
 from skhmat.neighbors._density.planner import (
     POLICY,
+    _guess_tree,
     _least_of_trial,
     _predict_far_field,
+    _predict_fourier,
+    _seconds_by_tree,
     log_sums,
 )
 from skhmat.neighbors._density.sums import DensitySums
@@ -22,7 +26,7 @@ SLOW_TO_BUILD = replace(POLICY, rates=replace(RATES, build=1e9))
 def test_choice(rng):
     """All points for few, the tree where it leaves out most, a far field where both are slow."""
     X2, Y2 = rng.standard_normal((2, 20_000, 2))
-    narrow = DensityKernel("gaussian", 0.02, RTOL)
+    narrow = DensityKernel("gaussian", 1e-3, RTOL)
     for X, Y, kernel, expected in (
         (X2[:5], Y2, narrow, "brute"),
         (X2, Y2, narrow, "tree"),
@@ -32,17 +36,81 @@ def test_choice(rng):
         sums = DensitySums(Y, 128, 1)
         logs, algorithm = log_sums(sums, X, kernel, "auto")
         assert algorithm == expected
-        assert_logs(logs, sums.direct(X, DensityKernel("gaussian", 0.02)), 1.001 * RTOL)
+        assert_logs(logs, sums.direct(X, DensityKernel("gaussian", 1e-3)), 1.001 * RTOL)
     wide = DensityKernel("gaussian", 5.0, RTOL)
     X, Y = X2[:200], Y2[:2000]
     sums = DensitySums(Y, 128, 1)
     # What other algorithms take counts, and the bound for a far field does not.
-    rates = replace(RATES, log_term=1e12, tree_pair=1e12, box=1e12)
+    rates = replace(RATES, log_term=1e12, tree_pair=1e12, box=1e12, spread_point=(1e12,) * 3)
     slow = replace(POLICY, rates=rates, far_field_points=1000, max_rough=1)
     logs, algorithm = log_sums(sums, X, wide, "auto", far_field=far_field, policy=slow)
     assert algorithm == "gofmm"
     assert_logs(logs, slow_logs("gaussian", distances(X, Y) / 5), RTOL)
     assert log_sums(sums, X, wide, "auto", policy=slow)[1] != "gofmm"
+
+
+def test_choice_of_modes(rng):
+    """Where they are few, whether the samples are clustered or not, and for no more dimensions."""
+    pytest.importorskip("finufft")
+    X, Y = rng.standard_normal((2, 10_000, 2))
+    far = np.where(rng.random((10_000, 1)) < 0.5, Y, 1e5 + Y)
+    X4, Y4 = rng.standard_normal((2, 3000, 4))
+    for X_new, points, name, bandwidth, is_best in (
+        (X, Y, "gaussian", 0.3, True),
+        (X[:, :1], Y[:, :1], "gaussian", 0.3, True),
+        (X, Y, "gaussian", 1e-3, False),
+        (X, far, "gaussian", 0.3, False),
+        (X, Y, "exponential", 0.3, False),
+        (X4, Y4, "gaussian", 0.3, False),
+        (X[:70], Y, "gaussian", 1e-2, False),
+        (1e3 + X, Y, "gaussian", 0.3, False),
+    ):
+        kernel = DensityKernel(name, bandwidth, RTOL)
+        sums = DensitySums(points, 128, 1)
+        logs, algorithm = log_sums(sums, X_new, kernel, "auto")
+        assert (algorithm == "fourier") == is_best
+        some = rng.integers(len(X_new), size=50)
+        expected = slow_logs(name, distances(X_new[some], points) / bandwidth)
+        assert_logs(logs[some], expected, 1.001 * RTOL)
+        assert not (is_best and sums.has_tree)
+        assert log_sums(sums, X_new, kernel, "auto", has_fourier=False)[1] != "fourier"
+
+
+def test_sums_too_small_for_modes(rng):
+    """Others take them, also where all are, and the share of them counts."""
+    pytest.importorskip("finufft")
+    Y = rng.standard_normal((3000, 2))
+    X = np.vstack([rng.standard_normal((500, 2)), rng.uniform(-60, 60, (500, 2))])
+    sums, kernel = DensitySums(Y, 32, 1), DensityKernel("gaussian", 0.3, RTOL)
+    for queries in (X, X[500:], X[:0]):
+        logs, algorithm = log_sums(sums, queries, kernel, "fourier")
+        assert algorithm == "fourier"
+        assert_logs(logs, slow_logs("gaussian", distances(queries, Y) / 0.3), 1.001 * RTOL)
+    exclude = rng.integers(3000, size=100)
+    logs, _ = log_sums(sums, Y[exclude], kernel, "fourier", exclude=exclude)
+    R = distances(Y[exclude], Y)
+    R[np.arange(100), exclude] = np.inf
+    assert_logs(logs, slow_logs("gaussian", R / 0.3), 1.001 * RTOL)
+    _, left = _predict_fourier(sums, X, kernel, None, POLICY)
+    assert 0.3 < left.mean() < 0.7
+    _, left = _predict_fourier(sums, X, kernel, 1e-200 * rng.random(3000), POLICY)
+    assert 0.3 < left.mean() < 0.7
+    unseen = replace(POLICY, n_summed=10)
+    assert _predict_fourier(sums, X, kernel, np.eye(3000)[1], unseen)[1].all()
+
+
+def test_the_time_of_a_tree_is_guessed(rng):
+    """From two small ones, within some times."""
+    X, Y = rng.standard_normal((200, 2)), rng.standard_normal((30_000, 2))
+    for bandwidth in (0.05, 0.5):
+        kernel = DensityKernel("gaussian", bandwidth, RTOL)
+        policy = replace(POLICY, n_summed=1000)
+        sums = DensitySums(Y, 128, 1)
+        guess = _guess_tree(sums, X, kernel, None, policy)
+        seconds = 200 * _seconds_by_tree(sums, X, kernel, None, None, RATES).mean()
+        assert seconds / 5 < guess < 5 * seconds
+        few = DensitySums(Y[:500], 128, 1)
+        assert 0 < _guess_tree(few, X, kernel, rng.random(500), policy) < guess
 
 
 def test_prediction_of_a_far_field(rng):

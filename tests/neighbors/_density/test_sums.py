@@ -213,3 +213,64 @@ def test_pickle(rng):
     logs, _ = sums.by_tree(X, kernel)
     copy = pickle.loads(pickle.dumps(sums))
     np.testing.assert_array_equal(copy.by_tree(X, kernel)[0], logs)
+
+
+@pytest.mark.parametrize("kind", ["none", "some are zero"])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_by_fourier(d, kind, rng):
+    """Right where it says so, which is at most queries near the samples."""
+    pytest.importorskip("finufft")
+    X, Y = clusters(rng, 500, d)
+    w, exclude = weights_of(rng, 500, kind), rng.permutation(500)[:100]
+    sums = DensitySums(Y, 16, 1)
+    for bandwidth, rtol in ((3.0, RTOL), (50.0, 1e-6)):
+        kernel = DensityKernel("gaussian", bandwidth, rtol)
+        for queries, excluded in ((X, None), (Y[exclude], exclude)):
+            R = distances(queries, Y)
+            if excluded is not None:
+                R[np.arange(100), exclude] = np.inf
+            logs, rough = sums.by_fourier(queries, kernel, w, excluded)
+            right = np.setdiff1d(np.arange(len(queries)), rough)
+            expected = slow_logs("gaussian", R / bandwidth, w)
+            assert_logs(logs[right], expected[right], 1.001 * rtol)
+            assert len(right) > 0.5 * len(queries)
+    nothing = DensitySums(Y, 16, 1).by_fourier(X, DensityKernel("gaussian", 3.0), w)[1]
+    np.testing.assert_array_equal(nothing, np.arange(len(X)))
+
+
+def test_modes_are_kept_while_nothing_changes(rng):
+    pytest.importorskip("finufft")
+    Y, w = rng.standard_normal((500, 2)), rng.random(500)
+    sums, kernel = DensitySums(Y, 16, 1), DensityKernel("gaussian", 1.0, RTOL)
+    expected, _ = sums.by_fourier(Y, kernel, w)
+    modes = sums._modes
+    np.testing.assert_array_equal(sums.by_fourier(Y, kernel, w)[0], expected)
+    assert sums._modes is modes
+    again = pickle.loads(pickle.dumps(sums))
+    assert not again.has_modes
+    np.testing.assert_array_equal(again.by_fourier(Y, kernel, w)[0], expected)
+    for other in ((kernel, w.copy()), (DensityKernel("gaussian", 2.0, RTOL), w)):
+        sums.by_fourier(Y, *other)
+        assert sums._modes is not modes
+    np.testing.assert_array_equal(sums.by_fourier(Y, kernel, w)[0], expected)
+
+
+def test_an_absolute_tolerance_of_modes(rng):
+    pytest.importorskip("finufft")
+    Y, X = rng.standard_normal((2000, 2)), 3 * rng.standard_normal((200, 2))
+    sums = DensitySums(Y, 16, 1)
+    exact = np.exp(sums.direct(X, DensityKernel("gaussian", 0.3)))
+    logs, rough = sums.by_fourier(X, DensityKernel("gaussian", 0.3, 1e-6, atol=1.0))
+    right = np.setdiff1d(np.arange(200), rough)
+    assert np.all(np.abs(np.exp(logs) - exact)[right] <= 1.0 + 1e-6 * exact[right])
+    assert len(right) > 50
+
+
+@pytest.mark.parametrize("name", ["gaussian", "exponential"])
+def test_float32_where_the_sum_itself_is_rounded(name, rng):
+    """Few terms near one: what is rounded is not the exponents."""
+    X, Y = (points.astype(np.float32) for points in rng.random((2, 20, 1)))
+    for rtol in 10.0 ** -np.arange(5, 10):
+        kernel = DensityKernel(name, 1e3, rtol)
+        expected = slow_logs(name, distances(X, Y) / 1e3)
+        assert_logs(DensitySums(Y, 16, 1).direct(X, kernel), expected, rtol)
