@@ -10,7 +10,9 @@ from .._utils.validation import errors_name, parameter_error
 from ..linalg import KernelMatrix
 from ..linalg._kernels.sparse_rows import SPARSE_KERNELS, SparseKernel, SparseRows
 
-KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS)
+# Kernels that scikit-learn has as kernels of Gaussian processes alone.
+MATERN_KERNELS = ("matern12", "matern32", "matern52")
+KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS) | set(MATERN_KERNELS)
 
 
 def takes_sparse(kernel):
@@ -86,9 +88,10 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
     ----------
     X : ndarray, csr_matrix or SparseRows of shape (n_samples, n_features)
     kernel : str or callable
-        A name of `PAIRWISE_KERNEL_FUNCTIONS`, or a function of two points.
+        A name of `KERNEL_NAMES`, or a function of two points.
     gamma, degree, coef0 : float
-        As in `sklearn.kernel_ridge.KernelRidge`.
+        As in `sklearn.kernel_ridge.KernelRidge`. Matérn kernels of the length scale l have
+        gamma = 1 / (2 l²), like "rbf".
     kernel_params : dict or None
         Parameters of a callable.
     n_jobs : int or None
@@ -103,6 +106,10 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
     factor = 1.0 / X.shape[1] if gamma is None else float(gamma)
     if kernel == "rbf" and 0 < factor < math.inf:
         return KernelMatrix(X, "gaussian", bandwidth=math.sqrt(0.5 / factor), n_jobs=n_jobs)
+    if kernel in MATERN_KERNELS:
+        if not 0 < factor < math.inf:
+            raise parameter_error("gamma", f"above 0 and finite for kernel {kernel!r}", gamma)
+        return KernelMatrix(X, kernel, bandwidth=math.sqrt(0.5 / factor), n_jobs=n_jobs)
     is_power = float(degree).is_integer() and degree >= 1
     if kernel in ("poly", "polynomial") and is_power and factor > 0 and coef0 >= 0:
         options = {"gamma": factor, "coef0": float(coef0), "degree": int(degree)}

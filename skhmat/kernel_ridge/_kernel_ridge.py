@@ -35,17 +35,26 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     alpha : float or array-like of shape (n_targets,), default=1.0
         Penalty, at least 0; one for each target if it is an array.
     kernel : str or callable, default="linear"
-        One of scikit-learn's ("linear", "rbf", "poly", "cosine", "laplacian", ...), "precomputed",
-        or a function of two points. "linear", "rbf", "poly" with an integer degree and "cosine" are
-        compiled. X may be sparse for "linear", "rbf", "poly" and "cosine".
+        One of scikit-learn's ("linear", "rbf", "poly", "cosine", "laplacian", ...), "matern12",
+        "matern32" or "matern52", "precomputed", or a function of two points. "linear", "rbf",
+        "poly" with an integer degree, "cosine" and the Matérn kernels are compiled. X may be sparse
+        for "linear", "rbf", "poly" and "cosine".
     gamma : float, default=None
-        For "rbf", "poly", "laplacian", "sigmoid" and "chi2"; None means the default of each kernel.
+        For "rbf", "poly", "laplacian", "sigmoid", "chi2" and the Matérn kernels, whose length scale
+        is 1 / √(2 gamma); None means the default of each kernel.
     degree : float, default=3
         For "poly".
     coef0 : float, default=1
         For "poly" and "sigmoid".
     kernel_params : dict, default=None
         Parameters of a callable kernel.
+    solver : {"auto", "dual", "fourier"}, default="auto"
+        "dual" solves for the dual coefficients. "fourier" solves for the weights of the Fourier
+        modes of the kernel [1]_, of which there are as many for a million samples as for some
+        thousands: for "rbf" and Matérn kernels of one to three features, with FINUFFT installed
+        (``pip install skhmat[fourier]``), and alpha above 0. With more than 2,048 samples, its
+        residual is measured on rows drawn at random. "auto" takes what costs least by a model of
+        the costs.
     tol : float, default=1e-6
         Relative residual of the solution, in (0, 1). With sample weights, and more than 6,000
         samples, each equation may count by the root of its weight.
@@ -90,6 +99,11 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     --------
     KernelRidgeCV : Chooses alpha.
     KernelRidgeClassifier : The same for classes.
+
+    References
+    ----------
+    .. [1] P. Greengard, M. Rachh, A. Barnett. Equispaced Fourier representations for efficient
+       Gaussian process regression from a billion data points. arXiv:2210.10210, 2022.
 
     Examples
     --------
@@ -162,6 +176,8 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     class_weight : dict or "balanced", default=None
         Factors of the sample weights: ``{class: factor}``, or n_samples / (n_classes * n), where n
         is the number of samples of the class; with several labels the product of those of each.
+    solver : {"auto", "dual", "fourier"}, default="auto"
+        As in `KernelRidge`.
     tol : float, default=1e-6
     max_iter : int, default=None
     rtol : float, default=1e-4
@@ -231,6 +247,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         coef0=1,
         kernel_params=None,
         class_weight=None,
+        solver="auto",
         tol=1e-6,
         max_iter=None,
         rtol=1e-4,
@@ -250,6 +267,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
             degree=degree,
             coef0=coef0,
             kernel_params=kernel_params,
+            solver=solver,
             tol=tol,
             max_iter=max_iter,
             rtol=rtol,

@@ -51,6 +51,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     degree : float, default=3
     coef0 : float, default=1
     kernel_params : dict, default=None
+    solver : {"auto", "dual", "fourier"}, default="auto"
+        As in `KernelRidge`.
     tol : float, default=1e-6
     max_iter : int, default=None
     rtol : float, default=1e-4
@@ -153,6 +155,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         degree=3,
         coef0=1,
         kernel_params=None,
+        solver="auto",
         tol=1e-6,
         max_iter=None,
         rtol=1e-4,
@@ -173,6 +176,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         self.degree = degree
         self.coef0 = coef0
         self.kernel_params = kernel_params
+        self.solver = solver
         self.tol = tol
         self.max_iter = max_iter
         self.rtol = rtol

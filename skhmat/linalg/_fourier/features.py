@@ -35,10 +35,10 @@ class FourierFeatures:
         self.spectrum = HalfSpectrum(modes.n_half)
 
     @classmethod
-    def of_points(cls, modes, X, bandwidth, center, n_threads):
+    def of_points(cls, modes, X, bandwidth, center, n_threads, tolerance=None):
         """Return the features of points in the user's unit."""
         phases = (X - center) / bandwidth * (2 * np.pi / modes.period)
-        return cls(modes, phases, n_threads)
+        return cls(modes, phases, n_threads, tolerance)
 
     @property
     def size(self):
@@ -53,7 +53,10 @@ class FourierFeatures:
     def lowest(self, n_half):
         """Return the features of the lowest frequencies alone."""
         return FourierFeatures(
-            replace(self.modes, n_half=np.asarray(n_half)), self.phases, self.n_threads
+            replace(self.modes, n_half=np.asarray(n_half)),
+            self.phases,
+            self.n_threads,
+            self.tolerance,
         )
 
     def at(self, rows, tolerance=None):
@@ -88,10 +91,11 @@ class FourierFeatures:
                     out[:, column] = self.spectrum.as_vector(half)
         return out
 
-    def toeplitz(self, weights):
-        """Return F* diag(weights) F, a `ToeplitzMatrix`."""
+    def toeplitz(self, weights, tolerance=None):
+        """Return F* diag(weights) F, a `ToeplitzMatrix`; the tolerance is that of the sums."""
         lags = tuple(4 * m + 1 for m in self.spectrum.n_half)
-        transform = NonuniformTransform(self.phases, lags, self.tolerance, np.float64)
+        tolerance = self.tolerance if tolerance is None else tolerance
+        transform = NonuniformTransform(self.phases, lags, tolerance, np.float64)
         sums = transform.to_modes(weights[np.newaxis].astype(complex), self.n_threads)[0]
         mirror = sums[(slice(None, None, -1),) * sums.ndim].conj()
         return ToeplitzMatrix((sums + mirror) / 2)

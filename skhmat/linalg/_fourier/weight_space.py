@@ -75,7 +75,7 @@ class WeightSpacePolicy:
     min_saving: float = 0.25
     max_passes: int = 20
     stagnation: float = 0.5
-    safety: float = 0.3
+    safety: float = 0.8
     max_bins: int = 32
     points_per_bin: int = 8
     ratios: tuple = (1.0, 2.0, 4.0, 8.0)
@@ -105,7 +105,7 @@ class WeightSpace:
     def __init__(self, features, K, weights=None, *, policy=POLICY):
         self.features, self.policy, self._K = features, policy, K
         self.weights = np.ones(K.shape[0]) if weights is None else weights
-        self._toeplitz = {}  # by the number of modes in each dimension
+        self._toeplitz = {}  # its tolerance and itself, by the number of modes in each dimension
 
     @cached_property
     def peak(self):
@@ -121,11 +121,13 @@ class WeightSpace:
         """Return how the system is solved for a penalty, a `Plan`."""
         features = self._inner_features(alpha)
         if math.prod(features.spectrum.full_shape) <= self.policy.max_direct:
-            return Plan(features, self._moments(features), 0.0, None, 0)
-        toeplitz = self._moments(features)
+            size = math.prod(features.spectrum.full_shape)
+            setup = size**3 / 6 * RATES.cholesky + size**2 * RATES.gather * 10
+            return Plan(features, self._moments(features, alpha), None, 0, setup, size**2)
+        toeplitz = self._moments(features, alpha)
         leverages = estimate_leverages(features, toeplitz, self.weights, alpha)
-        n_drawn, n_iterations = self._choose(features, leverages, alpha, rtol)
-        return Plan(features, toeplitz, float(leverages.sum()), leverages, n_drawn, n_iterations)
+        n_drawn, setup, each = self._choose(features, leverages, alpha, rtol)
+        return Plan(features, toeplitz, leverages, n_drawn, setup, each)
 
     def solve(self, Y, alpha, rtol, maxiter, start=None):
         """Solve (K + alpha W^-1) X = Y with K ~ Phi Phi*.
@@ -164,7 +166,7 @@ class WeightSpace:
                 break
             goal = policy.safety * rtol / residuals[active]
             if is_cut:
-                goal = np.maximum(goal, policy.safety * policy.contraction)
+                goal = np.maximum(goal, 0.3 * policy.contraction)
             rest = R[:, active]
             weighted = self.weights[:, np.newaxis] * rest
             B = plan.features.to_modes(weighted)
@@ -207,21 +209,26 @@ class WeightSpace:
             return self.features.lowest(n_half)
         return self.features
 
-    def _moments(self, features):
-        key = features.spectrum.full_shape
-        if key not in self._toeplitz:
-            self._toeplitz[key] = features.toeplitz(self.weights)
-        return self._toeplitz[key]
+    def _moments(self, features, alpha):
+        """Return F* W F, accurate enough for the matrix of the modes to be definite."""
+        key, tolerance = features.spectrum.full_shape, self._tolerance(alpha)
+        if key not in self._toeplitz or self._toeplitz[key][0] > tolerance:
+            self._toeplitz[key] = tolerance, features.toeplitz(self.weights, tolerance)
+        return self._toeplitz[key][1]
+
+    def _tolerance(self, alpha):
+        """Return the tolerance of transforms whose errors count relative to alpha."""
+        return float(np.clip(1e-3 * alpha / max(self.peak, alpha), 1e-14, 1e-6))
 
     def _choose(self, features, leverages, alpha, rtol):
-        """Return how many points are drawn, and the iterations expected: the cheapest of some."""
+        """Return how many points are drawn, and what that costs; the cheapest of some numbers."""
         policy, n = self.policy, len(leverages)
         dimension = max(float(leverages.sum()), 1.0)
         condition = 1 + self.peak / alpha
         digits = math.log10(condition / rtol)
         plain = policy.plain_iterations * math.sqrt(condition) * digits
         product = self.product_cost(features)
-        best = product * plain, 0, plain
+        best = 0, 0.0, product * plain
         for ratio in policy.ratios:
             m = int(min(max(ratio * dimension, 100), policy.max_drawn, n))
             r = m / dimension
@@ -231,8 +238,9 @@ class WeightSpace:
             factorization = m**3 / 6 * RATES.cholesky + m**2 * RATES.exponential
             transforms = self.transform_cost(features, m)
             each = product + transforms + m**2 * policy.solve
-            best = min(best, (factorization + expected * each, m, expected))
-        return best[1], best[2]
+            found = m, factorization, expected * each
+            best = min(best, found, key=lambda choice: choice[1] + choice[2])
+        return best
 
     @staticmethod
     def product_cost(features):
@@ -274,8 +282,7 @@ class WeightSpace:
             return None
         drawn, chances = draw_points(plan.leverages, plan.n_drawn, np.random.default_rng(0))
         # Cancellation in the formula of Woodbury must leave some digits.
-        tolerance = float(np.clip(1e-3 * alpha / max(self.peak, alpha), 1e-14, 1e-6))
-        features = plan.features.at(drawn, tolerance)
+        features = plan.features.at(drawn, self._tolerance(alpha))
         K = self._K.with_points(self._K.X[drawn]).toarray()
         try:
             return SampledInverse(features, K, self.weights[drawn] / chances, alpha)
@@ -292,21 +299,19 @@ class Plan:
     features : FourierFeatures
         Those that are solved for.
     toeplitz : ToeplitzMatrix
-    dimension : float
-        Estimated number of modes that the data determine.
     leverages : ndarray of shape (n,) or None
     n_drawn : int
         Points that precondition the system.
-    n_iterations : float
-        Expected.
+    setup, each : float
+        Expected cost before the first right-hand side, and of each, in nanoseconds.
     """
 
     features: object
     toeplitz: object
-    dimension: float
     leverages: np.ndarray | None
     n_drawn: int
-    n_iterations: float = 0.0
+    setup: float
+    each: float
 
     @property
     def is_direct(self):
