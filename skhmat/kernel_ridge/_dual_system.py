@@ -11,7 +11,7 @@ from .._utils.validation import parameter_error
 from .._utils.warnings import warn
 from ..linalg._entries.entries import Entries
 from ..linalg._entries.sources import as_source
-from ..linalg._gofmm.cost_model import RATES, CostModel, entry_time
+from ..linalg._gofmm.cost_model import RATES, CostModel
 from ..linalg._hierarchical.form import exact_form
 from ..linalg._hierarchical.report import CompressionReport
 from ..linalg._hierarchical.treecode import KernelSum, rows_to_measure
@@ -213,17 +213,19 @@ class RidgeSystem:
         """Return whether the system is solved in the space of the modes: where that costs less."""
         if self.fourier is None or self.solver == "fourier":
             return self.fourier is not None
-        n, policy = self.K.shape[0], self.policy
-        if n <= policy.max_direct or alpha == 0:
+        if self.is_direct or alpha == 0:
             return False
-        if n <= policy.max_factorized:
-            least = 1e-9 * n**2 * entry_time(self.K) + 1e-9 * n**3 / 6 * RATES.cholesky / 2
-        else:
-            model = CostModel(self.K, n_targets)
-            products = policy.fourier.n_products * model.on_the_fly().product
-            least = model.low_rank(self._first_rank).setup + products
-        limit = policy.fourier.max_cost_ratio * least
+        limit = self.policy.fourier.max_cost_ratio * self.least_cost(n_targets)
         return self.fourier.estimated_cost(n_targets, alpha, tol, limit) <= limit
+
+    def least_cost(self, n_columns):
+        """Return the seconds that solutions with the exact matrix take at least."""
+        n, policy = self.K.shape[0], self.policy
+        model = CostModel(self.K, n_columns)
+        if n <= policy.max_factorized:
+            return 1e-9 * (n**2 * model.entry + n**3 / 6 * RATES.cholesky / 2)
+        products = policy.fourier.n_products * model.on_the_fly().product
+        return model.low_rank(self._first_rank).setup + products
 
     def _solve_by_fourier(self, Y, alpha, tol, max_iter):
         """Return C, or None where another way may still reach tol."""

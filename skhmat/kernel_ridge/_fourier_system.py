@@ -62,6 +62,14 @@ class FourierRidgePolicy:
     n_products : float
         Products with the exact matrix that any other way takes at least, for more than
         `RidgePolicy.max_factorized` samples.
+    n_signs : int
+        Vectors of random signs that the diagonal of the inverse is estimated with.
+    bias_share : float
+        Part of the estimated bias that may remain when it is corrected.
+    leave_one_out_tol : float
+        Relative residual of solutions for leave-one-out errors.
+    max_iter : int
+        Most iterations of these.
     weight_space : WeightSpacePolicy
     """
 
@@ -77,6 +85,10 @@ class FourierRidgePolicy:
     min_entry_error: float = 1e-14
     max_cost_ratio: float = 1.0
     n_products: float = 6.0
+    n_signs: int = 8
+    bias_share: float = 0.3
+    leave_one_out_tol: float = 1e-3
+    max_iter: int = 1000
     weight_space: WeightSpacePolicy = field(default_factory=lambda: WEIGHT_SPACE)
 
 
@@ -206,6 +218,76 @@ class FourierRidgeSystem:
             rtol *= min(policy.aim * tol / largest, policy.least_change)
             start = C
         return best, best_residuals, n_iterations
+
+    def has_few_modes(self, alpha):
+        """Return whether leverages, and so leave-one-out errors, are computed exactly."""
+        space = self._space_for(self._rtol(alpha, self.policy.leave_one_out_tol))
+        return space is not None and space.has_few_modes
+
+    def leave_one_out(self, Y, alphas):
+        """Estimate mean squared leave-one-out errors.
+
+        The diagonal of the inverse of the system follows from the leverages where modes are few;
+        else it is the mean of z * (inverse z) over some vectors z of random signs. Their spread
+        tells the standard error of the mean squared error, to first order, and its bias, to second.
+
+        Parameters
+        ----------
+        Y : ndarray of shape (n, k)
+        alphas : ndarray of shape (m,)
+
+        Returns
+        -------
+        means : ndarray of shape (m, k)
+            Weighted.
+        errors : ndarray of shape (m,)
+            Estimated relative standard errors; infinite where there is no estimate.
+        """
+        (n, k), policy = Y.shape, self.policy
+        means, errors = np.zeros((len(alphas), k)), np.full(len(alphas), math.inf)
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (n, policy.n_signs))
+        for i in np.argsort(alphas):  # modes for the smallest penalty serve all
+            alpha, tol = alphas[i], policy.leave_one_out_tol
+            space = self._space_for(self._rtol(alpha, tol)) if alpha > 0 else None
+            if space is None:
+                continue
+            shift = alpha * self._inverse_weights
+            leverages = space.leverages(alpha)
+            if leverages is None:
+                B = np.hstack([Y, signs])
+                X, residuals, _ = space.solve(B, alpha, tol, policy.max_iter)
+                C, draws = X[:, :k], shift[:, np.newaxis] * signs * X[:, k:]
+            else:
+                C, residuals, _ = space.solve(Y, alpha, tol, policy.max_iter)
+                draws = (1 - leverages)[:, np.newaxis]
+            if residuals.max(initial=0.0) <= 10 * tol:
+                missed = shift[:, np.newaxis] * C  # from the targets
+                means[i], errors[i] = self._mean_square(missed, draws, shift)
+        return means, errors
+
+    def _mean_square(self, missed, draws, shift):
+        """Return the mean of squared errors, (k,), and its relative standard error.
+
+        Parameters
+        ----------
+        missed : ndarray of shape (n, k)
+            What the model with all samples misses at each.
+        draws : ndarray of shape (n, n_signs) or (n, 1)
+            Estimates of 1 minus the leverage, or that itself.
+        shift : ndarray of shape (n,)
+        """
+        rest, variance = draws.mean(axis=1), np.zeros(len(draws))
+        if draws.shape[1] > 1:
+            variance = draws.var(axis=1, ddof=1) / draws.shape[1]
+        rest = np.clip(rest, shift / (1 + shift), 1.0)[:, np.newaxis]
+        variance = variance[:, np.newaxis] / np.square(rest)
+        squares = np.square(missed / rest) / self._inverse_weights[:, np.newaxis]
+        total = squares.sum(axis=0)
+        size = np.where(total > 0, total, 1.0)
+        bias = 3 * (variance * squares).sum(axis=0) / size
+        deviation = 2 * np.sqrt((variance * np.square(squares)).sum(axis=0)) / size
+        error = np.hypot(deviation, self.policy.bias_share * bias)
+        return total / (1 + bias) / (1 / self._inverse_weights).sum(), float(error.max())
 
     def measure(self, C, Y, alpha):
         """Return relative residuals of the exact system, (k,), or upper estimates of them."""

@@ -14,9 +14,10 @@ from skhmat._base.pairwise_kernels import kernel_matrix
 from skhmat.kernel_ridge import KernelRidge, KernelRidgeClassifier, KernelRidgeCV
 from skhmat.kernel_ridge._dual_system import POLICY
 from skhmat.kernel_ridge._fourier_system import FourierRidgeSystem
+from skhmat.kernel_ridge._leave_one_out import leave_one_out
 from skhmat.linalg._fourier import fit
 
-from .problems import problem, with_policy
+from .problems import make_system, problem, with_policy
 
 needs_finufft = pytest.mark.skipif(not fit.is_installed(), reason="FINUFFT is not installed")
 CLOUDS = {
@@ -25,7 +26,7 @@ CLOUDS = {
     "clusters": lambda rng, n, d: rng.integers(3, size=(n, 1)) + 0.1 * rng.standard_normal((n, d)),
     "equal": lambda rng, n, d: np.ones((n, d)),
     "line": lambda rng, n, d: rng.random((n, 1)) * np.arange(1, d + 1),
-    "outlier": lambda rng, n, d: np.vstack([np.full((1, d), 30.0), rng.random((n - 1, d))]),
+    "outlier": lambda rng, n, d: np.vstack([np.full((1, d), 10.0), rng.random((n - 1, d))]),
 }
 
 
@@ -53,7 +54,7 @@ def test_tol_is_kept_or_warned_of(kernel, cloud, weighted, rng):
             "tol": 10 ** rng.uniform(-7, -2),
         }
         model = KernelRidge(kernel=kernel, solver="fourier", **options)
-        model._policy = replace(POLICY, fourier=replace(POLICY.fourier, max_modes=1 << 15))
+        model._policy = replace(POLICY, fourier=replace(POLICY.fourier, max_modes=1 << 16))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(X, Y, weights)
@@ -157,6 +158,39 @@ def test_other_estimators(solver, rng):
     reference = KernelRidgeCV([0.1, 1.0], gamma=0.5, random_state=0).fit(X, Y)
     assert model.alpha_ == reference.alpha_
     assert_allclose(model.predict(X_new), reference.predict(X_new), atol=1e-4)
+
+
+@needs_finufft
+@pytest.mark.parametrize("weighted", [False, True])
+def test_leave_one_out_errors_from_leverages(weighted, rng):
+    """Few modes: exact, and taken by KernelRidgeCV."""
+    X, Y, _ = problem(rng, 1500, 1)
+    weights = rng.uniform(0.3, 3, 1500) if weighted else None
+    alphas = np.array([0.01, 1.0])
+    system = make_system(X, weights, POLICY, gamma=2.0)
+    assert system.fourier.has_few_modes(alphas.min())
+    means, errors = system.fourier.leave_one_out(Y, alphas)
+    shift = 1.0 if weights is None else 1 / weights
+    for alpha, mean, error in zip(alphas, means, errors, strict=True):
+        inverse = np.linalg.inv(system.dense() + alpha * shift * np.eye(1500))
+        exact = np.square(inverse @ Y / inverse.diagonal()[:, np.newaxis])
+        assert_allclose(mean, np.average(exact, axis=0, weights=weights), rtol=1e-2)
+        assert error == 0
+    assert_array_equal(leave_one_out(system, Y, alphas), means)
+
+
+@needs_finufft
+def test_leave_one_out_errors_from_signs(rng):
+    """Many modes, and as many samples for each that the estimate is accurate."""
+    X, Y, _ = problem(rng, 4000, 2)
+    system = make_system(X, None, POLICY, gamma=0.7)
+    few = replace(system.fourier.policy.weight_space, max_direct=0)
+    system.fourier.policy = replace(system.fourier.policy, weight_space=few)
+    means, errors = system.fourier.leave_one_out(Y, np.array([1.0, 0.0]))
+    expected = leave_one_out(system, Y, np.array([1.0]))
+    assert 0 < errors[0] <= 0.02
+    assert errors[1] == np.inf
+    assert_allclose(means[:1], expected, rtol=0.03)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ class WeightSpacePolicy:
     iterations : float
         Iterations with r points drawn for each mode, for each such digit: this times
         1 / r + 2.5 / r³. All three numbers are fitted to measured iterations.
+    max_expected : float
+        Expected iterations above which a way is not taken if another one has fewer.
     solve : float
         Nanoseconds for each pair of points drawn in an iteration.
     """
@@ -82,6 +84,7 @@ class WeightSpacePolicy:
     max_drawn: int = 6000
     plain_iterations: float = 0.6
     iterations: float = 20.0
+    max_expected: float = 600.0
     solve: float = 0.9
 
 
@@ -188,6 +191,18 @@ class WeightSpace:
                 break
         return X * scales, residuals, n_iterations
 
+    @property
+    def has_few_modes(self):
+        """Whether there are so few modes that leverages are computed exactly."""
+        return math.prod(self.features.spectrum.full_shape) <= self.policy.max_direct
+
+    def leverages(self, alpha):
+        """Return the leverages of all points, (n,), or None where modes are too many for that."""
+        if not self.has_few_modes:
+            return None
+        toeplitz = self._moments(self.features, alpha)
+        return FewModes(self.features, self.weights, toeplitz).leverages(alpha)
+
     def _rest(self, X, Y, alpha):
         """Return the residuals of solutions, (n, k)."""
         shift = (alpha / self.weights)[:, np.newaxis]
@@ -196,6 +211,8 @@ class WeightSpace:
     def _inner_features(self, alpha):
         """Return the features of the modes that are solved for: all, or only the largest."""
         policy, modes = self.policy, self.features.modes
+        if self.has_few_modes:
+            return self.features
         limit = policy.contraction * alpha * modes.coefficients.max() / max(self.peak, 1e-300)
         n_half = []
         for axis, m in enumerate(modes.n_half):
@@ -228,7 +245,7 @@ class WeightSpace:
         digits = math.log10(condition / rtol)
         plain = policy.plain_iterations * math.sqrt(condition) * digits
         product = self.product_cost(features)
-        best = 0, 0.0, product * plain
+        choices = [(plain, 0, 0.0, product * plain)]
         for ratio in policy.ratios:
             m = int(min(max(ratio * dimension, 100), policy.max_drawn, n))
             r = m / dimension
@@ -238,9 +255,10 @@ class WeightSpace:
             factorization = m**3 / 6 * RATES.cholesky + m**2 * RATES.exponential
             transforms = self.transform_cost(features, m)
             each = product + transforms + m**2 * policy.solve
-            found = m, factorization, expected * each
-            best = min(best, found, key=lambda choice: choice[1] + choice[2])
-        return best
+            choices.append((expected, m, factorization, expected * each))
+        # Where all take too many iterations, as few as possible.
+        few = [c for c in choices if c[0] <= policy.max_expected] or [min(choices)]
+        return min(few, key=lambda choice: choice[2] + choice[3])[1:]
 
     @staticmethod
     def product_cost(features):
