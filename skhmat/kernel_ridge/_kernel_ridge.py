@@ -28,7 +28,8 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     The preconditioner is a Cholesky factorization in float32 for up to 6,000 samples. For more it
     is the first of these that is good enough: an approximation of low rank, a compressed matrix, up
     to 20,000 samples the factorization in float32, and otherwise as high a rank as 3.2 GB can hold.
-    Up to 20,000 samples the entries may be held in float32, 4 bytes for each pair.
+    Up to 20,000 samples the entries may be held in float32, 4 bytes for each pair. Samples with one
+    to three features may have few Fourier modes; see `solver`.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
+from sklearn_compat.utils.estimator_checks import parametrize_with_checks
 
 from skhmat._base.pairwise_kernels import kernel_matrix
 from skhmat.kernel_ridge import KernelRidge, KernelRidgeClassifier, KernelRidgeCV
@@ -28,6 +29,26 @@ CLOUDS = {
     "line": lambda rng, n, d: rng.random((n, 1)) * np.arange(1, d + 1),
     "outlier": lambda rng, n, d: np.vstack([np.full((1, d), 10.0), rng.random((n - 1, d))]),
 }
+
+
+# Whatever has modes is solved by them, and all else in another way.
+EVERYWHERE = replace(POLICY, max_direct=0, fourier=replace(POLICY.fourier, max_cost_ratio=1e12))
+
+
+class Ridge(KernelRidge):
+    _policy = EVERYWHERE
+
+
+class Classifier(KernelRidgeClassifier):
+    _policy = EVERYWHERE
+
+
+@needs_finufft
+# Some checks have samples that are nearly the same, and more.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks([Ridge(kernel="rbf", tol=1e-9), Classifier(tol=1e-9)])
+def test_scikit_learn_conventions(estimator, check):
+    check(estimator)
 
 
 def exact_residuals(model, K, Y, weights=None):
