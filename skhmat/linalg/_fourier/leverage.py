@@ -2,11 +2,11 @@
 
 The leverage of a point is how much its own value moves the solution there. Where the density rho of
 the points varies little over a wavelength, K has the symbol rho(x) D_j, and the leverage of a point
-is the sum of D_j / (alpha + rho D_j) over all modes (Chen & Yang, AISTATS 2021);
-all leverages together are the number of modes that the data determine. Points drawn in proportion,
-each with the inverse of its chance as its weight, have nearly the same second moments as all points
-(Alaoui & Mahoney, NeurIPS 2015, arXiv:1411.0306), so that their system preconditions that of all;
-it has as many unknowns as there are points drawn, by the formula of Woodbury.
+is the sum of D_j / (alpha + rho D_j) over all modes (Chen & Yang, AISTATS 2021); all leverages
+together are the number of modes that the data determine. Points drawn in proportion, each with the
+inverse of its chance as its weight, have nearly the same second moments as all points (Alaoui &
+Mahoney, NeurIPS 2015, arXiv:1411.0306), so that their system preconditions that of all; it has as
+many unknowns as there are points drawn, by the formula of Woodbury.
 """
 
 from dataclasses import dataclass
