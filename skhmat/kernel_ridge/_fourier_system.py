@@ -208,9 +208,12 @@ class FourierRidgeSystem:
                 rtol *= policy.more_modes
                 space = self._space_for(rtol, self._rtol(alpha, tol))
             # The other half of the share is for what is not converged in these modes.
-            C, solved, taken = space.solve(
-                Y, alpha, policy.solve_share * tol, max_iter - n_iterations, start
-            )
+            try:
+                C, solved, taken = space.solve(
+                    Y, alpha, policy.solve_share * tol, max_iter - n_iterations, start
+                )
+            except np.linalg.LinAlgError:
+                break  # alpha is below the rounding of K
             n_iterations += taken
             residuals = self.measure(C, Y, alpha)
             if len(Y) > policy.all_rows_up_to:
@@ -259,9 +262,12 @@ class FourierRidgeSystem:
             if space is None:
                 continue
             shift = alpha * self._inverse_weights
-            leverages = space.leverages(alpha)
-            B = Y if leverages is not None else np.hstack([Y, signs])
-            X, residuals, _ = space.solve(B, alpha, tol, policy.max_iter)
+            try:
+                leverages = space.leverages(alpha)
+                B = Y if leverages is not None else np.hstack([Y, signs])
+                X, residuals, _ = space.solve(B, alpha, tol, policy.max_iter)
+            except np.linalg.LinAlgError:
+                continue  # alpha is below the rounding of K
             if residuals.max(initial=0.0) > 10 * tol:
                 continue
             missed = shift[:, np.newaxis] * X[:, :k]

@@ -149,6 +149,17 @@ def test_where_it_misses_auto_goes_on(rng):
 
 
 @needs_finufft
+@pytest.mark.parametrize("n", [100, 1500])
+@pytest.mark.parametrize("alpha", [1e-300, 1e-18, 1e-13])
+def test_penalties_below_rounding(alpha, n, rng):
+    X, Y, _ = problem(rng, n, 1)
+    model = KernelRidge(alpha, kernel="rbf", gamma=0.1, solver="fourier", max_iter=20)
+    with pytest.warns(ConvergenceWarning, match=f"relative residual .* with alpha={alpha:.0e}"):
+        model.fit(X, Y)
+    assert np.isfinite(model.dual_coef_).all()
+
+
+@needs_finufft
 def test_iterations_are_limited(rng):
     X, Y, _ = problem(rng, 2000, 2)
     model = KernelRidge(1e-4, kernel="rbf", gamma=5.0, solver="fourier", max_iter=3)

@@ -108,6 +108,7 @@ class WeightSpace:
     def __init__(self, features, K, weights=None, *, policy=POLICY):
         self.features, self.policy, self._K = features, policy, K
         self.weights = np.ones(K.shape[0]) if weights is None else weights
+        self._plan = self._planned = None
         self._toeplitz = {}  # its tolerance and itself, by the number of modes in each dimension
 
     @cached_property
@@ -121,7 +122,12 @@ class WeightSpace:
         return float(counts.max() * math.prod(bins) * self.features.modes.coefficients.max())
 
     def plan(self, alpha, rtol):
-        """Return how the system is solved for a penalty, a `Plan`."""
+        """Return how the system is solved for a penalty, a `Plan`; the last one is kept."""
+        if self._planned != (alpha, rtol):
+            self._plan, self._planned = self._make_plan(alpha, rtol), (alpha, rtol)
+        return self._plan
+
+    def _make_plan(self, alpha, rtol):
         features = self._inner_features(alpha)
         if math.prod(features.spectrum.full_shape) <= self.policy.max_direct:
             size = math.prod(features.spectrum.full_shape)
