@@ -11,10 +11,15 @@ first ``score_samples``, beside FINUFFT by hand with the largest tolerance by wh
 ``log_tol`` at 500 of the queries. *Error* is the largest of a logarithm, at these queries and at
 others 20 bandwidths from all samples, which are asked for afterwards. *Ten million*: uniform
 samples in float32, a bandwidth of 1/50 of the extent, once.
+
+*Ridge regression*: ``KernelRidge`` on normal points, beside the equations of the modes by hand
+(Toeplitz products by FFTs, conjugate gradients without a preconditioner, up to 1,000 iterations),
+where these are affordable. The residual is that of the exact system, on 200 rows drawn at random.
 """
 
 import math
 import time
+from functools import partial
 
 import finufft
 import numpy as np
@@ -23,17 +28,36 @@ from common import (
     at_most,
     compress_noting,
     error_on_rows,
+    in_fresh_process,
     interleaved,
     main,
     normal_vectors,
+    peak_rss,
     promised_error,
     relative_error,
+    reset_peak_rss,
+    rss,
 )
+from scipy.fft import fftn, ifftn, next_fast_len
+from scipy.sparse.linalg import LinearOperator, cg
 
+from skhmat.kernel_ridge import KernelRidge
 from skhmat.linalg import KernelMatrix
 from skhmat.neighbors import KernelDensity
 
 MAX_RATIO, MAX_OTHER = 1.5, 1.3
+# Rows, features, kernel, bandwidth, alpha, tol, whether by hand, too.
+RIDGE = (
+    (20_000, 2, "rbf", 0.2, 0.1, 1e-6, True),
+    (20_000, 2, "rbf", 0.2, 1e-3, 1e-6, True),
+    (1_000_000, 2, "rbf", 0.2, 0.1, 1e-6, False),
+    (1_000_000, 2, "rbf", 0.2, 1e-3, 1e-6, False),
+    (1_000_000, 2, "matern52", 0.5, 0.1, 1e-6, False),
+    (1_000_000, 3, "rbf", 1.0, 0.1, 1e-6, False),
+    (1_000_000, 3, "rbf", 1.0, 1e-3, 1e-6, False),
+)
+QUICK_RIDGE = ((7_000, 2, "rbf", 0.3, 0.1, 1e-6, True),)
+MAX_RIDGE_SECONDS, MAX_RIDGE_GIB = 30, 3
 # Rows, features, bandwidth, rtol.
 PRODUCTS = ((32_768, 2, 0.2, 1e-6), (32_768, 3, 0.5, 1e-6), (200_000, 2, 0.1, 1e-4))
 QUICK_PRODUCTS = ((4_096, 2, 0.2, 1e-6), (4_096, 3, 0.5, 1e-4))
@@ -251,6 +275,92 @@ def ten_million(n, m):
         }
 
 
+def ridge_by_hand(X, y, bandwidth, alpha, tol):
+    """Return dual coefficients of Gaussian ridge regression by weights of modes."""
+    d = X.shape[1]
+    K = ByHand(X, bandwidth, tol * alpha / math.sqrt(len(X)))
+    shape, roots = K.shape, np.sqrt(K.weights)
+    points = [np.mod(p + np.pi, 2 * np.pi) - np.pi for p in K.points]
+    options = {"eps": max(K.rtol, 1e-14), "nthreads": 1}
+    forward, back = (getattr(finufft, f"nufft{d}d{kind}") for kind in (1, 2))
+    double = tuple(2 * m - 1 for m in shape)
+    lags = forward(*points, np.ones(len(X)) + 0j, double, isign=1, **options)
+    sizes = tuple(next_fast_len(m) for m in double)
+    padded = np.zeros(sizes, complex)
+    padded[tuple(slice(m) for m in double)] = lags
+    symbol = fftn(np.roll(padded, [-(m // 2) for m in double], range(d)))
+    crop = tuple(slice(m) for m in shape)
+
+    def system(v):
+        product = ifftn(symbol * fftn(roots * v.reshape(shape), sizes))[crop]
+        return alpha * v + (roots * product).ravel()
+
+    b = (roots * forward(*points, y + 0j, shape, isign=1, **options)).ravel()
+    A = LinearOperator((b.size, b.size), matvec=system, dtype=complex)
+    # The residual of the coefficients is thousands of times that of the weights.
+    weights, _ = cg(A, b, rtol=tol / 3000, maxiter=1000)
+    fitted = back(*points, roots * weights.reshape(shape), isign=-1, **options).real
+    return (y - fitted) / alpha
+
+
+def ridge_data(n, d):
+    """Return normal points, and a sum of sines of them with noise."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d))
+    return X, np.sin(2 * X).sum(axis=1) + 0.1 * rng.standard_normal(n)
+
+
+def ridge_fit(n, d, kernel, bandwidth, alpha, tol, by_hand):
+    """Return seconds, bytes and the residual of a fit, in a process of its own."""
+    X, y = ridge_data(n, d)
+    gamma = 0.5 / bandwidth**2
+    if by_hand:
+        fit = partial(ridge_by_hand, X, y, bandwidth, alpha, tol)
+    else:
+        model = KernelRidge(alpha, kernel=kernel, gamma=gamma, tol=tol, n_jobs=1)
+        fit = partial(model.fit, X, y)
+    # What is loaded and planned for the first time does not count.
+    KernelRidge(alpha, kernel=kernel, gamma=gamma, solver="fourier").fit(X[:500], y[:500])
+    reset_peak_rss()
+    before, start = rss(), time.perf_counter()
+    found = fit()
+    seconds, nbytes = time.perf_counter() - start, peak_rss() - before
+    c = found if by_hand else model.dual_coef_
+    rows = np.random.default_rng(1).integers(n, size=200)
+    name = "gaussian" if kernel == "rbf" else kernel
+    K = KernelMatrix(X, name, bandwidth, n_jobs=1)
+    missed = y[rows] - K.evaluate(X[rows], c) - alpha * c[rows]
+    residual = np.linalg.norm(missed) / np.linalg.norm(y[rows])
+    return seconds, nbytes, residual, 0 if by_hand else model.n_iter_
+
+
+def ridge(cases):
+    """Yield a row per system."""
+    for *case, with_rival in cases:
+        n, d, kernel, bandwidth, alpha, tol = case
+        seconds, nbytes, residual, n_iterations = in_fresh_process(ridge_fit, *case, False)
+        row = {
+            "table": "Ridge regression",
+            "N": n,
+            "d": d,
+            "kernel": kernel,
+            "bandwidth": bandwidth,
+            "alpha": f"{alpha:.0e}",
+            "iterations": n_iterations,
+            "fit, s": at_most(seconds, MAX_RIDGE_SECONDS),
+            "memory, GiB": at_most(nbytes / 2**30, MAX_RIDGE_GIB),
+            "residual": at_most(residual, tol),
+        }
+        if with_rival:
+            rival, _, missed, _ = in_fresh_process(ridge_fit, *case, True)
+            row |= {
+                "by hand, s": rival,
+                "ratio": at_most(seconds / rival, MAX_RATIO),
+                "residual by hand": missed,
+            }
+        yield row
+
+
 def run(quick):
     """Return the rows of all tables."""
     sizes = QUICK_PRODUCTS if quick else PRODUCTS
@@ -259,6 +369,7 @@ def run(quick):
         *hard(N_HARD_QUICK if quick else N_HARD),
         *densities(QUICK_DENSITIES if quick else DENSITIES),
         *ten_million(*((100_000, 10_000) if quick else (10_000_000, 1_000_000))),
+        *ridge(QUICK_RIDGE if quick else RIDGE),
     ]
 
 

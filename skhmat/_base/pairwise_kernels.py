@@ -17,9 +17,13 @@ from .._utils.validation import (
 from ..linalg import KernelMatrix
 from ..linalg._kernels.sparse_rows import SPARSE_KERNELS, SparseKernel, SparseRows
 
-KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS)
+# Kernels that scikit-learn has as kernels of Gaussian processes alone.
+MATERN_KERNELS = ("matern12", "matern32", "matern52")
+KERNEL_NAMES = frozenset(PAIRWISE_KERNEL_FUNCTIONS) | set(MATERN_KERNELS)
+# Kernels of `KernelMatrix` that are functions of gamma times the squared distance.
+_RADIAL = {"rbf": "gaussian"} | {name: name for name in MATERN_KERNELS}
 # Functions of a distance, in which each feature may have its own gamma.
-FEATURE_KERNELS = ("rbf", "laplacian")
+FEATURE_KERNELS = ("rbf", *MATERN_KERNELS, "laplacian")
 
 
 def check_gamma(gamma, kernel, n_features, name="gamma"):
@@ -137,10 +141,11 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
     ----------
     X : ndarray, csr_matrix or SparseRows of shape (n_samples, n_features)
     kernel : str or callable
-        A name of `PAIRWISE_KERNEL_FUNCTIONS`, or a function of two points.
+        A name of `KERNEL_NAMES`, or a function of two points.
     gamma, degree, coef0 : float
-        As in `sklearn.kernel_ridge.KernelRidge`. Gamma may be one number for each feature for the
-        kernels in `FEATURE_KERNELS`, exp(-sum of gamma_j (x_j - y_j)^2) and
+        As in `sklearn.kernel_ridge.KernelRidge`. Matérn kernels of the length scale l have
+        gamma = 1 / (2 l²), like "rbf". Gamma may be one number for each feature for the kernels in
+        `FEATURE_KERNELS`: "rbf" is exp(-sum of gamma_j (x_j - y_j)^2), and "laplacian"
         exp(-sum of gamma_j |x_j - y_j|).
     kernel_params : dict or None
         Parameters of a callable.
@@ -155,14 +160,18 @@ def kernel_matrix(X, kernel, gamma=None, degree=3, coef0=1, kernel_params=None, 
     if callable(kernel):
         return KernelMatrix(X, _Pairwise(kernel, dict(kernel_params or {})), n_jobs=n_jobs)
     if np.ndim(gamma) == 1:
-        if kernel == "rbf":
+        if kernel in _RADIAL:
             bandwidth = math.sqrt(0.5) / np.sqrt(gamma)
-            return KernelMatrix(X, "gaussian", bandwidth=bandwidth, n_jobs=n_jobs)
+            return KernelMatrix(X, _RADIAL[kernel], bandwidth=bandwidth, n_jobs=n_jobs)
         parameters = {"gamma": 1.0, "degree": degree, "coef0": coef0}
         return KernelMatrix(X, _Pairwise(kernel, parameters, factors=gamma), n_jobs=n_jobs)
     factor = 1.0 / X.shape[1] if gamma is None else float(gamma)
     if kernel == "rbf" and 0 < factor < math.inf:
         return KernelMatrix(X, "gaussian", bandwidth=math.sqrt(0.5 / factor), n_jobs=n_jobs)
+    if kernel in MATERN_KERNELS:
+        if not 0 < factor < math.inf:
+            raise parameter_error("gamma", f"above 0 and finite for kernel {kernel!r}", gamma)
+        return KernelMatrix(X, kernel, bandwidth=math.sqrt(0.5 / factor), n_jobs=n_jobs)
     is_power = float(degree).is_integer() and degree >= 1
     if kernel in ("poly", "polynomial") and is_power and factor > 0 and coef0 >= 0:
         options = {"gamma": factor, "coef0": float(coef0), "degree": int(degree)}

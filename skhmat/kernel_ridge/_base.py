@@ -27,12 +27,14 @@ from .._utils.validation import (
 from ..linalg._entries.symmetry import symmetric_kernel
 from ._dual_system import POLICY, RidgeSystem
 
+SOLVERS = ("auto", "dual", "fourier")
 KERNEL_CONSTRAINTS = {
     "kernel": [StrOptions(set(KERNEL_NAMES) | {"precomputed"}), callable],
     "gamma": [Interval(Real, 0, None, closed="left"), None, "array-like"],
     "degree": [Interval(Real, 0, None, closed="left")],
     "coef0": [Interval(Real, None, None, closed="neither")],
     "kernel_params": [dict, None],
+    "solver": [StrOptions(set(SOLVERS))],
     "tol": [Interval(Real, 0, 1, closed="neither")],
     "max_iter": [Interval(Integral, 1, None, closed="left"), None],
     **CONSTRAINTS,
@@ -85,7 +87,7 @@ class DualEstimator(CompressionMixin, BaseEstimator):
             )
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         compress = partial(self._compress, random_state=seed)
-        return RidgeSystem(K, compress, weights, self.n_jobs, self._policy)
+        return RidgeSystem(K, compress, weights, self.n_jobs, self._policy, self.solver)
 
     def _solve(self, X, system, used, Y, alphas, shape):
         """Set the attributes of a fitted model.
@@ -144,6 +146,7 @@ class FixedAlphaEstimator(DualEstimator):
         degree=3,
         coef0=1,
         kernel_params=None,
+        solver="auto",
         tol=1e-6,
         max_iter=None,
         rtol=1e-4,
@@ -162,6 +165,7 @@ class FixedAlphaEstimator(DualEstimator):
         self.degree = degree
         self.coef0 = coef0
         self.kernel_params = kernel_params
+        self.solver = solver
         self.tol = tol
         self.max_iter = max_iter
         self.rtol = rtol

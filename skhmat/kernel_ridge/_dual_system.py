@@ -7,9 +7,11 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
+from .._utils.validation import parameter_error
 from .._utils.warnings import warn
 from ..linalg._entries.entries import Entries
 from ..linalg._entries.sources import as_source
+from ..linalg._gofmm.cost_model import RATES, CostModel
 from ..linalg._hierarchical.form import exact_form
 from ..linalg._hierarchical.report import CompressionReport
 from ..linalg._hierarchical.treecode import KernelSum, rows_to_measure
@@ -20,6 +22,8 @@ from ..linalg._operators.wrappers import ShiftedOperator
 from ..linalg._solvers.preconditioners import POLICY as SOLVER_POLICY
 from ..linalg._solvers.preconditioners import PreconditionerPolicy, can_factorize
 from ..linalg._solvers.solve import MAX_ITERATIONS, SolveInfo, solve
+from ._fourier_system import POLICY as FOURIER_POLICY
+from ._fourier_system import FourierRidgePolicy, make_fourier_system
 from ._low_rank_system import POLICY as LOW_RANK_POLICY
 from ._low_rank_system import LowRankPolicy, LowRankRidgeSystem
 
@@ -56,6 +60,7 @@ class RidgePolicy:
     solver : PreconditionerPolicy
         Its `max_dense` is the number of samples up to which all entries may be held.
     low_rank : LowRankPolicy
+    fourier : FourierRidgePolicy
     """
 
     max_direct: int = 1024
@@ -68,6 +73,7 @@ class RidgePolicy:
     max_residual_trace_if_held: float = 1.0
     solver: PreconditionerPolicy = SOLVER_POLICY
     low_rank: LowRankPolicy = LOW_RANK_POLICY
+    fourier: FourierRidgePolicy = FOURIER_POLICY
 
 
 POLICY = RidgePolicy()
@@ -79,7 +85,8 @@ class RidgeSystem:
     The exact system is always the one that is solved. Approximations of K precondition it, and are
     made once for all alphas: K itself in float32 if there are few samples; otherwise one of low
     rank if little of K is left; otherwise a compressed one; and if K does not compress, as high a
-    rank as memory allows.
+    rank as memory allows. Where a Fourier form of K has few modes, their weights are the unknowns
+    instead, if that costs less.
 
     Parameters
     ----------
@@ -91,6 +98,7 @@ class RidgeSystem:
         Positive.
     n_jobs : int or None
     policy : RidgePolicy
+    solver : {"auto", "dual", "fourier"}
 
     Attributes
     ----------
@@ -105,7 +113,7 @@ class RidgeSystem:
         Largest number of iterations of any solve; 0 if all were direct.
     """
 
-    def __init__(self, K, compress, weights=None, n_jobs=None, policy=POLICY):
+    def __init__(self, K, compress, weights=None, n_jobs=None, policy=POLICY, solver="auto"):
         self.K, self.weights, self.n_jobs, self.policy = K, weights, n_jobs, policy
         self.inverse_weights = 1.0 if weights is None else 1.0 / weights
         self._compress, self._is_compressed = compress, False
@@ -116,6 +124,8 @@ class RidgeSystem:
             self._first_rank = min(n // policy.first_rows_per_rank, policy.first_rank)
         self.last_rank = n // policy.last_rows_per_rank
         self.residual, self.n_iterations = 0.0, 0
+        self.solver, self._used_fourier = solver, False
+        self.fourier = make_fourier_system(K, weights, n_jobs, solver, policy.fourier)
 
     @cached_property
     def H(self):
@@ -175,6 +185,10 @@ class RidgeSystem:
 
     def solve(self, Y, alpha, tol, max_iter=None):
         """Return C for Y of shape (n, k)."""
+        if self.takes_fourier(Y.shape[1], alpha, tol):
+            C = self._solve_by_fourier(Y, alpha, tol, max_iter)
+            if C is not None:
+                return C
         shift, is_definite = alpha * self.inverse_weights, True
         try:
             C, info = self._solve_definite(Y, alpha, shift, tol, max_iter)
@@ -193,6 +207,38 @@ class RidgeSystem:
         self._warn(alpha, tol, residual, info.n_iterations, is_definite)
         self.residual = max(self.residual, residual)
         self.n_iterations = max(self.n_iterations, info.n_iterations)
+        return C
+
+    def takes_fourier(self, n_targets, alpha, tol):
+        """Return whether the system is solved in the space of the modes: where that costs less."""
+        if self.fourier is None or self.solver == "fourier":
+            return self.fourier is not None
+        if self.is_direct or alpha == 0:
+            return False
+        limit = self.policy.fourier.max_cost_ratio * self.least_cost(n_targets)
+        return self.fourier.estimated_cost(n_targets, alpha, tol, limit) <= limit
+
+    def least_cost(self, n_columns):
+        """Return the seconds that solutions with the exact matrix take at least."""
+        n, policy = self.K.shape[0], self.policy
+        model = CostModel(self.K, n_columns)
+        if n <= policy.max_factorized:
+            return 1e-9 * (n**2 * model.entry + n**3 / 6 * RATES.cholesky / 2)
+        products = policy.fourier.n_products * model.on_the_fly().product
+        return model.low_rank(self._first_rank).setup + products
+
+    def _solve_by_fourier(self, Y, alpha, tol, max_iter):
+        """Return C, or None where another way may still reach tol."""
+        if alpha == 0:
+            raise parameter_error("alpha", "above 0 where solver is 'fourier'", float(alpha))
+        C, residuals, n_iterations = self.fourier.solve(Y, alpha, tol, max_iter or MAX_ITERATIONS)
+        residual = _largest(residuals)
+        if residual > tol and self.solver == "auto" and max_iter is None:
+            return None
+        self._used_fourier = True
+        self._warn(alpha, tol, residual, n_iterations, is_definite=True)
+        self.residual = max(self.residual, residual)
+        self.n_iterations = max(self.n_iterations, n_iterations)
         return C
 
     def _rounding_of_product(self, C, Y):
@@ -220,14 +266,18 @@ class RidgeSystem:
     def kernel_sum(self, C, rtol):
         """Return the function that sums up the kernel at new points with weights C.
 
-        By the treecode if its error at some of the samples is at most rtol: where the terms of the
-        solution cancel, the errors of the far field do not.
+        By the treecode, or by Fourier modes where these solved the system, if the error at some of
+        the samples is at most rtol: where the terms of the solution cancel, the errors of the far
+        field do not.
         """
         exact = KernelSum(None, self.K, C, self.n_jobs)
         has_points = isinstance(self.K, KernelMatrix) and self.K.points is not None
-        if not has_points or not self._has_treecode:
+        if self._used_fourier:
+            fast = KernelSum(None, self.K, C, self.n_jobs, fourier=self.fourier.form)
+        elif not has_points or not self._has_treecode:
             return exact
-        fast = KernelSum(self.H.form, self.K, C, self.n_jobs)
+        else:
+            fast = KernelSum(self.H.form, self.K, C, self.n_jobs)
         points = self.K.X[rows_to_measure(len(self.K.X))]
         return fast if fast.error(points, fast(points)) <= rtol else exact
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from .._base.pairwise_kernels import MATERN_KERNELS
+
 # Kernels whose gamma is the inverse of a squared distance, and of a sum of absolute differences.
-_SQUARED, _ABSOLUTE = "rbf", "laplacian"
+_SQUARED, _ABSOLUTE = ("rbf", *MATERN_KERNELS), "laplacian"
 
 # Penalties that are tried by default, from nearly interpolation to nearly the mean of the targets.
 DEFAULT_ALPHAS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)
@@ -52,12 +54,12 @@ def tried_gammas(X, kernel, weights=None, policy=POLICY):
     gammas : ndarray of shape (n_gammas,) or None
         Ascending; None where the kernel has no scale to choose, or all samples are the same.
     """
-    if kernel not in (_SQUARED, _ABSOLUTE):
+    if kernel not in (*_SQUARED, _ABSOLUTE):
         return None
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         variances = _variances(X, weights)
         # Mean squared distance between two samples; for absolute ones, about the mean.
-        size = 2 * variances.sum() if kernel == _SQUARED else np.sqrt(2 * variances).sum()
+        size = 2 * variances.sum() if kernel in _SQUARED else np.sqrt(2 * variances).sum()
         gammas = 4.0 ** np.array(policy.powers) / size
     return gammas if np.isfinite(gammas).all() and gammas.min() > 0 else None
 

@@ -29,19 +29,22 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     The preconditioner is a Cholesky factorization in float32 for up to 6,000 samples. For more it
     is the first of these that is good enough: an approximation of low rank, a compressed matrix, up
     to 20,000 samples the factorization in float32, and otherwise as high a rank as 3.2 GB can hold.
-    Up to 20,000 samples the entries may be held in float32, 4 bytes for each pair.
+    Up to 20,000 samples the entries may be held in float32, 4 bytes for each pair. Samples with one
+    to three features may have few Fourier modes; see `solver`.
 
     Parameters
     ----------
     alpha : float or array-like of shape (n_targets,), default=1.0
         Penalty, at least 0; one for each target if it is an array.
     kernel : str or callable, default="linear"
-        One of scikit-learn's ("linear", "rbf", "poly", "cosine", "laplacian", ...), "precomputed",
-        or a function of two points. "linear", "rbf", "poly" with an integer degree and "cosine" are
-        compiled. X may be sparse for "linear", "rbf", "poly" and "cosine".
+        One of scikit-learn's ("linear", "rbf", "poly", "cosine", "laplacian", ...), "matern12",
+        "matern32" or "matern52", "precomputed", or a function of two points. "linear", "rbf",
+        "poly" with an integer degree, "cosine" and the Matérn kernels are compiled. X may be sparse
+        for "linear", "rbf", "poly" and "cosine".
     gamma : float or array-like of shape (n_features,), default=None
-        For "rbf", "poly", "laplacian", "sigmoid" and "chi2"; None means the default of each kernel.
-        For "rbf" and "laplacian" it may be one for each feature: the kernels are then
+        For "rbf", "poly", "laplacian", "sigmoid", "chi2" and the Matérn kernels, whose length scale
+        is 1 / √(2 gamma); None means the default of each kernel. For "rbf", "laplacian" and the
+        Matérn kernels it may be one for each feature: the first two are then
         exp(-Σ gamma_j (x_j - y_j)²) and exp(-Σ gamma_j abs(x_j - y_j)).
     degree : float, default=3
         For "poly".
@@ -49,6 +52,13 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
         For "poly" and "sigmoid".
     kernel_params : dict, default=None
         Parameters of a callable kernel.
+    solver : {"auto", "dual", "fourier"}, default="auto"
+        "dual" solves for the dual coefficients. "fourier" solves for the weights of the Fourier
+        modes of the kernel [1]_, of which there are as many for a million samples as for some
+        thousands: for "rbf" and Matérn kernels of one to three features, with FINUFFT installed
+        (``pip install skhmat[fourier]``), and alpha above 0. With more than 2,048 samples, its
+        residual is measured on rows drawn at random. "auto" takes what costs least by a model of
+        the costs.
     tol : float, default=1e-6
         Relative residual of the solution, in (0, 1). With sample weights, and more than 6,000
         samples, each equation may count by the root of its weight.
@@ -93,6 +103,11 @@ class KernelRidge(DualRegressorMixin, FixedAlphaEstimator):
     --------
     KernelRidgeCV : Chooses alpha.
     KernelRidgeClassifier : The same for classes.
+
+    References
+    ----------
+    .. [1] P. Greengard, M. Rachh, A. Barnett. Equispaced Fourier representations for efficient
+       Gaussian process regression from a billion data points. arXiv:2210.10210, 2022.
 
     Examples
     --------
@@ -177,6 +192,8 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
     class_weight : dict or "balanced", default=None
         Factors of the sample weights: ``{class: factor}``, or n_samples / (n_classes * n), where n
         is the number of samples of the class; with several labels the product of those of each.
+    solver : {"auto", "dual", "fourier"}, default="auto"
+        As in `KernelRidge`.
     tol : float, default=1e-6
     max_iter : int, default=None
     rtol : float, default=1e-4
@@ -246,6 +263,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
         coef0=1,
         kernel_params=None,
         class_weight=None,
+        solver="auto",
         tol=1e-6,
         max_iter=None,
         rtol=1e-4,
@@ -265,6 +283,7 @@ class KernelRidgeClassifier(ClassifierMixin, FixedAlphaEstimator):
             degree=degree,
             coef0=coef0,
             kernel_params=kernel_params,
+            solver=solver,
             tol=tol,
             max_iter=max_iter,
             rtol=rtol,

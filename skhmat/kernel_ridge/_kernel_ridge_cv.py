@@ -21,6 +21,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
 
     For each alpha, the errors of all leave-one-out models follow from the solution of one system
     and the diagonal of its inverse [1]_. Up to 1,024 samples the diagonal comes from eigenvalues.
+    Where samples have one to three features and few Fourier modes are enough, it comes from these.
     For more it is estimated from an approximation of low rank and random signs, if the estimated
     standard error of the mean squared error is at most 1 %, and otherwise it comes from a
     factorization for each alpha, which takes longer. With the best alpha the exact system is solved
@@ -54,6 +55,8 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
     degree : float, default=3
     coef0 : float, default=1
     kernel_params : dict, default=None
+    solver : {"auto", "dual", "fourier"}, default="auto"
+        As in `KernelRidge`.
     tol : float, default=1e-6
     max_iter : int, default=None
     rtol : float, default=1e-4
@@ -156,6 +159,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         degree=3,
         coef0=1,
         kernel_params=None,
+        solver="auto",
         tol=1e-6,
         max_iter=None,
         rtol=1e-4,
@@ -176,6 +180,7 @@ class KernelRidgeCV(DualRegressorMixin, DualEstimator):
         self.degree = degree
         self.coef0 = coef0
         self.kernel_params = kernel_params
+        self.solver = solver
         self.tol = tol
         self.max_iter = max_iter
         self.rtol = rtol

@@ -3,10 +3,12 @@ import pickle
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.gaussian_process.kernels import Matern
 from sklearn.metrics.pairwise import pairwise_kernels
 
 from skhmat._base.pairwise_kernels import (
     KERNEL_NAMES,
+    MATERN_KERNELS,
     as_matrix,
     check_gamma,
     check_sparse,
@@ -21,7 +23,11 @@ from skhmat._base.pairwise_kernels import (
 def test_kernels_by_name_are_those_of_scikit_learn(name, gamma, rng):
     X = rng.random((20, 3))  # not negative, for the kernels of histograms
     options = {"degree": 2, "coef0": 0.5} | ({} if gamma is None else {"gamma": gamma})
-    expected = pairwise_kernels(X, metric=name, filter_params=True, **options)
+    if name in MATERN_KERNELS:  # kernels of scikit-learn's Gaussian processes
+        length = np.sqrt(0.5 / options.get("gamma", 1 / 3))
+        expected = Matern(length, nu=int(name[-2]) / 2)(X)
+    else:
+        expected = pairwise_kernels(X, metric=name, filter_params=True, **options)
     K = kernel_matrix(X, name, gamma, degree=2, coef0=0.5)
     np.testing.assert_allclose(K.toarray(), expected, rtol=1e-10, atol=1e-12)
 
@@ -30,6 +36,7 @@ def test_kernels_by_name_are_those_of_scikit_learn(name, gamma, rng):
     ("name", "options"),
     [
         ("rbf", {"gamma": 0.3}),
+        ("matern52", {}),
         ("poly", {"degree": 2}),
         ("polynomial", {}),
         ("linear", {}),

@@ -8,8 +8,14 @@ from skhmat._base.pairwise_kernels import kernel_matrix
 from skhmat.kernel_ridge._dual_system import POLICY, RidgeSystem
 from skhmat.linalg import compress
 
-# Nothing is solved directly, or preconditioned by a factorization of the exact matrix.
-ITERATIVE = replace(POLICY, max_direct=0, max_factorized=0)
+# Nothing is solved directly, by Fourier modes, or preconditioned by a factorization of the exact
+# matrix.
+ITERATIVE = replace(
+    POLICY,
+    max_direct=0,
+    max_factorized=0,
+    fourier=replace(POLICY.fourier, max_cost_ratio=0.0),
+)
 # Nothing of low rank is tried before the compressed matrix.
 COMPRESSED = replace(ITERATIVE, first_rank=0)
 # Nothing is small enough for a dense factorization either.

@@ -63,16 +63,20 @@ class KernelSum:
         The points and the kernel.
     weights : ndarray of shape (n, k)
     n_jobs : int or None
+    fourier : FourierForm or None
+        A Fourier form of the matrix, in place of a compression.
     """
 
-    def __init__(self, form, kernel_matrix, weights, n_jobs=None):
+    def __init__(self, form, kernel_matrix, weights, n_jobs=None, *, fourier=None):
         self.kernel_matrix, self._isotropic = kernel_matrix, kernel_matrix.isotropic()
         self.weights = np.ascontiguousarray(weights, dtype=kernel_matrix.dtype)
         self.n_jobs = n_jobs
         self._tree = self._fourier = None
         if form is not None and form.is_fourier:
-            self._fourier = form.fourier
-            self._charges = form.fourier.charges(self.weights, effective_n_threads(n_jobs))
+            fourier = form.fourier
+        if fourier is not None:
+            self._fourier = fourier
+            self._charges = fourier.charges(self.weights, effective_n_threads(n_jobs))
         elif form is not None and not form.is_dense:
             self._tree = _target_tree_of(form, self._isotropic)
             self._permuted = self.weights[form.structure.permutation]
