@@ -62,14 +62,6 @@ class FourierRidgePolicy:
     n_products : float
         Products with the exact matrix that any other way takes at least, for more than
         `RidgePolicy.max_factorized` samples.
-    n_signs : int
-        Vectors of random signs that the diagonal of the inverse is estimated with.
-    group_size, group_growth : int and float
-        Samples in a group of similar leverages: at least so many, and this part of the number of
-        those with larger leverages.
-    bias_share : float
-        Part of the estimated bias that may remain when it is corrected: all of it where few
-        samples with large errors and leverages have most of the sum.
     leave_one_out_tol : float
         Relative residual of solutions for leave-one-out errors.
     max_iter : int
@@ -89,10 +81,6 @@ class FourierRidgePolicy:
     min_entry_error: float = 1e-14
     max_cost_ratio: float = 1.0
     n_products: float = 6.0
-    n_signs: int = 4
-    group_size: int = 32
-    group_growth: float = 0.15
-    bias_share: float = 1.0
     leave_one_out_tol: float = 1e-3
     max_iter: int = 1000
     weight_space: WeightSpacePolicy = field(default_factory=lambda: WEIGHT_SPACE)
@@ -234,12 +222,10 @@ class FourierRidgeSystem:
         return space is not None and space.has_few_modes
 
     def leave_one_out(self, Y, alphas):
-        """Estimate mean squared leave-one-out errors.
+        """Return mean squared leave-one-out errors where modes are few.
 
         What the model with all samples misses at one of them is 1 minus its leverage times its
-        leave-one-out error. Leverages are exact where modes are few. Otherwise those of groups of
-        samples with similar leverages, by a rough formula, are the mean of 1 - z * shift *
-        (inverse z) over each group and some vectors z of random signs.
+        leave-one-out error.
 
         Parameters
         ----------
@@ -251,81 +237,30 @@ class FourierRidgeSystem:
         means : ndarray of shape (m, k)
             Weighted.
         errors : ndarray of shape (m,)
-            Estimated relative standard errors; infinite where there is no estimate.
+            0, or infinite where there is no result.
         """
-        (n, k), policy = Y.shape, self.policy
+        k, policy = Y.shape[1], self.policy
         means, errors = np.zeros((len(alphas), k)), np.full(len(alphas), math.inf)
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (n, policy.n_signs))
         for i in np.argsort(alphas):  # modes for the smallest penalty serve all
             alpha, tol = alphas[i], policy.leave_one_out_tol
             space = self._space_for(self._rtol(alpha, tol)) if alpha > 0 else None
             if space is None:
                 continue
-            shift = alpha * self._inverse_weights
             try:
                 leverages = space.leverages(alpha)
-                B = Y if leverages is not None else np.hstack([Y, signs])
-                X, residuals, _ = space.solve(B, alpha, tol, policy.max_iter)
+                if leverages is None:
+                    continue
+                X, residuals, _ = space.solve(Y, alpha, tol, policy.max_iter)
             except np.linalg.LinAlgError:
                 continue  # alpha is below the rounding of K
             if residuals.max(initial=0.0) > 10 * tol:
                 continue
-            missed = shift[:, np.newaxis] * X[:, :k]
-            if leverages is not None:
-                rest = np.clip(1 - leverages, shift / (1 + shift), 1.0)
-                means[i] = self._weighted_mean(np.square(missed / rest[:, np.newaxis]))
-                errors[i] = 0.0
-            else:
-                draws = shift[:, np.newaxis] * signs * X[:, k:]
-                rough = space.estimated_leverages(alpha, tol)
-                means[i], errors[i] = self._by_groups(missed, draws, rough, shift)
+            shift = alpha * self._inverse_weights
+            rest = np.clip(1 - leverages, shift / (1 + shift), 1.0)
+            squares = np.square((shift / rest)[:, np.newaxis] * X)
+            means[i] = np.average(squares, axis=0, weights=self.weights)
+            errors[i] = 0.0
         return means, errors
-
-    def _weighted_mean(self, values):
-        return np.average(values, axis=0, weights=self.weights)
-
-    def _by_groups(self, missed, draws, rough, shift):
-        """Return the mean of squared errors, (k,), and its relative standard error.
-
-        In a group whose 1 - leverage has the mean r and the variance v, errors that do not depend
-        on the leverage are missed / r times 1 + v / r² in the mean square.
-
-        Parameters
-        ----------
-        missed : ndarray of shape (n, k)
-            What the model with all samples misses at each.
-        draws : ndarray of shape (n, n_signs)
-            Independent estimates of 1 - leverage.
-        rough : ndarray of shape (n,)
-            Leverages, roughly.
-        shift : ndarray of shape (n,)
-        """
-        order, policy, n = np.argsort(rough)[::-1], self.policy, len(rough)
-        starts = [0]
-        while starts[-1] < n:
-            size = max(policy.group_size, int(policy.group_growth * starts[-1]))
-            starts.append(starts[-1] + size)
-        starts = np.array([start for start in starts[:-1] if start == 0 or start + 8 < n])
-        sizes = np.diff([*starts, n])
-
-        def mean(values):
-            return np.add.reduceat(values[order], starts) / sizes
-
-        n_signs = draws.shape[1]
-        single, noise = draws.mean(axis=1), draws.var(axis=1, ddof=1) / n_signs
-        least = mean(shift / (1 + shift))
-        r = np.clip(mean(single), least, 1.0)
-        uncertainty = mean(noise) / sizes / np.square(r)
-        spread = np.maximum(mean(np.square(single)) - mean(single) ** 2 - mean(noise), 0.0)
-        bias = spread / np.square(r)
-        squares = np.square(missed) / self._inverse_weights[:, np.newaxis]
-        sums = np.add.reduceat(squares[order], starts, axis=0) / np.square(r)[:, np.newaxis]
-        total = (sums / (1 + bias)[:, np.newaxis]).sum(axis=0)
-        size = np.where(total > 0, total, 1.0)
-        left = policy.bias_share * (bias[:, np.newaxis] * sums).sum(axis=0) / size
-        deviation = 2 * np.sqrt((uncertainty[:, np.newaxis] * sums**2).sum(axis=0)) / size
-        error = float(np.hypot(deviation, left).max())
-        return total / (1 / self._inverse_weights).sum(), error
 
     def measure(self, C, Y, alpha):
         """Return relative residuals of the exact system, (k,), or upper estimates of them."""

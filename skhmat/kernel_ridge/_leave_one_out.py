@@ -67,14 +67,11 @@ def leave_one_out(system, Y, alphas, policy=POLICY):
     """
     if system.is_direct:
         return _by_eigenvalues(system, Y, alphas)
-    is_by_fourier = _takes_fourier(system, Y, alphas)
-    if is_by_fourier:
+    if _takes_fourier(system, Y, alphas):
         means, errors = system.fourier.leave_one_out(Y, alphas)
     else:
         means, errors = _estimate(system, Y, alphas, policy)
-    # Rough estimates by Fourier modes are kept where nothing else is affordable.
-    is_kept = is_by_fourier and len(Y) > system.policy.solver.max_dense
-    for i in np.flatnonzero(errors > (policy.max_error if is_kept else policy.rtol)):
+    for i in np.flatnonzero(errors > policy.rtol):
         mean = _by_factorization(system, Y, alphas[i], policy)
         if not np.isnan(mean).any():
             means[i], errors[i] = mean, 0.0
@@ -90,16 +87,15 @@ def leave_one_out(system, Y, alphas, policy=POLICY):
 
 
 def _takes_fourier(system, Y, alphas):
-    """Return whether the errors come from Fourier modes: where these cost less."""
+    """Return whether the errors come from Fourier modes: where few are exact and cost less."""
     positive, policy = alphas[alphas > 0], system.policy.fourier
     if system.fourier is None or len(positive) == 0:
         return False
-    is_exact = system.fourier.has_few_modes(positive.min())
-    if not is_exact and len(Y) <= system.policy.solver.max_dense:
-        return False  # estimates by low rank are more accurate
+    if not system.fourier.has_few_modes(positive.min()):
+        return False
     if system.solver == "fourier":
         return True
-    n_columns, tol = Y.shape[1] + policy.n_signs, policy.leave_one_out_tol
+    n_columns, tol = Y.shape[1], policy.leave_one_out_tol
     limit = policy.max_cost_ratio * system.least_cost(n_columns * len(alphas))
     ends = [
         system.fourier.estimated_cost(n_columns, alpha, tol, limit)

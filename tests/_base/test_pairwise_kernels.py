@@ -7,6 +7,7 @@ from sklearn.gaussian_process.kernels import Matern
 from sklearn.metrics.pairwise import pairwise_kernels
 
 from skhmat._base.pairwise_kernels import (
+    FEATURE_KERNELS,
     KERNEL_NAMES,
     MATERN_KERNELS,
     as_matrix,
@@ -73,7 +74,7 @@ def test_a_gamma_for_each_feature(name, rng):
         np.testing.assert_allclose(np.diag(K.toarray()), 1)
 
 
-@pytest.mark.parametrize("name", ["rbf", "laplacian"])
+@pytest.mark.parametrize("name", FEATURE_KERNELS)
 def test_equal_gammas_are_one(name, rng):
     X = rng.standard_normal((30, 4))
     expected = kernel_matrix(X, name, 0.7).toarray()
@@ -84,7 +85,7 @@ def test_equal_gammas_are_one(name, rng):
 def test_kernels_with_one_gamma(kernel):
     for gamma in (None, 0.5, "auto"):
         assert check_gamma(gamma, kernel, 2) is gamma
-    if kernel in ("rbf", "laplacian"):
+    if kernel in FEATURE_KERNELS:
         np.testing.assert_array_equal(check_gamma([0.5, 2], kernel, 2), [0.5, 2])
         with pytest.raises(ValueError, match=r"gamma must be a number, or of shape \(3,\)"):
             kernel_matrix(np.ones((2, 3)), kernel, [0.5, 2])

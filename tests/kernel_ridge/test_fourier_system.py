@@ -215,17 +215,24 @@ def test_leave_one_out_errors_from_leverages(weighted, rng):
 
 
 @needs_finufft
-def test_leave_one_out_errors_from_signs(rng):
-    """Many modes, and as many samples for each that the estimate is accurate."""
-    X, Y, _ = problem(rng, 4000, 2)
-    system = make_system(X, None, POLICY, gamma=0.7)
-    few = replace(system.fourier.policy.weight_space, max_direct=0)
-    system.fourier.policy = replace(system.fourier.policy, weight_space=few)
-    means, errors = system.fourier.leave_one_out(Y, np.array([1.0, 0.0]))
-    expected = leave_one_out(system, Y, np.array([1.0]))
-    assert 0 < errors[0] <= 0.2
-    assert errors[1] == np.inf
-    assert_allclose(means[:1], expected, rtol=0.02 + 2 * errors[0])
+@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+def test_a_gamma_for_each_feature(kernel, rng):
+    X, X_new = rng.standard_normal((2, 600, 2)) * [1e-2, 10]
+    y = np.sin(100 * X[:, 0]) + X[:, 1]
+    options = {"alpha": 0.1, "kernel": kernel, "gamma": [1e4, 1e-2]}
+    found, exact = (
+        KernelRidge(**options, solver=solver).fit(X, y).predict(X_new)
+        for solver in ("fourier", "dual")
+    )
+    assert_allclose(found, exact, atol=1e-3 * np.abs(exact).max())
+
+
+@needs_finufft
+def test_many_modes_have_no_leave_one_out_errors(rng):
+    X, Y, _ = problem(rng, 1500, 2)
+    system = make_system(X, None, POLICY, gamma=100.0)
+    assert not system.fourier.has_few_modes(1e-2)
+    assert np.isinf(system.fourier.leave_one_out(Y, np.array([1e-2]))[1])
 
 
 @pytest.mark.parametrize(

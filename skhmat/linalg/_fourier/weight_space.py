@@ -197,13 +197,6 @@ class WeightSpace:
                 break
         return X * scales, residuals, n_iterations
 
-    def estimated_leverages(self, alpha, rtol):
-        """Return rough leverages, (n,); see `estimate_leverages`."""
-        plan = self.plan(alpha, rtol)
-        if plan.leverages is not None:
-            return plan.leverages
-        return estimate_leverages(plan.features, plan.toeplitz, self.weights, alpha)
-
     @property
     def has_few_modes(self):
         """Whether there are so few modes that leverages are computed exactly."""
