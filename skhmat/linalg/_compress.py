@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from scipy.sparse import csc_matrix
 
 from .._utils.blas import limited_blas
 from .._utils.logging import Log
@@ -25,6 +26,7 @@ from ._gofmm.interaction_lists import find_interactions
 from ._gofmm.neighbors import find_neighbors
 from ._gofmm.plan import Planner, exact_plans, finest_leaf_size
 from ._gofmm.rank_pilot import RankPilot
+from ._gofmm.row_sample import naming_lists
 from ._gofmm.skeletonization import Skeletonizer
 from ._hierarchical.form import HierarchicalForm, exact_form
 from ._hierarchical.report import CompressionReport
@@ -265,12 +267,15 @@ class _OrderedMatrix:
     tree : Tree
     neighbors : ndarray of shape (n, n_neighbors)
         Positions in tree order.
+    naming : csc_matrix of shape (n, n)
+        The same lists by the points that they name.
     check : ErrorEstimator
     """
 
     entries: Entries
     tree: Tree
     neighbors: np.ndarray
+    naming: csc_matrix
     check: ErrorEstimator
 
     def cut_at(self, level):
@@ -326,7 +331,7 @@ class _Compression:
             self.report.parameters["recall"] = found.recall
         with self._phase("error"):
             check = ErrorEstimator(entries, found.indices, self.rng, self.n_threads)
-        return _OrderedMatrix(entries, tree, found.indices, check)
+        return _OrderedMatrix(entries, tree, found.indices, naming_lists(found.indices), check)
 
     def _fourier_candidate(self, entries):
         """Return the Fourier form before it is made, or None."""
@@ -412,6 +417,7 @@ class _Compression:
             matrix.neighbors,
             interactions,
             tolerance * np.sqrt(matrix.check.mean_square),
+            naming=matrix.naming,
             max_rank=self.options["max_rank"],
             # If every row is read, no row is at a disadvantage for being held out: hold out none.
             held_out=None if read_all else matrix.check.held_out,

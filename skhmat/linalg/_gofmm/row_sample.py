@@ -117,6 +117,23 @@ class ValidationRows:
         return np.concatenate([self.near, self.uniform])
 
 
+def naming_lists(neighbors):
+    """Return for each point, as a column, the points whose lists name it, and its position there.
+
+    Parameters
+    ----------
+    neighbors : ndarray of shape (n, k)
+
+    Returns
+    -------
+    csc_matrix of shape (n, n)
+    """
+    n, k = neighbors.shape
+    positions = np.tile(np.arange(k, dtype=np.min_scalar_type(max(k - 1, 0))), n)
+    starts = k * np.arange(n + 1)
+    return sparse.csr_matrix((positions, neighbors.ravel(), starts), (n, n)).tocsc()
+
+
 class FarField:
     """The far rows of any node, given its near nodes; one object serves several threads.
 
@@ -128,6 +145,8 @@ class FarField:
     readable : ndarray of shape (n,), bool
         Rows that may be sampled.
     policy : SamplingPolicy
+    naming : csc_matrix of shape (n, n) or None
+        What `naming_lists` returns, if it is known.
 
     Notes
     -----
@@ -135,15 +154,11 @@ class FarField:
     it is named by none of them, but its own list names them.
     """
 
-    def __init__(self, tree, neighbors, readable, policy=SAMPLING):
+    def __init__(self, tree, neighbors, readable, policy=SAMPLING, naming=None):
         self.tree, self.neighbors, self.readable, self.policy = tree, neighbors, readable, policy
         # Readable rows before each position.
         self._n_readable = np.concatenate([[0], np.cumsum(readable)])
-        n, k = neighbors.shape
-        positions = np.tile(np.arange(k, dtype=np.int32), n)
-        lists = sparse.csr_matrix((positions, neighbors.ravel(), k * np.arange(n + 1)), (n, n))
-        # Column i has the points whose lists name point i, and its position in them.
-        self._naming = lists.tocsc()
+        self._naming = naming_lists(neighbors) if naming is None else naming
         self._local = threading.local()
 
     def rows(self, level, near_nodes):

@@ -74,6 +74,8 @@ class Skeletonizer:
     tolerance : float
         Frobenius norm, per square root of the points of a node, of what its basis may miss in the
         node's far columns.
+    naming : csc_matrix of shape (n, n) or None
+        As for `FarField`.
     max_rank : int or None
     held_out : ndarray of shape (n,), bool, or None
         Rows that must not be read because the error will be estimated on them.
@@ -93,6 +95,7 @@ class Skeletonizer:
         interactions,
         tolerance,
         *,
+        naming=None,
         max_rank=None,
         held_out=None,
         read_all=False,
@@ -108,7 +111,7 @@ class Skeletonizer:
         self.tolerance = tolerance
         self.max_rank = n if max_rank is None else max_rank
         readable = np.ones(n, dtype=bool) if held_out is None else ~held_out
-        self.far_field = FarField(tree, neighbors, readable, policy.sampling)
+        self.far_field = FarField(tree, neighbors, readable, policy.sampling, naming)
         self.read_all = read_all
         self.seed = seed
         self.n_threads = n_threads if entries.thread_safe else 1
