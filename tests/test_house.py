@@ -57,6 +57,7 @@ LAYERS = [
     {"_base"},
     {
         "datasets",
+        "gaussian_process",
         "kernel_approximation",
         "kernel_ridge",
         "manifold",

@@ -25,18 +25,20 @@ class FewModes:
         Positive, the diagonal of W: sample i has the penalty alpha / weights[i].
     toeplitz : ToeplitzMatrix or None
         F* W F, where it is known.
+    gram : ndarray of shape (M, M) or None
+        What its `gram` returns, where that is known, too; it is not changed.
     """
 
-    def __init__(self, features, weights=None, toeplitz=None):
+    def __init__(self, features, weights=None, toeplitz=None, gram=None):
         n = len(features.phases)
         self.features, self.weights = features, np.ones(n) if weights is None else weights
-        toeplitz = features.toeplitz(self.weights) if toeplitz is None else toeplitz
+        if gram is None:
+            gram = (features.toeplitz(self.weights) if toeplitz is None else toeplitz).gram()
         self._modes = positive_modes(features.spectrum.n_half)
         n_half = np.array(features.spectrum.n_half)
         roots = np.sqrt(features.modes.coefficients[tuple((self._modes + n_half).T)])
         self._roots = np.concatenate([roots, roots[1:]])
-        self._gram = toeplitz.gram()
-        self._gram *= self._roots[:, np.newaxis]
+        self._gram = gram * self._roots[:, np.newaxis]
         self._gram *= self._roots
         self._alpha = self._factor = None
 
@@ -84,9 +86,22 @@ class FewModes:
     def leverages(self, alpha):
         """Return the diagonal of K (K + alpha W^-1)^-1, (n,).
 
-        With C the inverse of the matrix of the modes, it is w_i times the sum of the
-        C[j, k] Phi_j Phi_k at each point i. As products of two waves are waves, these are sums over
-        modes up to twice the frequency, for all points by one nonuniform transform.
+        It is w_i times `quadratic_forms` at point i.
+        """
+        return self.weights * self.quadratic_forms(alpha, self.features)
+
+    def quadratic_forms(self, alpha, features):
+        """Return phi^T (alpha I + Phi* W Phi)^-1 phi for the features phi of each point, (m,).
+
+        With C that inverse, it is the sum of the C[j, k] phi_j phi_k. As products of two waves are
+        waves, these are sums over modes up to twice the frequency, for all points by one nonuniform
+        transform.
+
+        Parameters
+        ----------
+        alpha : float
+        features : FourierFeatures
+            The same modes at any points.
         """
         inverse = self._inverse(alpha)
         inverse *= self._roots[:, np.newaxis]
@@ -116,7 +131,20 @@ class FewModes:
         sine_sums = add(plus, mixed) - add(minus, mixed)
         # The real part of (c + i s) exp(-i l x) is c cos(l x) + s sin(l x).
         sums = (cosine_sums + 1j * sine_sums).reshape(1, *lags)
-        return self.weights * self.features.wave_sums(sums)
+        return features.wave_sums(sums)
+
+    def inverse_diagonal(self, alpha):
+        """Return the diagonal of (alpha I + Phi* W Phi)^-1, (n_pairs,), by pairs j and -j of modes.
+
+        Each pair has the sum of its two entries, mode 0, the first, its own.
+        """
+        factor, is_lower = self._factorize(alpha)
+        inverse, _ = scipy.linalg.lapack.dtrtri(factor, lower=is_lower)
+        half = np.tril(inverse) if is_lower else np.triu(inverse)
+        squares = np.einsum("ij,ij->" + ("j" if is_lower else "i"), half, half)
+        out = squares[: len(self._modes)].copy()
+        out[1:] += squares[len(self._modes) :]
+        return out
 
     def _factorize(self, alpha):
         """Return the Cholesky factor for an alpha; the last one is kept."""

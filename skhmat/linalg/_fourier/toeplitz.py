@@ -65,6 +65,23 @@ class HalfSpectrum:
         full[..., :last] = mirror.conj()
         return full
 
+    def draw(self, n_columns, rng):
+        """Return vectors, (size, n_columns), whose full arrays have the variance 1 in each mode.
+
+        They are those of independent real functions √2 cos(j x) and √2 sin(j x).
+        """
+        n_modes = math.prod(self.full_shape)
+        middle = n_modes // 2
+        out = np.empty((self.size, n_columns))
+        for column in range(n_columns):
+            parts = rng.standard_normal((2, middle)) / math.sqrt(2)
+            full = np.empty(n_modes, dtype=complex)
+            full[middle] = rng.standard_normal()
+            full[middle + 1 :] = parts[0] + 1j * parts[1]
+            full[:middle] = full[:middle:-1].conj()
+            out[:, column] = self.as_vector(self.from_full(full.reshape(self.full_shape)))
+        return out
+
     def as_vector(self, half):
         """Return the half of a Hermitian array as a real vector."""
         return np.ascontiguousarray(half * self.scale).view(np.float64).ravel()

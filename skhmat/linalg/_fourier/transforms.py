@@ -29,6 +29,10 @@ class GaussianTransform:
         """Return the transform at squared frequencies."""
         return (2 * np.pi) ** (self.d / 2) * np.exp(-2 * np.pi**2 * square)
 
+    def log_density_slope(self, square):
+        """Return the derivative of the logarithm of `density` by the squared frequency."""
+        return np.full_like(square, -2 * np.pi**2)
+
     def tail(self, frequency):
         """Return the integral of the transform over frequencies of a larger length; k(0) is 1."""
         return float(gammaincc(self.d / 2, 2 * np.pi**2 * frequency**2))
@@ -66,6 +70,11 @@ class MaternTransform:
         d, nu = self.d, self.nu
         constant = (4 * np.pi) ** (d / 2) * (2 * nu) ** nu * math.gamma(nu + d / 2) / math.gamma(nu)
         return constant * (2 * nu + 4 * np.pi**2 * square) ** -(nu + d / 2)
+
+    def log_density_slope(self, square):
+        """Return the derivative of the logarithm of `density` by the squared frequency."""
+        factor = 4 * np.pi**2
+        return -(self.nu + self.d / 2) * factor / (2 * self.nu + factor * square)
 
     def tail(self, frequency):
         """Return the integral of the transform over frequencies of a larger length; k(0) is 1."""

@@ -1,0 +1,48 @@
+"""The hyperparameters with the largest likelihood."""
+
+import numpy as np
+import scipy.optimize
+
+from ..._utils.warnings import warn
+
+
+def maximize(likelihood, theta, bounds, optimizer):
+    """Return the theta with the largest likelihood that is found from a start, and that likelihood.
+
+    Parameters
+    ----------
+    likelihood : callable
+        ``likelihood(theta, eval_gradient)`` returns a float, and a gradient if asked for.
+    theta : ndarray of shape (n_dims,)
+    bounds : ndarray of shape (n_dims, 2)
+    optimizer : "fmin_l_bfgs_b" or callable
+        As `GaussianProcessRegressor` takes it.
+
+    Returns
+    -------
+    theta : ndarray of shape (n_dims,)
+    value : float
+    """
+
+    def objective(theta, eval_gradient=True):
+        if not eval_gradient:
+            return -likelihood(theta, False)
+        value, gradient = likelihood(theta, True)
+        return -value, -gradient
+
+    if callable(optimizer):
+        theta, least = optimizer(objective, theta, bounds=bounds)
+        return theta, -least
+    result = scipy.optimize.minimize(objective, theta, method="L-BFGS-B", jac=True, bounds=bounds)
+    if result.status != 0:
+        warn(
+            f"the likelihood was not maximized: {result.message} (after {result.nit} iterations). "
+            "Raise the bounds of the kernel, or scale the data."
+        )
+    return result.x, -float(result.fun)
+
+
+def starts(theta, bounds, n_restarts, rng):
+    """Return the points from which the likelihood is maximized: theta, and some drawn at random."""
+    drawn = [rng.uniform(bounds[:, 0], bounds[:, 1]) for _ in range(n_restarts)]
+    return [np.asarray(theta, dtype=float), *drawn]
