@@ -131,7 +131,7 @@ def _innermost():
 
 def single_threaded_blas():
     """Limit BLAS to one thread; the last of nested or concurrent uses restores the old number."""
-    return _limited(1, 1)
+    return limited_blas(1)
 
 
 def limited_blas(n_threads):

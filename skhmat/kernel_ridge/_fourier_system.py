@@ -19,11 +19,12 @@ from ..linalg._fourier.features import FourierFeatures
 from ..linalg._fourier.fit import box_of, reason_against
 from ..linalg._fourier.matrix import FourierForm
 from ..linalg._fourier.modes import Demand, ModesPolicy, choose_modes
-from ..linalg._fourier.nonuniform import require
+from ..linalg._fourier.nonuniform import is_installed, require
 from ..linalg._fourier.transforms import transform_of
 from ..linalg._fourier.weight_space import POLICY as WEIGHT_SPACE
 from ..linalg._fourier.weight_space import WeightSpace, WeightSpacePolicy
-from ..linalg._gofmm.cost_model import entry_time
+from ..linalg._gofmm.cost_model import entry_time, transform_time
+from ..linalg._gofmm.error_estimate import draw_half_by_size
 from ..linalg._hierarchical.treecode import KernelSum, rows_to_measure
 from ..linalg._krylov.columns import relative_norms
 
@@ -111,11 +112,11 @@ def make_fourier_system(K, weights, n_jobs, solver, policy=POLICY):
     if solver == "dual":
         return None
     reason = reason_against_modes(K)
-    if reason:
-        if solver == "fourier":
-            if "FINUFFT" in reason:
-                require()
+    if solver == "fourier":
+        if reason:
             raise parameter_error("solver", "'auto' or 'dual' here", got=f"'fourier': {reason}")
+        require("solver='fourier'")
+    elif reason or not is_installed():
         return None
     return FourierRidgeSystem(K, weights, n_jobs, policy)
 
@@ -162,7 +163,8 @@ class FourierRidgeSystem:
             return math.inf
         n = self.K.shape[0]
         n_rows = n if n <= self.policy.all_rows_up_to else self.policy.n_rows
-        transforms = space.transform_cost(space.features, n)
+        features = space.features
+        transforms = transform_time(features.spectrum.full_shape, features.tolerance, n)
         # The moments, the targets, and a pass or two with their residuals.
         seconds = 1e-9 * (n * n_rows * entry_time(self.K) + transforms * (1 + 4 * n_targets))
         if seconds > limit:
@@ -280,15 +282,10 @@ class FourierRidgeSystem:
 
     def _draw(self, C):
         """Return the rows to measure and the chances that each draw had to be it."""
-        n, policy = len(C), self.policy
-        if n <= policy.all_rows_up_to:
-            return np.arange(n), np.full(n, 1 / n)
-        sizes = np.abs(C).max(axis=0)
+        policy, sizes = self.policy, np.abs(C).max(axis=0)
         parts = np.square(C / np.where(sizes > 0, sizes, 1.0)).mean(axis=1) + 1e-12
-        chances = 0.5 / n + 0.5 * parts / parts.sum()
         rng = np.random.default_rng(0)
-        rows = np.sort(rng.choice(n, policy.n_rows, p=chances / chances.sum()))
-        return rows, chances[rows]
+        return draw_half_by_size(parts, policy.n_rows, policy.all_rows_up_to, rng)
 
     def _rtol(self, alpha, tol):
         """Return the error of K, relative in the Frobenius norm, that a tolerance allows.

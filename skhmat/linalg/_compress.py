@@ -16,7 +16,7 @@ from .._utils.warnings import warn
 from ._entries.entries import Entries, as_entries
 from ._entries.sources import as_source
 from ._fourier.fit import FourierFit, reason_against
-from ._fourier.nonuniform import require
+from ._fourier.nonuniform import is_installed, require
 from ._gofmm.blocks import assemble
 from ._gofmm.cluster_tree import Tree, build_tree, depth_for
 from ._gofmm.cost_model import CostModel
@@ -338,7 +338,7 @@ class _Compression:
         options, is_asked = self.options, self._is_fourier_asked
         if options["form"] == "hierarchical" or _asks_for_blocks(options):
             return None
-        if reason_against(self.source):
+        if reason_against(self.source) or not is_installed():
             return None
         with self._phase("modes"):
             fit = FourierFit(
@@ -494,7 +494,7 @@ class _Compression:
 
         Returns
         -------
-        plan : Plan
+        plan : FormPlan
             Maybe one without a tree.
         skeletons : NestedBases or None
         """

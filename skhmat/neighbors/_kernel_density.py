@@ -24,7 +24,7 @@ from .._utils.validation import (
     validate_data,
 )
 from .._utils.warnings import warn
-from ..linalg._fourier.nonuniform import is_installed
+from ..linalg._fourier.nonuniform import require
 from ..linalg._kernels.sparse_rows import SparseRows
 from ._density.any_metric import is_euclidean
 from ._density.bandwidth import PLAIN_RULES, SCALED_RULES, SHEATHER_JONES, choose_bandwidth
@@ -404,15 +404,10 @@ def check_algorithm(estimator):
         allowed = " or ".join(map(repr, FAR_FIELD_KERNELS)) + " where algorithm is 'gofmm'"
         raise parameter_error("kernel", allowed, kernel)
     if algorithm == "fourier":
-        _check_fourier(kernel)
-
-
-def _check_fourier(kernel):
-    if kernel not in FOURIER_DENSITIES:
-        allowed = " or ".join(map(repr, FOURIER_DENSITIES)) + " where algorithm is 'fourier'"
-        raise parameter_error("kernel", allowed, kernel)
-    if not is_installed():
-        raise ImportError("algorithm='fourier' needs FINUFFT: pip install 'skhmat[fourier]'.")
+        if kernel not in FOURIER_DENSITIES:
+            allowed = " or ".join(map(repr, FOURIER_DENSITIES)) + " where algorithm is 'fourier'"
+            raise parameter_error("kernel", allowed, kernel)
+        require("algorithm='fourier'")
 
 
 def make_mixture(estimator, X, sample_weight, bandwidth):

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from .matrix import transform_tolerance
-from .nonuniform import NonuniformTransform
+from .nonuniform import NonuniformTransform, hermitian_parts, pair_columns, unpair_columns
 from .toeplitz import HalfSpectrum, ToeplitzMatrix
 
 
@@ -69,25 +69,16 @@ class FourierFeatures:
         for column in range(V.shape[1]):
             half = self.spectrum.from_vector(V[:, column]) * self.roots
             full[column // 2] += self.spectrum.to_full(half) * (1j if column % 2 else 1)
-        values = self._transform.to_points(full, self.n_threads)
-        return (
-            np.stack([values.real, values.imag], axis=1)
-            .reshape(-1, values.shape[1])[: V.shape[1]]
-            .T
-        )
+        return unpair_columns(self._transform.to_points(full, self.n_threads))[:, : V.shape[1]]
 
     def to_modes(self, Y):
         """Return Phi* Y, (size, k), for values Y of shape (n, k)."""
-        paired = np.zeros(((Y.shape[1] + 1) // 2, len(Y)), complex)
-        paired.real = Y[:, 0::2].T
-        paired.imag[: Y.shape[1] // 2] = Y[:, 1::2].T
+        sums = self._transform.to_modes(pair_columns(Y, np.complex128), self.n_threads)
         out = np.empty((self.size, Y.shape[1]))
-        for pair, sums in enumerate(self._transform.to_modes(paired, self.n_threads)):
-            # The Hermitian part belongs to the real values, the rest to the imaginary ones.
-            mirror = sums[(slice(None, None, -1),) * sums.ndim].conj()
-            for column, part in ((2 * pair, sums + mirror), (2 * pair + 1, (sums - mirror) / 1j)):
+        for pair, both in enumerate(map(hermitian_parts, sums)):
+            for column, part in enumerate(both, 2 * pair):
                 if column < Y.shape[1]:
-                    half = self.spectrum.from_full(part) * (self.roots / 2)
+                    half = self.spectrum.from_full(part) * self.roots
                     out[:, column] = self.spectrum.as_vector(half)
         return out
 
@@ -97,8 +88,7 @@ class FourierFeatures:
         tolerance = self.tolerance if tolerance is None else tolerance
         transform = NonuniformTransform(self.phases, lags, tolerance, np.float64)
         sums = transform.to_modes(weights[np.newaxis].astype(complex), self.n_threads)[0]
-        mirror = sums[(slice(None, None, -1),) * sums.ndim].conj()
-        return ToeplitzMatrix((sums + mirror) / 2)
+        return ToeplitzMatrix(hermitian_parts(sums)[0])
 
     def smooth_density(self, toeplitz, power):
         """Return the density of the weights of a matrix at each point, (n,), by period.

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .._gofmm.error_estimate import ErrorEstimator, ErrorPolicy
-from .._gofmm.plan import Plan
+from .._gofmm.plan import FormPlan
 from .._kernels.matrix import KernelMatrix
 from .matrix import FourierForm, transform_tolerance
 from .modes import POLICY as MODES
 from .modes import Demand, FourierModes, are_too_many, choose_modes
-from .nonuniform import is_installed, require
+from .nonuniform import require
 from .transforms import FOURIER_KERNELS
 
 # Dimensions of the points that nonuniform transforms are made for.
@@ -51,6 +51,8 @@ POLICY = FitPolicy()
 def reason_against(source):
     """Return why a matrix has no Fourier form, as text, or an empty one if it has.
 
+    Whether FINUFFT is installed is another question; see `nonuniform`.
+
     Parameters
     ----------
     source : ArraySource, CallableSource or KernelMatrix
@@ -62,8 +64,6 @@ def reason_against(source):
         return f"the kernel is {name}, and not one of {', '.join(FOURIER_KERNELS)}"
     if source.points is None or source.X.shape[1] > MAX_DIMENSION:
         return f"the points have {source.X.shape[1]} features, more than {MAX_DIMENSION}"
-    if not is_installed():
-        return "FINUFFT is not installed (pip install 'skhmat[fourier]')"
     return ""
 
 
@@ -86,7 +86,7 @@ class FourierFit:
     Attributes
     ----------
     entries : Entries
-    plan : Plan or None
+    plan : FormPlan or None
         What it costs; None before `choose`, and where there are no modes.
     """
 
@@ -116,7 +116,9 @@ class FourierFit:
         self._modes = self._modes_for(Demand(self.rtol, float(mean_entry), n))
         if self._modes is not None:
             n_rows = policy.n_held_out + policy.n_drawn + policy.n_norm_rows
-            self.plan = Plan("Fourier", self._cost(self._modes.shape, self._modes.demand, n_rows))
+            self.plan = FormPlan(
+                "Fourier", self._cost(self._modes.shape, self._modes.demand, n_rows)
+            )
         return self._modes is not None
 
     def _cost(self, shape, demand, n_rows):
@@ -204,9 +206,12 @@ def fourier_from_record(K, record):
 
     Raises
     ------
+    ImportError
+        FINUFFT is missing.
     ValueError
         The record does not fit the matrix, which has all that a form needs but the modes.
     """
+    require()
     center, extent = box_of(K)
     try:
         period, n_half = np.array(record["period"], float), np.array(record["n_half"])
@@ -227,7 +232,6 @@ def fourier_from_record(K, record):
     except (KeyError, TypeError, ValueError, OverflowError):
         is_valid = False
     if not is_valid:
-        require()
         raise ValueError("its header is damaged: modes do not fit the kernel and the points")
     modes = FourierModes(K.kernel, _alpha(K), period, n_half, extent, demand)
     return FourierForm(modes, K.X, K.bandwidth, center)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._utils.parallel import run_tasks
 from .modes import FourierModes
-from .nonuniform import NonuniformTransform
+from .nonuniform import NonuniformTransform, pair_columns, unpair_columns
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class FourierForm:
 
         def transform(start):
             columns = W[:, start : start + width]
-            values = self._values(self._transform, self.charges(columns, per_batch), per_batch)
+            modes = self.charges(columns, per_batch)
+            values = unpair_columns(self._transform.to_points(modes, per_batch))
             out[:, start : start + width] = values[:, : columns.shape[1]]
 
         run_tasks(transform, starts, n_threads)
@@ -89,13 +90,13 @@ class FourierForm:
 
     def charges(self, W, n_threads):
         """Return what sums at any points are made of, for weights W of shape (n, k), by mode."""
-        modes = self._transform.to_modes(_paired(W, self.dtype), n_threads)
+        modes = self._transform.to_modes(pair_columns(W, self.dtype), n_threads)
         modes *= self._coefficients
         return modes
 
     def evaluate(self, X_new, charges, n_threads):
         """Return sums at new points inside the box, (m, k rounded up to even), from charges."""
-        return self._values(self._transform_at(X_new), charges, n_threads)
+        return unpair_columns(self._transform_at(X_new).to_points(charges, n_threads))
 
     @cached_property
     def missing(self):
@@ -125,12 +126,6 @@ class FourierForm:
         tolerance = transform_tolerance(self.modes.demand)
         return NonuniformTransform(phases, self.modes.shape, tolerance, self.dtype)
 
-    @staticmethod
-    def _values(transform, charges, n_threads):
-        """Return real sums, two for each complex vector of charges, of shape (n, 2 k)."""
-        values = transform.to_points(charges, n_threads)
-        return np.stack([values.real, values.imag], axis=1).reshape(-1, transform.n).T
-
     def __getstate__(self):
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -138,11 +133,3 @@ class FourierForm:
 def transform_tolerance(demand, policy=POLICY):
     """Return the tolerance of transforms for a demand."""
     return policy.tolerance * demand.entry_error
-
-
-def _paired(W, dtype):
-    """Return pairs of columns, (n, k), as real and imaginary parts, of shape ((k + 1) // 2, n)."""
-    paired = np.zeros(((W.shape[1] + 1) // 2, len(W)), np.result_type(dtype, np.complex64))
-    paired.real = W[:, 0::2].T
-    paired.imag[: W.shape[1] // 2] = W[:, 1::2].T
-    return paired

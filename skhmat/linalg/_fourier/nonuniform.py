@@ -6,6 +6,7 @@ the points or some of the vectors, which are cut alike for any number of threads
 """
 
 import importlib.util
+import math
 import threading
 from dataclasses import dataclass
 from itertools import pairwise
@@ -53,15 +54,52 @@ def is_installed():
     return importlib.util.find_spec("finufft") is not None
 
 
-def require():
-    """Return FINUFFT's class of plans, or raise an ImportError that tells how to install it."""
+def require(what="the Fourier form of a kernel matrix"):
+    """Return FINUFFT's class of plans, or raise an ImportError that says how to install it."""
     try:
         from finufft import Plan
     except ImportError as error:
-        raise ImportError(
-            "the Fourier form of a kernel matrix needs FINUFFT: pip install 'skhmat[fourier]'."
-        ) from error
+        raise ImportError(f"{what} needs FINUFFT: pip install 'skhmat[fourier]'.") from error
     return Plan
+
+
+def pair_columns(W, dtype):
+    """Return pairs of real columns, (n, k), as complex vectors of shape ((k + 1) // 2, n).
+
+    A transform takes as long for a complex vector as for a real one.
+    """
+    paired = np.zeros(((W.shape[1] + 1) // 2, len(W)), np.result_type(dtype, np.complex64))
+    paired.real = W[:, 0::2].T
+    paired.imag[: W.shape[1] // 2] = W[:, 1::2].T
+    return paired
+
+
+def unpair_columns(values):
+    """Return the real and imaginary parts of k complex vectors, (k, n), as columns, (n, 2 k)."""
+    return np.stack([values.real, values.imag], axis=1).reshape(-1, values.shape[1]).T
+
+
+def hermitian_parts(modes):
+    """Return what real and imaginary values contribute to their modes, two Hermitian arrays.
+
+    Parameters
+    ----------
+    modes : ndarray of any odd shape, complex
+        The sum of the first and i times the second.
+    """
+    mirror = modes[(slice(None, None, -1),) * modes.ndim].conj()
+    return (modes + mirror) / 2, (modes - mirror) / 2j
+
+
+def n_parts(n, shape, policy=POLICY):
+    """Return into how many parts n points are cut for transforms with modes of a shape."""
+    part = max(policy.min_part, int(policy.points_per_grid * _grid(shape, policy)))
+    return max(n // part, 1)
+
+
+def _grid(shape, policy):
+    """Return the points of the grid that FINUFFT works on, at most."""
+    return math.prod(policy.oversampling * m for m in shape)
 
 
 class NonuniformTransform:
@@ -87,13 +125,11 @@ class NonuniformTransform:
         self.tolerance = max(tolerance, lowest)
         self.shape = shape
         self.n = len(phases)
-        grid = np.prod([policy.oversampling * m for m in shape])
-        part = max(policy.min_part, int(policy.points_per_grid * grid))
-        bounds = np.linspace(0, self.n, max(self.n // part, 1) + 1).astype(np.intp)
+        bounds = np.linspace(0, self.n, n_parts(self.n, shape, policy) + 1).astype(np.intp)
         self._parts = [slice(*pair) for pair in pairwise(bounds)]
         # One array for each coordinate, which the plans refer to.
         self._coordinates = np.ascontiguousarray(phases.T, dtype=dtype)
-        fitting = int(policy.batch_bytes // (grid * self.dtype.itemsize))
+        fitting = int(policy.batch_bytes // (_grid(shape, policy) * self.dtype.itemsize))
         self.batch = min(max(fitting, 1), policy.max_batch)
         self._free = {}
         self._lock = threading.Lock()

@@ -110,11 +110,6 @@ class ToeplitzMatrix:
         )
         self._symbol = self._to_grid(lags.from_full(coefficients), lags.n_half, 1)
 
-    @property
-    def nbytes(self):
-        """Bytes held."""
-        return self._symbol.nbytes + self.coefficients.nbytes
-
     def multiply(self, half, n_threads):
         """Return the product with the half of a Hermitian array."""
         grid = self._to_grid(half, self.spectrum.n_half, n_threads)

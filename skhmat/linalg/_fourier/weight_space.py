@@ -24,7 +24,7 @@ from functools import cached_property
 import numpy as np
 
 from ..._utils.errors import NotPositiveDefiniteError
-from .._gofmm.cost_model import RATES
+from .._gofmm.cost_model import RATES, transform_time
 from .._krylov.columns import column_scales, relative_norms
 from .._krylov.conjugate_gradients import conjugate_gradients
 from .few_modes import FewModes
@@ -122,7 +122,7 @@ class WeightSpace:
         return float(counts.max() * math.prod(bins) * self.features.modes.coefficients.max())
 
     def plan(self, alpha, rtol):
-        """Return how the system is solved for a penalty, a `Plan`; the last one is kept."""
+        """Return how a penalty is solved for, a `WeightSpacePlan`; the last one is kept."""
         if self._planned != (alpha, rtol):
             self._plan, self._planned = self._make_plan(alpha, rtol), (alpha, rtol)
         return self._plan
@@ -132,11 +132,13 @@ class WeightSpace:
         if math.prod(features.spectrum.full_shape) <= self.policy.max_direct:
             size = math.prod(features.spectrum.full_shape)
             setup = size**3 / 6 * RATES.cholesky + size**2 * RATES.gather * 10
-            return Plan(features, self._moments(features, alpha), None, 0, setup, size**2)
+            return WeightSpacePlan(
+                features, self._moments(features, alpha), None, 0, setup, size**2
+            )
         toeplitz = self._moments(features, alpha)
         leverages = estimate_leverages(features, toeplitz, self.weights, alpha)
         n_drawn, setup, each = self._choose(features, leverages, alpha, rtol)
-        return Plan(features, toeplitz, leverages, n_drawn, setup, each)
+        return WeightSpacePlan(features, toeplitz, leverages, n_drawn, setup, each)
 
     def solve(self, Y, alpha, rtol, maxiter, start=None):
         """Solve (K + alpha W^-1) X = Y with K ~ Phi Phi*.
@@ -259,7 +261,7 @@ class WeightSpace:
             if m == n:
                 expected = 4.0
             factorization = m**3 / 6 * RATES.cholesky + m**2 * RATES.exponential
-            transforms = self.transform_cost(features, m)
+            transforms = transform_time(features.spectrum.full_shape, features.tolerance, m)
             each = product + transforms + m**2 * policy.solve
             choices.append((expected, m, factorization, expected * each))
         # Where all take too many iterations, as few as possible.
@@ -271,15 +273,6 @@ class WeightSpace:
         """Return the nanoseconds of a product with the matrix of the modes."""
         grid = math.prod(4 * m + 1 for m in features.spectrum.n_half)
         return grid * math.log2(grid + 1) * RATES.fft / 2
-
-    @staticmethod
-    def transform_cost(features, n):
-        """Return the nanoseconds of transforms of a vector to modes and back, for n points."""
-        d = len(features.spectrum.n_half)
-        grid = math.prod(4 * m + 1 for m in features.spectrum.n_half)
-        reach = math.ceil(-math.log10(max(features.tolerance, 1e-14))) + 1
-        point = RATES.spread_point[d - 1] + RATES.spread[d - 1] * reach**d
-        return n * point + grid * math.log2(grid + 1) * RATES.fft
 
     def _solver(self, plan, alpha):
         """Return the function that solves the system of the modes to a target."""
@@ -315,7 +308,7 @@ class WeightSpace:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class WeightSpacePlan:
     """How the system of the modes is solved.
 
     Attributes

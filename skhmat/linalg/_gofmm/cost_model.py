@@ -17,6 +17,9 @@ _MANY = 10**15
 _FLOAT32_BYTES = 4
 # Of an entry of a sparse matrix in float64, its column included.
 _CSR_BYTES = 12
+# The least tolerance of nonuniform transforms, that with the narrower grid, and the points of that
+# grid to which each point is spread, per digit.
+_LEAST_TOLERANCE, _LEAST_TOLERANCE_NARROW, _NARROW_DIGIT = 1e-14, 1e-9, 1.64
 
 
 @dataclass(frozen=True)
@@ -212,15 +215,6 @@ class CostModel:
         product = self.n_chunks * self.width * n_entries * self.rates.csr
         return Cost(1e-9 * fill, 1e-9 * product, nbytes)
 
-    def factorized(self, dtype):
-        """Return the cost of a dense Cholesky factorization, whose products are solutions."""
-        size = np.dtype(dtype).itemsize
-        nbytes = float(self.n) ** 2 * size
-        fill = self.n**2 * self.entry + nbytes * self.rates.touch
-        factor = self.n**3 / 6 * self.rates.cholesky * size / 8
-        products = self._products(nbytes, self.n**2 * size / self.itemsize, 1)
-        return Cost(1e-9 * (fill + factor), products, nbytes)
-
     def low_rank(self, rank):
         """Return the cost of columns of a pivoted Cholesky factorization."""
         nbytes = float(self.n) * rank * self.itemsize
@@ -304,16 +298,11 @@ class CostModel:
         n_rows, n_vectors : int
             Rows that are read, and vectors that are multiplied, to measure the error.
         """
-        d = len(shape)
-        grid = math.prod(2 * m for m in shape)
-        # Each point is spread to as many points of the grid as there are digits, and one more.
-        reach = math.ceil(-math.log10(tolerance)) + 1
-        point = self.rates.spread_point[d - 1] + self.rates.spread[d - 1] * reach**d
-        transforms = self.n * point + grid * math.log2(grid) * self.rates.fft
+        transforms = transform_time(shape, tolerance, self.n, rates=self.rates)
         # Two real vectors make a complex one; the points are sorted once, which takes as long.
         pairs = math.ceil(self.width / 2)
         setup = self.n * n_rows * self.entry + (math.ceil(n_vectors / 2) + 1) * transforms
-        nbytes = self.n * d * 2 * self.itemsize + grid / 2**d * 8
+        nbytes = self.n * len(shape) * 2 * self.itemsize + math.prod(shape) * 8
         return Cost(1e-9 * setup, 1e-9 * self.n_chunks * pairs * transforms, nbytes)
 
     def _preparation(self):
@@ -368,6 +357,35 @@ def entry_time(source, rates=RATES):
     matrix = getattr(source.X, "matrix", None)
     dimension = source.X.shape[1] if matrix is None else matrix.nnz / max(matrix.shape[0], 1)
     return (base + rates.dimension * dimension) * np.dtype(source.dtype).itemsize / 8
+
+
+def transform_time(shape, tolerance, n_points, n_grids=2, *, rates=RATES):
+    """Return the nanoseconds of a nonuniform transform of a complex vector to modes and back.
+
+    FINUFFT spreads each point to a grid of 2 or, where that is accurate enough, 1.25 points per
+    mode in each dimension, whichever takes less; the narrower spreads to more of its points.
+
+    Parameters
+    ----------
+    shape : tuple of 1 to 3 ints
+        Number of modes in each dimension.
+    tolerance : float
+    n_points : int
+    n_grids : int
+        FFTs in all, those of the way back included: each part of the points that is transformed by
+        itself takes one.
+    rates : Rates
+    """
+    d, n_modes = len(shape), math.prod(shape)
+    digits = -math.log10(max(tolerance, _LEAST_TOLERANCE))
+    widths = {2.0: max(math.ceil(digits) + 1, 2)}
+    if tolerance >= _LEAST_TOLERANCE_NARROW:
+        widths[1.25] = max(math.ceil(digits * _NARROW_DIGIT), 2)
+    return min(
+        n_points * (rates.spread_point[d - 1] + rates.spread[d - 1] * width**d)
+        + n_grids / 2 * oversampling**d * n_modes * math.log2(n_modes + 1) * rates.fft
+        for oversampling, width in widths.items()
+    )
 
 
 def near_entries(tree, interactions):

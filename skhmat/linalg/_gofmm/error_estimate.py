@@ -175,15 +175,10 @@ class ErrorEstimator:
 
     def _mean_square(self, diagonal, rng):
         """Return ||K||_F^2 / n, estimated from rows drawn half uniformly, half by the diagonal."""
-        n, n_rows = len(diagonal), self.policy.n_norm_rows
-        if n <= n_rows:
-            rows, chances = np.arange(n), np.full(n, 1 / n)
-        else:
-            all_chances = 0.5 / n + 0.5 * diagonal / diagonal.sum()
-            rows = np.sort(_draw(all_chances, n_rows, rng))
-            chances = all_chances[rows]
+        n_rows = self.policy.n_norm_rows
+        rows, chances = draw_half_by_size(diagonal, n_rows, n_rows, rng)
         squares = self._over_columns(rows, lambda block, _: self._row_squares(block))
-        return (squares / chances).mean() / n
+        return (squares / chances).mean() / len(diagonal)
 
     def _draw_rows(self, diagonal, neighbors, rng):
         """Draw the rows held out, and those that represent all others."""
@@ -235,6 +230,34 @@ class ErrorEstimator:
             for value in run_tasks(part, batch, n_threads if entries.thread_safe else 1):
                 total = total + value
         return total
+
+
+def draw_half_by_size(sizes, n_rows, all_rows_up_to, rng):
+    """Draw rows with replacement, half of them uniformly and half in proportion to their sizes.
+
+    Parameters
+    ----------
+    sizes : ndarray of shape (n,)
+        At least 0, not all 0.
+    n_rows : int
+    all_rows_up_to : int
+        Of no more rows than this, each one is returned once.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    rows : ndarray of shape (m,)
+        Ascending.
+    chances : ndarray of shape (m,)
+        That each draw had to be this row: the mean of (value / chance) is the sum over all rows
+        (Hansen and Hurwitz, Ann. Math. Stat. 14, 1943).
+    """
+    n = len(sizes)
+    if n <= all_rows_up_to:
+        return np.arange(n), np.full(n, 1 / n)
+    chances = 0.5 / n + 0.5 * sizes / sizes.sum()
+    rows = np.sort(_draw(chances, n_rows, rng))
+    return rows, chances[rows]
 
 
 def _draw(chances, size, rng):

@@ -51,7 +51,7 @@ POLICY = PlanPolicy()
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class FormPlan:
     """A form of the matrix, and what it is expected to cost.
 
     Attributes
@@ -106,8 +106,8 @@ def exact_plans(model, source, max_bytes):
     computed once. A matrix in memory takes at most `max_bytes`, unless it is there already.
     """
     can_evaluate = isinstance(getattr(source, "kernel", None), str)
-    plans = [Plan("on the fly", model.on_the_fly())] if can_evaluate else []
-    in_memory = Plan("in memory", model.in_memory())
+    plans = [FormPlan("on the fly", model.on_the_fly())] if can_evaluate else []
+    in_memory = FormPlan("in memory", model.in_memory())
     if model.is_array or not plans or in_memory.cost.nbytes <= max_bytes:
         plans.append(in_memory)
     return sorted(plans, key=lambda plan: plan.cost.total)
@@ -136,12 +136,12 @@ class Planner:
     leaf_size : int or "auto"
     budget : float or "auto"
     max_rank : int or None
-    exact : list of Plan
+    exact : list of FormPlan
         Plans for the exact matrix, the cheapest first. Where ranks are too high for all others, the
         first is the last resort; none if the matrix must not be exact.
     exact_competes : bool
         Whether an exact plan is also taken because it costs less.
-    others : list of Plan
+    others : list of FormPlan
         Further plans without a tree; one is taken if it costs less.
     policy : PlanPolicy
     """
@@ -194,7 +194,7 @@ class Planner:
 
         Parameters
         ----------
-        plan : Plan
+        plan : FormPlan
             Whose bases are known from the leaves up to `level`.
         level : int
         rank : float
@@ -218,7 +218,7 @@ class Planner:
 
         Parameters
         ----------
-        plan : Plan
+        plan : FormPlan
             Of the last attempt, whose error was too large.
         ranks : ndarray of shape (depth + 1,)
             Mean ranks of its levels.
@@ -273,7 +273,7 @@ class Planner:
         ranks = self._ranks(interactions)
         cost = self.model.hierarchical(tree, interactions, ranks)
         form = "HSS" if interactions.budget == 0 else "FMM"
-        return Plan(form, cost, tree, interactions, ranks, self._leaf_sizes[level])
+        return FormPlan(form, cost, tree, interactions, ranks, self._leaf_sizes[level])
 
     def _ranks(self, interactions):
         """Return the mean ranks to expect, of shape (depth + 1,)."""

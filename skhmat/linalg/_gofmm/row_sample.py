@@ -73,21 +73,15 @@ class NeighborRows:
     votes: np.ndarray
 
     @classmethod
-    def empty(cls):
-        """Return no rows at all."""
-        none = np.empty(0, dtype=np.intp)
-        return cls(none, none, none)
-
-    @classmethod
     def merge(cls, far, first, second, policy=SAMPLING):
-        """Collect those rows of two children that are also far from their parent."""
+        """Collect the far rows of two sets, such as those of two children for their parent."""
         rows = np.concatenate([first.rows, second.rows])
         position = np.concatenate([first.position, second.position])
         votes = np.concatenate([first.votes, second.votes])
-        return cls.nearest_first(*far.joined(rows, position, votes), policy)
+        return cls._nearest_first(*far.joined(rows, position, votes), policy)
 
     @classmethod
-    def nearest_first(cls, rows, position, votes, policy):
+    def _nearest_first(cls, rows, position, votes, policy):
         """Sort rows, and keep the first of them."""
         order = np.lexsort((rows, -votes, position))[: policy.max_neighbor_rows]
         return cls(rows[order], position[order], votes[order])
@@ -191,13 +185,11 @@ class FarField:
 
     def named_by(self, far, points):
         """Return the far rows that some points name in their lists, or that name them in theirs."""
-        named = far.named_by(self.neighbors[points])
-        naming = self._naming[:, points]
-        once = np.ones(naming.nnz, dtype=np.int32)
-        pairs = zip(named, (naming.indices, naming.data, once), strict=True)
-        return NeighborRows.nearest_first(
-            *far.joined(*(np.concatenate(pair, dtype=pair[0].dtype) for pair in pairs)), self.policy
-        )
+        named = NeighborRows(*far.named_by(self.neighbors[points]))
+        columns = self._naming[:, points]
+        once = np.ones(columns.nnz, dtype=np.int32)
+        naming = NeighborRows(columns.indices, columns.data.astype(np.int32), once)
+        return NeighborRows.merge(far, named, naming, self.policy)
 
     def named_by_others(self, far, level, j, near_nodes, named, rng):
         """Return far rows, (m,), that only the neighbour lists of other near nodes name."""

@@ -71,12 +71,11 @@ class KernelSum:
         self.kernel_matrix, self._isotropic = kernel_matrix, kernel_matrix.isotropic()
         self.weights = np.ascontiguousarray(weights, dtype=kernel_matrix.dtype)
         self.n_jobs = n_jobs
-        self._tree = self._fourier = None
+        self._tree = self._fourier = self._charges = None
         if form is not None and form.is_fourier:
             fourier = form.fourier
         if fourier is not None:
             self._fourier = fourier
-            self._charges = fourier.charges(self.weights, effective_n_threads(n_jobs))
         elif form is not None and not form.is_dense:
             self._tree = _target_tree_of(form, self._isotropic)
             self._permuted = self.weights[form.structure.permutation]
@@ -113,6 +112,8 @@ class KernelSum:
         out[~is_inside] = self.exact(X_new[~is_inside])
         if is_inside.any():
             n_threads = effective_n_threads(self.n_jobs)
+            if self._charges is None:
+                self._charges = self._fourier.charges(self.weights, n_threads)
             sums = self._fourier.evaluate(X_new[is_inside], self._charges, n_threads)
             out[is_inside] = sums[:, : out.shape[1]]
         return out

@@ -16,8 +16,8 @@ from scipy.special import erfc, erfcinv
 
 from ...linalg._fourier.modes import POLICY as MODES
 from ...linalg._fourier.nonuniform import POLICY as TRANSFORMS
-from ...linalg._fourier.nonuniform import NonuniformTransform
-from ...linalg._gofmm.cost_model import RATES
+from ...linalg._fourier.nonuniform import NonuniformTransform, n_parts
+from ...linalg._gofmm.cost_model import RATES, transform_time
 
 # Kernels whose transform falls off fast enough for an error of every sum: "exponential" takes about
 # a million frequencies in each dimension for six digits, and compact kernels hardly fewer.
@@ -79,9 +79,6 @@ class FourierPolicy:
 
 
 POLICY = FourierPolicy()
-# The other size of a grid that FINUFFT may take, in points per mode and dimension, the smallest
-# tolerance with it, and the points of the grid that each sample is spread to, per digit.
-_NARROW, _MIN_TOLERANCE_NARROW, _NARROW_DIGIT = 1.25, 1e-9, 1.64
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,18 +155,8 @@ class FourierPlan:
 
     def seconds(self, n_points, rates=RATES):
         """Return what a transform between points and modes takes on one core."""
-        d, digits = len(self.period), -math.log10(self.tolerance)
-        widths = {TRANSFORMS.oversampling: math.ceil(digits) + 1}
-        if self.tolerance >= _MIN_TOLERANCE_NARROW:
-            widths[_NARROW] = math.ceil(digits * _NARROW_DIGIT)
-        part = TRANSFORMS.points_per_grid * TRANSFORMS.oversampling**d * self.n_modes
-        n_parts = max(n_points // max(TRANSFORMS.min_part, int(part)), 1)
-        # The rates are those of the way there and back.
-        return 0.5e-9 * min(
-            n_points * (rates.spread_point[d - 1] + rates.spread[d - 1] * width**d)
-            + n_parts * oversampling**d * self.n_modes * math.log2(self.n_modes + 1) * rates.fft
-            for oversampling, width in widths.items()
-        )
+        n_grids = 2 * n_parts(n_points, self.shape)
+        return 0.5e-9 * transform_time(self.shape, self.tolerance, n_points, n_grids, rates=rates)
 
     def phases(self, X):
         """Return points in units of the period, times 2 pi, of shape (m, d)."""

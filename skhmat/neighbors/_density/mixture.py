@@ -8,7 +8,7 @@ import numpy as np
 from ...linalg._kernels.sparse_rows import SparseRows
 from .any_metric import GenericMetricSums, SparseSums, is_euclidean
 from .kernels import DensityKernel, log_integral
-from .planner import log_sums
+from .planner import SumTask, log_sums
 from .sampling import draw_steps
 from .sums import DensitySums
 from .units import Units
@@ -141,8 +141,8 @@ class Mixture:
             atol = atol * largest * np.exp(min(log_norm, self._policy.max_log_norm))
         kernel = DensityKernel(name, self.units.radius(bandwidth), rtol, atol)
         if self.takes_units:
-            Z = self.units.transform(X)
-            logs, algorithm = log_sums(self.sums, Z, kernel, algorithm, weights, exclude, far_field)
+            task = SumTask(self.units.transform(X), kernel, weights, exclude)
+            logs, algorithm = log_sums(self.sums, task, algorithm, far_field=far_field)
         else:
             logs, algorithm = self.sums.direct(X, kernel, weights, exclude), "brute"
         return logs - np.log(totals) - log_norm, algorithm

@@ -1,11 +1,12 @@
 """The choice among the algorithms for kernel sums, by the time that each is predicted to take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...linalg._gofmm.cost_model import RATES, CostModel, Rates
 from ...linalg._kernels.matrix import KernelMatrix
+from .kernels import DensityKernel
 
 
 @dataclass(frozen=True)
@@ -57,34 +58,50 @@ class PlannerPolicy:
 POLICY = PlannerPolicy()
 
 
-def log_sums(
-    sums,
-    X,
-    kernel,
-    algorithm,
-    weights=None,
-    exclude=None,
-    far_field=None,
-    policy=POLICY,
-    has_fourier=True,
-):
+@dataclass(frozen=True, eq=False)
+class SumTask:
+    """The sums that are wanted, of fixed samples.
+
+    Attributes
+    ----------
+    X : ndarray of shape (m, d)
+        Points at which they are taken.
+    kernel : DensityKernel
+    weights : ndarray of shape (n,) or None
+    exclude : ndarray of shape (m,) or None
+        The index of a sample that each row leaves out; not for "gofmm".
+    """
+
+    X: np.ndarray
+    kernel: DensityKernel
+    weights: np.ndarray | None = None
+    exclude: np.ndarray | None = None
+
+    def rows(self, some):
+        """Return the task of some of the points."""
+        exclude = None if self.exclude is None else self.exclude[some]
+        return replace(self, X=self.X[some], exclude=exclude)
+
+    @property
+    def arguments(self):
+        """What the methods of `DensitySums` take."""
+        return self.X, self.kernel, self.weights, self.exclude
+
+
+def log_sums(sums, task, algorithm="auto", *, far_field=None, has_fourier=True, policy=POLICY):
     """Return logarithms of sums, and the algorithm that took them.
 
     Parameters
     ----------
     sums : DensitySums
-    X : ndarray of shape (m, d)
-    kernel : DensityKernel
+    task : SumTask
     algorithm : {"auto", "brute", "tree", "gofmm", "fourier"}
-    weights : ndarray of shape (n,), default=None
-    exclude : ndarray of shape (m,), default=None
-        The index of a point that each row leaves out; not for "gofmm".
     far_field : callable, default=None
         ``far_field(Y, X, kernel, weights)`` returns what `compressed_log_sums` returns. Without it
         "auto" does not choose "gofmm".
-    policy : PlannerPolicy
     has_fourier : bool
         Whether "auto" may choose "fourier".
+    policy : PlannerPolicy
 
     Returns
     -------
@@ -92,23 +109,21 @@ def log_sums(
     algorithm : str
     """
     if algorithm == "auto":
-        algorithm = _choose(sums, X, kernel, weights, exclude, far_field, policy, has_fourier)
+        algorithm = _choose(sums, task, far_field, has_fourier, policy)
     if algorithm == "tree":
-        return sums.by_tree(X, kernel, weights, exclude)[0], algorithm
+        return sums.by_tree(*task.arguments)[0], algorithm
     if algorithm == "brute":
-        return sums.direct(X, kernel, weights, exclude), algorithm
+        return sums.direct(*task.arguments), algorithm
     if algorithm == "fourier":
-        logs, rough = sums.by_fourier(X, kernel, weights, exclude)
+        logs, rough = sums.by_fourier(*task.arguments)
     else:
-        logs, rough, _ = far_field(sums.Y, X, kernel, weights)
+        logs, rough, _ = far_field(sums.Y, task.X, task.kernel, task.weights)
     if len(rough) > 0:
-        others = {"algorithm": "auto", "weights": weights, "policy": policy, "has_fourier": False}
-        exclude = None if exclude is None else exclude[rough]
-        logs[rough], _ = log_sums(sums, X[rough], kernel, exclude=exclude, **others)
+        logs[rough], _ = log_sums(sums, task.rows(rough), has_fourier=False, policy=policy)
     return logs, algorithm
 
 
-def _choose(sums, X, kernel, weights, exclude, far_field, policy, has_fourier):
+def _choose(sums, task, far_field, has_fourier, policy):
     """Return the algorithm that is predicted to take the least time of one core.
 
     The time of direct sums follows from the number of terms, that of Fourier modes from their
@@ -118,13 +133,13 @@ def _choose(sums, X, kernel, weights, exclude, far_field, policy, has_fourier):
     points, if all others take long. Seconds are those of the cost model, never measured, so that
     the choice is the same on any machine.
     """
-    (m, d), n, rates = X.shape, len(sums), policy.rates
+    (m, d), n, rates = task.X.shape, len(sums), policy.rates
     term = rates.exponential + rates.dimension * d + rates.log_term
     brute = 1e-9 * term * (m * n)
     seconds, chosen = brute, "brute"
     fourier = None
     if has_fourier and brute > policy.worth_planning:
-        fourier = _predict_fourier(sums, X, kernel, weights, policy)
+        fourier = _predict_fourier(sums, task, policy)
     if fourier is not None:
         transforms, left = fourier
         seconds, chosen = min((seconds, chosen), (transforms + left.mean() * brute, "fourier"))
@@ -132,33 +147,32 @@ def _choose(sums, X, kernel, weights, exclude, far_field, policy, has_fourier):
     seconds_to_build = 0.0 if sums.has_tree else 1e-9 * build * n
     may_pay = seconds > policy.worth_building * seconds_to_build and m > policy.n_probes
     if may_pay and chosen == "fourier" and not sums.has_tree:
-        guess = seconds_to_build + _guess_tree(sums, X, kernel, weights, policy)
+        guess = seconds_to_build + _guess_tree(sums, task, policy)
         may_pay = seconds > policy.clearly_less * guess
     if may_pay:
-        probes = _probes(X, policy)
-        some = None if exclude is None else exclude[probes]
-        by_probe = _seconds_by_tree(sums, X[probes], kernel, weights, some, rates)
+        by_probe = _seconds_by_tree(sums, task.rows(_probes(task.X, policy)), rates)
         seconds, chosen = min((seconds, chosen), (by_probe.mean() * m, "tree"))
         if fourier is not None:
             with_tree = transforms + (by_probe * left).mean() * m
             seconds, chosen = min((seconds, chosen), (with_tree, "fourier"))
     is_large = far_field is not None and n + m > policy.far_field_points
-    if is_large and seconds > policy.worth_trying * _least_of_trial(sums.Y, kernel, policy):
-        by_far_field = _predict_far_field(sums.Y, X, kernel, weights, far_field, policy)
+    if is_large and seconds > policy.worth_trying * _least_of_trial(sums.Y, task.kernel, policy):
+        by_far_field = _predict_far_field(sums.Y, task, far_field, policy)
         seconds, chosen = min((seconds, chosen), (by_far_field, "gofmm"))
     return chosen
 
 
-def _predict_fourier(sums, X, kernel, weights, policy):
+def _predict_fourier(sums, task, policy):
     """Return the seconds of the transforms, and which of a few queries they leave, or None."""
+    kernel, weights = task.kernel, task.weights
     plan = sums.fourier_plan(kernel, weights)
     if plan is None:
         return None
-    seconds = policy.start + plan.seconds(len(X), policy.rates)
+    seconds = policy.start + plan.seconds(len(task.X), policy.rates)
     if not sums.has_modes:
         seconds += plan.seconds(len(sums), policy.rates)
     part, some, share = _part(sums, weights, policy.n_summed)
-    probes = X[_probes(X, policy)]
+    probes = task.X[_probes(task.X, policy)]
     with np.errstate(over="ignore"):
         values = np.exp(part.direct(probes, kernel, some)) / share
     total = float(len(sums) if weights is None else weights.sum())
@@ -181,26 +195,27 @@ def _probes(X, policy):
     return np.linspace(0, len(X) - 1, policy.n_probes).astype(np.intp)
 
 
-def _seconds_by_tree(sums, X, kernel, weights, exclude, rates):
+def _seconds_by_tree(sums, task, rates):
     """Return the seconds that the tree takes for each query, by its terms and boxes."""
-    d = X.shape[1]
-    n_pairs, n_boxes = sums.by_tree(X, kernel, weights, exclude)[1].T
+    d = task.X.shape[1]
+    n_pairs, n_boxes = sums.by_tree(*task.arguments)[1].T
     pair = rates.tree_pair + rates.tree_pair_per_feature * d
     box = rates.box + rates.box_per_feature * d
     return 1e-9 * (pair * n_pairs + box * n_boxes)
 
 
-def _guess_tree(sums, X, kernel, weights, policy):
+def _guess_tree(sums, task, policy):
     """Return the seconds that the tree would take for all queries, from those of two small trees.
 
     They grow like a power of the number of points, until all boxes are small enough.
     """
-    probes = X[_probes(X, policy)]
+    X = task.X
     sizes = np.array([policy.n_summed // policy.trial_growth, policy.n_summed])
     seconds = []
     for size in sizes:
-        part, some, _ = _part(sums, weights, size)
-        seconds.append(_seconds_by_tree(part, probes, kernel, some, None, policy.rates).mean())
+        part, some, _ = _part(sums, task.weights, size)
+        probes = SumTask(X[_probes(X, policy)], task.kernel, some)
+        seconds.append(_seconds_by_tree(part, probes, policy.rates).mean())
     if len(sums) <= sizes[-1]:
         return len(X) * seconds[-1]
     growth = max(seconds[1] / seconds[0], 1.0)
@@ -216,12 +231,13 @@ def _least_of_trial(Y, kernel, policy):
     return 2 * CostModel(K, 1, rates=policy.rates).least(policy.leaf_size).total
 
 
-def _predict_far_field(Y, X, kernel, weights, far_field, policy):
+def _predict_far_field(Y, task, far_field, policy):
     """Return the seconds that a far field would take, from one with part of the points.
 
     That takes the seconds of the cost model, and they grow like N log N. Infinite where too many
     sums would be left to other algorithms.
     """
+    X, weights = task.X, task.weights
     total = len(Y) + len(X)
     samples, queries = (
         np.linspace(
@@ -230,7 +246,7 @@ def _predict_far_field(Y, X, kernel, weights, far_field, policy):
         for points in (Y, X)
     )
     weights = None if weights is None else weights[samples]
-    _, rough, seconds = far_field(Y[samples], X[queries], kernel, weights)
+    _, rough, seconds = far_field(Y[samples], X[queries], task.kernel, weights)
     if len(rough) > policy.max_rough * len(queries):
         return np.inf
     levels = np.log(total) / np.log(policy.far_field_points)

@@ -153,10 +153,6 @@ def test_forms_of_estimators(K):
     )
     assert cost("sparse", 100, exponential=SECOND).setup == pytest.approx(100)
     assert cost("sparse", 100, csr=SECOND, n_products=10).product == pytest.approx(1000)
-    factor = N**3 / 6
-    assert cost("factorized", np.float64, cholesky=SECOND).setup == pytest.approx(factor)
-    assert cost("factorized", np.float32, cholesky=SECOND).setup == pytest.approx(factor / 2)
-    assert cost("factorized", np.float32).nbytes == pytest.approx(4 * N**2)
     assert cost("low_rank", 10, exponential=SECOND).setup == pytest.approx(10 * N)
     assert cost("low_rank", 10, multiply=SECOND).setup == pytest.approx(50 * N)
     assert cost("low_rank", 10, multiply=SECOND).product == pytest.approx(64 * 20 * N)

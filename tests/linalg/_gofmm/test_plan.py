@@ -6,7 +6,7 @@ import pytest
 from skhmat.linalg import KernelMatrix
 from skhmat.linalg._entries.sources import as_source
 from skhmat.linalg._gofmm.cost_model import Cost, CostModel
-from skhmat.linalg._gofmm.plan import Plan, Planner, PlanPolicy, exact_plans, finest_leaf_size
+from skhmat.linalg._gofmm.plan import FormPlan, Planner, PlanPolicy, exact_plans, finest_leaf_size
 from skhmat.linalg._gofmm.rank_pilot import RankPilot
 from tests.linalg.phases import run_to_interactions
 
@@ -159,6 +159,6 @@ def test_records(ordered):
         str(best) == f"FMM, leaf size {best.leaf_size}, {best.interactions.budget:.1%} of "
         "pairs near"
     )
-    exact = Plan("on the fly", Cost(0.0, 1.0, 0.0))
+    exact = FormPlan("on the fly", Cost(0.0, 1.0, 0.0))
     assert str(exact) == "exact, on the fly"
     assert exact.as_record() == {"form": "on the fly", "setup": 0.0, "products": 1.0, "nbytes": 0.0}

@@ -7,7 +7,7 @@ from skhmat._ext.gofmm import interpolative as core
 from skhmat._ext.gofmm.row_sampling import FarRows, Marks
 
 from skhmat.linalg._gofmm.cluster_tree import Tree
-from skhmat.linalg._gofmm.row_sample import SAMPLING, FarField, NeighborRows, RowSample
+from skhmat.linalg._gofmm.row_sample import FarField, NeighborRows, RowSample
 from skhmat.linalg._gofmm.skeletonization import Skeletonizer
 
 from ..phases import run_to_interactions
@@ -40,7 +40,8 @@ def as_reference(close):
 
 
 def named(far, lists):
-    return NeighborRows.nearest_first(*far.named_by(lists), SAMPLING)
+    halves = (NeighborRows(*far.named_by(half)) for half in np.array_split(lists, 2))
+    return NeighborRows.merge(far, *halves)
 
 
 def test_close_rows_come_nearest_first_then_by_votes(rng):

@@ -9,6 +9,7 @@ from skhmat.linalg._gofmm.cost_model import RATES
 from skhmat.neighbors._density.kernels import DensityKernel
 from skhmat.neighbors._density.planner import (
     POLICY,
+    SumTask,
     _guess_tree,
     _least_of_trial,
     _predict_far_field,
@@ -34,7 +35,7 @@ def test_choice(rng):
         (rng.standard_normal((2000, 12)), rng.standard_normal((5000, 12)), narrow, "brute"),
     ):
         sums = DensitySums(Y, 128, 1)
-        logs, algorithm = log_sums(sums, X, kernel, "auto")
+        logs, algorithm = log_sums(sums, SumTask(X, kernel))
         assert algorithm == expected
         assert_logs(logs, sums.direct(X, DensityKernel("gaussian", 1e-3)), 1.001 * RTOL)
     wide = DensityKernel("gaussian", 5.0, RTOL)
@@ -43,10 +44,10 @@ def test_choice(rng):
     # What other algorithms take counts, and the bound for a far field does not.
     rates = replace(RATES, log_term=1e12, tree_pair=1e12, box=1e12, spread_point=(1e12,) * 3)
     slow = replace(POLICY, rates=rates, far_field_points=1000, max_rough=1)
-    logs, algorithm = log_sums(sums, X, wide, "auto", far_field=far_field, policy=slow)
+    logs, algorithm = log_sums(sums, SumTask(X, wide), far_field=far_field, policy=slow)
     assert algorithm == "gofmm"
     assert_logs(logs, slow_logs("gaussian", distances(X, Y) / 5), RTOL)
-    assert log_sums(sums, X, wide, "auto", policy=slow)[1] != "gofmm"
+    assert log_sums(sums, SumTask(X, wide), policy=slow)[1] != "gofmm"
 
 
 def test_choice_of_modes(rng):
@@ -67,13 +68,13 @@ def test_choice_of_modes(rng):
     ):
         kernel = DensityKernel(name, bandwidth, RTOL)
         sums = DensitySums(points, 128, 1)
-        logs, algorithm = log_sums(sums, X_new, kernel, "auto")
+        logs, algorithm = log_sums(sums, SumTask(X_new, kernel))
         assert (algorithm == "fourier") == is_best
         some = rng.integers(len(X_new), size=50)
         expected = slow_logs(name, distances(X_new[some], points) / bandwidth)
         assert_logs(logs[some], expected, 1.001 * RTOL)
         assert not (is_best and sums.has_tree)
-        assert log_sums(sums, X_new, kernel, "auto", has_fourier=False)[1] != "fourier"
+        assert log_sums(sums, SumTask(X_new, kernel), has_fourier=False)[1] != "fourier"
 
 
 def test_sums_too_small_for_modes(rng):
@@ -83,20 +84,20 @@ def test_sums_too_small_for_modes(rng):
     X = np.vstack([rng.standard_normal((500, 2)), rng.uniform(-60, 60, (500, 2))])
     sums, kernel = DensitySums(Y, 32, 1), DensityKernel("gaussian", 0.3, RTOL)
     for queries in (X, X[500:], X[:0]):
-        logs, algorithm = log_sums(sums, queries, kernel, "fourier")
+        logs, algorithm = log_sums(sums, SumTask(queries, kernel), "fourier")
         assert algorithm == "fourier"
         assert_logs(logs, slow_logs("gaussian", distances(queries, Y) / 0.3), 1.001 * RTOL)
     exclude = rng.integers(3000, size=100)
-    logs, _ = log_sums(sums, Y[exclude], kernel, "fourier", exclude=exclude)
+    logs, _ = log_sums(sums, SumTask(Y[exclude], kernel, exclude=exclude), "fourier")
     R = distances(Y[exclude], Y)
     R[np.arange(100), exclude] = np.inf
     assert_logs(logs, slow_logs("gaussian", R / 0.3), 1.001 * RTOL)
-    _, left = _predict_fourier(sums, X, kernel, None, POLICY)
+    _, left = _predict_fourier(sums, SumTask(X, kernel), POLICY)
     assert 0.3 < left.mean() < 0.7
-    _, left = _predict_fourier(sums, X, kernel, 1e-200 * rng.random(3000), POLICY)
+    _, left = _predict_fourier(sums, SumTask(X, kernel, 1e-200 * rng.random(3000)), POLICY)
     assert 0.3 < left.mean() < 0.7
     unseen = replace(POLICY, n_summed=10)
-    assert _predict_fourier(sums, X, kernel, np.eye(3000)[1], unseen)[1].all()
+    assert _predict_fourier(sums, SumTask(X, kernel, np.eye(3000)[1]), unseen)[1].all()
 
 
 def test_the_time_of_a_tree_is_guessed(rng):
@@ -106,11 +107,11 @@ def test_the_time_of_a_tree_is_guessed(rng):
         kernel = DensityKernel("gaussian", bandwidth, RTOL)
         policy = replace(POLICY, n_summed=1000)
         sums = DensitySums(Y, 128, 1)
-        guess = _guess_tree(sums, X, kernel, None, policy)
-        seconds = 200 * _seconds_by_tree(sums, X, kernel, None, None, RATES).mean()
+        guess = _guess_tree(sums, SumTask(X, kernel), policy)
+        seconds = 200 * _seconds_by_tree(sums, SumTask(X, kernel), RATES).mean()
         assert seconds / 5 < guess < 5 * seconds
         few = DensitySums(Y[:500], 128, 1)
-        assert 0 < _guess_tree(few, X, kernel, rng.random(500), policy) < guess
+        assert 0 < _guess_tree(few, SumTask(X, kernel, rng.random(500)), policy) < guess
 
 
 def test_prediction_of_a_far_field(rng):
@@ -118,8 +119,9 @@ def test_prediction_of_a_far_field(rng):
     Y, X = rng.standard_normal((4000, 2)), rng.standard_normal((500, 2))
     wide, narrow = (DensityKernel("gaussian", h, RTOL) for h in (10.0, 1e-3))
     for weights in (None, rng.random(4000)):
-        assert 0 < _predict_far_field(Y, X, wide, weights, far_field, policy) < np.inf
-        assert _predict_far_field(Y, X, narrow, weights, far_field, policy) == np.inf
+        tasks = (SumTask(X, kernel, weights) for kernel in (wide, narrow))
+        of_wide, of_narrow = (_predict_far_field(Y, task, far_field, policy) for task in tasks)
+        assert 0 < of_wide < of_narrow == np.inf
 
 
 def test_no_tree_for_few_queries_or_one_that_takes_long_to_build(rng):
@@ -127,7 +129,7 @@ def test_no_tree_for_few_queries_or_one_that_takes_long_to_build(rng):
     kernel = DensityKernel("gaussian", 0.02, RTOL)
     for policy in (replace(POLICY, n_probes=3000), SLOW_TO_BUILD):
         sums = DensitySums(Y, 64, 1)
-        assert log_sums(sums, X, kernel, "auto", policy=policy)[1] == "brute"
+        assert log_sums(sums, SumTask(X, kernel), policy=policy)[1] == "brute"
         assert not sums.has_tree
 
 
@@ -148,5 +150,5 @@ def test_a_far_field_is_tried_where_it_may_pay(rng):
 
             sums = DensitySums(Y, 128, n_threads)
             tried = replace(policy, worth_trying=worth_trying)
-            _, algorithm = log_sums(sums, X, kernel, "auto", far_field=spy, policy=tried)
+            _, algorithm = log_sums(sums, SumTask(X, kernel), far_field=spy, policy=tried)
             assert (len(seen), algorithm) == (expected, "brute")
