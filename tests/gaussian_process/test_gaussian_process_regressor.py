@@ -202,6 +202,9 @@ def test_equal_samples_without_noise_are_named(rng):
 
 def test_kernels_of_other_objects_are_refused(rng):
     class Letters(GenericKernelMixin, Kernel):
+        def __init__(self):
+            pass
+
         def __call__(self, X, Y=None, eval_gradient=False):
             raise AssertionError
 
