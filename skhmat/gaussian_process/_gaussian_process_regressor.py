@@ -277,8 +277,10 @@ class GaussianProcessRegressor(
             return _log_likelihood(inference, kernel, eval_gradient)
 
         rng = check_random_state(self.random_state)
+        is_large = len(self.X_train_) > self._policy.max_direct
+        max_first_step = 1.0 if is_large else math.inf  # as scikit-learn's
         found = [
-            maximize(likelihood, start, bounds, self.optimizer)
+            maximize(likelihood, start, bounds, self.optimizer, max_first_step)
             for start in starts(kernel.theta, bounds, self.n_restarts_optimizer, rng)
         ]
         if inference.n_impossible:

@@ -117,7 +117,7 @@ class Inference:
         if n > policy.max_cholesky:
             return True
         try:
-            size = self.systems.grid(covariance).size
+            size = self.systems.grid(covariance, is_strict=True).size
         except TooManyModesError:
             return False
         exact = policy.cholesky_work * n**3 * RATES.cholesky + 10.0 * n**2

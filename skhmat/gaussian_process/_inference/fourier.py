@@ -37,6 +37,9 @@ class FourierPolicy:
         Part of the tolerance of the likelihood for which the modes are chosen.
     max_modes : int
         Their matrix is factorized: it takes 8 bytes for each pair, twice.
+    max_entry_error : float
+        Largest error of entries, relative to the variance, for which modes are chosen where those
+        for the tolerance are too many.
     spare : float
         A grid is longer and finer by this factor than it must be, so that it serves other
         hyperparameters, too,
@@ -51,6 +54,7 @@ class FourierPolicy:
 
     error_share: float = 0.05
     max_modes: int = 6000
+    max_entry_error: float = 1e-2
     spare: float = 1.15
     max_excess: float = 2.5
     margin: float = 0.05
@@ -86,12 +90,29 @@ class ModeSystems:
         )
         self._grid = self._gram = self._weights = None
 
-    def grid(self, covariance):
-        """Return a grid for a covariance."""
+    def grid(self, covariance, is_strict=False):
+        """Return a grid for a covariance.
+
+        Parameters
+        ----------
+        covariance : Covariance
+        is_strict : bool
+            Whether it must be fine enough for the tolerance. Otherwise a coarser one will do, so
+            that a search for hyperparameters can pass by those that take too many modes.
+
+        Raises
+        ------
+        TooManyModesError
+        """
+        policy = self.policy
         noise = _least_noise(covariance, self.sample)
         # An error E of the entries changes the likelihood by about n E / (2 noise).
-        entry_error = self.policy.error_share * self.tolerance * 2 * noise / len(self.sample)
-        needed = grid_for(covariance, self.extent, entry_error, self.policy.max_modes)
+        entry_error = policy.error_share * self.tolerance * 2 * noise / len(self.sample)
+        largest = policy.max_entry_error * float(covariance.diagonal(self.sample.X[:1])[0])
+        needed = grid_for(covariance, self.extent, entry_error, policy.max_modes)
+        while needed is None and not is_strict and entry_error < largest:
+            entry_error = min(10 * entry_error, largest)
+            needed = grid_for(covariance, self.extent, entry_error, policy.max_modes)
         if needed is None:
             raise TooManyModesError(
                 f"length scales that take more than {self.policy.max_modes} modes"

@@ -1,12 +1,14 @@
 """The hyperparameters with the largest likelihood."""
 
+import math
+
 import numpy as np
 import scipy.optimize
 
 from ..._utils.warnings import warn
 
 
-def maximize(likelihood, theta, bounds, optimizer):
+def maximize(likelihood, theta, bounds, optimizer, max_first_step=math.inf):
     """Return the theta with the largest likelihood that is found from a start, and that likelihood.
 
     Parameters
@@ -17,6 +19,9 @@ def maximize(likelihood, theta, bounds, optimizer):
     bounds : ndarray of shape (n_dims, 2)
     optimizer : "fmin_l_bfgs_b" or callable
         As `GaussianProcessRegressor` takes it.
+    max_first_step : float
+        Length of the first step of L-BFGS-B, at most. Between bounds on all sides it is as long as
+        the gradient, which grows with the number of samples, and ends in a corner.
 
     Returns
     -------
@@ -33,13 +38,23 @@ def maximize(likelihood, theta, bounds, optimizer):
     if callable(optimizer):
         theta, least = optimizer(objective, theta, bounds=bounds)
         return theta, -least
-    result = scipy.optimize.minimize(objective, theta, method="L-BFGS-B", jac=True, bounds=bounds)
+    scale = 1.0
+    if max_first_step < math.inf:
+        scale = max(1.0, float(np.linalg.norm(objective(theta)[1])) / max_first_step)
+
+    def scaled(theta):
+        value, gradient = objective(theta)
+        return value / scale, gradient / scale
+
+    result = scipy.optimize.minimize(
+        scaled, theta, method="L-BFGS-B", jac=True, bounds=bounds, options={"gtol": 1e-5 / scale}
+    )
     if result.status != 0:
         warn(
             f"the likelihood was not maximized: {result.message} (after {result.nit} iterations). "
             "Raise the bounds of the kernel, or scale the data."
         )
-    return result.x, -float(result.fun)
+    return result.x, -scale * float(result.fun)
 
 
 def starts(theta, bounds, n_restarts, rng):

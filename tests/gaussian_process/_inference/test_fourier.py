@@ -1,5 +1,7 @@
 """Inference with modes against dense inference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -8,6 +10,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteK
 from skhmat.gaussian_process._inference.cholesky import CholeskyInference
 from skhmat.gaussian_process._inference.covariance import covariance_of
 from skhmat.gaussian_process._inference.fourier import (
+    POLICY,
     FourierInference,
     ModeSystems,
     TooManyModesError,
@@ -60,6 +63,18 @@ def test_too_many_modes(rng):
     sample, _ = draw_sample(rng, 50, 2)
     with pytest.raises(TooManyModesError, match="more than 6000 modes"):
         ModeSystems(sample, 0.5).grid(covariance_of(RBF(1e-3)))
+
+
+def test_a_coarser_grid_where_that_for_the_tolerance_is_too_large(rng):
+    sample, _ = draw_sample(rng, 100, 2)
+    systems = ModeSystems(sample, 1e-8, policy=replace(POLICY, max_modes=1200))
+    covariance = covariance_of(Matern(3.0, nu=1.5))
+    with pytest.raises(TooManyModesError):
+        systems.grid(covariance, is_strict=True)
+    assert systems.grid(covariance).size <= 1200
+    likelihood = FourierInference(covariance, systems).likelihood(True)
+    exact = CholeskyInference(covariance, sample).likelihood(True)
+    assert abs(likelihood.value - exact.value) <= max(3 * likelihood.error, 0.5)
 
 
 def test_draws_have_the_posterior_moments(rng):

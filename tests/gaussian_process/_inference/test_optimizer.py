@@ -21,6 +21,21 @@ def test_lbfgs_keeps_to_the_bounds():
     assert_allclose(value, -1.0, atol=1e-8)
 
 
+def test_the_first_step_is_short_if_it_must_be():
+    steps = []
+
+    def steep(theta, eval_gradient):
+        steps.append(np.linalg.norm(theta))
+        value, gradient = parabola(theta, True)
+        return 1e6 * value, 1e6 * gradient
+
+    theta, value = maximize(steep, np.zeros(2), BOUNDS, "fmin_l_bfgs_b", max_first_step=0.1)
+    assert_allclose(theta, [1.0, 1.0], atol=1e-5)
+    assert_allclose(value, -1e6, rtol=1e-6)
+    first = next(step for step in steps if step > 0)
+    assert first <= 0.1 * (1 + 1e-9)
+
+
 def test_a_callable_minimizes():
     def optimizer(objective, theta, bounds):
         assert bounds is BOUNDS
