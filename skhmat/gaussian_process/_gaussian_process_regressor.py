@@ -19,6 +19,7 @@ from .._utils.validation import (
     CheckedParameters,
     check_boolean,
     check_integer,
+    check_numbers,
     check_random_state,
     parameter_error,
     validate_data,
@@ -235,13 +236,13 @@ class GaussianProcessRegressor(
                 "The number of targets seen in `y` is different from the parameter `n_targets`. "
                 f"Got {n_targets} != {self.n_targets}."
             )
-        alpha = np.asarray(self.alpha)
+        alpha = check_numbers("alpha", self.alpha)
         if alpha.ndim > 1 or alpha.size not in (1, len(X)):
             raise ValueError(
                 "alpha must be a scalar or an array with same number of entries as y. "
                 f"({alpha.size} != {len(X)})"
             )
-        if not (alpha.dtype.kind in "fiu" and np.isfinite(alpha).all() and alpha.min() >= 0):
+        if not (np.isfinite(alpha).all() and alpha.min() >= 0):
             raise parameter_error("alpha", "finite and at least 0", self.alpha)
         return X, y.astype(np.float64)
 
@@ -385,10 +386,15 @@ class GaussianProcessRegressor(
         gradient : ndarray of shape (n_dims,)
             Only with `eval_gradient`.
         """
+        check_boolean("eval_gradient", eval_gradient)
+        check_boolean("clone_kernel", clone_kernel)
         if theta is None:
             if eval_gradient:
-                raise ValueError("Gradient can only be evaluated for theta!=None")
+                raise ValueError("eval_gradient: Gradient can only be evaluated for theta!=None")
             return self.log_marginal_likelihood_value_
+        n_dims, theta = self.kernel_.n_dims, check_numbers("theta", theta)
+        if theta.shape != (n_dims,) or not np.isfinite(theta).all():
+            raise parameter_error("theta", f"{n_dims} finite numbers", got=theta)
         kernel = self.kernel_.clone_with_theta(theta) if clone_kernel else self.kernel_
         kernel.theta = theta
         return _log_likelihood(self._make_inference(kernel), kernel, eval_gradient)

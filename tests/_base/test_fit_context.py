@@ -43,6 +43,15 @@ def estimators():
 ESTIMATORS = estimators()
 
 
+def is_fitted(model):
+    """Return whether scikit-learn takes an estimator as fitted."""
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    return True
+
+
 class Stopped(BaseException):
     """Like KeyboardInterrupt, but no runner of tests has an interest in it."""
 
@@ -117,8 +126,7 @@ def test_a_first_fit_that_is_stopped_leaves_the_estimator_not_fitted(cls, rng):
         model = make(cls)
         with pytest.raises(Stopped):
             run(model.fit, X, y, stop_at=stop_at)
-        with pytest.raises(NotFittedError):
-            check_is_fitted(model)
+        assert is_fitted(model) == is_fitted(make(cls))  # some need no fit
         assert vars(model).keys() == vars(make(cls)).keys()
 
 

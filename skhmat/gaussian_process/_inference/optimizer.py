@@ -5,6 +5,7 @@ import math
 import numpy as np
 import scipy.optimize
 
+from ..._utils.validation import errors_name
 from ..._utils.warnings import warn
 
 
@@ -36,7 +37,8 @@ def maximize(likelihood, theta, bounds, optimizer, max_first_step=math.inf):
         return -value, -gradient
 
     if callable(optimizer):
-        theta, least = optimizer(objective, theta, bounds=bounds)
+        with errors_name("optimizer"):
+            theta, least = optimizer(objective, theta, bounds=bounds)
         return theta, -least
     scale = 1.0
     if max_first_step < math.inf:
