@@ -38,7 +38,8 @@ def problem(rng, n=80, d=2):
         GaussianProcessRegressor(),
         GaussianProcessRegressor(Matern(nu=1.5) + WhiteKernel(0.1), normalize_y=True),
         GaussianProcessRegressor(DotProduct(), alpha=0.1, optimizer=None, n_jobs=2),
-    ]
+    ],
+    expected_failed_checks=lambda estimator: {},
 )
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)
