@@ -95,11 +95,17 @@ def test_several_targets(rng):
 
 def test_before_a_fit(rng):
     X = rng.standard_normal((6, 2))
-    for options in ({}, {"kernel": KERNEL, "n_targets": 2}):
+    for options in ({}, {"kernel": KERNEL}):
         model, reference = GaussianProcessRegressor(**options), Reference(**options)
         assert_array_equal(model.predict(X), reference.predict(X))
         for option in ({"return_std": True}, {"return_cov": True}):
             assert_allclose(model.predict(X, **option)[1], reference.predict(X, **option)[1])
+    model = GaussianProcessRegressor(KERNEL, n_targets=2)
+    mean, std = model.predict(X, return_std=True)
+    assert_array_equal(mean, np.zeros((6, 2)))
+    assert_allclose(std, np.sqrt(KERNEL.diag(X))[:, np.newaxis] * np.ones(2))
+    cov = model.predict(X, return_cov=True)[1]
+    assert_allclose(cov, KERNEL(X)[..., np.newaxis] * np.ones(2))
     with pytest.raises(NotFittedError):
         GaussianProcessRegressor().loo_predict()
 
