@@ -52,11 +52,10 @@ class GaussianProcessRegressor(
     Parameters
     ----------
     kernel : kernel of `sklearn.gaussian_process.kernels`, default=None
-        Covariance of the function. None means ``ConstantKernel() * RBF()``, both of which are fixed
-        in scikit-learn and here alike before a fit, and optimized by it. RBF, Matern (nu 0.5, 1.5,
-        2.5, inf), RationalQuadratic, DotProduct, ConstantKernel and WhiteKernel, their sums,
-        products and powers, with one length scale or one for each feature, are compiled; every
-        other kernel of numbers is called as it is.
+        Covariance of the function. None means ``ConstantKernel() * RBF()``, whose hyperparameters
+        a fit optimizes. RBF, Matern (nu 0.5, 1.5, 2.5, inf), RationalQuadratic, DotProduct,
+        ConstantKernel and WhiteKernel, their sums, products and powers, with one length scale or
+        one for each feature, are compiled; every other kernel of numbers is called as it is.
     alpha : float or array-like of shape (n_samples,), default=1e-10
         Variance of the noise, at least 0, in addition to that of a WhiteKernel.
     optimizer : "fmin_l_bfgs_b", callable or None, default="fmin_l_bfgs_b"
@@ -215,14 +214,14 @@ class GaussianProcessRegressor(
         self.y_train_ = self._normalize(y)
         self.kernel_ = kernel
         self.__dict__.pop("_inference", None)
-        inference = self._make_inference(kernel)
+        inference = self._make_inference()
         inference.check(kernel)
         self._check_equal_samples(kernel)
         if self.optimizer is not None and kernel.n_dims > 0:
             kernel.theta = self._optimize(inference, kernel)
             kernel._check_bounds_params()
         # Made anew, as after a pickle: what an inference keeps depends on the way that it took.
-        self._condition(self._make_inference(kernel))
+        self._condition(self._make_inference())
         return self
 
     def _validate(self, X, y):
@@ -257,11 +256,13 @@ class GaussianProcessRegressor(
         self._y_train_std = np.where(is_constant, 1.0, scale)
         return (y - self._y_train_mean) / self._y_train_std
 
-    def _make_inference(self, kernel):
-        n = len(self.X_train_)
-        noise = np.broadcast_to(np.asarray(self.alpha, dtype=float).ravel(), n)
-        Y = self.y_train_.reshape(n, -1)
-        sample = Sample(self.X_train_, Y, noise, effective_n_threads(self.n_jobs))
+    def _noise(self):
+        """Return `alpha` for each sample, (n_samples,)."""
+        return np.broadcast_to(np.asarray(self.alpha, dtype=float).ravel(), len(self.X_train_))
+
+    def _make_inference(self):
+        Y = self.y_train_.reshape(len(self.y_train_), -1)
+        sample = Sample(self.X_train_, Y, self._noise(), effective_n_threads(self.n_jobs))
         return Inference(sample, self.method, float(self.lml_tol), policy=self._policy)
 
     def _optimize(self, inference, kernel):
@@ -302,16 +303,14 @@ class GaussianProcessRegressor(
             raise parameter_error(
                 "kernel", "of longer length scales where modes are taken", got=f"{error}"
             ) from error
-        likelihood = posterior.likelihood()
+        value, error = posterior.likelihood().value, posterior.likelihood_error()
         self._inference = posterior
         self.method_ = posterior.method
         self.alpha_ = posterior.dual.reshape(self.y_train_.shape)
-        self.log_marginal_likelihood_value_ = likelihood.value
-        self.lml_error_ = likelihood.error
-        allowed = self.lml_tol + _RELATIVE_TOLERANCE * abs(likelihood.value)
-        if likelihood.error > allowed:
+        self.log_marginal_likelihood_value_, self.lml_error_ = value, error
+        if error > self.lml_tol + _RELATIVE_TOLERANCE * abs(value):
             warn(
-                f"the log marginal likelihood has an error of about {likelihood.error:.2g} nats, "
+                f"the log marginal likelihood has an error of about {error:.2g} nats, "
                 f"but lml_tol={self.lml_tol:g} was asked for. Raise the noise, or take "
                 "method='cholesky'."
             )
@@ -325,11 +324,9 @@ class GaussianProcessRegressor(
 
     def _check_equal_samples(self, kernel):
         """Raise an error where two samples are equal, and neither has noise of its own."""
-        X = self.X_train_
-        noise = np.broadcast_to(np.asarray(self.alpha, dtype=float).ravel(), len(X))
-        if noise.all():
+        X, exact = self.X_train_, np.flatnonzero(self._noise() == 0)
+        if len(exact) == 0:
             return
-        exact = np.flatnonzero(noise == 0)
         order = exact[np.lexsort(X[exact].T)]
         for k in np.flatnonzero((np.diff(X[order], axis=0) == 0).all(axis=1)):
             first, second = sorted(order[k : k + 2].tolist())
@@ -352,7 +349,7 @@ class GaussianProcessRegressor(
     def _posterior(self):
         """The process given the samples; made again after a pickle, which does not hold it."""
         if "_inference" not in self.__dict__:
-            self._inference = self._make_inference(self.kernel_)(self.kernel_)
+            self._inference = self._make_inference()(self.kernel_)
         return self._inference
 
     def __sklearn_tags__(self):
@@ -367,6 +364,7 @@ class GaussianProcessRegressor(
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_inference"}
 
+    @budgeted
     def log_marginal_likelihood(self, theta=None, eval_gradient=False, clone_kernel=True):
         """Return the log marginal likelihood of hyperparameters, given the samples of the fit.
 
@@ -395,9 +393,9 @@ class GaussianProcessRegressor(
         n_dims, theta = self.kernel_.n_dims, check_numbers("theta", theta)
         if theta.shape != (n_dims,) or not np.isfinite(theta).all():
             raise parameter_error("theta", f"{n_dims} finite numbers", got=theta)
-        kernel = self.kernel_.clone_with_theta(theta) if clone_kernel else self.kernel_
+        kernel = clone(self.kernel_) if clone_kernel else self.kernel_
         kernel.theta = theta
-        return _log_likelihood(self._make_inference(kernel), kernel, eval_gradient)
+        return _log_likelihood(self._make_inference(), kernel, eval_gradient)
 
     @budgeted
     def predict(self, X, return_std=False, return_cov=False):
@@ -432,15 +430,12 @@ class GaussianProcessRegressor(
         X = validate_data(self, X, dtype=np.float64, order="C", reset=False)
         if not hasattr(self, "X_train_"):
             return self._predict_prior(X, return_std, return_cov)
-        posterior, shape = self._posterior, self.y_train_.shape[1:]
-        if shape == (1,):
-            shape = ()
+        posterior, shape = self._posterior, self._target_shape
         mean = posterior.mean(X).reshape(len(X), *shape)
         mean = self._y_train_std * mean + self._y_train_mean
-        scale = np.square(self._y_train_std).reshape(shape)
+        squares = np.square(self._y_train_std).reshape(shape)
         if return_cov:
-            cov = posterior.posterior_covariance(X)
-            return mean, cov[(..., *[np.newaxis] * len(shape))] * scale
+            return mean, np.multiply.outer(posterior.posterior_covariance(X), squares)
         if not return_std:
             return mean
         variance = posterior.variance(X)
@@ -453,7 +448,13 @@ class GaussianProcessRegressor(
                     UserWarning,
                 )
             variance = np.maximum(variance, 0.0)
-        return mean, np.sqrt(variance[(..., *[np.newaxis] * len(shape))] * scale)
+        return mean, np.sqrt(np.multiply.outer(variance, squares))
+
+    @property
+    def _target_shape(self):
+        """Shape of the prediction at a point: () for one target, however y was given."""
+        shape = self.y_train_.shape[1:]
+        return () if shape == (1,) else shape
 
     def _predict_prior(self, X, return_std, return_cov):
         kernel = self._prior_kernel() if self.kernel is None else self.kernel
@@ -461,17 +462,16 @@ class GaussianProcessRegressor(
         shape = () if self.n_targets in (None, 1) else (self.n_targets,)
         mean = np.zeros((len(X), *shape))
         if return_cov:
-            cov = kernel(X)
-            return mean, cov if shape == () else np.repeat(cov[..., np.newaxis], shape[0], axis=-1)
+            return mean, np.multiply.outer(kernel(X), np.ones(shape))
         if return_std:
-            std = np.sqrt(kernel.diag(X))
-            return mean, std if shape == () else np.repeat(std[:, np.newaxis], shape[0], axis=-1)
+            return mean, np.multiply.outer(np.sqrt(kernel.diag(X)), np.ones(shape))
         return mean
 
     @staticmethod
     def _prior_kernel():
         return ConstantKernel() * RBF()
 
+    @budgeted
     def sample_y(self, X, n_samples=1, random_state=0):
         """Draw functions from the process, and evaluate them at points.
 
@@ -514,8 +514,7 @@ class GaussianProcessRegressor(
         return is_fourier and self._posterior.is_inside(X).all()
 
     def _sample_paths(self, X, n_samples, rng):
-        shape = self.y_train_.shape[1:] if self.y_train_.shape[1:] != (1,) else ()
-        # For all targets at once, as the columns are.
+        shape = self._target_shape
         draws = self._posterior.draw(X, n_samples, rng).reshape(len(X), *shape, n_samples)
         scale, mean = (
             np.reshape(values, (*shape, 1)) for values in (self._y_train_std, self._y_train_mean)
@@ -539,10 +538,9 @@ class GaussianProcessRegressor(
         """
         check_is_fitted(self, "X_train_")
         posterior, y = self._posterior, self.y_train_
-        variance = 1 / posterior.inverse_diagonal()
-        variance = variance[(..., *[np.newaxis] * (y.ndim - 1))]
+        variance = np.multiply.outer(1 / posterior.inverse_diagonal(), np.ones(y.shape[1:]))
         missed = self.alpha_ * variance * self._y_train_std
-        std = np.sqrt(variance) * self._y_train_std * np.ones_like(y)
+        std = np.sqrt(variance) * self._y_train_std
         target = self._y_train_std * y + self._y_train_mean
         standardized = missed / std
         log_density = -0.5 * (standardized**2 + np.log(2 * np.pi * std**2))

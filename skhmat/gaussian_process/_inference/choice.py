@@ -27,8 +27,9 @@ class ChoicePolicy:
     cholesky_work, fourier_work : float
         Multiply-adds of a likelihood with its gradient, in cubes of the number of samples and of
         modes.
-    mode_entry : float
-        Nanoseconds for each pair of modes.
+    cholesky_entry, mode_entry, sample : float
+        Nanoseconds of it for each pair of samples, each pair of modes, and each sample in the
+        transforms.
     fourier : FourierPolicy
     """
 
@@ -36,7 +37,9 @@ class ChoicePolicy:
     max_cholesky: int = 20_000
     cholesky_work: float = 0.5
     fourier_work: float = 0.5
+    cholesky_entry: float = 10.0
     mode_entry: float = 20.0
+    sample: float = 5e3
     fourier: FourierPolicy = FOURIER
 
 
@@ -100,26 +103,31 @@ class Inference:
             The kernel takes too many modes, and there are too many samples for anything else.
         """
         covariance = covariance_of(kernel)
-        if not self._takes_modes(covariance):
+        grid = self._grid(covariance)
+        if grid is None:
             return CholeskyInference(covariance, self.sample)
+        return FourierInference(covariance, self.systems, grid)
+
+    def _grid(self, covariance):
+        """Return the grid of the modes to take, or None for a Cholesky factorization."""
+        n, policy, is_auto = len(self.sample), self.policy, self.method == "auto"
+        if self.method == "cholesky" or (is_auto and n <= policy.max_direct):
+            return None
+        if is_auto and self.reason_against_modes(covariance):
+            return None
+        can_factorize = is_auto and n <= policy.max_cholesky
         try:
-            return FourierInference(covariance, self.systems)
+            grid = self.systems.grid(covariance, is_strict=can_factorize)
         except TooManyModesError:
+            if can_factorize:
+                return None
             self.n_impossible += 1
             raise
+        return None if can_factorize and not self._pays(grid) else grid
 
-    def _takes_modes(self, covariance):
-        n, policy = len(self.sample), self.policy
-        if self.method != "auto":
-            return self.method == "fourier"
-        if n <= policy.max_direct or self.reason_against_modes(covariance):
-            return False
-        if n > policy.max_cholesky:
-            return True
-        try:
-            size = self.systems.grid(covariance, is_strict=True).size
-        except TooManyModesError:
-            return False
-        exact = policy.cholesky_work * n**3 * RATES.cholesky + 10.0 * n**2
+    def _pays(self, grid):
+        """Return whether modes on a grid cost less than a Cholesky factorization."""
+        n, size, policy = len(self.sample), grid.size, self.policy
+        exact = policy.cholesky_work * n**3 * RATES.cholesky + policy.cholesky_entry * n**2
         modes = policy.fourier_work * size**3 * RATES.cholesky + policy.mode_entry * size**2
-        return modes + 5e3 * n < exact
+        return modes + policy.sample * n < exact

@@ -83,6 +83,10 @@ class CholeskyInference:
 
         return Likelihood(value, symmetric_sums(self.covariance, sample, weights))
 
+    def likelihood_error(self):
+        """Return the error of the likelihood, in nats: none but rounding."""
+        return 0.0
+
     def inverse_diagonal(self):
         """Return the diagonal of A^-1, (n,)."""
         n = len(self.sample)

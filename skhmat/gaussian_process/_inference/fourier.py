@@ -20,8 +20,9 @@ import numpy as np
 
 from ...linalg._fourier.features import FourierFeatures
 from ...linalg._fourier.few_modes import FewModes
+from ...linalg._gofmm.error_estimate import draw_half_by_size
 from .sample import Likelihood, cross_covariance, new_blocks
-from .spectrum import Grid, Spectrum, grid_for
+from .spectrum import Grid, Spectrum, grid_for, noise_of
 
 # Relative error of transforms.
 _TOLERANCE = 1e-13
@@ -84,10 +85,8 @@ class ModeSystems:
         low, high = sample.X.min(axis=0), sample.X.max(axis=0)
         self.center = low / 2 + high / 2
         self.extent = (high - low) * (1 + policy.margin)
-        self.low, self.high = (
-            low - policy.margin * (high - low),
-            high + policy.margin * (high - low),
-        )
+        margin = policy.margin * (high - low)
+        self.low, self.high = low - margin, high + margin
         self._grid = self._gram = self._weights = None
 
     def grid(self, covariance, is_strict=False):
@@ -105,7 +104,7 @@ class ModeSystems:
         TooManyModesError
         """
         policy = self.policy
-        noise = _least_noise(covariance, self.sample)
+        noise = float(self.sample.noise.min()) + noise_of(covariance)
         # An error E of the entries changes the likelihood by about n E / (2 noise).
         entry_error = policy.error_share * self.tolerance * 2 * noise / len(self.sample)
         largest = policy.max_entry_error * float(covariance.diagonal(self.sample.X[:1])[0])
@@ -114,19 +113,19 @@ class ModeSystems:
             entry_error = min(10 * entry_error, largest)
             needed = grid_for(covariance, self.extent, entry_error, policy.max_modes)
         if needed is None:
-            raise TooManyModesError(
-                f"length scales that take more than {self.policy.max_modes} modes"
-            )
-        old = self._grid
-        if old is None or not (
-            old.covers(needed) and old.size <= self.policy.max_excess * needed.size
-        ):
-            spare = self.policy.spare ** (1 / len(self.extent))
+            raise TooManyModesError(f"length scales that take more than {policy.max_modes} modes")
+        if not self._serves(needed):
+            spare = policy.spare ** (1 / len(self.extent))
             period = needed.period * spare
             wide = Grid(period, np.ceil(needed.n_half * spare**2).astype(int))
-            self._grid = wide if wide.size <= self.policy.max_modes else needed
+            self._grid = wide if wide.size <= policy.max_modes else needed
             self._gram = None
         return self._grid
+
+    def _serves(self, needed):
+        """Return whether the last grid does for one that is needed, and is not much larger."""
+        old, most = self._grid, self.policy.max_excess * needed.size
+        return old is not None and old.covers(needed) and old.size <= most
 
     def gram(self, features, weights):
         """Return F^T W F between cosines and sines; the last one is kept."""
@@ -143,6 +142,8 @@ class FourierInference:
     covariance : Covariance
     systems : ModeSystems
         Of the sample.
+    grid : Grid
+        The last one of these that was asked for.
 
     Attributes
     ----------
@@ -151,18 +152,16 @@ class FourierInference:
 
     Raises
     ------
-    TooManyModesError
-        The hyperparameters take too many modes.
     NotPositiveDefiniteError
         The noise is below the rounding of the matrix.
     """
 
     method = "fourier"
 
-    def __init__(self, covariance, systems):
+    def __init__(self, covariance, systems, grid):
         self.covariance, self._systems = covariance, systems
         self.sample = sample = systems.sample
-        self.spectrum = Spectrum.of_covariance(covariance, systems.grid(covariance))
+        self.spectrum = Spectrum.of_covariance(covariance, grid)
         noise = sample.noise + (self.spectrum.noise + max(self.spectrum.rest, 0.0))
         self._s = float(noise.min())
         self._weights = self._s / noise
@@ -187,57 +186,53 @@ class FourierInference:
     def likelihood(self, eval_gradient=False):
         """Return the `Likelihood` of the hyperparameters."""
         value = self.sample.log_likelihood(self.dual, self.logdet())
-        gradient = self._gradient() if eval_gradient else None
-        return Likelihood(value, gradient, self._error())
+        return Likelihood(value, self._gradient() if eval_gradient else None)
 
     def _gradient(self):
         """Return the gradient by theta, (n_dims,)."""
         spectrum, k, s = self.spectrum, self.sample.n_targets, self._s
-        # Of all modes: b² of all targets, and, for each pair of modes, k (1 - s B^-1).
-        squares = sum(
-            np.abs(self.features.spectrum.to_full(self.features.spectrum.from_vector(b))) ** 2
-            for b in self._b.T
-        )
-        shape = squares.shape
-        n_pairs = (squares.size + 1) // 2
-        pairs = squares.ravel()[n_pairs - 1 :].copy()
-        pairs[1:] *= 2
-        counts = np.full(n_pairs, 2.0)
+        half = self.features.spectrum
+        squares = sum(np.abs(half.to_full(half.from_vector(b))) ** 2 for b in self._b.T)
+        # Mode 0, and pairs of modes with the same coefficient.
+        counts = np.full((squares.size + 1) // 2, 2.0)
         counts[0] = 1.0
+
+        def first_of_pairs(modes):
+            return modes.ravel()[len(counts) - 1 :]
+
+        pairs = counts * first_of_pairs(squares)
         pairs += k * (s * self.few.inverse_diagonal(s) - counts)
-        coefficients = spectrum.coefficients.reshape(shape).ravel()[n_pairs - 1 :]
-        pairs = np.divide(pairs, coefficients, out=np.zeros(n_pairs), where=coefficients > 0)
+        coefficients = first_of_pairs(spectrum.coefficients)
+        pairs = np.divide(pairs, coefficients, out=np.zeros(len(pairs)), where=coefficients > 0)
         noise = spectrum.rest_derivatives * (spectrum.rest > 0) + spectrum.noise_derivatives
         gradient = 0.5 * noise * (np.square(self.dual).sum() - k * self.inverse_diagonal().sum())
         for index, derivative in enumerate(spectrum.derivatives):
             if derivative is not None:
-                gradient[index] += 0.5 * (pairs @ derivative.ravel()[n_pairs - 1 :])
+                gradient[index] += 0.5 * (pairs @ first_of_pairs(derivative))
         return gradient
 
     def inverse_diagonal(self):
         """Return the diagonal of A^-1, (n,)."""
         return self._weights / self._s * (1 - self.few.leverages(self._s))
 
-    def _error(self):
-        """Return an estimate of the error of the likelihood that errors of entries make.
+    def likelihood_error(self):
+        """Return an estimate of the error of the likelihood, in nats, that errors of entries make.
 
         That of y^T A^-1 y is a^T E a for a = A^-1 y, of which rows are drawn in proportion to the
         squares of a; errors of log det A are smaller, since frequencies that are missing are not in
         what A^-1 is other than a diagonal matrix.
         """
-        n, policy = len(self.sample), self._systems.policy
-        a = self.dual
+        a, X = self.dual, self.sample.X
         sizes = np.square(a).sum(axis=1)
         if not sizes.any():
             return 0.0
-        chances = 0.5 / n + 0.5 * sizes / sizes.sum()
-        rows = np.random.default_rng(0).choice(n, min(policy.n_rows, n), p=chances)
-        X = self.sample.X
+        n_rows = min(self._systems.policy.n_rows, len(a))
+        rows, chances = draw_half_by_size(sizes, n_rows, 0, np.random.default_rng(0))
         exact = cross_covariance(self.covariance, X[rows], self.sample) @ a
         approximate = (
             self.features.at(rows, _TOLERANCE).to_points(self._b) + self.spectrum.rest * a[rows]
         )
-        values = np.einsum("ij,ij->i", a[rows], exact - approximate) / chances[rows]
+        values = np.einsum("ij,ij->i", a[rows], exact - approximate) / chances
         deviation = values.std(ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else 0.0
         return 0.5 * (abs(float(values.mean())) + 2 * float(deviation))
 
@@ -301,9 +296,3 @@ class FourierInference:
         """Return the indices of the points outside the box, a few at a time."""
         outside = np.flatnonzero(~inside)
         return [outside[rows] for rows in new_blocks(len(outside), len(self.sample))]
-
-
-def _least_noise(covariance, sample):
-    """Return the smallest variance of the noise of all samples."""
-    tiny = Grid(np.ones(sample.X.shape[1]), np.zeros(sample.X.shape[1], dtype=int))
-    return float(sample.noise.min()) + Spectrum.of_covariance(covariance, tiny).noise

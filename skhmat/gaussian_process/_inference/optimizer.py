@@ -40,12 +40,14 @@ def maximize(likelihood, theta, bounds, optimizer, max_first_step=math.inf):
         with errors_name("optimizer"):
             theta, least = optimizer(objective, theta, bounds=bounds)
         return theta, -least
-    scale = 1.0
+    start, first, scale = theta, None, 1.0
     if max_first_step < math.inf:
-        scale = max(1.0, float(np.linalg.norm(objective(theta)[1])) / max_first_step)
+        first = objective(start)
+        scale = max(1.0, float(np.linalg.norm(first[1])) / max_first_step)
 
     def scaled(theta):
-        value, gradient = objective(theta)
+        is_known = first is not None and np.array_equal(theta, start)
+        value, gradient = first if is_known else objective(theta)
         return value / scale, gradient / scale
 
     result = scipy.optimize.minimize(

@@ -65,13 +65,10 @@ class Likelihood:
         Of all targets together; -inf where the covariance matrix is not positive definite.
     gradient : ndarray of shape (n_dims,) or None
         By theta.
-    error : float
-        Estimate of the error of the value, in nats.
     """
 
     value: float
     gradient: np.ndarray | None = None
-    error: float = 0.0
 
 
 def symmetric_sums(covariance, sample, weights):

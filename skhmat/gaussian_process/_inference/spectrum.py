@@ -144,6 +144,13 @@ def grid_for(covariance, extent, entry_error, max_modes):
     return grid if grid.size <= max_modes else None
 
 
+def noise_of(covariance):
+    """Return the variance of the noise in a covariance that has `terms_of`."""
+    terms = terms_of(covariance)
+    levels = (t.scale * t.factor.level for t in terms if isinstance(t.factor, WhiteCovariance))
+    return sum(levels, 0.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The coefficients of a covariance on a grid, and how theta changes them.
@@ -188,7 +195,7 @@ class Spectrum:
         n_dims = covariance.n_dims
         shape = tuple((2 * grid.n_half + 1).tolist())
         coefficients, derivatives = np.zeros(shape), [None] * n_dims
-        rest, noise = 0.0, 0.0
+        rest = 0.0
         rest_derivatives, noise_derivatives = np.zeros(n_dims), np.zeros(n_dims)
 
         def add(index, values):
@@ -198,10 +205,8 @@ class Spectrum:
         for term in terms_of(covariance):
             constants = list(term.constants)
             if isinstance(term.factor, WhiteCovariance):
-                level = term.scale * term.factor.level
-                noise += level
                 free = [*constants, *range(term.offset, term.offset + term.factor.n_dims)]
-                noise_derivatives[free] += level
+                noise_derivatives[free] += term.scale * term.factor.level
                 continue
             if term.factor is None:
                 own, scale_derivatives = _constant_mode(term.scale, grid), []
@@ -217,6 +222,7 @@ class Spectrum:
             for index, values in scale_derivatives:
                 add(index, values)
                 rest_derivatives[index] -= values.sum()
+        noise = noise_of(covariance)
         return cls(
             grid, coefficients, derivatives, rest, rest_derivatives, noise, noise_derivatives
         )

@@ -40,7 +40,7 @@ class FewModes:
         self._roots = np.concatenate([roots, roots[1:]])
         self._gram = gram * self._roots[:, np.newaxis]
         self._gram *= self._roots
-        self._alpha = self._factor = None
+        self._alpha = self._factor = self._inverse_parts = None
 
     def solve(self, Y, alpha):
         """Return X of shape (n, k) for Y of shape (n, k).
@@ -103,7 +103,36 @@ class FewModes:
         features : FourierFeatures
             The same modes at any points.
         """
-        inverse = self._inverse(alpha)
+        return features.wave_sums(self._invert(alpha)[1])
+
+    def inverse_diagonal(self, alpha):
+        """Return the diagonal of (alpha I + Phi* W Phi)^-1, (n_pairs,), by pairs j and -j of modes.
+
+        Each pair has the sum of its two entries, mode 0, the first, its own.
+        """
+        return self._invert(alpha)[0]
+
+    def _invert(self, alpha):
+        """Return what is asked of the inverse for an alpha: the last one's is kept.
+
+        Returns
+        -------
+        diagonal : ndarray of shape (n_pairs,)
+            As `inverse_diagonal` has it.
+        waves : ndarray of shape (1, 4 n_half + 1, ...), complex
+            The quadratic form as a sum over waves.
+        """
+        self._factorize(alpha)
+        if self._inverse_parts is None:
+            inverse = self._inverse()
+            n_pairs, entries = len(self._modes), inverse.diagonal()
+            diagonal = entries[:n_pairs].copy()
+            diagonal[1:] += entries[n_pairs:]
+            self._inverse_parts = diagonal, self._waves(inverse)
+        return self._inverse_parts
+
+    def _waves(self, inverse):
+        """Return the sum over waves of phi^T C phi for an inverse C, which is overwritten."""
         inverse *= self._roots[:, np.newaxis]
         inverse *= self._roots
         n_cosines = len(self._modes)
@@ -130,21 +159,7 @@ class FewModes:
         cosine_sums = add(minus, both + sines) + add(plus, both - sines)
         sine_sums = add(plus, mixed) - add(minus, mixed)
         # The real part of (c + i s) exp(-i l x) is c cos(l x) + s sin(l x).
-        sums = (cosine_sums + 1j * sine_sums).reshape(1, *lags)
-        return features.wave_sums(sums)
-
-    def inverse_diagonal(self, alpha):
-        """Return the diagonal of (alpha I + Phi* W Phi)^-1, (n_pairs,), by pairs j and -j of modes.
-
-        Each pair has the sum of its two entries, mode 0, the first, its own.
-        """
-        factor, is_lower = self._factorize(alpha)
-        inverse, _ = scipy.linalg.lapack.dtrtri(factor, lower=is_lower)
-        half = np.tril(inverse) if is_lower else np.triu(inverse)
-        squares = np.einsum("ij,ij->" + ("j" if is_lower else "i"), half, half)
-        out = squares[: len(self._modes)].copy()
-        out[1:] += squares[len(self._modes) :]
-        return out
+        return (cosine_sums + 1j * sine_sums).reshape(1, *lags)
 
     def _factorize(self, alpha):
         """Return the Cholesky factor for an alpha; the last one is kept."""
@@ -156,12 +171,12 @@ class FewModes:
             except np.linalg.LinAlgError as error:
                 message = f"alpha={alpha:.3g} is below the rounding of the matrix of the modes."
                 raise NotPositiveDefiniteError(0.0, message) from error
-            self._alpha, self._factor = alpha, factor
+            self._alpha, self._factor, self._inverse_parts = alpha, factor, None
         return self._factor
 
-    def _inverse(self, alpha):
-        """Return the symmetric inverse of the matrix of the modes."""
-        factor, is_lower = self._factorize(alpha)
+    def _inverse(self):
+        """Return the symmetric inverse of the matrix of the modes for the last alpha."""
+        factor, is_lower = self._factor
         inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=is_lower)
         half = np.tril(inverse) if is_lower else np.triu(inverse)
         return half + half.T - np.diag(half.diagonal())

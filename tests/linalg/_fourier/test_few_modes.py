@@ -32,6 +32,17 @@ def test_against_dense_matrices(d, bandwidth, entry_error, alpha, rng):
     assert_allclose(few.logdet(alpha), np.linalg.slogdet(A)[1], atol=1e-5)
     exact = 1 - alpha / weights * np.linalg.inv(A).diagonal()
     assert_allclose(few.leverages(alpha), exact, atol=1e-6)
+    forms = few.quadratic_forms(alpha, features.at(np.arange(40), 1e-13))
+    assert_allclose(forms, exact[:40] / weights[:40], atol=1e-6)
+    # The matrix of the modes has the rest of the eigenvalues of A with equal weights.
+    few = FewModes(features)
+    A = features.to_points(features.to_modes(np.eye(150))) + alpha * np.eye(150)
+    n_modes = features.modes.coefficients.size
+    trace = np.trace(np.linalg.inv(A)) + (n_modes - 150) / alpha
+    diagonal = few.inverse_diagonal(alpha)
+    assert (diagonal > 0).all()
+    assert_allclose(diagonal.sum(), trace, rtol=1e-6, atol=1e-5 / alpha)
+    assert few.inverse_diagonal(2 * alpha).sum() < diagonal.sum()
 
 
 def test_one_mode_and_equal_points(rng):
